@@ -429,9 +429,14 @@ def add_to(target: Any, value: Any, via: Any = None) -> Action:
     return _through(tree.AddTo, target, value, via)
 
 
-def path(sender: Any, receiver: Any, source: Any) -> Action:
-    """``sender -> receiver <- source``: only what flows along one path comes from another run."""
-    return _action(tree.PatchPath, sender, receiver, source)
+def path(sender: Any, receiver: Any, source: Any, through: Sequence[Any] = ()) -> Action:
+    """``sender -> receiver <- source``: only what flows along one path comes from another run. ``through``: the components between
+    the two, in order."""
+    return _action(_patch_path, sender, receiver, source, *through)
+
+
+def _patch_path(sender: tree.Expr, receiver: tree.Expr, source: tree.Expr, *through: tree.Expr) -> tree.PatchPath:
+    return tree.PatchPath(sender, receiver, source, through=through)
 
 
 def spec(*objects: Any) -> tree.Tree:

@@ -111,13 +111,7 @@ class Carrying:
         """The codes of the answers [n] to some inputs."""
         rows = self.execution.plan.inputs[self.test.network.key].rows(index)
         network = self.execution.networks[self.test.network.key]
-        return self._codes(forward(network, rows, readout=torch.arange(len(rows))).logits)
-
-    def _codes(self, logits: torch.Tensor | None) -> np.ndarray:
-        answers = self.execution.answers[self.test.name]
-        assert logits is not None
-        among = None if answers.among is None else torch.tensor(answers.among, device=logits.device)
-        return answers.codes_of(greedy(logits, among).cpu().numpy()[:, None])
+        return codes_of(self.execution, self.test, forward(network, rows, readout=torch.arange(len(rows))).logits)
 
     @torch.no_grad()
     def _vectors(self) -> torch.Tensor:
@@ -140,7 +134,11 @@ class Carrying:
             write = SiteWrite(
                 replace(self.probe.site, dims=units), torch.arange(len(rows)), None, lambda here: taken.to(here)
             )
-            said = self._codes(forward(network, rows, writes=[write], readout=torch.arange(len(rows))).logits)
+            said = codes_of(
+                self.execution,
+                self.test,
+                forward(network, rows, writes=[write], readout=torch.arange(len(rows))).logits,
+            )
             accepted = self.test.model.accepted(self.test.readout.variable)
             self._followed[units] = float(accepted.right(said, self.label).mean())
         return self._followed[units]
@@ -186,6 +184,14 @@ class Carrying:
         yield from (one for one in seen if one)
 
 
+def codes_of(execution: Execution, test: Test, logits: torch.Tensor | None) -> np.ndarray:
+    """The codes of the answers [n] that logits [n, classes] give in a test."""
+    answers = execution.answers[test.name]
+    assert logits is not None
+    among = None if answers.among is None else torch.tensor(answers.among, device=logits.device)
+    return answers.codes_of(greedy(logits, among).cpu().numpy()[:, None])
+
+
 #: Values of the placed variables, together, that are tabulated.
 _MOST_SETTINGS = 64
 
@@ -209,4 +215,4 @@ def needed(test: Test, placed: tuple[str, ...], values: Columns) -> np.ndarray |
     return np.unique(np.stack(answers, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
-__all__ = ["Carrying", "needed"]
+__all__ = ["Carrying", "codes_of", "needed"]

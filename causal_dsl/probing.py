@@ -2,26 +2,23 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 
 import numpy as np
 import torch
 
-from causal_dsl.carrying import Carrying
 from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import CellRun, Execution, TestRun
-from causal_dsl.measures.quantities import TIED, Columns, Quantity
+from causal_dsl.interchanging import moved, with_apart, with_beyond
+from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.rest_of_layer import named, same_layer
-from causal_dsl.planning.unclaimed import part
-from causal_dsl.program.probed import AlignmentRuns, Apart, CircuitRuns, InParts, Replaced, Unmapped
+from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.score.apart import WrittenApart, apart_findings
-from causal_dsl.score.codes import FULL
+from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
@@ -31,14 +28,9 @@ from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
 from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,
-    Taken,
-    Unclaimed,
-    moves,
-    of_pairs,
-    one_of,
     replacement_findings,
-    unmapped_findings,
 )
+from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
@@ -47,8 +39,6 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 _ANSWER = Quantity("answer")
 #: Distinct inputs whose vectors are looked at.
 _LOOKED_AT = 512
-#: Sets of units that move the answer, of which it is asked whether they may; and after how many that may not no more are.
-_JUDGED, _NAMED = 24, 4
 #: Prompts in which a module is looked at; and, of the size of float32 numbers, what is rounding after a few steps.
 _PROMPTS, _ROUNDED = 64, 1e-4
 
@@ -63,8 +53,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     in_parts: dict[int, list[InPartsRun]] = {}
     early: list[tuple[int, Unmapped]] = []
     mine = [one for one in execution.plan.tests if one.control[0] == test.name]
-    # Whether the places of one layer are enough decides whether its rest is judged.
-    for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts)):
+    # Whether the places of one layer are enough decides whether its rest is judged; and whether the claim holds in other pairs.
+    for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts | Beyond)):
         probe = probe_test.probe
         if probe is None or isinstance(probe, CircuitRuns | AlignmentRuns):
             continue
@@ -81,9 +71,11 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             if probe.early and not any(one.enough(probe.site, test) for one in in_parts.get(probe.cell, ())):
                 early.append((at, probe))
                 continue
-            cells[at] = _unclaimed(cells[at], probe, probe_test, run.cells[probe.cell], theirs, seen)
+            cells[at] = with_unclaimed(cells[at], probe, probe_test, run.cells[probe.cell], theirs, execution)
         elif isinstance(probe, Apart):
-            cells[at] = _apart(cells[at], probe, probe_test, theirs, seen)
+            cells[at] = with_apart(cells[at], probe, probe_test, execution.plan.draw_of(probe_test), theirs)
+        elif isinstance(probe, Beyond):
+            cells[at] = with_beyond(cells[at], test, probe_test, execution.plan.draw_of(probe_test), theirs)
         elif isinstance(probe, Replaced):
             cells[at] = _replaced(
                 cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
@@ -174,89 +166,6 @@ class _Seen:
         return found.double().cpu().numpy()
 
 
-def _unclaimed(cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run: TestRun, seen: _Seen) -> CellResult:
-    """Over the pairs in which the network answers both inputs right: there it can have no error of its own to pass on."""
-    # What the test itself sets to other values is not what the rest of the layer holds; what it writes as it was, is.
-    away = {unit for number, units in probe.beside if own.fired and own.fired[number][1] > 0 for unit in units}
-    drawn = seen.plan.draw_of(test)
-    output = test.readout.variable
-    columns = run.cells[0].columns
-    base, other = columns.base[_ANSWER], columns.sources["other"][_ANSWER]
-    right = base == drawn.values["base"][output]
-    both = right & (other == drawn.values["other"][output])
-    natural = 1 - float(right.mean())
-    taken = tuple(
-        Taken(
-            units,
-            str(part(probe.site, units, probe.tokens)),
-            of_pairs(_elsewhere(one.columns)[both], probe.all_pairs),
-            _unwritten(probe, seen.execution.runs[test.control[0]].test, units),
-        )
-        for units, one in zip(probe.units, run.cells, strict=True)
-        if not away & set(units)
-    )
-    if not taken:
-        return cell
-    allowed, iia = natural, cell.scores["iia"].value
-    if probe.why == "alike" and iia is not None:
-        allowed = max(natural, 1 - iia)  # all of it together is the test itself, seen from the other run
-    judged = _judged(probe, test, seen, taken, allowed, moves(taken[0], allowed), cell)
-    found = Unclaimed(
-        _site(probe.site),
-        probe.placed,
-        probe.varied,
-        probe.why,
-        probe.tokens,
-        output,
-        taken,
-        natural,
-        judged,
-        allowed,
-    )
-    told = unmapped_findings(found)
-    if probe.why == "alike" and (cell.verdict is None or cell.verdict.code not in (*FULL, "partly")):
-        told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
-
-
-def _unwritten(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:
-    """The variables that a cell of ``test`` has at some of the units beside those that the probe speaks of."""
-    facts = test.network.facts
-    found = []
-    for p in test.cells[probe.cell].placed if not probe.tokens else ():
-        sites = [named(place, facts).site for place in p.places]
-        here = [site for site in sites if same_layer(site, probe.site)]
-        if p.variable not in probe.placed and any(s.dims is None or set(s.dims) & set(units) for s in here):
-            found.append(p.variable)
-    return tuple(found)
-
-
-def _judged(
-    probe: Unmapped, test: Test, seen: _Seen, taken: Sequence[Taken], natural: float, together: bool, cell: CellResult
-) -> tuple[bool, ...]:
-    """For each set of units, whether the answer must stay when it is taken from the other input.
-
-    All that is unclaimed is together a natural rest. Where something else is needed beside the placed variables, a part must not
-    count just if other units carry it: then what was taken is needed by nothing. What they carry in all but a few pairs it may
-    be needed for in these.
-    """
-    if probe.why == "decided" or probe.tokens or together:
-        return (True,) * len(taken)
-    judged = [True] + [False] * (len(taken) - 1)
-    moving = [i for i, one in enumerate(taken) if i and moves(one, natural, len(taken))]
-    told = any(finding.code == "unmapped_moves" and finding.severity == "alarm" for finding in cell.findings)
-    if not moving or told or cell.verdict is None or cell.verdict.code not in (*FULL, "partly"):
-        return tuple(judged)
-    carrying = Carrying(seen.execution, test, probe, natural)
-    moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0)))
-    for i in moving[:_JUDGED]:
-        missed = carrying.missed(taken[i].units)
-        judged[i] = missed is not None and moves(taken[i], max(natural, missed), len(taken))
-        if sum(judged) > _NAMED:
-            break
-    return tuple(judged)
-
-
 def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, tuple[Place, ...]]) -> list[Finding]:
     """What the places of a cell hold; and, where that is no alarm, whether it is one of those that change an answer alone, ``used``
     by variable: a place that nothing reads may hold the variable beside one that holds its inputs."""
@@ -313,7 +222,7 @@ def _copied(
             f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
             f"`{name}` is not yet computed there."
         )
-    elif intervention.features:
+    elif not writes_all(intervention, test.network.facts):
         return []  # a fitted map is judged by its controls
     else:
         return held_findings(held_there(name, places, held, mine, values[name]), beside)
@@ -350,40 +259,14 @@ def _before_all(site: Site) -> bool:
     return site.component == "embed" or (site.component == "resid_pre" and site.layer == 0)
 
 
-def _apart(cell: CellResult, probe: Apart, test: Test, run: TestRun, seen: _Seen) -> CellResult:
-    """Over the pairs of which the network answers all inputs right, as for what no variable claims."""
-    drawn, output = seen.plan.draw_of(test), test.readout.variable
-    settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
-    found = []
-    for swaps, node, one in zip(probe.swaps, test.cells, run.cells, strict=True):
-        columns = one.columns
-        accepted = test.model.accepted(output)
-        right = accepted.right(columns.base[_ANSWER], drawn.values["base"][output])
-        for _, role in swaps:
-            if role != "base":
-                right &= accepted.right(columns.sources[role][_ANSWER], drawn.values[role][output])
-        label = test.model.evaluate(settings, {v: drawn.values[role][v] for v, role in swaps}, [output])[output]
-        patched = columns.patched[_ANSWER]
-        places = ", ".join(str(place) for i in node.interventions for place in i.places)
-        hits, moved = accepted.right(patched, label)[right], _moved(columns)[right]
-        asked = int(accepted.apart(label, drawn.values["base"][output])[right].sum())
-        found.append(WrittenApart(swaps, places, of_pairs(hits, False), of_pairs(moved, False), asked))
-    told = apart_findings(found, cell.scores["iia"], list(dict.fromkeys(v for swaps in probe.swaps for v, _ in swaps)))
-    return replace(cell, apart=tuple(found), findings=(*cell.findings, *told))
-
-
-def _site(site: Site) -> str:
-    return str(Place(site))
-
-
 def _replaced(
     cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun, cover: Cover | None
 ) -> CellResult:
     """``cover``: of the test's rows, where they are all there are. The same inputs then weigh as much here as there."""
     rows = probe.rows
     ids = {"base": test.given.ids["base"]} if test.given is not None else {}
-    hits = {probe.own: _moved(own.columns)[rows]}
-    hits |= {name: _moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
+    hits = {probe.own: moved(own.columns)[rows]}
+    hits |= {name: moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
     weights = _weights(probe, cover, len(own.columns.base[_ANSWER]))
     found = OtherValues(
         probe.own,
@@ -410,17 +293,6 @@ def _weights(probe: Replaced, cover: Cover | None, n: int) -> np.ndarray | None:
 
 def _exact(values: np.ndarray, weights: np.ndarray) -> Estimate:
     return Estimate(float((values * weights).sum() / weights.sum()), n=len(values), method="exact")
-
-
-def _elsewhere(columns: Columns) -> np.ndarray:
-    """Where the answer is another one than the base's, and not for two equal logits alone: which is first is rounding."""
-    return _moved(columns) & (columns.patched[_ANSWER] != TIED)
-
-
-def _moved(columns: Columns) -> np.ndarray:
-    """Where the answer is another one than the base's."""
-    base, patched = columns.base[_ANSWER], columns.patched[_ANSWER]
-    return patched != base
 
 
 __all__ = ["with_probes"]

@@ -64,7 +64,20 @@ def joined(
         machine = {**machine, "accelerators": list(used)}
     finished = max((part.result.finished for part in parts), default="")
     return SpecResult(
-        spec.name, checked.digest, tuple(tests), versions, networks, cost, tuple(warnings), identity, machine, finished
+        *(
+            spec.name,
+            checked.digest,
+            tuple(tests),
+            versions,
+            networks,
+            cost,
+            tuple(warnings),
+            identity,
+            machine,
+            finished,
+        ),
+        text=spec.source_text.text,
+        models={name: model for part in parts for name, model in part.result.models.items()},
     )
 
 

@@ -53,6 +53,7 @@ from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_mi
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
@@ -263,7 +264,8 @@ def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
-    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics))
+    text = spec.source_text.text
+    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics), text=text)
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
@@ -329,7 +331,8 @@ def _run(
             interrupted = True
             execution.finish()
     assert checked.program is not None
-    tests = [_scored(test, execution, checked, networks, library) for test in checked.program.tests]
+    scored = [(_scored(test, execution, checked, networks, library), test) for test in checked.program.tests]
+    tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
     if folder is None:
@@ -535,7 +538,9 @@ def _result(
     warnings += tuple(dict.fromkeys(notices))
     ended, ran_on = datetime.now(UTC).isoformat(timespec="seconds"), machine_of(networks.values())
     return SpecResult(
-        spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended
+        *(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended),
+        text=spec.source_text.text,
+        models=models_of(checked.program.tests),
     )
 
 

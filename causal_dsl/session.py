@@ -20,6 +20,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.provenance import code_of, say_made_of
+from causal_dsl.report.progress import Progress, TerminalProgress, in_bytes
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
@@ -84,6 +85,14 @@ class Session:
             network = self._open(ref, device, dtype)  # it is proved there, too: what its passes read is noted
         return say_made_of(ref, network, reads)
 
+    def _of_zoo(self, ref: NetworkRef) -> nn.Module | Path:
+        """A network of the zoo, or its folder; fetching it shows how far it is. On a terminal it has a bar of its own."""
+        bar = progress(asked=self.options.progress)
+        if type(bar) in (Progress, TerminalProgress):
+            return open_zoo(ref.target, ref.span)
+        with bar:
+            return open_zoo(ref.target, ref.span, in_bytes(bar, ref.target))
+
     def _open(self, ref: NetworkRef, device: str | None, dtype: str | None) -> Network:
         if ref.training is not None:
             network = self.trained(ref, device).network
@@ -94,7 +103,7 @@ class Session:
             prove(network)
             return network
         if ref.kind == "zoo":
-            opened = open_zoo(ref.target, ref.span)
+            opened = self._of_zoo(ref)
             if isinstance(opened, nn.Module):
                 where, kind = device_of(device, ref.span), dtype_of(dtype, ref.span)
                 network = wrap(

@@ -171,6 +171,8 @@ class FeatureJson(TypedDict):
     "whether it bends"
     file: str
     "the file that it was saved in or read from; empty where there is none"
+    moved: bool
+    "false if the gradient of its loss was zero in every step of the fit"
 
 
 class ControlJson(TypedDict):
@@ -251,6 +253,15 @@ class WrittenApartJson(TypedDict):
     "share of pairs whose answer differs from the base's, in [0, 1]"
     asked: int
     "the number of pairs in which the causal model changes the answer"
+
+
+class BeyondJson(TypedDict):
+    """A test's interchange in pairs that do not pass its `where`."""
+
+    own: EstimateJson
+    "share of these pairs whose base the network answers right by itself, in [0, 1]"
+    right: EstimateJson
+    "share of these pairs with the causal model's answer, in [0, 1], over those whose inputs the network answers right"
 
 
 class WrittenPartJson(TypedDict):
@@ -411,6 +422,8 @@ class CircuitJson(TypedDict):
     "`nodes` or `edges`: what it is a set of"
     members: list[str]
     "its nodes or its edges, with their token where they are at one"
+    ports: NotRequired[PortsJson]
+    "of a circuit of edges: what of the network reads the stream"
     size: CircuitSizeJson
     "how large it is"
     choices: ChoicesJson
@@ -495,6 +508,8 @@ class CellJson(TypedDict):
     "where a variable is interchanged"
     together: NotRequired[IntervalJson]
     "interval of iia that holds for all cells of the sweep together"
+    top: NotRequired[float | None]
+    "the ceiling that its verdict goes by"
     rise: NotRequired[RiseJson]
     "how much more it scores than the cell below"
     learned: NotRequired[LearnedJson]
@@ -503,6 +518,8 @@ class CellJson(TypedDict):
     "units that no variable claims, if that control was run"
     apart: NotRequired[list[WrittenApartJson]]
     "the variables that it writes together, each written by itself, if that control was run"
+    beyond: NotRequired[BeyondJson]
+    "the interchange in pairs that do not pass the `where` of the test"
     parts: NotRequired[list[WrittenPartJson]]
     "the places of a variable that has several, each written alone and left out, if that control was run"
     replaced: NotRequired[ReplacedJson]
@@ -567,6 +584,87 @@ class ExampleJson(TypedDict):
     "the right answer"
 
 
+class FailedPairJson(TypedDict):
+    """A pair whose answer is wrong."""
+
+    cell: dict[str, Any]
+    "parameters of the cell in which it is wrong"
+    pair: int
+    "its number, from 0"
+    inputs: dict[str, str]
+    "its inputs in words, by role"
+    wanted: str
+    "the right answer"
+    said: str
+    "what the network says"
+    before: str
+    "what it says in the unpatched run; empty where nothing is patched"
+
+
+class OccupiedJson(TypedDict):
+    """Where a variable is in one cell."""
+
+    cell: dict[str, Any]
+    "parameters of the cell"
+    variable: str
+    "the variable; empty where a site is written directly"
+    place: str
+    "the site and the position, as a spec has them"
+    layer: int | None
+    "its layer, from 0; null where it is in none"
+    tokens: list[int]
+    "which tokens of the example prompt, from 0; empty in a vector network"
+    written: bool
+    "whether the test writes it"
+    via: str
+    "the feature through which it is written; empty for the whole vector"
+
+
+class SettingJson(TypedDict):
+    """What a test was run on."""
+
+    model: str
+    "its causal model, a name under `models`"
+    tokens: list[str]
+    "the tokens of the base prompt of its first pair; empty in a vector network"
+    read: int | None
+    "the token at which the answer is read, from 0; null in a vector network"
+    layers: int | None
+    "layers of the network; null where they are not known"
+    places: list[OccupiedJson]
+    "where its variables are, cell by cell; at most 4000"
+
+
+class ModelVariableJson(TypedDict):
+    """A variable of a causal model."""
+
+    name: str
+    "its name"
+    kind: Literal["input", "mechanism", "template"]
+    "whether it is drawn, computed, or the choice of a prompt"
+    output: bool
+    "whether it is an output"
+    domain: str
+    "its values, in words"
+    parents: list[str]
+    "the variables that it is computed from, or that its set depends on"
+    text: str
+    "its statement, as the spec has it; empty where it has none"
+
+
+class PortsJson(TypedDict):
+    """What of a network reads the stream."""
+
+    layers: int
+    "layers"
+    heads: int
+    "query heads of a layer"
+    kv_heads: int
+    "key heads of a layer"
+    parallel: bool
+    "whether the MLP of a layer reads the same stream as its heads"
+
+
 class WrongJson(TypedDict):
     """A wrong answer of the network."""
 
@@ -621,6 +719,18 @@ class TestJson(TypedDict):
     "what its numbers say over all cells"
     wrong_answers: list[WrongJson]
     "the network's wrong answers, the most common first"
+    failures: list[FailedPairJson]
+    "pairs whose answer is wrong, at most 100 of a cell and 300 in all: in a sweep those of the cell of the highest iia, and of the cells that decided a failed expectation"
+    parameters: list[str]
+    "the parameters of its cells"
+    asked: list[str]
+    "the scores that the test speaks of"
+    units: dict[str, str]
+    "the unit of each score"
+    part: bool
+    "whether the pairs are drawn from a part of the inputs"
+    setting: NotRequired[SettingJson]
+    "what it was run on; left out where nothing was run"
     seconds: float
     "wall-clock time, in seconds"
     gradients: NotRequired[list[GradientReadingJson]]
@@ -890,6 +1000,10 @@ class SpecJson(TypedDict):
     "what the numbers belong to; empty where nothing was run"
     versions: dict[str, str]
     "the versions of all that computed"
+    text: str
+    "the spec as it was run"
+    models: dict[str, list[ModelVariableJson]]
+    "the causal models of the tests, by name: their variables in topological order"
     machine: MachineJson | EmptyJson
     "the machine that ran it; empty where nothing was run"
     finished: str
@@ -1179,3 +1293,69 @@ class DiffJson(TypedDict):
     "names of specs that only the second has"
     verdict_changed: bool
     "whether a verdict or an expectation changed, or a test of the first is not in the second: the exit code is 1 then"
+
+
+class HistoryRunJson(TypedDict):
+    """A run of a history."""
+
+    results: str
+    "where its results are"
+    finished: str
+    "when it ended; empty where that was not recorded"
+    key: str
+    "the key of its identity"
+    changes: list[ChangeJson]
+    "where what identifies it differs from the run before"
+
+
+class PointJson(EstimateJson):
+    """A score in one run."""
+
+    run: int
+    "the number of the run, from 0"
+    cell: dict[str, Any]
+    "the cell; of a sweep, the one that scores highest"
+
+
+class CurveJson(TypedDict):
+    """A score over the runs that have it."""
+
+    score: str
+    "its name"
+    cells: int
+    "how many cells it is the highest of"
+    points: list[PointJson]
+    "one for each run"
+
+
+class HistoryTestJson(TypedDict):
+    """A test over the runs."""
+
+    name: str
+    "its name"
+    verdicts: list[str | None]
+    "the verdict of each run, else the status of the test; null where the run lacks it"
+    curves: list[CurveJson]
+    "the scores that its report shows"
+
+
+class SeriesJson(TypedDict):
+    """The runs of one spec, in the order of time."""
+
+    spec: str
+    "the name of its file"
+    digest: str
+    "SHA-256 of the spec and its imports, which is the same in all of them"
+    runs: list[HistoryRunJson]
+    "the runs"
+    tests: list[HistoryTestJson]
+    "the tests"
+
+
+class HistoryJson(TypedDict):
+    """The document of `history --json`."""
+
+    schema: int
+    "as in the results"
+    series: list[SeriesJson]
+    "one for each text of a spec"

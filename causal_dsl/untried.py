@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 
 from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.planning.beyond import not_beyond
 from causal_dsl.planning.in_parts import unparted
 from causal_dsl.planning.other_values import other_values
 from causal_dsl.planning.unclaimed import untried
@@ -17,6 +18,7 @@ from causal_dsl.score.results import CellResult, Finding
 from causal_dsl.score.unmapped import (
     Unclaimed,
     early_finding,
+    not_beyond_finding,
     unheld_finding,
     unparted_finding,
     unplaced_finding,
@@ -46,6 +48,8 @@ def not_tried(
             how, why = unwritten(plan, test, test.cells[number])
             if why:
                 found[unwritten_finding([variable for variable, _ in test.swaps], how, why)] = None
+            if why := not_beyond(plan, test, test.cells[number]):
+                found[not_beyond_finding(why)] = None
             name, why = unparted(plan, test, test.cells[number])
             if why:
                 found[unparted_finding(name, why)] = None

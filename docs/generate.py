@@ -1,5 +1,5 @@
 """Write what the package's records decide: tables of the pages, the index of diagnostics, the defaults of configs,
-the schema of the JSON.
+the schema of the JSON, the colours of editors.
 
 Run it after a measure, a finding, a family of features, an architecture, a field of the JSON or a page of a diagnostic was added or changed:
 ``python docs/generate.py``. With ``--check`` it writes nothing, names the files that would change, and exits with 1.
@@ -11,6 +11,7 @@ import ast
 import inspect
 import json
 import re
+import runpy
 import sys
 import types
 import typing
@@ -20,6 +21,10 @@ from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout that it stands in, and no installed package
 
+sys.path.insert(1, str(Path(__file__).resolve().parent))
+
+import editor_files
+
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import SIZES
@@ -28,8 +33,10 @@ from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.values import VALUES
 
 DOCS = Path(__file__).parent
+EDITORS = DOCS.parent / "editors"
 DEFAULTS = DOCS.parent / "causal_dsl" / "vocabulary" / "architectures" / "defaults.json"
 DECODERS = DEFAULTS.with_name("decoders.json")
 TOKENS = ("pad_token_id", "bos_token_id", "eos_token_id")
@@ -167,6 +174,46 @@ def families() -> str:
     return _table(FAMILIES, map(row, every))
 
 
+# ── the page for agents ─────────────────────────────────────────────────────────────────────────
+
+
+def _list(rows: Iterable[tuple[str, str]]) -> str:
+    return "\n".join(f"- {names}: {says}" for names, says in rows)
+
+
+def measures_in_brief() -> str:
+    """Every measure in a line."""
+    units = {**_UNITS, "logits": "", "number": "", "share": "", "ratio": ""}
+    rows = [(m, f" ({units[m.unit]})" if units[m.unit] else "") for m in MEASURES.own.values()]
+    return _list((f"`{m.written}`{unit}", re.split(r"; |\. ", m.says)[0]) for m, unit in rows)
+
+
+def readings_in_brief() -> str:
+    """Every reading at a place in a line."""
+    return _list((f"`{r.written} @ {r.example}`", re.split(r"; |\. |: ", r.says)[0]) for r in READINGS.values())
+
+
+def features_in_brief() -> str:
+    """Every family of features in a line."""
+    return _list((row(f)[0], f.meaning) for f in FEATURES.own.values())
+
+
+def values_in_brief() -> str:
+    """The forms of written values, side by side."""
+    return ", ".join(form for value in VALUES.own.values() for form in [value.forms] if form) + "."
+
+
+def verdicts_in_brief() -> str:
+    """Every verdict in a line."""
+    return _list((f"`{f.code}`", f.says) for f in FINDINGS.values() if f.about == "verdict")
+
+
+def alarms_in_brief() -> str:
+    """Every other finding that can be an alarm."""
+    some = (f for f in FINDINGS.values() if f.about != "verdict" and "alarm" in (f.graded or f.severity))
+    return _list((f"`{f.code}`", f.says) for f in some)
+
+
 TABLES = {
     "measures of answers": of_answers,
     "measures of logits": of_logits,
@@ -175,6 +222,12 @@ TABLES = {
     "findings": findings,
     "findings of features": findings_of_features,
     "families of features": families,
+    "measures in brief": measures_in_brief,
+    "readings in brief": readings_in_brief,
+    "features in brief": features_in_brief,
+    "values in brief": values_in_brief,
+    "verdicts in brief": verdicts_in_brief,
+    "alarms in brief": alarms_in_brief,
 }
 
 
@@ -207,6 +260,44 @@ def index(_: str = "") -> str:
             parts.append(f"## {name}")
             parts.append("\n".join(f"- [{code}](diagnostics.d/{code}.md): {titles[code]}" for code in codes))
     return "\n\n".join(parts) + "\n"
+
+
+#: Pages in the order in which one reads them; the index of all others follows.
+READING_ORDER = (
+    "skill",
+    "tutorial",
+    "language",
+    "measures",
+    "features",
+    "running",
+    "training",
+    "extending",
+    "architectures",
+)
+
+
+def llms(_: str = "") -> str:
+    """The text of llms.txt: what the package is, and a line for each page."""
+    lines = [
+        "# causal_dsl",
+        "> A language for hypotheses about what a neural network computes, and an engine that tests them by intervening on the "
+        "network. One .causal file holds a causal model, a network, where each variable of the model lives, and the answers to expect.",
+        "Read skill.md first: it teaches the language, its measures and their traps. `causal-dsl skill` prints it, "
+        "`causal-dsl explain WORD` explains a message, a measure or a finding.",
+        "## Pages",
+        "\n".join(f"- [{title}]({name}.md): {says}" for name in READING_ORDER for title, says in [opening(name)]),
+        "## Optional",
+        "- [Diagnostics](diagnostics.md): every message by its code, each with a page\n"
+        "- [The JSON documents](output.schema.json): the schema of what --json prints",
+    ]
+    return "\n\n".join(lines) + "\n"
+
+
+def opening(name: str) -> tuple[str, str]:
+    """The title of a page, and its first sentence."""
+    title, text = (DOCS / f"{name}.md").read_text(encoding="utf-8").split("\n", 1)
+    first = " ".join(text.strip().split("\n\n", 1)[0].split())
+    return title.removeprefix("# "), re.split(r"(?<=[.:]) ", first)[0].rstrip(".:")
 
 
 def names_of(record: Architecture) -> list[str]:
@@ -325,7 +416,10 @@ def schema() -> dict[str, Any]:
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",
         "title": "The documents that causal-dsl prints with --json",
-        "anyOf": [schema_of(shape) for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson, shapes.DiffJson)],
+        "anyOf": [
+            schema_of(shape)
+            for shape in (shapes.RunJson, shapes.CheckJson, shapes.PlanJson, shapes.DiffJson, shapes.HistoryJson)
+        ],
         "$defs": {shape.__name__.removesuffix("Json"): definition(shape) for shape in every},
     }
 
@@ -341,18 +435,32 @@ def schema_text(_: str = "") -> str:
 FILES: dict[Path, Callable[[str], str]] = {
     DOCS / "measures.md": page,
     DOCS / "features.md": page,
+    DOCS / "skill.md": page,
     DOCS / "diagnostics.md": index,
+    DOCS / "llms.txt": llms,
     DEFAULTS: lambda _: lines_of(defaults()),
     DECODERS: lambda _: lines_of(decoders()),
     DOCS / "output.schema.json": schema_text,
+    EDITORS / "vscode" / "syntaxes" / "causal.tmLanguage.json": editor_files.textmate,
+    EDITORS / "vim" / "syntax" / "causal.vim": editor_files.vim,
+    EDITORS / "emacs" / "causal-mode.el": editor_files.emacs,
 }
+
+
+def _of_gallery() -> None:
+    """The pages of the gallery, which docs/gallery.py makes of the specs."""
+    for path, text in runpy.run_path(str(DOCS / "gallery.py"))["pages"]().items():
+        FILES[path] = lambda _, text=text: text  # type: ignore[misc]
+
+
+_of_gallery()
 
 
 def stale() -> dict[Path, str]:
     """The files that are not as they would be written, and what they should hold."""
     found = {}
     for path, write in FILES.items():
-        there = path.read_text(encoding="utf-8")
+        there = path.read_text(encoding="utf-8") if path.exists() else ""
         if (made := write(there)) != there:
             found[path] = made
     return found
@@ -363,6 +471,7 @@ def main(words: list[str]) -> int:
     for path, text in changes.items():
         print(path.relative_to(DOCS.parent))
         if "--check" not in words:
+            path.parent.mkdir(parents=True, exist_ok=True)
             path.write_text(text, encoding="utf-8")
     return 1 if changes and "--check" in words else 0
 

@@ -221,7 +221,9 @@ def actions() -> st.SearchStrategy[tree.Interchange | tree.PatchPath | tree.SetT
     via = st.none() | calls()
     return st.one_of(
         st.builds(tree.Interchange, paths(), paths() | unders(), via),
-        st.builds(tree.PatchPath, paths(), paths(), paths() | unders()),
+        st.builds(
+            tree.PatchPath, paths(), paths(), paths() | unders(), through=st.lists(paths(), max_size=2).map(tuple)
+        ),
         st.builds(tree.SetTo, paths(), _values | unders(), via),
         st.builds(tree.AddTo, paths(), _values, via),
     )

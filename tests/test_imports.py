@@ -40,6 +40,8 @@ ORDER = [
     "discovery",
     "score",
     "carrying",
+    "interchanging",
+    "unclaiming",
     "checked",
     "untried",
     "placing",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
@@ -15,6 +15,8 @@ from causal_dsl.score.as_json import number
 from causal_dsl.score.results import SCHEMA
 
 Setting = Mapping[str, Any]
+#: Scores that every test has; others stand in a test because it asks for them.
+_CORE = ("accuracy", "iia", "iia_informative", "iia_star")
 
 
 @dataclass(frozen=True)
@@ -162,6 +164,14 @@ def _side(run: RecordedRun) -> dict[str, Any]:
     }
 
 
+def told_scores(names: Iterable[str], most: int = 4) -> list[str]:
+    """Of the scores of a cell, those that are shown of a sweep: iia or accuracy, and what the test asks for."""
+    known = list(names)
+    core = next((name for name in ("iia", "accuracy") if name in known), None)
+    asked = [name for name in known if name not in _CORE and not name.endswith("_unfiltered")]
+    return ([core] if core else []) + asked[: most - 1] or known[:1]
+
+
 def compare_runs(a: Sequence[RecordedRun], b: Sequence[RecordedRun]) -> RunComparison:
     """Compare runs of the same specs: by the name of the spec's file, or the one with the one."""
     if len(a) == len(b) == 1:
@@ -268,4 +278,4 @@ def _ceiling(test: Mapping[str, Any]) -> float | None:
     return None if found is None or not found.get("exact") or found["value"] is None else float(found["value"])
 
 
-__all__ = ["CellComparison", "RunComparison", "SpecComparison", "TestComparison", "Turn", "compare_runs"]
+__all__ = ["CellComparison", "RunComparison", "SpecComparison", "TestComparison", "Turn", "compare_runs", "told_scores"]

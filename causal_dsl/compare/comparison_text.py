@@ -9,7 +9,14 @@ from rich.console import Console, Group, RenderableType
 from rich.padding import Padding
 from rich.text import Text
 
-from causal_dsl.compare.comparison import CellComparison, RunComparison, SpecComparison, TestComparison, Turn
+from causal_dsl.compare.comparison import (
+    CellComparison,
+    RunComparison,
+    SpecComparison,
+    TestComparison,
+    Turn,
+    told_scores,
+)
 from causal_dsl.compare.differences import Difference
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.heatmap import axes, heat_map, scale
@@ -18,15 +25,16 @@ from causal_dsl.score.format_numbers import counted, show, show_cell
 from causal_dsl.score.results import CellResult
 
 _MOST_LINES, _MOST_ROWS, _MOST_MAPS = 20, 12, 4
-#: Scores that every test has; others stand in a test because it asks for them.
-_CORE = ("accuracy", "iia", "iia_informative", "iia_star", "accuracy_unfiltered", "iia_unfiltered")
 
 
 def comparison_text(comparison: RunComparison, width: int = 100) -> str:
     """The comparison as plain text."""
     stream = io.StringIO()
     print_comparison(
-        comparison, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False)
+        comparison,
+        Console(
+            file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False, highlight=False
+        ),
     )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
@@ -38,7 +46,7 @@ def print_comparison(comparison: RunComparison, console: Console) -> None:
     for which, names in (("A", comparison.gone), ("B", comparison.new)):
         if names:
             console.print(_plain(f"specs that only {which} has: {', '.join(names)}"))
-    console.print(_summary(comparison))
+    console.print(_plain(summary_of(comparison), "bold yellow" if comparison.changed else "bold green"))
 
 
 def _plain(text: str, style: str = "") -> Text:
@@ -49,7 +57,8 @@ def _indented(what: RenderableType, by: int = 2) -> Padding:
     return Padding(what, (0, 0, 0, by))
 
 
-def _summary(comparison: RunComparison) -> Text:
+def summary_of(comparison: RunComparison) -> str:
+    """What changed, in a line."""
     tests = [test for spec in comparison.specs for test in spec.tests]
     changed = [test.name for test in tests if test.changed]
     gone = sum(len(spec.gone) for spec in comparison.specs)
@@ -63,7 +72,7 @@ def _summary(comparison: RunComparison) -> Text:
         told += f"; {counted(len(comparison.gone), 'spec')} of A not in B"
     if not comparison.changed:
         told += "; no verdict and no expectation changed"
-    return _plain(told, "bold yellow" if comparison.changed else "bold green")
+    return told
 
 
 # ── what identifies the runs ────────────────────────────────────────────────────────────────────
@@ -74,13 +83,7 @@ def _spec(spec: SpecComparison, console: Console) -> Iterator[RenderableType]:
         when = f", {run.document['finished']}" if run.document.get("finished") else ""
         yield _plain(f"{letter}  {run.name}  ({run.document['path']}{when})", "bold")
     yield Text("")
-    if spec.changes:
-        table = table_of("what differs")
-        for change in spec.changes:
-            table.add_row(Text.assemble((f"{change.kind}: ", "cyan"), _plain(change.text)))
-        yield _indented(table)
-    else:
-        yield _indented(Text("one key, one command, one machine: both runs answer the same question"))
+    yield _indented(changes_of(spec))
     if spec.spec_lines:
         yield Text("")
         for line in spec.spec_lines[:_MOST_LINES]:
@@ -89,7 +92,7 @@ def _spec(spec: SpecComparison, console: Console) -> Iterator[RenderableType]:
             yield _indented(Text(f"and {len(spec.spec_lines) - _MOST_LINES} more lines (--json has all)", "dim"), 4)
     yield Text("")
     for test in spec.tests:
-        yield Group(*_test(test, console))
+        yield Group(Text.assemble(("test ", "dim"), (printable(test.name), "bold")), *told_of_test(test, console))
         yield Text("")
     for which, names in (("A", spec.gone), ("B", spec.new)):
         if names:
@@ -97,11 +100,21 @@ def _spec(spec: SpecComparison, console: Console) -> Iterator[RenderableType]:
             yield Text("")
 
 
+def changes_of(spec: SpecComparison) -> RenderableType:
+    """Where what identifies the two runs differs."""
+    if not spec.changes:
+        return Text("one key, one command, one machine: both runs answer the same question")
+    table = table_of("what differs")
+    for change in spec.changes:
+        table.add_row(Text.assemble((f"{change.kind}: ", "cyan"), _plain(change.text)))
+    return table
+
+
 # ── one test ────────────────────────────────────────────────────────────────────────────────────
 
 
-def _test(test: TestComparison, console: Console) -> Iterator[RenderableType]:
-    yield Text.assemble(("test ", "dim"), (printable(test.name), "bold"))
+def told_of_test(test: TestComparison, console: Console | None = None) -> Iterator[RenderableType]:
+    """What is told of a test below its name; without a console, tables of all cells in place of maps."""
     yield _indented(_plain(_pairs(test)))
     if test.interrupted:
         which = " and ".join(x for x, status in (("A", test.status.a), ("B", test.status.b)) if status == "interrupted")
@@ -153,26 +166,18 @@ def _interval(gap: Difference) -> str:
     return f"[{show(gap.low)}, {show(gap.high)}]" + ("" if gap.paired else " unpaired")
 
 
-def _sweep(test: TestComparison, console: Console) -> Iterator[RenderableType]:
-    for number, score in enumerate(_told(test.cells)):
+def _sweep(test: TestComparison, console: Console | None) -> Iterator[RenderableType]:
+    for number, score in enumerate(told_scores(list(test.cells[0].scores), _MOST_MAPS)):
         if number:
             yield Text("")
         cells = [cell for cell in test.cells if score in cell.scores]
         yield _indented(Text.assemble((printable(score), "bold"), (", B - A", "dim")))
         varying = [name for name in cells[0].cell if len({str(cell.cell.get(name)) for cell in cells}) > 1]
-        if len(varying) == 2:
+        if len(varying) == 2 and console is not None:
             yield from _map(score, cells, varying, console)
         else:
-            yield _rows(score, cells)
+            yield _rows(score, cells, len(cells) if console is None else _MOST_ROWS)
         yield _indented(_plain(_by_luck(score, cells), "dim"))
-
-
-def _told(cells: Sequence[CellComparison]) -> list[str]:
-    """The scores of a sweep that are shown: those that the test asks for, and iia or accuracy."""
-    names = list(cells[0].scores)
-    core = next((name for name in ("iia", "accuracy") if name in names), None)
-    asked = [name for name in names if name not in _CORE]
-    return ([core] if core else []) + asked[: _MOST_MAPS - 1] or names[:1]
 
 
 def _map(
@@ -185,12 +190,12 @@ def _map(
     yield _indented(Text("+ interval of the difference above 0, - below it", "dim"))
 
 
-def _rows(score: str, cells: Sequence[CellComparison]) -> RenderableType:
+def _rows(score: str, cells: Sequence[CellComparison], most: int) -> RenderableType:
     """A row a cell; of many, those that differ most."""
     shown = list(cells)
-    if len(shown) > _MOST_ROWS:
+    if len(shown) > most:
         ranked = sorted(shown, key=lambda cell: abs(cell.scores[score][2].value or 0.0), reverse=True)
-        shown = ranked[:_MOST_ROWS]
+        shown = ranked[:most]
     table = table_of("cell", "A", "B", "B - A", "95% interval")
     for cell in shown:
         a, b, gap = cell.scores[score]
@@ -259,4 +264,4 @@ def _why(test: TestComparison) -> Iterator[RenderableType]:
         yield _indented(_plain(f"unpaired, because {why}: {', '.join(names)}", "dim"))
 
 
-__all__ = ["comparison_text", "print_comparison"]
+__all__ = ["changes_of", "comparison_text", "print_comparison", "summary_of", "told_of_test"]

@@ -118,8 +118,12 @@ def difference(
         own = [_of_pairs(score, one, top) for one, top in zip(rows, ceilings, strict=True)]
         if own[0] is not None and own[1] is not None and own[0].is_that(a) and own[1].is_that(b):
             draws = first.get("about") == second.get("about") == "draws"
-            return _paired(gap, own[0], own[1], Resampling(rows[0].ids, draws))
-        why = "the stored pairs do not make up the score"
+            found = _paired(gap, own[0], own[1], Resampling(rows[0].ids, draws))
+            if found is not None:
+                return found
+            why = "resamples of the pairs do not tell how far it varies"
+        else:
+            why = "the stored pairs do not make up the score"
     return _unpaired(gap, first, second, why)
 
 
@@ -145,17 +149,19 @@ def _of_pairs(score: str, rows: CellRows, ceiling: float | None) -> _OfPairs | N
     return None if values is None else _OfPairs(values, kept)
 
 
-def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) -> Difference:
+def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) -> Difference | None:
+    """The difference with an interval over the same pairs; None where resamples are undefined, or all alike for shares: a share
+    that is 1 in all that was drawn need not be 1."""
     alike = bool((one.asked == other.asked).all()) and (one.shift, one.times) == (other.shift, other.times)
     if alike and one.share and other.share:
         low, high = share_difference(one.values, other.values, one.asked, resampling)
         return Difference(gap, low * one.times, high * one.times, "paired score")
-    if resampling.clusters(one.asked) < 2:
-        return Difference(gap, why="there is one input")
+    if resampling.clusters(one.asked) < 2 or resampling.clusters(other.asked) < 2:
+        return None
     apart = [other.mean(weights) - one.mean(weights) for weights in resampling.weights()]
     found = percentiles(np.concatenate(apart))
-    if found is None:
-        return Difference(gap, why="too few resamples have the score")
+    if found is None or (found[0] == found[1] and one.share and other.share):
+        return None
     return Difference(gap, *found, "paired bootstrap")
 
 

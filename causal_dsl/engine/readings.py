@@ -61,11 +61,20 @@ class Numbers:
         return _by_parts(logits, lambda part: greedy(part, None), torch.int64).cpu().numpy()
 
     def trace(self, logits: Tensor, pruned: bool) -> Tensor:
-        """A sum of the logits of each row [m] that stays where none of them moves: of those in :attr:`columns`."""
-        held = np.arange(logits.shape[1]) if self.columns is None else self.columns
+        """A sum of the logits of each row [m] that stays where none of them moves: of those that are compared."""
+        held = self._compared(logits.shape[1])
         ids = torch.from_numpy(held).to(logits.device)
-        some = self.columns is not None and not pruned
+        some = len(held) < logits.shape[1] and not (pruned and self.columns is not None)
         return _by_parts(logits, lambda part: trace(part[:, ids] if some else part, ids), torch.float64)
+
+    def _compared(self, count: int) -> np.ndarray:
+        """The columns of ``count`` logits whose largest is the answer, with those that metrics ask for where only some are computed."""
+        if self.columns is not None:
+            return self.columns
+        if not self.classes or self.answers.among is None:
+            return np.arange(count)
+        named = np.unique(np.array(self.answers.among))
+        return named[named >= 0]
 
     def _on(self, ids: Sequence[int] | np.ndarray | None, logits: Tensor, pruned: bool) -> Tensor | None:
         """Ids as columns of the logits that are at hand; -1 stays."""

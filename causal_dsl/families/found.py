@@ -61,6 +61,7 @@ FAMILY = (
         "the directions in which a logistic regression on the vectors separates the variable's values",
         classes=True,
         unsized=True,
+        complete=True,
     ),
     FeatureFamily(
         "pca",
@@ -68,11 +69,13 @@ FAMILY = (
         f"{__name__}:pca",
         "the first `k` principal axes of the vectors there",
         dim="k",
+        complete=True,
     ),
     FeatureFamily(
         "standardize",
         {},
         f"{__name__}:standardize",
         "the whole vector, each coordinate minus its mean and divided by its standard deviation: a first step of a chain",
+        complete=True,
     ),
 )

@@ -60,5 +60,6 @@ FAMILY = (
         "the span of given directions, one in each row",
         file=("file", "a safetensors file"),
         axes=True,
+        complete=True,
     ),
 )

@@ -42,5 +42,6 @@ FAMILY = (
         "Marks and Tegmark 2023, The geometry of truth",
         classes=True,
         unsized=True,
+        complete=True,
     ),
 )

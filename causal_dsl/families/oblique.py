@@ -34,6 +34,7 @@ FAMILY = (
         trained=True,
         dim="dim",
         shared=True,
+        complete=True,
     ),
     FeatureFamily(
         "affine",
@@ -43,5 +44,6 @@ FAMILY = (
         trained=True,
         dim="dim",
         shared=True,
+        complete=True,
     ),
 )

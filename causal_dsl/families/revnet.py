@@ -29,6 +29,7 @@ FAMILY = (
         trained=True,
         dim="dim",
         shared=True,
+        complete=True,
         bends="layers",
         tiny={"layers": 2, "width": 8},
     ),

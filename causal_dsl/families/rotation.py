@@ -35,6 +35,7 @@ FAMILY = (
         trained=True,
         dim="dim",
         shared=True,
+        complete=True,
     ),
     FeatureFamily(
         "boundless",

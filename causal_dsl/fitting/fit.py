@@ -245,7 +245,17 @@ class _Network:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         inputs = len(np.unique(np.concatenate([cache.plan.rows[run] for run in runs])))
         told = Fitted(
-            unit, tuple(job.losses), tuple(job.checks), job.step, job.total, inputs, restarts, before, path, seen
+            unit,
+            tuple(job.losses),
+            tuple(job.checks),
+            job.step,
+            job.total,
+            inputs,
+            restarts,
+            before,
+            path,
+            seen,
+            job.moved,
         )
         for ref, feature in job.features.items():
             self.library.maps[ref], self.library.fits[ref] = feature, told

@@ -104,6 +104,7 @@ def _step(jobs: Sequence[Job], stepper: Stepper) -> None:
                 stepper.reaches(part) for part, (own, _, _) in zip(parts, owners, strict=True) if own is job
             ):
                 raise _without_gradient(job)
+            job.see(mean)
             penalty = job.penalty()
             whole.append(mean if penalty is None else mean + penalty.to(mean.device, mean.dtype))
             assert job.optimiser is not None

@@ -212,6 +212,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
         ref.fitting.controls != "none",
         all(family(part).file is not None for part in ref.chain),
         str(told.path or ""),
+        told.moved is not False,
     )
 
 

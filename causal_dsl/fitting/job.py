@@ -48,6 +48,8 @@ class Job:
     done: bool = False
     best: dict[str, Tensor] = field(default_factory=dict)
     best_at: int = -1
+    #: whether the loss has had a gradient that is not zero; None where it had none at all
+    moved: bool | None = None
 
     def __post_init__(self) -> None:
         self.sizes = [len(material.labels.target) for material in self.fit]
@@ -91,6 +93,14 @@ class Job:
         for feature in self.features.values():
             feature.anneal(self.step / max(1, self.steps - 1))
             feature.prepare()
+
+    def see(self, loss: Tensor) -> None:
+        """Look whether a loss has a gradient that is not zero, until one has. What gates add to it is no part of it."""
+        if self.moved or not loss.requires_grad or self.optimiser is None:
+            return
+        own = [one for group in self.optimiser.param_groups for one in group["params"]]
+        found = torch.autograd.grad(loss, own, retain_graph=True, allow_unused=True)
+        self.moved = any(one is not None and bool((one != 0).any()) for one in found)
 
     def penalty(self) -> Tensor | None:
         """What gates add to the loss."""
@@ -145,6 +155,7 @@ class Job:
             "worse": self.worse,
             "done": self.done,
             "best_at": self.best_at,
+            "moved": self.moved,
         }
         return tensors, numbers
 
@@ -159,3 +170,4 @@ class Job:
         self.step, self.losses, self.running = numbers["step"], list(numbers["losses"]), numbers["running"]
         self.checks = [(loss, share) for loss, share in numbers["checks"]]
         self.worse, self.done, self.best_at = numbers["worse"], numbers["done"], numbers["best_at"]
+        self.moved = numbers.get("moved", True)

@@ -112,6 +112,7 @@ def write(path: Path, job: Job, cache: FitActivations, network: Network, made_fo
         "checks": job.checks,
         "steps": job.step,
         "best_at": job.best_at,
+        "moved": job.moved,
         "restart": job.restart,
         "pairs": job.total,
         "inputs": len(seen),
@@ -141,6 +142,7 @@ def take(job: Job, found: tuple[dict[str, Tensor], dict[str, Any]]) -> bool:
     except ValueError:
         return False
     job.losses, job.checks = list(about["losses"]), [(loss, share) for loss, share in about["checks"]]
+    job.moved = about.get("moved", True)
     job.step, job.best_at, job.done, job.best = about["steps"], about["best_at"], True, {}
     return True
 

@@ -112,8 +112,13 @@ def anywhere(network: Network) -> NetworkInputs | str:
     for path, known in made.files.items():
         by_name.setdefault(Path(path).name, []).append(known)
     settings = {name: value for name, value in made.settings.items() if name not in ("adapter", "elsewhere")}
+    # two functions of one file may make networks of the same weights and answers that differ inside
+    function = made.target.rpartition(":")[2] if made.kind == "torch" else ""
     return replace(
-        made, target="", settings=settings, files={name: " ".join(sorted(known)) for name, known in by_name.items()}
+        made,
+        target=function,
+        settings=settings,
+        files={name: " ".join(sorted(known)) for name, known in by_name.items()},
     )
 
 

@@ -16,13 +16,12 @@ if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
 
-def claims_of(plan: Plan, test: Test, cell: Cell) -> list[tuple[str, Cell]]:
+def claims_of(plan: Plan, test: Test, cell: Cell, drawn: Drawn) -> list[tuple[str, Cell]]:
     """A cell as it claims its places: with all variables that the alignment puts somewhere but those on which no answer depends;
     and, of a vector network, with those alone that the test writes (named). Nothing shows that the others are where they are said
     to be: their places may hold anything, also what the written ones need.
     """
     written = {variable for variable, _ in test.swaps}
-    drawn = plan.draw_of(test)
     idle_ = idle_claims(test, drawn, cell.placed, written)
     placed = tuple(p for p in cell.placed if p.variable not in idle_)
     mine = tuple(p for p in placed if p.variable in written)

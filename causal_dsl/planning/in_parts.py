@@ -15,6 +15,7 @@ from causal_dsl.planning.probe_rows import FREE, LEAST, MANY, SEED, SHARE, is_sm
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import InParts
 from causal_dsl.program.program import Cell, Intervention, Test
+from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.values.from_run import FromRun
 
@@ -23,8 +24,9 @@ if TYPE_CHECKING:
 
 #: Of the cost of a test, what this may add.
 PARTED = 0.4 * SHARE
-#: Up to so many parts all sets of them are written; up to so many, each alone, left out, and with as many others as there are.
-_ALL, _SOME = 4, 8
+#: Up to so many parts all sets of them are written; of more, each with as many others as there are. Where rows do not suffice for that and
+#: there are more than so many, each is added to the others in some random orders.
+_ALL, _SOME, _ORDERS = 4, 8, 4
 
 
 def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
@@ -32,8 +34,8 @@ def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     several = _several(test, cell)
     for intervention, parts, one in several:
         assert intervention.variable is not None and isinstance(intervention.value, FromRun)
-        role, drawn, sets = intervention.value.role, plan.draw_of(test), _runs(cell, len(parts))
-        m = _rows(plan, test, len(several), sets)
+        role, drawn = intervention.value.role, plan.draw_of(test)
+        sets, m = _runs(plan, test, cell, len(several), len(parts))
         if m < LEAST:
             continue
         chosen = _pairs(test, drawn, m, number)
@@ -41,7 +43,7 @@ def in_parts(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
         for k, some in enumerate(sets):
             places = tuple(parts[part] for part in some)
             told = f"{', '.join(map(str, places))} <- {role}"
-            new = replace(intervention, places=places, value=FromRun(role, places), text=told)
+            new = replace(intervention, places=places, value=FromRun(role, places), text=told, features=())
             mine = tuple(new if i is intervention else i for i in cell.interventions if places or i is not intervention)
             cells.append(Cell((("part", k + 1),), mine))
         values = {r: {name: column[chosen] for name, column in drawn.values[r].items()} for r in drawn.values}
@@ -55,9 +57,7 @@ def unparted(plan: Plan, test: Test, cell: Cell) -> tuple[str, str]:
     """A variable whose several places are not written in parts, and why; nothing where there is none."""
     parted = [(i.variable or "", *_parts_of(test, i)) for i in cell.interventions]
     for name, parts, one in parted:
-        if len(parts) > _SOME:
-            return name, f"they are more than {_SOME}"
-        if len(parts) > 1 and not one and _rows(plan, test, len(_several(test, cell)), _runs(cell, len(parts))) < LEAST:
+        if len(parts) > 1 and not one and _runs(plan, test, cell, len(_several(test, cell)), len(parts))[1] < LEAST:
             return name, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
     return "", ""
 
@@ -66,7 +66,7 @@ def _parts_of(test: Test, intervention: Intervention) -> tuple[tuple[Place, ...]
     """The places of a variable that is interchanged, from the first layer up; of one place of a vector network its numbers, many of them
     in groups; and whether it is one."""
     value, places = intervention.value, intervention.places
-    plain = not (intervention.add or intervention.features or intervention.inside or intervention.to)
+    plain = writes_all(intervention, test.network.facts) and not (intervention.add or intervention.to)
     if not plain or not intervention.variable or not isinstance(value, FromRun) or value.places != places:
         return (), False
     if any(place.key is not None for place in places):
@@ -99,7 +99,7 @@ def parted(test: Test, cell: Cell) -> bool:
 
 def _several(test: Test, cell: Cell) -> list[tuple[Intervention, tuple[Place, ...], bool]]:
     parted = [(i, *_parts_of(test, i)) for i in cell.interventions]
-    return [(i, parts, one) for i, parts, one in parted if 1 < len(parts) <= _SOME]
+    return [(i, parts, one) for i, parts, one in parted if len(parts) > 1]
 
 
 def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]]) -> int:
@@ -110,9 +110,16 @@ def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]
     return min(rows // variables // len(sets), MANY, n)
 
 
-def _runs(cell: Cell, parts: int) -> tuple[tuple[int, ...], ...]:
-    """The sets of parts that are written. The empty set is one of them where the test also writes other places."""
-    return _sets(parts) if len(cell.interventions) == 1 else ((), *_sets(parts))
+def _runs(plan: Plan, test: Test, cell: Cell, variables: int, parts: int) -> tuple[tuple[tuple[int, ...], ...], int]:
+    """The sets of parts that are written, and in how many pairs: the richest choice for which there are ``LEAST``. The empty set is one of them
+    where the test also writes other places."""
+    alone: tuple[tuple[int, ...], ...] = ((),) if len(cell.interventions) > 1 else ()
+    for orders in (None, *range(_ORDERS, -1, -1)):
+        sets = (*alone, *_sets(parts, orders))
+        m = _rows(plan, test, variables, sets)
+        if m >= LEAST or parts <= _SOME:
+            break
+    return sets, m
 
 
 def _layer(place: Place) -> int:
@@ -126,11 +133,19 @@ def _tokens(place: Place) -> tuple[Place, ...]:
     return tuple(replace(place, position=part) for part in position.parts)
 
 
-def _sets(count: int) -> tuple[tuple[int, ...], ...]:
-    """The sets of parts that are written: all but the whole; of many, those that follow each other in a ring, so that each is added to
-    0, 1, 2, … of the others."""
+def _sets(count: int, orders: int | None) -> tuple[tuple[int, ...], ...]:
+    """The sets of parts that are written: all but the whole; of more, those that follow each other in a ring, so that each is added to
+    0, 1, 2, … of the others; of many, and not rows enough for that (``orders`` is None), each alone and all but each, and those that begin one of so many random ``orders``."""
     if count <= _ALL:
         return tuple(some for size in range(1, count) for some in combinations(range(count), size))
+    if orders is not None:
+        found: list[tuple[int, ...]] = [(part,) for part in range(count)]
+        found += [tuple(other for other in range(count) if other != part) for part in range(count)]
+        stream = Stream(SEED, count)
+        for _ in range(orders):
+            order = stream.shuffled(np.arange(count)).tolist()
+            found += [tuple(sorted(order[:size])) for size in range(1, count)]
+        return tuple(dict.fromkeys(found))
     return tuple(
         tuple(sorted((start + step) % count for step in range(size)))
         for size in range(1, count)

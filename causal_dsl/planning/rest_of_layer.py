@@ -8,6 +8,7 @@ from dataclasses import dataclass, replace
 from causal_dsl.program.facts import record_of
 from causal_dsl.program.overlap import canonical
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
+from causal_dsl.program.whole_maps import takes_all, writes_all
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.current import Current
@@ -37,7 +38,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
     """The layers whose rest can be held against a cell, from the first up; or none, and the reason."""
     facts = test.network.facts
     mine = [i for i in cell.interventions if i.variable]
-    reason = _unfit(mine)
+    reason = _unfit(mine, facts)
     if reason or not mine:
         return [], reason
     places = [named(place, facts) for i in mine for place in i.places]
@@ -76,7 +77,11 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
 
 def _undecided(test: Test, site: Site, placed: Sequence[Placed]) -> str:
     """Why the rest of a layer cannot be held against what is placed there."""
-    featured = next((p for p in placed if not p.whole), None)
+    facts = test.network.facts
+    featured = next(
+        (p for p in placed if p.via and not all(takes_all(p.via.chain, at, facts, p.via.joined) for at in p.places)),
+        None,
+    )
     if featured is not None:
         return f"`{featured.variable}` is placed at {Place(site)} through a feature"
     if test.readout.variable in {p.variable for p in placed}:
@@ -84,9 +89,9 @@ def _undecided(test: Test, site: Site, placed: Sequence[Placed]) -> str:
     return ""
 
 
-def _unfit(mine: Sequence[Intervention]) -> str:
+def _unfit(mine: Sequence[Intervention], facts: Facts) -> str:
     for intervention in mine:
-        if intervention.features or intervention.inside:
+        if not writes_all(intervention, facts):
             return f"`{intervention.variable}` is written through a feature"
         if intervention.add:
             return f"`{intervention.variable}` is added to what is there"

@@ -63,9 +63,10 @@ def untried(plan: Plan, test: Test, number: int) -> str:
     return unclaimed(plan, test, number, test.cells[number])[1]
 
 
-def unclaimed(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Test], str]:
-    """The probes of a cell; and where there are none, why."""
-    claims = claims_of(plan, test, cell)
+def unclaimed(plan: Plan, test: Test, number: int, cell: Cell, other: Drawn | None = None) -> tuple[list[Test], str]:
+    """The probes of a cell; and where there are none, why. ``other``: inputs in place of the test's own."""
+    drawn = plan.draw_of(test) if other is None else other
+    claims = claims_of(plan, test, cell, drawn)
     reason = ""
     found: list[tuple[Cell, WrittenLayer, str]] = []
     for name, claim in claims:
@@ -74,7 +75,7 @@ def unclaimed(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[list[Tes
         found += [(claim, one, _called(name, one.site if len(layers) > 1 else None)) for one in layers]
     made: list[Test] = []
     for claim, layer, what in found:
-        probes, why = _of_layer(plan, test, number, claim, layer, len(found), what)
+        probes, why = _of_layer(plan, test, number, claim, layer, len(found), what, drawn)
         made += probes
         reason = reason or why
     return made, "" if made else reason
@@ -85,14 +86,15 @@ def _called(beside: str, site: Site | None) -> str:
 
 
 def _of_layer(
-    plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int, what: str
+    plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int, what: str, drawn: Drawn
 ) -> tuple[list[Test], str]:
     site = layer.site
     here = _claimed(test, layer.placed)
     names = " and ".join(f"`{p.variable}`" for p in here)
     placed = tuple(p.variable for p in here)
     tokens = plan.inputs[test.network.key].has_tokens
-    drawn = plan.draw_of(test)
+    beyond = drawn is not plan.draw_of(test)
+    what += " beyond the `where`" if beyond else ""
     ways = ways_of(test, drawn, placed, tokens)
     if not ways:
         return (
@@ -105,38 +107,81 @@ def _of_layer(
         units, why = _free_dims(test, here, layer.other, site)
     if not units:
         return [], why
-    rows = _affordable(plan, test, cell, site, units[0] if tokens else 0) // (len(ways) * of)
+    left = _affordable(plan, test, cell, site, units[0] if tokens else 0) // of
     cheap = is_small(plan.inputs[test.network.key])
     if not (tokens or cheap or ways[0][0] == "decided"):
-        rows = rows * 2 // 3  # the others are left for what carries the rest (:mod:`causal_dsl.carrying`)
+        left = left * 2 // 3  # the others are left for what carries the rest (:mod:`causal_dsl.carrying`)
     written = () if tokens else _written_beside(test, layer.beside, site)
     made, few = [], False
-    for why_, varied in ways:
-        small = small_sets(units, rows // 2) if len(units) > ALL else []
-        halved = rows // 2 if small else 0
-        for sets, share in ((_with_left(_sets(units, rows - halved), units, written), rows - halved), (small, halved)):
+    for behind, (why_, varied) in zip(range(len(ways) - 1, -1, -1), ways, strict=True):
+        rows = left // (behind + 1)
+        whole = None
+        if cheap and len(units) > ALL:
+            known = _pairs(test, drawn, why_, varied, placed, rows, number, ways, tokens)
+            whole = known[0].n if known is not None and known[1] else None
+        usual, small = _shares(units, written, rows, behind * rows // 2 if cheap else 0, whole, cheap)
+        runs = (usual,) if cheap else (usual, small)
+        for sets, share in runs:
             if not sets:
                 continue
             m = min(share // len(sets), MANY if cheap else min(MOST, max(drawn.n, LEAST)))
-            if m < LEAST:
+            if m < min(LEAST, whole or LEAST):
                 few = True
                 continue
             pairs = _pairs(test, drawn, why_, varied, placed, m, number, ways, tokens)
             if pairs is None:
                 continue
             rows_of, all_pairs, differ = pairs
+            beside = small[0] if cheap else []
+            some = Stream(SEED, number).some(rows_of.n, min(rows_of.n, small[1] // len(beside))) if beside else None
+            left -= rows_of.n * len(sets) + (0 if some is None else len(some) * len(beside))
             cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
-            more = sets is small
             probe = Unmapped(
-                number, site, tuple(sets), placed, differ, why_, tokens, all_pairs, written, layer.early, more
+                number,
+                site,
+                tuple(sets),
+                placed,
+                differ,
+                why_,
+                tokens,
+                all_pairs,
+                written,
+                layer.early,
+                tuple(beside),
+                some,
+                beyond,
             )
-            made.append(made_test(test, "unmapped", number, rows_of, cells, probe, f"{what}, few" if more else what))
+            name = f"{what}, few" if sets is small[0] else what
+            made.append(made_test(test, "unmapped", number, rows_of, cells, probe, name))
     if few or [why_ for why_, _ in ways] != ["alike"]:
         return made, f"fewer than {LEAST} pairs of inputs can be run for it at a fifth of the cost of the test"
     return made, (
         f"in the causal model hardly any two inputs of the test have the same `{test.readout.variable}`, given the values of "
         f"{names} in one of them"
     )
+
+
+def _shares(
+    units: list[int],
+    written: Sequence[tuple[int, tuple[int, ...]]],
+    rows: int,
+    spare: int,
+    whole: int | None,
+    cheap: bool,
+) -> tuple[tuple[list[tuple[int, ...]], int], tuple[list[tuple[int, ...]], int]]:
+    """The sets of units that are taken, with the rows that they have together; and of many units those of two, or of two and three.
+
+    ``spare``: rows of others that these may take, if so more of them can be run; ``whole``: how many pairs of inputs there are, if these
+    are no more than ``rows``.
+    """
+    least = LEAST if whole is None else min(LEAST, whole)
+    small, share = small_sets(units, rows // 2, least, together=cheap) if len(units) > ALL else ([], 0)
+    usual = _with_left(_sets(units, rows - share), units, written)
+    if not small:
+        return (usual, rows), ([], 0)
+    needed = len(usual) * min(_ENOUGH, whole or _ENOUGH)
+    more, taken = small_sets(units, share, least, max(0, rows - share - needed) + spare, cheap)
+    return (usual, max(needed, min(rows - share, rows + spare - taken))), (more, taken)
 
 
 def _with_left(

@@ -8,21 +8,30 @@ from math import comb
 
 from causal_dsl.planning.probe_rows import LEAST
 
-#: The rows that each set of three needs (of two, ``LEAST`` do), and the most sets, of which each takes its time whatever its rows.
-_ENOUGH, _MOST = 16, 512
+#: The most sets, where each is an intervention of the plan, and where all are run together.
+_MOST, _MOST_TOGETHER = 512, 4096
 
 
-def small_sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
-    """The set of all units, every pair of units, and every triple if there are rows enough. Nothing if the rows do not suffice for pairs.
+def small_sets(
+    units: list[int], rows: int, least: int = LEAST, spare: int = 0, together: bool = False
+) -> tuple[list[tuple[int, ...]], int]:
+    """The set of all units, every pair of units, every triple, and larger ones if they are run ``together``, as far as there are rows
+    enough (``least`` for each set), with the rows that they have; no sets if the rows do not suffice for pairs. ``spare``: rows that sets
+    of more than two may take beyond these, if they need them.
 
     A network that compares units may react only if exactly two of them change. No random half and no group shows that.
     """
     every, n = tuple(units), len(units)
-    two, three = 1 + comb(n, 2), 1 + comb(n, 2) + comb(n, 3)
-    if rows // two < LEAST:
-        return []
-    sizes = (2, 3) if rows // three >= _ENOUGH and three <= _MOST else (2,)
-    return [every, *(chosen for size in sizes for chosen in combinations(units, size))]
+    most, sizes, count = _MOST_TOGETHER if together else _MOST, 1, 1
+    for size in range(2, n if together else min(n, 4)):
+        more = count + comb(n, size)
+        if more * least > rows + (spare if size > 2 else 0) or (size > 2 and more > most):
+            break
+        sizes, count = size, more
+    if sizes == 1:
+        return [], 0
+    chosen = [some for size in range(2, sizes + 1) for some in combinations(units, size)]
+    return [every, *chosen], max(rows, count * least)
 
 
 def tried_to(every: Sequence[int], sets: Sequence[tuple[int, ...]]) -> int:

@@ -25,6 +25,7 @@ from causal_dsl.planning.probe_rows import (
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.probed import Apart
 from causal_dsl.program.program import Cell, Intervention, Test
+from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
 
@@ -110,7 +111,7 @@ def _rows(plan: Plan, test: Test, cells: int) -> int:
 
 def _one_place(one: Intervention, other: Intervention, facts: Facts) -> bool:
     """Whether two variables are written at a place that both have, as whole vectors."""
-    whole = not (one.features or other.features or one.inside or other.inside)
+    whole = writes_all(one, facts) and writes_all(other, facts)
     return whole and any(overlap(a, b, facts) for a in one.places for b in other.places)
 
 

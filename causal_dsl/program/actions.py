@@ -12,6 +12,7 @@ from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import canonical, overlap
+from causal_dsl.program.path_patching import Mlps, read_path
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_edges import read_edge
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, family, join, read_via, share
@@ -63,6 +64,14 @@ class ActionReader:
                 return self._set(action, add=False)
             case tree.AddTo():
                 return self._set(action, add=True)
+
+    def read_all(
+        self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo, mlps: Mlps | None
+    ) -> tuple[Intervention | None, ...]:
+        """The interventions of an action, with None where a fault was reported. ``mlps``: what the MLPs along its path do."""
+        if not isinstance(action, tree.PatchPath) or (mlps != "recompute" and not action.through):
+            return (self.read(action),)
+        return read_path(action, self, mlps or "freeze") or (None,)
 
     def written_in(self, under: tree.Under) -> tuple[Intervention, ...] | None:
         """What is written in a run that values are taken from; None where a fault was reported."""

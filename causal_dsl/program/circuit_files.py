@@ -24,7 +24,8 @@ from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.settings import Setting
 
-_SETTINGS = {
+#: The settings of ``json(…)``.
+CIRCUIT_FILE = {
     "path": Setting("string", positional=True, required=True),
     "keep": Setting("number", default=None),
     "by": Setting("word", default=None, choices=("signed", "absolute")),
@@ -43,7 +44,7 @@ def read_file(
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
     edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads."""
-    settings = read_settings("json", call.arguments, _SETTINGS, found, call.span)
+    settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
     if settings is None:
         return None
     path = folder / settings["path"]

@@ -32,7 +32,8 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.values.number import Constant
 
-_SETTINGS = {
+#: The settings of ``discover(…)``.
+DISCOVER = {
     "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
     "method": Setting("value", required=True),
     "keep": Setting("number", low=0),
@@ -96,7 +97,7 @@ def read_discover(
     position: Callable[[tree.Expr], Position | None],
 ) -> Members | None:
     """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported."""
-    settings = read_settings("discover", call.arguments, _SETTINGS, found, call.span)
+    settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)

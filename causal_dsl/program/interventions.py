@@ -15,8 +15,10 @@ from causal_dsl.program.encodings import encodes
 from causal_dsl.program.held_places import asks_of_alignment, read_held
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
+from causal_dsl.program.path_patching import is_setting, read_setting, stands_alone
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef, Placed
+from causal_dsl.program.read_features import read_via
 from causal_dsl.program.read_settings import call_name, constant
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
@@ -60,18 +62,24 @@ def read_cells(
         values = [environment[name] for name in swept]
         reader = ActionReader(found, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
         interventions: list[Intervention] = []
-        for action in actions:
-            made = reader.read(_written_out(action, environment))
-            if made is not None:
-                good = not _set_twice(made, interventions, found) and good
-                interventions.append(made)
-            else:
-                good = False
+        written = [_written_out(action, environment) for action in actions]
+        said = [action for action in written if isinstance(action, tree.SetTo) and is_setting(action, reader)]
+        fine, mlps = read_setting(said, written, reader)
+        others = [action for action in written if not any(action is one for one in said)]
+        fine = fine and stands_alone(others, mlps, reader)
+        good = fine and good
+        for action in others if fine else ():
+            for made in reader.read_all(action, mlps):
+                if made is not None:
+                    good = not _set_twice(made, interventions, found) and good
+                    interventions.append(made)
+                else:
+                    good = False
         if not good or not (disjoint(interventions, alignment, found) and untouched(interventions, alignment, found)):
             return None
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
-        placed = _placed(alignment, quiet) if actions else ()
+        placed = _placed(alignment, quiet, environment) if actions else ()
         held = read_held(reader, declaration.name.span) if whole else ()
         if held is None:
             return None
@@ -128,7 +136,7 @@ def _is_word(value: tree.Expr) -> bool:
     return called is not None and is_word(called[0])
 
 
-def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:
+def _placed(alignment: Alignment, sites: SiteReader, cell: Mapping[str, tree.Expr]) -> tuple[Placed, ...]:
     """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
     found = []
     for name, placement in alignment.placements.items():
@@ -141,7 +149,9 @@ def _placed(alignment: Alignment, sites: SiteReader) -> tuple[Placed, ...]:
                 for site in placement.sites
                 for node in site.walk()
             )
-            found.append(Placed(name, places, placement.via is None, not swept))
+            via = None if placement.via is None else read_via(placement.via, cell, alignment.folder, sites.diagnostics)
+            if via is not None or placement.via is None:
+                found.append(Placed(name, places, via, not swept))
     return tuple(found)
 
 

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from contextlib import contextmanager
+from contextvars import ContextVar
 from dataclasses import dataclass, field
 from pathlib import Path
+from types import MappingProxyType
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, real_path, shown_path
 from causal_dsl.program.runs_under import misplaced, refuse_misplaced
@@ -111,9 +114,27 @@ class Module:
         return self._kinds[1].get(kind, {})
 
 
+#: What an editor holds of files that are not saved yet, by their real paths: it is read in the place of the files.
+_UNSAVED: ContextVar[Mapping[Path, str]] = ContextVar("unsaved", default=MappingProxyType({}))
+
+
+@contextmanager
+def unsaved_texts(texts: Mapping[Path, str]) -> Iterator[None]:
+    """Within, spec files are what ``texts`` say, by their real paths; files that are not among them are read."""
+    token = _UNSAVED.set(texts)
+    try:
+        yield
+    finally:
+        _UNSAVED.reset(token)
+
+
 def read_source(path: Path, diagnostics: Diagnostics, span: Span | None = None) -> Source | None:
     """The text of a spec file; a diagnostic (at ``span``, or at the file) where it cannot be read as one."""
     shown = shown_path(path)
+    held = _UNSAVED.get()
+    if held and (text := held.get(real_path(path))) is not None:
+        reads.note(path, text.encode("utf-8", "surrogatepass"))
+        return Source(shown, text)
     place = span or Span(Source(shown, ""), 0, 0)
 
     def refuse(why: str, help: str) -> None:

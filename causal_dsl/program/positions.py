@@ -17,8 +17,10 @@ from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.locations import Position
 
-_EDGES = {"first": Position("index", index=0), "last": Position("index", index=-1), "all": Position("all")}
-_PARTS = ("first", "last", "all")
+#: Words that stand for tokens of any prompt.
+EDGES = {"first": Position("index", index=0), "last": Position("index", index=-1), "all": Position("all")}
+#: The parts of what has several tokens, as in `name.first`.
+PARTS_OF_PLACES = ("first", "last", "all")
 
 
 @dataclass(frozen=True)
@@ -46,7 +48,9 @@ class PositionReader:
         match expr:
             case tree.Name(name=name) if name in self.cell:
                 return replace(self, cell={}).read(self.cell[name])
-            case tree.Attribute(value=tree.Name(name=name), name=part) if name in self.cell and part.name in _PARTS:
+            case tree.Attribute(value=tree.Name(name=name), name=part) if (
+                name in self.cell and part.name in PARTS_OF_PLACES
+            ):
                 return replace(self, cell={}).read(tree.Attribute(self.cell[name], part, span=expr.span))
             case tree.Binary(op="+" | "-" as op, left=left, right=right):
                 behind = integer(right, "a number of tokens", self.cell, self.diagnostics)
@@ -91,8 +95,8 @@ class PositionReader:
         base = expr
         if isinstance(expr, tree.Attribute):
             part, base = expr.name.name, expr.value
-            if part not in _PARTS:
-                help = did_you_mean(part, _PARTS)
+            if part not in PARTS_OF_PLACES:
+                help = did_you_mean(part, PARTS_OF_PLACES)
                 self.diagnostics.report("E532", f"a placeholder has no part `{part}`", expr.name.span, help=help)
                 return None
         occurrence = 0
@@ -128,7 +132,7 @@ class PositionReader:
 
     def _placeholder(self, name: tree.Name, occurrence: int, part: str) -> Position | None:
         placeholders = {placeholder for template in self.templates for placeholder in template.placeholders}
-        if name.name in _EDGES and name.name not in placeholders:
+        if name.name in EDGES and name.name not in placeholders:
             if part or occurrence:
                 self.diagnostics.report(
                     "E532",
@@ -137,9 +141,9 @@ class PositionReader:
                     help=f"write `{name.name}`",
                 )
                 return None
-            return _EDGES[name.name]
-        if name.name in _EDGES and not part:
-            other = "another name for the placeholder" if name.name == "all" else str(_EDGES[name.name].index)
+            return EDGES[name.name]
+        if name.name in EDGES and not part:
+            other = "another name for the placeholder" if name.name == "all" else str(EDGES[name.name].index)
             self.diagnostics.report(
                 "E535",
                 f"`{name.name}` is both a placeholder of the prompt and a position",

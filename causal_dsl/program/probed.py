@@ -36,8 +36,12 @@ class Unmapped:
     beside: tuple[tuple[int, tuple[int, ...]], ...] = ()
     #: whether a variable that it speaks of is placed at a later layer, too
     early: bool = False
-    #: of many units: whether ``units`` are the sets of two, or of two and three, that run beside the others
-    more: bool = False
+    #: further sets of units, of two or three of many, and the rows in which each of them is taken: of a small vector network they are run
+    #: together in one pass, since each intervention of a plan takes its time, whatever its rows
+    sets: tuple[tuple[int, ...], ...] = ()
+    rows: np.ndarray | None = None
+    #: whether its inputs need not pass the `where` of the test
+    beyond: bool = False
 
 
 @dataclass(frozen=True, eq=False)
@@ -59,6 +63,13 @@ class Apart:
 
     cell: int
     swaps: tuple[tuple[tuple[str, str], ...], ...]
+
+
+@dataclass(frozen=True, eq=False)
+class Beyond:
+    """The interchange of a cell in pairs that do not pass the `where` of its test."""
+
+    cell: int
 
 
 @dataclass(frozen=True, eq=False)

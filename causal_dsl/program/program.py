@@ -16,8 +16,8 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.identity import NetworkKey, Origin, origin
-from causal_dsl.program.probed import AlignmentRuns, Apart, InParts, Replaced, Unmapped
-from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, InParts, Replaced, Unmapped
+from causal_dsl.program.read_features import FeatureRef, Via
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
@@ -87,12 +87,12 @@ class Intervention:
 
 @dataclass(frozen=True)
 class Placed:
-    """Where an alignment puts a variable in one cell; ``whole``: as vectors or coordinates, through no feature; ``fixed``: its
-    sites are the same in every cell."""
+    """Where an alignment puts a variable in one cell, and ``via`` which features (None: as vectors or coordinates);
+    ``fixed``: its sites are the same in every cell."""
 
     variable: str
     places: tuple[Place, ...]
-    whole: bool
+    via: Via | None
     fixed: bool
 
 
@@ -311,7 +311,7 @@ class Test:
     controls: bool = True
     #: of such further interventions: their rows, which are chosen among those of their test, and what they ask
     given: Drawn | None = None
-    probe: Unmapped | Replaced | Apart | InParts | AlignmentRuns | None = None
+    probe: Unmapped | Replaced | Apart | Beyond | InParts | AlignmentRuns | None = None
     #: where the alignment reads several outputs: the test as it is for each by itself, which is what is planned and run
     parts: tuple[Test, ...] = ()
     #: the circuits that are found before it is run

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
+from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.ablations import at
 from causal_dsl.program.circuit_edges import refuse_edges, why_not
 from causal_dsl.program.circuits import PORTS, CircuitReader
@@ -17,6 +18,7 @@ from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
 
 if TYPE_CHECKING:
@@ -35,36 +37,18 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     circuits = CircuitReader(
         network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
     )
-    senders = _senders(action.sender, reader, circuits)
-    received = _receivers(action.receiver, reader, circuits)
+    senders = read_senders(action.sender, reader, circuits)
+    received = read_receivers(action.receiver, reader, circuits)
     value = reader.values(action.sender).source(action.source, ())
     if senders is None or received is None or value is None:
         return None
     if value.under:
         refuse_taken("an edge", action.source.span, value.role, found)
         return None
+    if refuse_flow(senders, received, network.facts, action.span, found):
+        return None
     ports, position = received
     every = ports_of(network.facts)
-    for node, own in senders:
-        for port in ports:
-            if not receivers_of(node, every) & 1 << every.number(port):
-                found.report(
-                    "E801",
-                    f"nothing flows from {node} to {port}",
-                    action.span,
-                    notes=(why_not(node, port, network.facts),),
-                    help="name a sender that is computed before its receiver reads",
-                )
-                return None
-        if position is not None and own not in (None, EVERYWHERE, position):
-            found.report(
-                "E801",
-                f"an edge stays at its token: {node} is named at `{own}`, and what receives it at `{position}`",
-                action.span,
-                notes=("a component reads the residual stream at the token that it is computed for",),
-                help="name one position, or leave it out at one of the ends",
-            )
-            return None
     mask = every.mask(ports)
     edges = EdgeSet.make(every, (((node, position if position is not None else own), mask) for node, own in senders))
     places, reached = written_along(edges, whole=False)
@@ -72,7 +56,34 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     return Intervention(places, at(value, places), text=text, span=action.span, to=reached)
 
 
-def _senders(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> tuple[Spot, ...] | None:
+def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, span: Span, found: Diagnostics) -> bool:
+    """Report ends of an edge between which nothing flows (E801)."""
+    ports, position = received
+    every = ports_of(facts)
+    for node, own in senders:
+        for port in ports:
+            if not receivers_of(node, every) & 1 << every.number(port):
+                found.report(
+                    "E801",
+                    f"nothing flows from {node} to {port}",
+                    span,
+                    notes=(why_not(node, port, facts),),
+                    help="name a sender that is computed before its receiver reads",
+                )
+                return True
+        if position is not None and own not in (None, EVERYWHERE, position):
+            found.report(
+                "E801",
+                f"an edge stays at its token: {node} is named at `{own}`, and what receives it at `{position}`",
+                span,
+                notes=("a component reads the residual stream at the token that it is computed for",),
+                help="name one position, or leave it out at one of the ends",
+            )
+            return True
+    return False
+
+
+def read_senders(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> tuple[Spot, ...] | None:
     """The outputs that an edge begins at."""
     if reader.circuits.names(expr):
         if not reader.circuits.are_of(reader.alignment.network, expr, reader.diagnostics):
@@ -81,7 +92,7 @@ def _senders(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> 
     return circuits.outputs(expr)
 
 
-def _receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> Receivers | None:
+def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> Receivers | None:
     """The ports that an edge ends at, and the tokens that are named there."""
     facts = reader.alignment.network.facts
     path = steps(expr)
@@ -135,4 +146,4 @@ def _receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -
     return tuple(dict.fromkeys(ports)), position
 
 
-__all__ = ["read_edge"]
+__all__ = ["Receivers", "read_edge", "read_receivers", "read_senders", "refuse_flow"]

@@ -11,7 +11,8 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.settings import Setting
 
-_SAYS = {
+#: What each kind of setting takes, in words.
+SAYS = {
     "int": "a whole number",
     "number": "a number",
     "bool": "true or false",
@@ -98,7 +99,7 @@ def read_settings(
     for name, setting in known.items():
         if name not in found:
             if setting.required:
-                diagnostics.report("E214", f"`{what}` needs `{name}`", span, help=f"write {name}=…, {_wanted(setting)}")
+                diagnostics.report("E214", f"`{what}` needs `{name}`", span, help=f"write {name}=…, {wanted(setting)}")
                 good = False
             found[name] = setting.default
     return found if good else None
@@ -157,8 +158,8 @@ def _read(setting: Setting, expr: tree.Expr) -> Any:
     return None
 
 
-def _wanted(setting: Setting) -> str:
-    text = _SAYS[setting.kind]
+def wanted(setting: Setting) -> str:
+    text = SAYS[setting.kind]
     if setting.low > -math.inf:
         text += f" of at least {setting.low:g}"
     if setting.high < math.inf:
@@ -170,11 +171,11 @@ def _wanted(setting: Setting) -> str:
 
 def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostics: Diagnostics) -> None:
     notes: tuple[str, ...] = ()
-    help = f"write {name}=…, {_wanted(setting)}"
+    help = f"write {name}=…, {wanted(setting)}"
     if setting.choices and isinstance(value, tree.Name):
         close = nearest(value.name, setting.choices)
         if close is not None:
-            help, notes = f"did you mean `{close}`?", (f"it takes {_wanted(setting)}",)
+            help, notes = f"did you mean `{close}`?", (f"it takes {wanted(setting)}",)
     diagnostics.report(
         "E213",
         f"`{name}` of `{what}` cannot be `{format_expr(value)[:60]}`",

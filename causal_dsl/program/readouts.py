@@ -26,6 +26,13 @@ from causal_dsl.vocabulary.locations import Position
 
 #: The sites at which an answer is read.
 READOUTS = ("next_token", "mask", "logits")
+_TOKEN = {"among": Setting("domain"), "prefix": Setting("string", " ")}
+#: What each of them takes.
+READOUT_SETTINGS: dict[str, dict[str, Setting]] = {
+    "next_token": {**_TOKEN, "end": Setting("ending")},
+    "mask": _TOKEN,
+    "logits": {},
+}
 _MOST_ANSWERS = 10_000
 
 
@@ -228,12 +235,9 @@ def _token(
             "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
         )
         return None
-    known = {
-        "among": Setting("domain"),
-        "prefix": Setting("string", "" if masked or (step.indices is None and _at_line_start(aligned)) else " "),
-    }
-    if not masked:
-        known["end"] = Setting("ending")
+    known = dict(READOUT_SETTINGS[step.name])
+    if masked or (step.indices is None and _at_line_start(aligned)):
+        known["prefix"] = replace(known["prefix"], default="")
     settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
     if settings is None:
         return None

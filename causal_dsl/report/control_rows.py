@@ -53,10 +53,15 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
         return
     cell = test.cells[0]
     rows: list[tuple[str, Estimate, str]] = []
+    known: dict[tuple[tuple[int, ...], str, str], Estimate] = {}
     for rest in cell.unclaimed:
         most = max(rest.taken, key=lambda one: (one.moved.value or 0.0, len(one.units)))
         for one in dict.fromkeys((rest.taken[0], most)):
-            rows.append((one.told, one.moved, f"unclaimed, from inputs that differ in {', '.join(rest.varied)}"))
+            meaning = f"unclaimed beside {', '.join(rest.placed)}; the inputs differ in {', '.join(rest.varied)}"
+            before = known.get((one.units, one.told, meaning))  # the same in other pairs: the larger share is shown
+            if before is None or (before.value or 0.0) < (one.moved.value or 0.0):
+                known[one.units, one.told, meaning] = one.moved
+    rows += [(told, moved, meaning) for (_, told, meaning), moved in known.items()]
     if cell.replaced is not None:
         for name, moved in cell.replaced.moved.items():
             rows.append(

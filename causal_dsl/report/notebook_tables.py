@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable
 from functools import cache, singledispatch
+from importlib.util import find_spec
 from typing import Any
 
 from jinja2 import DictLoader, Environment, Template
@@ -157,8 +158,17 @@ def _score_of(test: TestResult) -> str:
     return f"{told}; output_only {show(ceiling.value)}" if name == "iia" and ceiling is not None else told
 
 
+def charts_installed() -> bool:
+    """Whether a test can be shown with its charts."""
+    return find_spec("altair") is not None and find_spec("vl_convert") is not None
+
+
 @_parts.register
 def _(value: TestResult) -> list[Markup]:
+    if charts_installed():
+        from causal_dsl.report.html import fragment
+
+        return [Markup(fragment(value, styled=True))]  # it escapes its texts
     parts = [_made("line", strong=_clean(value.name), text=_clean(one_line_of(value).partition(": ")[2].rstrip(">")))]
     ceilings = value.ceilings_kept or value.ceilings
     if ceilings:

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import time
+from collections.abc import Callable
 from types import TracebackType
 from typing import TYPE_CHECKING, TextIO
 
@@ -78,8 +80,40 @@ class TerminalProgress(Progress):
             self._bar.update(self._task, description=_plain(text))
 
 
+class LogProgress(Progress):
+    """A line for each piece of work, with the time since the first: for logs."""
+
+    def __init__(self, stream: TextIO):
+        self._stream, self._start = stream, time.monotonic()
+
+    def begin(self, text: str, total: int) -> None:
+        self._write(f"{text} ({total})")
+
+    def say(self, text: str) -> None:
+        self._write(text)
+
+    def _write(self, text: str) -> None:
+        self._stream.write(f"{time.monotonic() - self._start:8.1f} s  {printable(text)}\n")
+        self._stream.flush()
+
+
 def _plain(text: str) -> str:
     """Square brackets of a spec are no markup, and what it names holds no control characters."""
     from rich.markup import escape
 
     return escape(printable(text))
+
+
+def in_bytes(bar: Progress, name: str) -> Callable[[str, int, int], None]:
+    """What tells ``bar`` how far a file called ``name`` is fetched: what is being done, how much of it is done, and of how much."""
+    begun, before = ("", -1), 0
+
+    def tell(what: str, done: int, total: int) -> None:
+        nonlocal begun, before
+        if (what, total) != begun:
+            begun, before = (what, total), 0
+            bar.begin(f"{what} {name}", total)
+        bar.advance(done - before)
+        before = done
+
+    return tell

@@ -76,6 +76,18 @@ def mapped(test: TestResult) -> list[str]:
     return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
 
 
+def worst_lines(cell: CellResult) -> Iterator[str]:
+    """The pairs in which ratios and changes are worst, a line for each score."""
+    for name, pairs in cell.worst.items():
+        told = [f"{show(one.value)} in pair {one.pair}" + (f" ({_cut(one.base)})" if one.base else "") for one in pairs]
+        yield f"worst of {name}: {', '.join(told)}"
+
+
+def _cut(text: str) -> str:
+    text = " ".join(text.split())
+    return f'"{text}"' if len(text) <= 40 else f'"…{text[-38:]}"'
+
+
 def interval(estimate: Estimate) -> str:
     """An interval as tables show it; in words where there is none."""
     if estimate.low is None or estimate.high is None:

@@ -36,6 +36,7 @@ from causal_dsl.report.report_lines import (
     of_output,
     summary,
     varying,
+    worst_lines,
 )
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import severity
@@ -90,7 +91,12 @@ class _Printable:
 def text(results: Results, width: int = 100) -> str:
     """The same as plain text."""
     stream = io.StringIO()
-    print_results(results, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False))
+    print_results(
+        results,
+        Console(
+            file=stream, width=width, color_system=None, force_terminal=False, force_jupyter=False, highlight=False
+        ),
+    )
     return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
 
 
@@ -147,9 +153,15 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         )
         yield _indented(Text(why))
         return
-    if len(test.cells) == 1:
+    if len(test.cells) == 1 or test.alike:
         yield _indented(_table_of_scores(test.cells[0].scores))
-        yield from _worst(test.cells[0])
+        for line in worst_lines(test.cells[0]):
+            yield _indented(Text(line, style="dim"))
+        if test.alike:
+            names = " and ".join(f"`{name}`" for name in test.parameters)
+            change = "changes" if len(test.parameters) == 1 else "change"
+            told = f"the same in all {len(test.cells)} cells: {names} {change} nothing that the test writes or reads"
+            yield _indented(Text(told, style="dim"))
     else:
         for i, score in enumerate(mapped(test)):
             if i:
@@ -161,18 +173,6 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         for report in test.reports:
             shown = show_cell(report.cell) if report.cell is not None else show_estimate(report.estimate)
             yield _indented(Text(f"{report.text}: {shown}"))
-
-
-def _worst(cell: CellResult) -> Iterator[RenderableType]:
-    """The pairs in which ratios and changes are worst, a line for each score."""
-    for name, pairs in cell.worst.items():
-        told = [f"{show(one.value)} in pair {one.pair}" + (f" ({_cut(one.base)})" if one.base else "") for one in pairs]
-        yield _indented(Text(f"worst of {name}: {', '.join(told)}", style="dim"))
-
-
-def _cut(text: str) -> str:
-    text = " ".join(text.split())
-    return f'"{text}"' if len(text) <= 40 else f'"…{text[-38:]}"'
 
 
 def _table_of_scores(scores: dict[str, Estimate]) -> Table:

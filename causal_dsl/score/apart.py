@@ -44,7 +44,7 @@ def apart_findings(found: Sequence[WrittenApart], together: Estimate, names: Seq
     test itself explains, else information."""
     allowed = 1 - (together.value if together.value is not None else 1.0)
     wrong = [one for one in found if one.right.value is not None and one.right.value < 1]
-    failing = [one for one in wrong if _fails(one.right, allowed, len(found))]
+    failing = [one for one in wrong if fails(one.right, allowed, len(found))]
     if not wrong:
         return []
     worst = min(failing or wrong, key=lambda one: one.right.value or 0.0)
@@ -57,7 +57,9 @@ def apart_findings(found: Sequence[WrittenApart], together: Estimate, names: Seq
     return [Finding("joint_only", f"{told} Together {them} fail in {show(allowed)} of the pairs.", "info", False)]
 
 
-def _fails(right: Estimate, allowed: float, of: int) -> bool:
+def fails(right: Estimate, allowed: float, of: int) -> bool:
+    """Whether the share that is not right is larger than the ``allowed`` one explains: twice as large, and by no luck in any one of so many
+    (``of``) shares (Bonferroni)."""
     n, wrong = right.n, 1 - (right.value or 0.0)
     if wrong <= max(FAILS, 2 * allowed):
         return False
@@ -85,4 +87,4 @@ def _told(one: WrittenApart) -> str:
     )
 
 
-__all__ = ["WrittenApart", "apart_findings"]
+__all__ = ["WrittenApart", "apart_findings", "fails"]

@@ -86,15 +86,16 @@ def with_verdict(
     together: tuple[float, float] | None,
     rise: Rise | None,
     all_of: str,
+    part: str = "",
 ) -> CellResult:
     """The cell with its verdict: by the interval that holds for all cells ``together``, where there are several.
 
-    ``all_of`` says how the pairs are all there are, where they are. ``rise``: how much it scores more than the cell below, where a rule that knows nothing of the inside is always right.
+    ``all_of`` says how the pairs are all there are, where they are, and ``part`` which of all that could be drawn. ``rise``: how much it scores more than the cell below, where a rule that knows nothing of the inside is always right.
     """
     own, iia = cell.scores["accuracy"], cell.scores["iia"]
     at = iia if together is None else replace(iia, low=together[0], high=together[1])
     drawn = cell.scores.get("accuracy_unfiltered", own)
-    told = verdict(at, drawn, ceilings, own, cell.scores.get("iia_star"), all_of)
+    told = verdict(at, drawn, ceilings, own, cell.scores.get("iia_star"), all_of, part)
     top = top_of(ceilings)
     most = None if top is None else top[1]
     return settled(replace(cell, verdict=told, together=together, top=most, rise=rise, told_once=rise is not None))

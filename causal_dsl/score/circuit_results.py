@@ -20,6 +20,7 @@ from causal_dsl.score.results import Finding
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
+    from causal_dsl.vocabulary.ports import Ports
 
 #: How far two runs that should be one may be apart in a logit, as a share of how large the logits are.
 CLOSE = 1e-3
@@ -152,6 +153,10 @@ class Discovered:
         }
 
 
+def _ports(ports: Ports) -> shapes.PortsJson:
+    return {"layers": ports.layers, "heads": ports.heads, "kv_heads": ports.kv_heads, "parallel": ports.parallel}
+
+
 @dataclass(frozen=True)
 class CircuitResult:
     """One circuit in one cell."""
@@ -182,7 +187,8 @@ class CircuitResult:
 
     def to_json(self) -> shapes.CircuitJson:
         size = self.size
-        return {
+        own = self.members.ports if isinstance(self.members, EdgeSet) else None
+        found: shapes.CircuitJson = {
             "name": self.name,
             "kind": "edges" if isinstance(self.members, EdgeSet) else "nodes",
             "members": list(self.lines),
@@ -198,8 +204,12 @@ class CircuitResult:
             "random": {name: one.to_json() for name, one in self.random.items()},
             "random_weighted_edges": list(self.sizes),
             "tests": {name: one.to_json() for name, one in self.tests.items()},
-            **({"found": [one.to_json() for one in self.found]} if self.found else {}),  # type: ignore[typeddict-item]
         }
+        if own is not None:
+            found["ports"] = _ports(own)
+        if self.found:
+            found["found"] = [one.to_json() for one in self.found]
+        return found
 
     def findings(self, silent: Sequence[str] = ()) -> tuple[Finding, ...]:
         """What stands beside the numbers of the circuit; nothing of scores that say nothing, which ``silent`` speaks of."""

@@ -62,6 +62,8 @@ class FeatureInfo:
     #: read from a file as it is (`subspace`, `sae`): no input of the spec had a part in it
     given: bool = False
     path: str = ""
+    #: False: the gradient of its loss was zero in every step
+    moved: bool = True
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -78,6 +80,7 @@ class FeatureInfo:
             "gates": None if self.gates is None else dict(zip(("total", "open", "undecided"), self.gates, strict=True)),
             "nonlinear": self.nonlinear,
             "file": self.path,
+            "moved": self.moved,
         }
 
 
@@ -169,6 +172,8 @@ def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> lis
                     f"{feature.gates[2]} of {feature.gates[0]} gates of {feature.text} are undecided, so which of them open is not settled.",
                 )
             )
+        if not feature.moved:
+            found.append(_unmoved(feature))
         if feature.nonlinear:
             found.append(
                 Finding(
@@ -231,6 +236,19 @@ def _fitted(feature: FeatureInfo) -> Finding:
     if feature.validation is not None:
         text += f"; on the validation inputs it scored {show(feature.validation[1])}"
     return Finding("fitted", text + ".")
+
+
+def _unmoved(feature: FeatureInfo) -> Finding:
+    gates = " (the penalty of its gates left out)" if feature.gates is not None else ""
+    why = f"The fit of {feature.text} never moved, because the gradient of its loss{gates} is zero in every step"
+    if feature.validation is not None and feature.validation[1] == 1:
+        return Finding("unmoved_fit", f"{why}. Every validation pair has its right answer.", "info")
+    left = (
+        "The map is the one that it started from"
+        if feature.gates is None
+        else "Only the penalty of its gates was fitted"
+    )
+    return Finding("unmoved_fit", f"{why}, as behind a rounding, a sign or a comparison. {left}.")
 
 
 _FITTED_CONTROLS = ("random subspace", "shuffled labels", "untrained network")

@@ -51,7 +51,7 @@ def cell_findings(
         if still:
             text += ", and no compared logit changed by more than rounding: the written values have no effect on them."
         else:
-            text += "; some of the network's logits did move." if still is not None else "."
+            text += "; some of the compared logits did move." if still is not None else "."
         found.append(Finding("never_moved", text))
     if info.interventions and all(fired.unreachable and not fired.rows for fired in info.interventions):
         found.append(

@@ -77,7 +77,7 @@ def part_findings(found: Sequence[WrittenPart], width: int | None, every: bool) 
     names, name = _joined([part.place for part in told]), told[0].variable
     text = (
         f"The answer is the same in each of {counted(told[0].counts.n)}, whether or not `{name}` is written at {names}, alone and beside "
-        f"{'its other places' if width is None else 'other numbers of its place'}: the test does not show that `{name}` is there."
+        f"some or all of {'its other places' if width is None else 'the other numbers of its place'}: the test does not show that `{name}` is there."
     )
     if told[0].of_variable:
         text += f" {told[0].place} has one vector for each value of `{name}`, not the same for all."

@@ -26,11 +26,13 @@ if TYPE_CHECKING:
     from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
     from causal_dsl.score.gradient_checks import GradientCheck
+    from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
+    from causal_dsl.score.setting import FailedPair, ModelVariable, RunSetting
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
 #: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
-SCHEMA = 1
+SCHEMA = 2
 
 Status = Literal["finished", "failed", "interrupted"]
 Method = Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
@@ -170,6 +172,8 @@ class CellResult(Shown):
     unclaimed: tuple[Unclaimed, ...] = ()
     #: the variables that it writes together, written apart; empty where that was not run
     apart: tuple[WrittenApart, ...] = ()
+    #: its interchange in pairs that do not pass the `where` of the test; None where that was not run
+    beyond: BeyondWhere | None = None
     #: the places of a variable that has several, each written alone and left out; empty where that was not run
     parts: tuple[WrittenPart, ...] = ()
     #: an ablation beside other values at its places; None where there is none
@@ -185,10 +189,13 @@ class CellResult(Shown):
             more["verdict"] = self.verdict.to_json()
         if self.together is not None:
             more["together"] = {"low": number(self.together[0]), "high": number(self.together[1])}
+        if self.top is not None:
+            more["top"] = number(self.top)
         if self.rise is not None:
             more["rise"] = self.rise.to_json()
         more |= {"unclaimed": [one.to_json() for one in self.unclaimed]} if self.unclaimed else {}
         more |= {"apart": [one.to_json() for one in self.apart]} if self.apart else {}
+        more |= {} if self.beyond is None else {"beyond": self.beyond.to_json()}
         more |= {"parts": [one.to_json() for one in self.parts]} if self.parts else {}
         more |= {} if self.replaced is None else {"replaced": self.replaced.to_json()}
         more |= {} if self.circuit is None else {"circuit": self.circuit.to_json()}
@@ -333,6 +340,12 @@ class TestResult(Shown):
     random: Mapping[str, RandomCircuits] = field(default_factory=dict)
     #: who its network is: equal for one network under two names
     who: str = field(default="", compare=False)
+    #: whether all cells of a sweep write and read the same, so that their numbers are those of one
+    alike: bool = field(default=False, compare=False)
+    #: pairs that fail: in a sweep those of the cell of the highest iia, and of the cells that decided a failed expectation
+    failures: tuple[FailedPair, ...] = ()
+    #: what it was run on; None where nothing was run
+    setting: RunSetting | None = None
 
     @property
     def status(self) -> Status:
@@ -395,6 +408,12 @@ class TestResult(Shown):
             "reports": [report.to_json() for report in self.reports],
             "findings": [finding.to_json() for finding in self.findings],
             "wrong_answers": [wrong.to_json() for wrong in self.wrong],
+            "failures": [failed.to_json() for failed in self.failures],
+            "parameters": list(self.parameters),
+            "asked": list(self.asked),
+            "units": dict(self.units),
+            "part": self.part,
+            **({} if self.setting is None else {"setting": self.setting.to_json()}),
             "seconds": self.seconds,
             **({"gradients": [check.to_json() for check in self.gradients]} if self.gradients else {}),
             **({"attributions": [check.to_json() for check in self.attributions]} if self.attributions else {}),
@@ -434,6 +453,9 @@ class SpecResult(Shown):
     #: the machine that ran it, and when it ended (ISO 8601, UTC); empty where nothing was run
     machine: Mapping[str, Any] = field(default_factory=dict, compare=False)
     finished: str = field(default="", compare=False)
+    #: the spec as it was written, and its causal models by name
+    text: str = ""
+    models: Mapping[str, Sequence[ModelVariable]] = field(default_factory=dict)
 
     @property
     def passed(self) -> bool:
@@ -454,6 +476,8 @@ class SpecResult(Shown):
             "versions": dict(self.versions),
             "machine": dict(self.machine),
             "finished": self.finished,
+            "text": self.text,
+            "models": {name: [one.to_json() for one in model] for name, model in self.models.items()},
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
             **({"families": families} if families else {}),

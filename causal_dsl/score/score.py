@@ -17,6 +17,7 @@ from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.score.cells import found_in, with_verdict
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.failed_pairs import failed_pairs
 from causal_dsl.score.format_numbers import show_cell
 from causal_dsl.score.judge import judge
 from causal_dsl.score.make_findings import (
@@ -33,6 +34,7 @@ from causal_dsl.score.numbered import numbers_together, with_number_verdict
 from causal_dsl.score.prepared import Prepared, prepare
 from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs
+from causal_dsl.score.setting import FailedPair
 from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
 from causal_dsl.score.verdict import by_design, top_of
@@ -41,6 +43,10 @@ from causal_dsl.score.wrong_answers import PLAIN, Speech, wrong_answers, wrong_f
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.causal.cover import Cover, DrawScope
+
+
+#: Of a test as many failing pairs are told, of all cells that they are told of.
+MOST_TOLD = 300
 
 
 def score_test(
@@ -122,6 +128,7 @@ def score_test(
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
+    passing = " that pass the `where`" if any(not one.value for one in scope) else ""
     all_of = all_of_them(weights is not None, rows is not None) + of
     # What is outside of a circuit that carries all moves nothing.
     outside = context.circuit is not None and context.circuit.outside
@@ -136,7 +143,7 @@ def score_test(
         if labels is not None and r2 is not None:
             cell = with_number_verdict(cell, known, of_numbers, c)
         elif labels is not None and iia is not None:
-            cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of)
+            cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of, passing)
         elif still:
             cell = at_rest(cell)
         results.append(cell)
@@ -157,6 +164,9 @@ def score_test(
         if cells and context.number is None and context.stated
         else ()
     )
+    failures: list[FailedPair] = []
+    for c in dict.fromkeys([best, *_judged_in(judged, names)]) if wrong else ():
+        failures += failed_pairs(frames[c], labels is not None, speech, names[c])
     named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
     findings += wrong_finding(wrong, estimator.n, named, speech)
     if cells:
@@ -182,6 +192,7 @@ def score_test(
         asked=tuple(scores.asked),
         units={name: score.unit.name for name, score in wanted.items()},
         wrong=wrong,
+        failures=tuple(failures[:MOST_TOLD]),
         covered=weights is not None,
         weights=weights,
         part=part,
@@ -246,3 +257,9 @@ def _choices(values: Sequence[CellScore | FixedNumber], estimator: Estimator) ->
                 equal = estimator.equals(part, index)
                 findings.append(choice_finding(part, estimator.cells[index], stable, equal, len(estimator.cells)))
     return findings
+
+
+def _judged_in(judged: Sequence[Any], names: Sequence[Mapping[str, Any]]) -> list[int]:
+    """The cells in which an expectation was decided that does not hold."""
+    cells = [one.cell for result, _ in judged if not result.passed for one in result.measured if one.held is False]
+    return [number for number, name in enumerate(names) if dict(name) in cells]

@@ -127,7 +127,7 @@ def _speech(together: Together, outputs: Sequence[OneOutput]) -> Speech:
         own = zip(names, together.kinds[code], outputs, strict=True)
         return ", ".join(f"{name} = {told(kind, one.speech)}" for name, kind, one in own)
 
-    return Speech(value, base=outputs[0].speech.base)
+    return Speech(value, base=outputs[0].speech.base, inputs=outputs[0].speech.inputs)
 
 
 def _with_findings(cell: CellResult, of_outputs: Mapping[str, Sequence[Finding]]) -> CellResult:

@@ -21,14 +21,8 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     drawn, inputs = plan.draw_of(test), plan.inputs[test.network.key]
     model, variable = test.model, test.readout.variable
     classes = {ids[0]: value for value, ids in answers.ids.items()}
-    rows = next(
-        (
-            rows
-            for run, rows in plan.rows.items()
-            if run.role == "base" and run.draw == plan.scores[test.name][0].label.draw
-        ),
-        None,
-    )
+    draw = plan.scores[test.name][0].label.draw
+    rows = {run.role: found for run, found in plan.rows.items() if run.draw == draw}
 
     def value(code: int) -> str:
         if not test.readout.stated:
@@ -42,12 +36,18 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
             return tokens.token(number)
         return show_value(classes[number]) if number in classes else f"class {number}"
 
-    def base(pair: int) -> str:
-        if rows is not None and (text := inputs.text(int(rows[pair]))):
+    def role_text(role: str, pair: int) -> str:
+        if role in rows and (text := inputs.text(int(rows[role][pair]))):
             return text
         names = list(model.exogenous)
-        decoded = [model.decode(name, drawn.values["base"][name][pair : pair + 1])[0] for name in names]
+        decoded = [model.decode(name, drawn.values[role][name][pair : pair + 1])[0] for name in names]
         return ", ".join(f"{name} = {show_value(value)}" for name, value in zip(names, decoded, strict=True))
 
+    def base(pair: int) -> str:
+        return role_text("base", pair)
+
+    def inputs_of(pair: int) -> dict[str, str]:
+        return {role: role_text(role, pair) for role in drawn.values}
+
     among = None if answers.among is None else frozenset(ids[0] for ids in answers.ids.values())
-    return Speech(value, token, base, among, variable in model.sets)
+    return Speech(value, token, base, among, variable in model.sets, inputs_of)

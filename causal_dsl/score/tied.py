@@ -1,4 +1,5 @@
-"""Two variables of which a test cannot tell the places apart: its pairs were drawn so that interchanging the one is interchanging the other.
+"""Variables of which a test cannot tell the places apart: its pairs were drawn so that interchanging one is interchanging another, or that
+two others together tell it.
 
 A `where`, or `like` with `vary`, may tie what the causal model leaves free: where `s` and `t` are equal in every run, a network that holds
 `t` at the place of `s` gives the same answers.
@@ -8,12 +9,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from itertools import combinations
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
-from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.program.free_draws import free_draw
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.format_numbers import counted
@@ -34,7 +37,8 @@ def with_ties(result: TestResult, test: Test, drawn: Drawn) -> TestResult:
         return result
     ties = _ties(test, drawn)
     told = tuple(_told(drawn, *pair) for pair in ties)
-    told += tuple(_told_as_one(*pair) for pair in _as_one(test, drawn, {name for pair in ties for name in pair}))
+    as_one = _as_one(test, drawn, {name for pair in ties for name in pair})
+    told += tuple(_told_as_one(name, others) for name, others in as_one)
     if not told:
         return result
     cells = [
@@ -64,31 +68,49 @@ def _ties(test: Test, drawn: Drawn) -> list[tuple[str, str]]:
     return found
 
 
-def _as_one(test: Test, drawn: Drawn, known: set[str]) -> list[tuple[str, str]]:
-    """Each interchanged variable that is not ``known`` to be tied, with another whose value tells its own in every run of the test, and
-    not in pairs that no condition ties: the answer need not read the other one."""
-    found: list[tuple[str, str]] = []
+def _as_one(test: Test, drawn: Drawn, known: set[str]) -> list[tuple[str, tuple[str, ...]]]:
+    """Each interchanged variable that is not ``known`` to be tied, with another whose value tells its own in every run of the test, or
+    with two others that do together, and not in pairs that no condition ties: the answer need not read the others."""
+    found: list[tuple[str, tuple[str, ...]]] = []
     free: list[Drawn] | None = None
     for name, _ in test.swaps if drawn.n >= _ENOUGH else ():
-        for other in _others(test, name):
-            if name in known or (other, name) in found or not _tells(drawn, other, name, _TIMES):
+        others = _others(test, name)
+        several = combinations(others, 2) if _tying(test) else ()
+        for some in (*((other,) for other in others), *several):
+            twice = len(some) == 1 and (some[0], (name,)) in found
+            if name in known or twice or not _tells(drawn, some, name, _TIMES):
                 continue
             free = _freely(test) if free is None else free
-            if any(not _tells(one, other, name) for one in free):
-                found.append((name, other))
+            if any(not _tells(one, some, name) for one in free):
+                found.append((name, some))
                 break
     return found
 
 
-def _tells(drawn: Drawn, other: str, name: str, times: int = 1) -> bool:
-    """Whether the value of one variable determines that of another in all runs, which has several; each value is there so many times on average."""
-    runs = [values for values in drawn.values.values() if name in values and other in values]
+def _tying(test: Test) -> bool:
+    """Whether a condition may tie variables to each other."""
+    return bool(test.model.wheres) or any(s.where is not None or s.like for s in test.design.statements)
+
+
+def _tells(drawn: Drawn, others: tuple[str, ...], name: str, times: int = 1) -> bool:
+    """Whether the values of ``others`` determine that of a variable in all runs, which has several values. For each of these, they are
+    there so many times on average."""
+    runs = [values for values in drawn.values.values() if all(each in values for each in (name, *others))]
     if not runs:
         return False
-    mine, theirs = (np.concatenate([values[each] for values in runs]) for each in (name, other))
-    mine, theirs = (np.unique(column, return_inverse=True)[1].reshape(-1) for column in (mine, theirs))
-    kinds = len(np.unique(np.stack([mine, theirs], axis=1), axis=0))
-    return int(mine.max()) > 0 and kinds == int(theirs.max()) + 1 <= len(mine) / times
+    for rows in (slice(0, _FIRST), slice(None)):
+        columns = [np.concatenate([values[each][rows] for values in runs]) for each in (name, *others)]
+        mine, *theirs = (np.unique(column, return_inverse=True)[1].reshape(-1) for column in columns)
+        key = theirs[0]
+        for column in theirs[1:]:
+            key = np.unique(key * (int(column.max()) + 1) + column, return_inverse=True)[1].reshape(-1)
+        kinds, of = int(key.max()) + 1, np.zeros(int(key.max()) + 1, np.int64)
+        of[key] = mine
+        if (of[key] != mine).any():
+            return False
+    if int(mine.max()) == 0 or kinds > len(mine) / times:
+        return False
+    return len(others) == 1 or bool((np.bincount(mine) >= times * np.bincount(of)).all())
 
 
 def _others(test: Test, name: str) -> list[str]:
@@ -151,24 +173,7 @@ def _outputs(test: Test) -> tuple[str, ...]:
 def _freely(test: Test) -> list[Drawn]:
     """Pairs of the same models without the conditions of the test; and their inputs in any combination, in case a domain or a `where`
     of the causal model ties them."""
-    statements = tuple(
-        replace(
-            s,
-            n=_FREE,
-            exhaustive=False,
-            where=None,
-            written=None,
-            alike=None,
-            like="",
-            vary=(),
-            balance=(),
-            strata=(),
-            cover=(),
-            split="",
-        )
-        for s in test.design.statements
-    )
-    drawn = draw(Design(statements), Diagnostics())
+    drawn = free_draw(test, _FREE)
     if drawn is None:
         return []
     stream, inputs = Stream("ties"), test.model.exogenous
@@ -192,7 +197,15 @@ def _told(drawn: Drawn, name: str, other: str) -> Finding:
     )
 
 
-def _told_as_one(name: str, other: str) -> Finding:
+def _told_as_one(name: str, others: tuple[str, ...]) -> Finding:
+    if len(others) > 1:
+        both = " and ".join(f"`{other}`" for other in others)
+        return Finding(
+            "tied",
+            f"The values of {both} together determine that of `{name}` in every run of the test. With inputs that nothing ties to each "
+            f"other they do not. The test cannot tell a place of `{name}` from one that holds a function of {both}.",
+        )
+    (other,) = others
     return Finding(
         "tied",
         f"The value of `{other}` determines that of `{name}` in every run of the test. With inputs that nothing ties to each other "

@@ -23,6 +23,8 @@ RARE = 0.005
 DIFFERENT, LESS = 0.1, 1 / 3
 _NAMED = 4
 _LUCK = 0.05
+#: Sets of more units than this are listed only if they move an answer: there may be thousands of them.
+_LISTED = 3
 
 
 @dataclass(frozen=True)
@@ -63,7 +65,11 @@ class Unclaimed:
             "varied": list(self.varied),
             "why": self.why,
             "natural": self.natural,
-            "taken": [one.to_json() for one in self.taken],
+            "taken": [
+                one.to_json()
+                for one in self.taken
+                if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
+            ],
         }
 
 
@@ -216,6 +222,11 @@ def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
     return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
 
 
+def not_beyond_finding(why: str) -> Finding:
+    """`not_tried`: the claim was not tried in pairs that do not pass the `where`, and ``why``."""
+    return Finding("not_tried", f"The interchange was not tried in pairs that do not pass the `where`, because {why}.")
+
+
 def unparted_finding(name: str, why: str) -> Finding:
     """`not_tried`: the places of a variable were not written in parts, and ``why``."""
     return Finding("not_tried", f"The places of `{name}` were not written alone and left out, because {why}.")
@@ -327,6 +338,7 @@ __all__ = [
     "Unclaimed",
     "early_finding",
     "moves",
+    "not_beyond_finding",
     "of_pairs",
     "one_of",
     "replacement_findings",

@@ -77,18 +77,20 @@ def verdict(
     own: Estimate | None = None,
     star: Estimate | None = None,
     all_of: str = "which are all there are",
+    part: str = "",
 ) -> Verdict:
     """The verdict of one cell from its numbers; :func:`demote` takes its findings into account.
 
     iia:      with the interval that holds for all cells together where there are several
     accuracy: of the unpatched runs of all that was drawn; ``own``, of those that are scored, where a filter keeps some
     all_of:   how the pairs are all there are, where iia is exact
+    part:     of which of them it is, where a `where` leaves some out
     """
     own, value = own or accuracy, iia.value
     if iia.n == 0 or value is None:
         return Verdict("inconclusive", "iia is undefined, so there is no verdict.")
     top = top_of(ceilings)
-    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {counted(iia.n)}"
+    shown = f"iia is {show_estimate(iia, against=top[1] if top else None)} over {counted(iia.n)}{part}"
     if (reach := _high(accuracy)) is not None and reach < SOLVED:
         solves = (
             f"the network answers right in {show_estimate(accuracy)} of its unpatched runs, so it does not do the task"

@@ -36,6 +36,8 @@ class Speech:
     answers: frozenset[int] | None = None
     #: whether the output is a set, any value of which is right
     several: bool = False
+    #: the inputs of a pair in words, by role
+    inputs: Callable[[int], dict[str, str]] | None = None
 
 
 #: Codes and ids as the numbers that they are.
@@ -72,7 +74,7 @@ def wrong_answers(frame: CellData, label: bool, speech: Speech) -> tuple[Wrong, 
     run: Literal["base", "patched"] = "patched" if label else "base"
     if not frame.n:
         return ()
-    rows, codes, said = _wrong(frame, run, label)
+    rows, codes, said = wrong_rows(frame, run, label)
     pairs = rows if frame.rows is None else frame.rows[rows]
     wanted = _wanted(frame, label)[rows]
     keys = np.stack([codes, said], axis=1)
@@ -81,7 +83,7 @@ def wrong_answers(frame: CellData, label: bool, speech: Speech) -> tuple[Wrong, 
     for kind in np.argsort(-counts, kind="stable")[:MOST].tolist():
         mine = np.flatnonzero(back.reshape(-1) == kind)[:EXAMPLES]
         examples = tuple((int(pairs[i]), speech.value(int(wanted[i]))) for i in mine)
-        words = _said(int(kinds[kind][0]), int(kinds[kind][1]), speech)
+        words = said_in_words(int(kinds[kind][0]), int(kinds[kind][1]), speech)
         found.append(Wrong(run, words, int(counts[kind]), len(rows), examples))
     return tuple(found)
 
@@ -92,7 +94,7 @@ def _wanted(frame: CellData, label: bool) -> np.ndarray:
     return found
 
 
-def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+def wrong_rows(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
     """The rows that are wrong, the code that each says, and the id where the code is not an answer (-1: unknown)."""
     codes = frame.column(run, ANSWER)
     rows = np.flatnonzero(~frame.accepted.right(codes, _wanted(frame, label)))
@@ -103,7 +105,7 @@ def _wrong(frame: CellData, run: str, label: bool) -> tuple[np.ndarray, np.ndarr
     return rows, codes.astype(np.int64), np.where(unknown, -1, np.nan_to_num(said)).astype(np.int64)
 
 
-def _said(code: int, token: int, speech: Speech) -> str:
+def said_in_words(code: int, token: int, speech: Speech) -> str:
     if code == TIED:
         return "nothing (two logits tie for the largest)"
     if code == NOT_FINITE:
@@ -117,7 +119,7 @@ def _said(code: int, token: int, speech: Speech) -> str:
 
 def told(code: int, speech: Speech) -> str:
     """What a run says, by the code of its answer alone."""
-    return _said(code, -1, speech).strip("`")
+    return said_in_words(code, -1, speech).strip("`")
 
 
 def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) -> list[Finding]:

@@ -28,7 +28,7 @@ from causal_dsl.syntax.cut import (
 )
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.hints import DECLARATIONS, HOME, Stuck, explain
-from causal_dsl.syntax.lex import LONGEST_TEXT, is_binary, scan
+from causal_dsl.syntax.lex import LONGEST_TEXT, Lexemes, is_binary, scan
 from causal_dsl.syntax.transform import Lexeme
 
 #: Syntax faults in one file after which the rest is not told.
@@ -59,10 +59,40 @@ def parse(source: Source, diagnostics: Diagnostics) -> tree.Tree:
     parser = _Parser(diagnostics, scanned.tokens, scanned.faults)
     declarations = tuple(parser.run())
     if not scanned.tokens and not scanned.faults:
-        diagnostics.report(
-            "E113", "nothing is declared here", Span(source, 0, 0), help="`causal-dsl explain E113` shows a first spec"
-        )
+        diagnostics.add(_empty(source))
     return tree.Tree(declarations, tuple(scanned.comments), broken=tuple(parser.broken), span=whole)
+
+
+def find_faults(source: Source, diagnostics: Diagnostics, sound: set[str]) -> Lexemes:
+    """The tokens of a text and the faults that :func:`parse` reports, without the tree.
+
+    ``sound`` holds the texts of declarations without a fault, which are not parsed again; those that are found are added.
+    """
+    refused = _refused(source)
+    if refused is not None:
+        diagnostics.add(refused)
+        return Lexemes()
+    scanned = scan(source, diagnostics)
+    parser = _Parser(diagnostics, scanned.tokens, scanned.faults)
+    for tokens, after in cut_declarations(scanned.tokens):
+        if parser.told > MOST_FAULTS:
+            break
+        text = source.text[tokens[0].span.start : tokens[-1].span.end]
+        if text in sound and not parser.already(tokens):
+            continue
+        told = parser.told
+        for _ in parser.declaration(tokens, after):
+            pass
+        if parser.told == told and not parser.already(tokens):
+            sound.add(text)
+    if not scanned.tokens and not scanned.faults:
+        diagnostics.add(_empty(source))
+    return scanned
+
+
+def _empty(source: Source) -> Diagnostic:
+    help = "`causal-dsl explain E113` shows a first spec"
+    return Diagnostic("E113", "nothing is declared here", Span(source, 0, 0), help=help)
 
 
 def _refused(source: Source) -> Diagnostic | None:

@@ -249,7 +249,8 @@ class Phrases:
                 target = self.target(node)
                 return (target, " <- ", self.expr(node.source))
             case tree.PatchPath():
-                ends: Doc = (self.expr(node.sender), " -> ", self.expr(node.receiver))
+                first, *more = (node.sender, *node.through, node.receiver)
+                ends: Doc = (self.expr(first), *((" -> ", self.expr(end)) for end in more))
                 return (ends, " <- ", self.expr(node.source))
             case tree.SetTo():
                 target = self.target(node)

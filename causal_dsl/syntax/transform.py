@@ -173,7 +173,8 @@ class BuildTree(Transformer[Token, Any]):
         return tree.Interchange(self.name(c), c[2], span=_span(c))
 
     def patch_path(self, c: list[Any]) -> tree.PatchPath:
-        return tree.PatchPath(c[0], c[2], c[4], span=_span(c))
+        sender, *through, receiver, source = c[::2]
+        return tree.PatchPath(sender, receiver, source, through=tuple(through), span=_span(c))
 
     def set_to(self, c: list[Any]) -> tree.SetTo:
         return tree.SetTo(c[0], c[4], c[2], span=_span(c))

@@ -415,11 +415,12 @@ class Interchange(Node):
 
 @dataclass(frozen=True)
 class PatchPath(Node):
-    """``sender -> receiver <- source``"""
+    """``sender -> through -> receiver <- source``"""
 
     sender: Expr
     receiver: Expr
     source: Expr
+    through: tuple[Expr, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -4,14 +4,24 @@ from __future__ import annotations
 
 import argparse
 from collections.abc import Callable
-from importlib.metadata import PackageNotFoundError, version
 
 from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
+from causal_dsl.tools.ci_output import add_ci_options, add_github
 from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
+from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
+from causal_dsl.tools.history_command import add_history, history
+from causal_dsl.tools.init_command import add_init, init
+from causal_dsl.tools.lsp_command import ABOUT as LSP
+from causal_dsl.tools.lsp_command import lsp, lsp_options
+from causal_dsl.tools.mcp_command import mcp, mcp_options
+from causal_dsl.tools.output import say
+from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
+from causal_dsl.tools.skill_command import skill
+from causal_dsl.tools.verbose import add_voice
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -31,18 +41,22 @@ def parser() -> argparse.ArgumentParser:
     top = argparse.ArgumentParser(
         prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    top.add_argument("--version", action="version", version=_version())
+    top.add_argument("--version", action=_ShowVersions, nargs=0, help="show the versions of what computes, and exit")
     command = top.add_subparsers(dest="command", required=True, metavar="command")
 
     check = _command(command, "check", "find faults in specs without running a network", commands.check)
     _options(check)
     check.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_github(check)
+    add_voice(check, "print faults and warnings alone", "name the files that are read, too")
 
     form = _command(command, "fmt", "reformat specs to the canonical layout", commands.format_files)
     form.add_argument(
         "paths", nargs="+", metavar="PATH", help="files or folders to rewrite in place; - is standard input"
     )
     form.add_argument("--check", action="store_true", help="change nothing; exit 1 if a file would change")
+    form.add_argument("--diff", action="store_true", help="change nothing; print what would change; exit 1 if anything")
+    add_voice(form, "do not name the files")
 
     plan = _command(command, "plan", "show the work and the cost of running a spec", commands.plan)
     _options(plan)
@@ -88,6 +102,10 @@ def parser() -> argparse.ArgumentParser:
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     add_report_options(run)
 
+    run.add_argument("--watch", action="store_true", help="run again when the spec, or a file that it reads, changes")
+    add_ci_options(run)
+    add_voice(run, "print failed expectations and the last line alone", "say what is done, and what identifies the run")
+
     explained = _command(
         command,
         "explain",
@@ -98,7 +116,16 @@ def parser() -> argparse.ArgumentParser:
         "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
     )
 
+    add_init(_command(command, "init", "write a spec for a table of facts, a network and a prompt", init))
+
+    add_report(_command(command, "report", "write kept results as a page, as figures, or as text", report))
+    add_completion(_command(command, "completion", "print a script of completions for a shell", completion), top)
+
+    _command(command, "skill", "print a page that teaches the language to a coding agent", skill)
+
+    mcp_options(_command(command, "mcp", "serve check, plan and run to an agent, by the Model Context Protocol", mcp))
     add_diff(_command(command, "diff", "compare two runs, cell by cell", diff))
+    add_history(_command(command, "history", "show the scores of a spec over many runs", history))
 
     zoos = _command(command, "zoo", "list, train or fetch the networks of zoo(…)", zoo)
     zoos.set_defaults(action="list")
@@ -112,6 +139,8 @@ def parser() -> argparse.ArgumentParser:
     train.add_argument("--seed", type=seed_number, default=0, metavar="N", help="default 0")
     fetch = action.add_parser("fetch", help="fetch a network now", description="Fetch a network before a run needs it.")
     fetch.add_argument("name", metavar="NAME", help="the network's name in the list")
+
+    lsp_options(_command(command, "lsp", LSP, lsp))
     return top
 
 
@@ -157,8 +186,15 @@ def _memory(command: argparse.ArgumentParser) -> None:
     )
 
 
-def _version() -> str:
-    try:
-        return f"causal-dsl {version('causal-dsl')}"
-    except PackageNotFoundError:
-        return "causal-dsl (not installed)"
+class _ShowVersions(argparse.Action):
+    """``--version``: read when it is asked for, and without importing what it names."""
+
+    def __call__(self, parser: argparse.ArgumentParser, *_: object, **__: object) -> None:
+        from platform import python_version
+
+        from causal_dsl.store.keys import own_version, version_of
+
+        computing = ("torch", "transformers", "tokenizers", "numpy")
+        known = [f"{name} {version_of(name)}" for name in computing]
+        say(f"causal-dsl {own_version()} (Python {python_version()}; {', '.join(known)})")
+        parser.exit()

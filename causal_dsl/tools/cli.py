@@ -58,6 +58,7 @@ def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
 
         arguments = parser().parse_args(typed)
         line = CommandLine(typed, alone)
+        line.main = main
         place = line.place(arguments.command)
     except (KeyboardInterrupt, SystemExit):
         raise

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentTypeError
-from collections.abc import Iterable, Sequence
+from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
@@ -30,6 +30,8 @@ class CommandLine:
     def __init__(self, words: Sequence[str], alone: bool = False, program: str = "causal-dsl"):
         self.words = list(words)
         self.alone = alone
+        #: what runs a command line; set by the command line itself
+        self.main: Callable[[Sequence[str]], int] | None = None
         shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
         self.source = Source("<command line>", " ".join([program, *shown]).replace("\n", " "))
 

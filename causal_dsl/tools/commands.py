@@ -6,6 +6,7 @@ import gc
 import sys
 from argparse import Namespace
 from collections.abc import Callable, Iterable
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -22,10 +23,15 @@ from causal_dsl.diagnostics import (
     shown_path,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.report.which_progress import in_lines
+from causal_dsl.tools.annotations import annotate
+from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
 from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
 from causal_dsl.tools.report_output import refuse_early, write_reports
+from causal_dsl.tools.terminal import for_terminal
 from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.tools.verbose import files_read, layout_diff, what_ran
 
 if TYPE_CHECKING:
     from causal_dsl.score.results import Results
@@ -99,12 +105,19 @@ def check(arguments: Namespace, line: CommandLine) -> int:
         nonlocal errors
         checked = api.check(api.load(file), options, beside=False)
         errors += len(checked.errors)
-        if not arguments.json:
-            say(printable(checked.text() or f"{checked.path}: no faults, and no tests"))
-            return {}
-        return checked.to_json()
+        annotate(checked.diagnostics, arguments.github)
+        if arguments.json:
+            return checked.to_json()
+        quiet = render_all(checked.diagnostics) if arguments.quiet else ""
+        text = quiet if arguments.quiet else checked.text() or f"{checked.path}: no faults, and no tests"
+        if text:
+            say(printable(text))
+        if arguments.verbose:
+            tell(files_read(checked))
+        return {}
 
     def shown(error: SpecError) -> None:
+        annotate(error.diagnostics, arguments.github)
         if not arguments.json:
             say(str(error))
 
@@ -123,7 +136,9 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
             raise fail("E705", "`-` (standard input) is given beside files", line.place("-"), help="give it alone")
         text = sys.stdin.buffer.read().decode("utf-8", "replace")
         laid_out = api.parse(text, "<stdin>").source()
-        if arguments.check:
+        if arguments.diff:
+            say(layout_diff(text, laid_out, "<stdin>"), end="")
+        if arguments.check or arguments.diff:
             return FINE if laid_out == text else FAILED
         say(laid_out, end="")
         return FINE
@@ -135,17 +150,22 @@ def format_files(arguments: Namespace, line: CommandLine) -> int:
     def act(file: Path) -> dict[str, Any]:
         nonlocal changed
         laid_out = api.load(file).source().encode()
-        if laid_out != file.read_bytes():
+        before = file.read_bytes()
+        if laid_out != before:
             changed += 1
+            if arguments.diff:
+                say(layout_diff(before.decode("utf-8", "replace"), laid_out.decode(), shown_path(file)), end="")
+                return {}
             if not arguments.check:
                 _write(file, laid_out, line)
-            say(printable(f"{'would reformat' if arguments.check else 'reformatted'} {shown_path(file)}"))
+            if not arguments.quiet:
+                say(printable(f"{'would reformat' if arguments.check else 'reformatted'} {shown_path(file)}"))
         return {}
 
     _, faulty = _each(files, act, lambda error: tell(str(error)))
     if faulty:
         return FAULT
-    return FAILED if changed and arguments.check else FINE
+    return FAILED if changed and (arguments.check or arguments.diff) else FINE
 
 
 def _write(file: Path, text: bytes, line: CommandLine) -> None:
@@ -178,8 +198,23 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
 
 
 def run(arguments: Namespace, line: CommandLine) -> int:
+    if arguments.watch:
+        from causal_dsl.tools.watch_command import watch
+
+        return watch(arguments.paths, line)
+    try:
+        return _run_once(arguments, line)
+    except SpecError as error:
+        write_faults(error.diagnostics, arguments, line)
+        raise
+
+
+def _run_once(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
     refuse_early(arguments, line)
+    if arguments.verbose and not options.progress:
+        in_lines(True)
+        options = replace(options, progress=True)
     if options.folder is not None:
         try:
             options.folder.mkdir(parents=True, exist_ok=True)  # before the minutes of a run, not after
@@ -194,6 +229,7 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         if finished is not None:
             _show(finished, arguments, line)
             write_reports(finished, arguments, line)
+            write_for_ci(finished, arguments, line)
         kept = (
             f"the finished part is in {options.folder}; the same command continues from there"
             if options.folder
@@ -203,6 +239,9 @@ def run(arguments: Namespace, line: CommandLine) -> int:
         return STOPPED
     shown = _show(results, arguments, line)
     write_reports(results, arguments, line)
+    write_for_ci(results, arguments, line)
+    if arguments.verbose:
+        tell(what_ran(results))
     if not shown or results.faults:
         return FAULT
     return FINE if results.passed else FAILED
@@ -214,7 +253,7 @@ def _show(results: Results, arguments: Namespace, line: CommandLine) -> bool:
         if arguments.json:
             say_json(results.to_json())
         else:
-            _show_text(results)
+            _show_text(results, arguments.quiet)
     except OutputFault as fault:
         kept = str(arguments.out) if arguments.out is not None else rescue(results)
         told = f"the results are in {kept}" if kept else "the results could not be stored either"
@@ -225,20 +264,17 @@ def _show(results: Results, arguments: Namespace, line: CommandLine) -> bool:
     return True
 
 
-def _show_text(results: Results) -> None:
-    from rich.console import Console
-
+def _show_text(results: Results, quiet: bool) -> None:
+    from causal_dsl.report.report_lines import summary
     from causal_dsl.report.text import print_results, text
 
     warnings = [d for spec in results.specs for d in spec.warnings if not d.is_error]
     if warnings:
         tell(render_all(warnings) + "\n")
-    if sys.stdout.isatty():
-        console = Console(highlight=False)
-        with console.capture() as captured:
-            print_results(results, console)
-        say(captured.get(), end="")
-    else:
-        say(text(results), end="")
+    if not quiet:
+        shown = for_terminal(sys.stdout, lambda console: print_results(results, console))
+        say(text(results) if shown is None else shown, end="")
     if results.diagnostics:
-        say("\n" + render_all(results.diagnostics))
+        say(("" if quiet else "\n") + render_all(results.diagnostics))
+    if quiet:
+        say(("\n" if results.diagnostics else "") + summary(results)[0])

@@ -8,8 +8,9 @@ from argparse import Namespace
 from pathlib import Path
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.command_line import CommandLine, folder_path
 from causal_dsl.tools.output import say, say_json
+from causal_dsl.tools.report_output import write_page
 from causal_dsl.tools.terminal import for_terminal
 
 
@@ -17,6 +18,7 @@ def add_diff(command: argparse.ArgumentParser) -> None:
     """The words of the command."""
     command.add_argument("a", metavar="A", help="a folder of `run --out`, a results.json, or what `run --json` printed")
     command.add_argument("b", metavar="B", help="the same of the run to compare with it")
+    command.add_argument("--html", type=folder_path, metavar="FILE", help="write the comparison as one HTML file, too")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 
 
@@ -44,4 +46,8 @@ def diff(arguments: Namespace, line: CommandLine) -> int:
     else:
         shown = for_terminal(sys.stdout, lambda console: print_comparison(found, console))
         say(comparison_text(found) if shown is None else shown, end="")
+    if arguments.html is not None:
+        from causal_dsl.compare.comparison_page import comparison_page
+
+        write_page(arguments.html, comparison_page(found), line)
     return 1 if found.changed else 0

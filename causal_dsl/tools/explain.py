@@ -5,15 +5,20 @@ from __future__ import annotations
 import re
 import sys
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.report.word_pages import of_word
 from causal_dsl.resources import resource
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
+from causal_dsl.tools.terminal import for_terminal
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.readings import READINGS
+
+if TYPE_CHECKING:
+    from rich.console import Console
 
 
 def codes() -> dict[str, Path]:
@@ -55,22 +60,29 @@ def page_of(written: str, line: CommandLine) -> str:
     )
 
 
+def list_of_all() -> list[str]:
+    """A line for each code, and the names of measures, readings and findings."""
+    return [
+        *(f"{code}  {title(page)}" for code, page in codes().items()),
+        "measures: " + ", ".join(MEASURES),
+        "readings at places: " + ", ".join(READINGS),
+        "verdicts and findings: " + ", ".join(FINDINGS),
+    ]
+
+
 def explain(written: list[str], line: CommandLine) -> int:
     """Print the pages of the codes, or the list of all codes where none is given."""
     if not written:
-        for code, page in codes().items():
-            say(f"{code}  {title(page)}")
-        say("measures: " + ", ".join(MEASURES))
-        say("readings at places: " + ", ".join(READINGS))
-        say("verdicts and findings: " + ", ".join(FINDINGS))
+        for one in list_of_all():
+            say(one)
         return 0
     text = "\n".join(page_of(code, line) for code in written)
-    if sys.stdout.isatty():
-        from rich.console import Console
-        from rich.markdown import Markdown
-
-        console = Console()
-        console.print(Markdown(text, code_theme="ansi_dark"), width=min(console.width, 110))
-    else:
-        say(text, end="" if text.endswith("\n") else "\n")
+    shown = for_terminal(sys.stdout, lambda console: _print_page(text, console))
+    say(text if shown is None else shown, end="" if (shown or text).endswith("\n") else "\n")
     return 0
+
+
+def _print_page(text: str, console: Console) -> None:
+    from rich.markdown import Markdown
+
+    console.print(Markdown(text, code_theme="ansi_dark"), width=min(console.width, 110))

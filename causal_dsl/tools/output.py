@@ -11,6 +11,7 @@ import tempfile
 from typing import Any, TextIO
 
 from causal_dsl.diagnostics import Diagnostic, Span, printable
+from causal_dsl.tools.terminal import painted
 
 
 class OutputFault(Exception):
@@ -62,7 +63,7 @@ def _occupy(descriptor: int) -> None:
 def say(text: str = "", end: str = "\n") -> None:
     """Write to standard output. A reader that has gone (``| head``) is no fault; else OutputFault is raised."""
     try:
-        sys.stdout.write(text + end)
+        sys.stdout.write(painted(text, sys.stdout) + end)
         sys.stdout.flush()
     except BrokenPipeError:
         mute(sys.stdout)
@@ -74,7 +75,7 @@ def say(text: str = "", end: str = "\n") -> None:
 def tell(text: str, end: str = "\n") -> None:
     """Write to standard error; where that is closed or full there is nobody to tell."""
     try:
-        sys.stderr.write(text + end)
+        sys.stderr.write(painted(text, sys.stderr) + end)
         sys.stderr.flush()
     except OSError:
         mute(sys.stderr)

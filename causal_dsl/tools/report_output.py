@@ -50,8 +50,7 @@ def write_reports(results: Results, arguments: argparse.Namespace, line: Command
     if arguments.html is not None:
         from causal_dsl.report.html.results_page import results_page
 
-        _write(arguments.html, results_page(results), line)
-        tell(f"wrote {shown_path(arguments.html)}")
+        write_page(arguments.html, results_page(results), line)
     if arguments.figures is not None:
         from causal_dsl.report.figures.figure_files import write_figures
 
@@ -66,17 +65,20 @@ def write_reports(results: Results, arguments: argparse.Namespace, line: Command
         )
 
 
-def _write(file: Path, text: str, line: CommandLine) -> None:
+def write_page(file: Path, text: str, line: CommandLine) -> None:
+    """Write a page and say where it is. Raises SpecError (E708) where it cannot be written."""
     from causal_dsl.store.files import write_atomic
 
     try:
+        file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, text.encode("utf-8", "replace"))
     except OSError as error:
         raise _unwritten(file, line, error.strerror or str(error)) from error
+    tell(f"wrote {shown_path(file)}")
 
 
 def _unwritten(path: Path, line: CommandLine, why: str) -> SpecError:
     return fail("E708", f"cannot write {shown_path(path)}", line.place(str(path)), notes=(why,))
 
 
-__all__ = ["add_report_options", "refuse_early", "write_reports"]
+__all__ = ["add_report_options", "refuse_early", "write_page", "write_reports"]

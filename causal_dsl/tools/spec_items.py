@@ -20,10 +20,11 @@ from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import known_names
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.tools.command_line import CommandLine, named_networks
+from causal_dsl.tools.junit import properties_of
 from causal_dsl.tools.unexpected import OUTSIDE, origin, unexpected
 
 if TYPE_CHECKING:
-    from causal_dsl.score.results import CellResult, Results, TestResult
+    from causal_dsl.score.results import Results
     from causal_dsl.session import Session
 
 #: The networks that this process has loaded, for all files.
@@ -185,37 +186,4 @@ class DiagnosticRepr(TerminalRepr):
             tw.line(line, red=head, bold=head)
 
 
-# ── what reports are told ───────────────────────────────────────────────────────────────────────
-
-
-def properties_of(result: TestResult) -> Iterator[tuple[str, object]]:
-    """Scores as properties of a report: the network, the pairs, the verdict, the ceilings, and each cell's scores with the ends
-    of their intervals. Of a sweep, the scores that the test speaks of."""
-    yield "network", result.network
-    yield "pairs", result.kept
-    if result.verdict is not None:
-        yield "verdict", result.verdict.code
-    for name, ceiling in (result.ceilings_kept or result.ceilings).items():
-        if ceiling.value is not None:
-            yield f"ceiling.{name}", ceiling.value
-    for cell in result.cells:
-        yield from _of_cell(result, cell)
-    for expectation in result.expectations:
-        yield f"expect {expectation.text}", "pass" if expectation.passed else "fail"
-
-
-def _of_cell(result: TestResult, cell: CellResult) -> Iterator[tuple[str, object]]:
-    at = ", ".join(f"{name}={value}" for name, value in cell.cell.items())
-    place = f"[{at}]" if at else ""
-    asked = [name for name in result.asked if name in cell.scores]
-    default = [name for name in ("iia", "accuracy", "r2") if name in cell.scores][:1]
-    for score in cell.scores if not at else asked or default:
-        estimate = cell.scores[score]
-        for end, value in (("", estimate.value), (".low", estimate.low), (".high", estimate.high)):
-            if value is not None:
-                yield f"{score}{end}{place}", value
-    if at and cell.verdict is not None:
-        yield f"verdict{place}", cell.verdict.code
-
-
-__all__ = ["SpecFile", "SpecItem", "properties_of"]
+__all__ = ["SpecFile", "SpecItem"]

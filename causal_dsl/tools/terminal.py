@@ -15,6 +15,8 @@ if TYPE_CHECKING:
     from rich.console import Console
     from rich.text import Text
 
+#: How wide text is that no terminal shows.
+WIDTH = 100
 _HEAD = re.compile(r"(error|warning|failed)(\[[EWF]\d{3}\])(: .*)")
 _PLACE = re.compile(r"( *)(-->|:::)( .*)")
 _GUTTER = re.compile(r"( *\d* \|)(.*)")
@@ -39,7 +41,8 @@ def for_terminal(stream: TextIO, write: Callable[[Console], None]) -> str | None
         return None
     from rich.console import Console
 
-    console = Console(file=stream, highlight=False, force_terminal=True)
+    shown = stream.isatty() or "COLUMNS" in os.environ
+    console = Console(file=stream, highlight=False, force_terminal=True, width=None if shown else WIDTH)
     with console.capture() as captured:
         write(console)
     return captured.get()

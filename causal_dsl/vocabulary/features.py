@@ -34,7 +34,8 @@ class FeatureFamily:
 
     ``file``: its setting ``path`` names a file: which kind it must be, and what to name. ``encoder``: the file says for which
     network and site it was made, and is held to it. ``axes``: it is coordinates along orthonormal axes, so two of them may be
-    written at one place if their axes are orthogonal.
+    written at one place if their axes are orthogonal. ``complete``: if it gives as many coordinates as the vector has numbers, a swap of
+    all of them swaps the vector: the controls of a test then take the place as written whole.
 
     ``tiny`` are settings of a small one, for tests.
     """
@@ -54,6 +55,7 @@ class FeatureFamily:
     file: tuple[str, str] | None = None
     encoder: bool = False
     axes: bool = False
+    complete: bool = False
     tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
 
 

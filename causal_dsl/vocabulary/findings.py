@@ -171,6 +171,13 @@ _ALL = (
         forbids=True,
     ),
     FindingKind(
+        "unmoved_fit",
+        "feature",
+        "alarm",
+        "the gradient of the loss was zero in every step of the fit, so that the map is the one that it started from",
+        graded="alarm; info if every validation pair has its right answer",
+    ),
+    FindingKind(
         "undecided_gates",
         "feature",
         "alarm",
@@ -263,6 +270,13 @@ _ALL = (
         graded="alarm; info in up to 2% of the pairs",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
+    ),
+    FindingKind(
+        "only_there",
+        "beside",
+        "alarm",
+        "beside `exact` or `supported`: what a test claims under its `where` is not so in pairs that do not pass it, or in other inputs; or what it writes beside its variables takes away units that move the answer",
+        graded="alarm; info if the network does not do the task there, and of what is taken away",
     ),
     FindingKind(
         "idle_place",

@@ -528,3 +528,68 @@ def _unread(count: int) -> Network:
     return Network(
         lambda x: torch.cat([units(p(x), q(x)), x[:, 3:].expand(-1, count)], 1), lambda h: differ(h[:, 0], h[:, 1])
     )
+
+
+# ── where only a part of the inputs is drawn ────────────────────────────────────────────────────
+
+
+def p_and_an_input() -> Network:
+    """Unit 0 is p but where e is 1: there it is whether x is 3."""
+    return Network(
+        lambda x: units(torch.where(x[:, 3] > 0, differ(p(x), q(x)), p(x)), q(x), x[:, 3]),
+        lambda h: differ(torch.where(h[:, 2] > 0, differ(h[:, 0], h[:, 1]), h[:, 0]), h[:, 1]),
+    )
+
+
+def wrong_elsewhere() -> Network:
+    """p, but where e is 1 whether x is 3: there the answers are wrong."""
+    return Network(
+        lambda x: units(torch.where(x[:, 3] > 0, (x[:, 0] > 2.5).double(), p(x)), q(x)),
+        lambda h: differ(h[:, 0], h[:, 1]),
+    )
+
+
+def of_two_others() -> Network:
+    """Unit 0 is whether z and e are both there, which a test may tie to p."""
+    return Network(lambda x: units(differ(q(x), x[:, 3]), p(x), q(x)), lambda h: differ(h[:, 0], h[:, 2]))
+
+
+def one_code() -> Network:
+    """x and y in one number, no two settings near each other by their order; p is read off it."""
+
+    def answer(h: Tensor) -> Tensor:
+        both = h[:, 0].abs().pow(1 / 3).round()
+        return differ(((both % 4) > (both / 4).floor()).double(), h[:, 1])
+
+    return Network(lambda x: units((x[:, 0] + 4 * x[:, 1]) ** 3, q(x)), answer)
+
+
+def rounded() -> Network:
+    """p is rounded before it is read: no small change of unit 0 changes the answer."""
+    return Network(
+        lambda x: units(p(x) + 0.1 * x[:, 3], x[:, 3], q(x)), lambda h: differ(h[:, 0].clamp(0, 1).round(), h[:, 2])
+    )
+
+
+def any_three_of_16() -> Network:
+    return _just(3, 16)
+
+
+class TwoAnswers(Network):
+    """Two answers of two logits: p of unit 0, and q of unit 1."""
+
+    def __init__(self) -> None:
+        super().__init__(lambda x: units(p(x), q(x)), lambda h: h[:, 0])
+        self.head = Formula(lambda h: torch.stack([1 - h[:, 0], h[:, 0], 1 - h[:, 1], h[:, 1]], 1))
+
+
+def two_answers() -> Network:
+    return TwoAnswers()
+
+
+def nine_votes() -> Network:
+    """p nine times, of which the most decide."""
+    return Network(
+        lambda x: torch.cat([p(x)[:, None].expand(-1, 9), units(q(x))], 1),
+        lambda h: differ((h[:, :9].sum(1) > 4.5).double(), h[:, 9]),
+    )

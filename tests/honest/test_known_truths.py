@@ -359,7 +359,7 @@ def test_a_backup_of_many_values(domain: str, last: str, tmp_path: Path) -> None
 def test_a_feature_as_wide_as_its_place_is_not_held_against_itself(place: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", f"p @ {place}")
     assert "supported" in found and "not_above_controls" not in found, found
-    assert "through a feature" in found["not_tried"]
+    assert "through a feature" not in found.get("not_tried", "")  # what is written through it is the place
 
 
 def test_a_difference_of_equal_means_is_no_direction(tmp_path: Path) -> None:

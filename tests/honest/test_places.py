@@ -137,7 +137,16 @@ def test_the_rest_of_a_layer_whose_place_is_not_enough_is_said_not_to_be_judged(
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "units"),
-    spread([("any_two_of_9", 9), ("any_two_of_17", 17), ("any_two_of_32", 32), ("any_three_of_9", 9)], 3),
+    spread(
+        [
+            ("any_two_of_9", 9),
+            ("any_two_of_17", 17),
+            ("any_two_of_32", 32),
+            ("any_three_of_9", 9),
+            ("any_three_of_16", 16),
+        ],
+        3,
+    ),
 )
 def test_any_two_and_any_three_of_many_units(network: str, units: int, draw: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, BOTH, draw=draw)
@@ -159,3 +168,17 @@ def test_what_was_not_taken_together_is_said(units: int, told: str, tmp_path: Pa
 def test_of_few_units_all_sets_are_taken(tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", BOTH)
     assert "supported" in found and "together while the others stay" not in found.get("not_tried", ""), found
+
+
+@pytest.mark.parametrize("draw", spread([ALL, PAIRS], 1))
+@pytest.mark.parametrize("count", [9, 12])
+def test_one_of_many_places_that_holds_nothing_is_named(count: int, draw: str, tmp_path: Path) -> None:
+    found = codes(
+        tmp_path, "unread_17", "p @ " + ", ".join(f"layer[0].out[{k}]" for k in (0, *range(2, count + 1))), draw=draw
+    )
+    assert "layer[0].out[2]" in found["idle_place"] and "layer[0].out[0]" not in found["idle_place"], found
+
+
+def test_many_places_of_one_variable_are_none(tmp_path: Path) -> None:
+    found = codes(tmp_path, "nine_votes", "p @ " + ", ".join(f"layer[0].out[{k}]" for k in range(9)))
+    assert not IDLE & set(found) and "supported" in found, found

@@ -21,7 +21,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.grammar import STARTS, load_grammar
 from causal_dsl.syntax.lex import scan
-from causal_dsl.syntax.parse import parse
+from causal_dsl.syntax.parse import find_faults, parse
 from tests.strategies import trees
 
 SPECS = {
@@ -305,3 +305,20 @@ def test_parsing_loads_nothing_heavy() -> None:
     )
     done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
     assert done.stdout.strip() == "[]"
+
+
+def test_faults_are_found_without_the_declarations_that_have_none() -> None:
+    """What an editor does at each key: declarations whose texts are known to be sound are left out, and no fault with them."""
+    drawn, sound, told = random.Random(3), set[str](), 0
+    for _ in range(150):
+        text = drawn.choice(list(SPECS.values()))
+        for _ in range(drawn.choice([0, 1, 2])):
+            at = drawn.randrange(len(text) + 1)
+            new = "".join(drawn.choices("{}()[]=:~@ab \n", k=drawn.choice([0, 1, 2])))
+            text = text[:at] + new + text[at + drawn.choice([0, 1, 3]) :]
+        expected, found = Diagnostics(), Diagnostics()
+        parse(Source("t", text), expected)
+        find_faults(Source("t", text), found, sound)
+        assert list(found) == list(expected)
+        told += len(found)
+    assert told > 50 and sound

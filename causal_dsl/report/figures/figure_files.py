@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import io
+from collections.abc import Mapping
 from pathlib import Path
 
 from causal_dsl.report.figures.charts import chart, charting
@@ -32,11 +33,15 @@ def figures(results: Results) -> dict[str, Picture]:
 def write_figures(results: Results, folder: Path) -> int:
     """Write `NAME.svg`, `.pdf`, `.png` and `.csv` of each picture; gives how many pictures there are. Raises SpecError without the
     packages that draw (E860), OSError where the folder cannot be written."""
+    return write_pictures(figures(results), folder)
+
+
+def write_pictures(found: Mapping[str, Picture], folder: Path) -> int:
+    """The same of pictures that have their names."""
+    charting()
     import vl_convert
 
-    charting()
     folder.mkdir(parents=True, exist_ok=True)
-    found = figures(results)
     for name, picture in found.items():
         drawn = chart(picture).to_dict()
         files = {
@@ -60,4 +65,4 @@ def as_csv(picture: Picture) -> str:
     return stream.getvalue()
 
 
-__all__ = ["as_csv", "figures", "write_figures"]
+__all__ = ["as_csv", "figures", "write_figures", "write_pictures"]

@@ -46,6 +46,11 @@ class Picture:
     columns: Mapping[str, str] = field(default_factory=dict)
 
     @property
+    def beside(self) -> bool:
+        """Whether its numbers are no scores of the test's own cells, but of controls, fits or several tests."""
+        return bool({"control", "fit"} & set(self.columns.values()))
+
+    @property
     def records(self) -> list[dict[str, Any]]:
         """The rows under the names of their parameters, as a CSV file has them."""
         found = []

@@ -14,17 +14,21 @@ from causal_dsl.report.figures.pictures import Picture
 from causal_dsl.report.html.environment import made_of
 
 _NUMBERS = count(1)
+#: How much larger than on paper figures are.
+_LARGER = 1.3
 #: What of the colours of figures a page has its own for.
 _COLOURS = {INK: "currentColor", GRID: "var(--grid)", LINE: "var(--line)", CEILING: "var(--ceiling)"}
 
 
-def drawn(picture: Picture) -> Markup:
-    """The figure of a picture, with its numbers as a table. Without Altair the table alone."""
+def drawn(picture: Picture, table: bool = True) -> Markup:
+    """The figure of a picture, with its numbers as a ``table`` unless they stand in another one. Without Altair no figure."""
     try:
         charting()
     except SpecError as error:
-        return made_of("picture.html.j2", picture=picture, svg=Markup(), missing=error.diagnostics[0].help)
-    return made_of("picture.html.j2", picture=picture, svg=Markup(page_svg(svg_of(picture, titled=False))), missing="")
+        return made_of("picture.html.j2", picture=picture, svg=Markup(), missing=error.diagnostics[0].help, table=table)
+    return made_of(
+        "picture.html.j2", picture=picture, svg=Markup(page_svg(svg_of(picture, titled=False))), missing="", table=table
+    )
 
 
 def svg_of(picture: Picture, titled: bool = True) -> str:
@@ -45,15 +49,35 @@ def page_svg(svg: str) -> str:
         r'<(path|rect|circle|line)((?: [\w:-]+="[^"]*")*?) aria-label="([^"]*)"((?: [\w:-]+="[^"]*")*)/>', _titled, svg
     )
     svg = re.sub(r'(\bid="|url\(#|href="#)', rf"\g<1>p{number}-", svg)
-    svg = re.sub(r"<g>(?=<g>)<g></g></g>|<g></g>", "", svg)
+    svg = re.sub(r"<g></g>", "", svg)
+    svg = re.sub(r"<text (?![^>]*text-anchor=)", '<text text-anchor="start" ', svg).replace(' text-anchor="middle"', "")
+    svg = re.sub(r' (?:opacity|stroke-width|fill-opacity|stroke-opacity)="1"| font-size="9px"', "", svg)
+    svg = (
+        re.sub(r'"rgb\((\d+), (\d+), (\d+)\)"', _hex, svg).replace('"#ffffff"', '"#fff"').replace('"#000000"', '"#000"')
+    )
     for ours, theirs in _COLOURS.items():
         svg = svg.replace(f'"{ours}"', f'"{theirs}"')
-    svg = re.sub(r"\d+\.\d{3,}", lambda found: f"{float(found[0]):.2f}", svg)
-    return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" ', 1)
+    svg = re.sub(r' (?:d|transform|x|y|x1|x2|y1|y2)="[^"]*"', lambda one: re.sub(r"\d+\.\d{3,}", _short, one[0]), svg)
+    svg = re.sub(r'(<svg [^>]*?)width="([\d.]+)" height="([\d.]+)"', _larger, svg, count=1)
+    return svg.replace("<svg ", '<svg aria-hidden="true" focusable="false" font-size="9" text-anchor="middle" ', 1)
+
+
+def _hex(found: re.Match[str]) -> str:
+    return '"#{:02x}{:02x}{:02x}"'.format(*map(int, found.groups()))
+
+
+def _short(found: re.Match[str]) -> str:
+    """A coordinate to a hundredth of a pixel. Numbers that are read stay as they are."""
+    return f"{float(found[0]):.2f}"
+
+
+def _larger(found: re.Match[str]) -> str:
+    """On a screen figures are larger than in the column of a paper."""
+    return f'{found[1]}width="{_LARGER * float(found[2]):.0f}" height="{_LARGER * float(found[3]):.0f}"'
 
 
 def _titled(found: re.Match[str]) -> str:
-    return f'<{found[1]}{found[2]}{found[4]} class="mark"><title>{found[3]}</title></{found[1]}>'
+    return f"<{found[1]}{found[2]}{found[4]}><title>{found[3]}</title></{found[1]}>"
 
 
 __all__ = ["drawn", "page_svg", "svg_of"]

@@ -23,6 +23,8 @@ from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
 
+#: A finding of more cells is counted alone.
+_MOST_SAID = 12
 #: Of a sweep over circuits as many are drawn.
 _MOST_CIRCUITS = 6
 
@@ -44,7 +46,7 @@ def article(test: TestResult, id: str = "") -> Markup:
         id=id or identifier(test.name),
         facts=facts(test),
         chance=list(chance(test)),
-        pictures=[drawn(picture) for picture in pictures(test)],
+        pictures=[drawn(picture, table=picture.beside) for picture in pictures(test)],
         scores=html_of(scores(test)),
         reports=[
             (one.text, show_cell(one.cell) if one.cell is not None else show_estimate(one.estimate))
@@ -55,8 +57,41 @@ def article(test: TestResult, id: str = "") -> Markup:
         circuit_pictures=list(_circuit_pictures(test)),
         measured=measured,
         findings=findings(test),
-        failures=Markup(),
+        cells_say=_cells_say(test),
+        failures=failures(test, id or identifier(test.name)),
         mood=mood,
+    )
+
+
+def _cells_say(test: TestResult) -> dict[str, list[tuple[str, str]]]:
+    """What the findings of a sweep say cell by cell, where they are few enough to be read."""
+    found: dict[str, list[tuple[str, str]]] = {}
+    for cell in test.cells if len(test.cells) > 1 else ():
+        for finding in cell.findings:
+            found.setdefault(finding.code, []).append((show_cell(cell.cell), finding.text))
+    return {code: told for code, told in found.items() if len(told) <= _MOST_SAID}
+
+
+def failures(test: TestResult, id: str) -> Markup:
+    """The pairs that fail as a table; empty where none is told."""
+    rows = test.failures
+    if not rows:
+        return Markup()
+    cells = [name for name in test.parameters if len(test.cells) > 1]
+    roles = list(dict.fromkeys(role for one in rows for role in one.inputs))
+    one_cell = len({tuple(one.cell.items()) for one in rows}) == 1
+    whole = test.wrong[0].of if test.wrong and one_cell else len(rows)
+    return made_of(
+        "failures.html.j2",
+        rows=rows,
+        cells=cells,
+        roles=roles,
+        id=f"{id}-failures",
+        name=test.name,
+        count=len(rows),
+        of=max(whole, len(rows)),
+        before=any(one.before for one in rows),
+        open=False,
     )
 
 

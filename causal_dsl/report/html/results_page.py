@@ -13,8 +13,11 @@ from causal_dsl.report.figures.pictures import family_pictures
 from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.report.html.fragments import article, identifier, mood
+from causal_dsl.report.html.model_graph import model_graph
 from causal_dsl.report.html.pages import Section, page
+from causal_dsl.report.html.places_grid import places_grids
 from causal_dsl.report.html.rich_html import html_of
+from causal_dsl.report.html.spec_text import annotated
 from causal_dsl.report.report_lines import summary
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.results import Results, SpecResult
@@ -35,6 +38,16 @@ def results_page(results: Results) -> str:
 def sections_of(spec: SpecResult, number: int = 0, several: bool = False) -> Iterator[Section]:
     """The sections of one spec; ``number`` tells the specs of a page apart, of which there are ``several``."""
     of, own = (f" of {spec.path}" if several else ""), f"spec-{number}"
+    links = {test.name: _link(number, test.name) for test in spec.tests}
+    if spec.text:
+        yield Section(f"{own}-spec", f"The hypothesis{of}", annotated(spec, links))
+    placed = {place.variable for test in spec.tests if test.setting for place in test.setting.places}
+    if spec.models:
+        graphs = [model_graph(name, model, placed) for name, model in spec.models.items()]
+        yield Section(f"{own}-models", f"Causal models{of}", Markup().join(graphs))
+    grids = places_grids(spec.tests)
+    if grids:
+        yield Section(f"{own}-places", f"Where the variables are{of}", grids)
     yield Section(f"{own}-tests", f"Tests{of}", "")
     for test in spec.tests:
         id = f"{own}-{identifier(test.name)}"
@@ -98,6 +111,10 @@ def run_facts(spec: SpecResult) -> Iterator[tuple[str, str]]:
         for name in ("features", "circuits"):
             if identity.get(name):
                 yield name, f"SHA-256 {identity[name]}"
+    if spec.machine:
+        yield "machine", _told(spec.machine)
+    if spec.finished:
+        yield "finished", spec.finished
     yield "versions", ", ".join(f"{name} {version}" for name, version in spec.versions.items())
 
 

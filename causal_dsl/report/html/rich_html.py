@@ -12,6 +12,9 @@ from rich.text import Text
 
 from causal_dsl.report.html.environment import safe
 
+#: Longer tables scroll in a frame of their own.
+_TALL = 24
+
 
 def html_of(renderables: Iterable[RenderableType]) -> Markup:
     """Texts as paragraphs and tables as tables; empty lines are left out. Raises TypeError for anything else."""
@@ -36,17 +39,21 @@ def _paragraph(text: Text | str) -> Markup:
 
 
 def _table(table: Table) -> Markup:
+    """Ends of cells and rows are left out, as HTML allows: a page has thousands of them."""
     heads, columns = [], []
     for column in table.columns:
-        number = "number" if column.justify == "right" else ""
-        heads.append(Markup('<th scope="col" class="{}">{}</th>').format(number, safe(column.header)))
-        columns.append([Markup('<td class="{}">{}</td>').format(number, safe(cell)) for cell in column.cells])
+        kind = Markup(" class=n") if column.justify == "right" else Markup()
+        heads.append(Markup("<th scope=col{}>{}</th>").format(kind, safe(column.header)))
+        columns.append([Markup("<td{}>{}").format(kind, safe(cell)) for cell in column.cells])
     head = Markup("<thead><tr>{}</tr></thead>").format(Markup().join(heads)) if table.show_header else Markup()
-    rows = [Markup("<tr>{}</tr>").format(Markup().join(row)) for row in zip(*columns, strict=True)]
+    rows = [Markup("<tr>{}").format(Markup().join(row)) for row in zip(*columns, strict=True)]
+    tall = " tall" if len(rows) > _TALL else ""
+    told = str(table.title or "table")
     body = Markup("<tbody>{}</tbody>").format(Markup("\n").join(rows))
-    return Markup('<div class="scroll" tabindex="0" role="group" aria-label="table"><table>{}{}</table></div>').format(
-        head, body
+    frame = Markup(
+        '<div class="scroll{}" tabindex="0" role="group" aria-label="{}"><table class="sortable">{}{}</table></div>'
     )
+    return frame.format(tall, safe(told), head, body)
 
 
 __all__ = ["html_of"]

@@ -51,6 +51,7 @@
     return /^[-+]?[\d.]/.test(cell.textContent.trim()) && !Number.isNaN(number) ? number : null;
   };
   for (const table of document.querySelectorAll("table.sortable")) {
+    if (!table.tHead) continue;
     const heads = [...table.tHead.rows[0].cells];
     heads.forEach((head, column) => {
       const button = document.createElement("button");

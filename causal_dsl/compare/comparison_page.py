@@ -1,0 +1,99 @@
+"""Two runs side by side as one HTML file."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import Any, Literal
+
+from markupsafe import Markup
+from rich.text import Text
+
+from causal_dsl.compare.comparison import CellComparison, RunComparison, SpecComparison, TestComparison, told_scores
+from causal_dsl.compare.comparison_text import changes_of, summary_of, told_of_test
+from causal_dsl.diagnostics import printable
+from causal_dsl.report.figures.pictures import Picture
+from causal_dsl.report.heatmap import axes, mark
+from causal_dsl.report.html import Section, page
+from causal_dsl.report.html.drawn import drawn
+from causal_dsl.report.html.rich_html import html_of
+from causal_dsl.score.format_numbers import show, show_cell, show_estimate
+from causal_dsl.score.results import CellResult
+
+
+def comparison_page(comparison: RunComparison) -> str:
+    """The whole file: a section for what differs, one for the lines of the spec, and one for each test."""
+    specs = comparison.specs
+    sections = [one for number, spec in enumerate(specs) for one in _sections(spec, number)]
+    for which, names in (("A", comparison.gone), ("B", comparison.new)):
+        if names:
+            text = Text(printable(", ".join(names)))
+            sections.append(Section(f"only-{which.lower()}", f"Specs that only {which} has", html_of([text])))
+    title = f"{specs[0].b.spec}, two runs" if len(specs) == 1 else f"{len(specs)} specs, two runs each"
+    return page(title, sections, html_of([Text(printable(summary_of(comparison)))]))
+
+
+def _sections(spec: SpecComparison, number: int) -> Iterator[Section]:
+    own = f"spec-{number}"
+    sides = [
+        Text(
+            printable(
+                f"{letter}: {run.name} ({run.document['path']}, {run.document.get('finished') or 'time unknown'})"
+            )
+        )
+        for letter, run in (("A", spec.a), ("B", spec.b))
+    ]
+    yield Section(f"{own}-runs", spec.b.spec, html_of([*sides, changes_of(spec)]))
+    if spec.spec_lines:
+        lines = printable("\n".join(spec.spec_lines))
+        body = Markup('<pre class="scroll" tabindex="0">{}</pre>').format(lines)
+        yield _within(f"{own}-spec", "Changed lines of the spec", body, own)
+    for place, test in enumerate(spec.tests):
+        title = f"{test.name} (changed)" if test.changed else test.name
+        body = Markup().join([*map(drawn, _pictures(test)), html_of(told_of_test(test, None))])
+        yield _within(f"{own}-test-{place}", title, body, own)
+    for which, names in (("A", spec.gone), ("B", spec.new)):
+        if names:
+            told = html_of([Text(printable(", ".join(names)))])
+            yield _within(f"{own}-only-{which.lower()}", f"Tests that only {which} has", told, own)
+
+
+def _within(id: str, title: str, body: Markup, own: str) -> Section:
+    """A section below that of its spec."""
+    whole = Markup('<article id="{}"><h3>{}</h3>{}</article>').format(id, printable(title), body)
+    return Section(id, title, whole, f"{own}-runs")
+
+
+def _pictures(test: TestComparison) -> Iterator[Picture]:
+    """The differences of a sweep: a map over two parameters, a curve over a number."""
+    for score in told_scores(test.cells[0].scores) if test.cells else ():
+        cells = [cell for cell in test.cells if score in cell.scores]
+        names = [name for name in cells[0].cell if len({str(cell.cell.get(name)) for cell in cells}) > 1]
+        if len(names) == 2:
+            made = [CellResult(dict(cell.cell), {}) for cell in cells]
+            down, across = axes(made, names)
+        elif len(names) == 1 and all(isinstance(cell.cell[names[0]], int | float) for cell in cells):
+            down = across = names[0]
+        else:
+            continue
+        rows = tuple(_row(cell, score, across, down, test.match.first) for cell in cells)
+        columns = {"x": across, "y": down} if len(names) == 2 else {"x": across}
+        kind: Literal["map", "curve"] = "map" if len(names) == 2 else "curve"
+        note = "+ interval of the difference above 0, - below it"
+        y = down if kind == "map" else f"{score}, B - A"
+        yield Picture(
+            score, f"{score}, B - A", kind, rows, across, y, joined=kind == "curve", note=note, columns=columns
+        )
+
+
+def _row(cell: CellComparison, score: str, across: str, down: str, pairs: int) -> dict[str, Any]:
+    gap = cell.scores[score][2]
+    shown = show(gap.value, missing="–")
+    told = f"{show_cell(cell.cell)}: {score}, B - A: {show_estimate(gap.estimate)}"
+    return {
+        **{"x": cell.cell[across], "y": cell.cell[down], "part": "", "mark": mark(gap.estimate, 0.0).strip()},
+        **{"value": gap.value, "low": gap.low, "high": gap.high, "n": pairs, "ceiling": None},
+        **{"told": told, "shown": shown},
+    }
+
+
+__all__ = ["comparison_page"]

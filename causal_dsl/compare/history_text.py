@@ -1,0 +1,63 @@
+"""The history of a spec, for the terminal: its runs, and a line for each score."""
+
+from __future__ import annotations
+
+import io
+import itertools
+from collections.abc import Sequence
+
+from rich.console import Console
+from rich.padding import Padding
+from rich.text import Text
+
+from causal_dsl.compare.history import SpecHistory, axis_said, sparkline
+from causal_dsl.diagnostics import printable
+from causal_dsl.report.text_table import table_of
+from causal_dsl.score.format_numbers import counted, show_estimate
+
+
+def history_text(histories: Sequence[SpecHistory], width: int = 100) -> str:
+    """The histories as plain text."""
+    stream = io.StringIO()
+    print_histories(
+        histories, Console(file=stream, width=width, color_system=None, force_terminal=False, highlight=False)
+    )
+    return "\n".join(line.rstrip() for line in stream.getvalue().splitlines()) + "\n"
+
+
+def print_histories(histories: Sequence[SpecHistory], console: Console) -> None:
+    for one in histories:
+        _print(one, console)
+
+
+def _print(one: SpecHistory, console: Console) -> None:
+    console.print(
+        Text(printable(f"{one.spec}  {counted(len(one.runs), 'run')} of the text {one.runs[0].digest[:12]}"), "bold")
+    )
+    runs = table_of("results", "run", "ended", "since the run before")
+    runs.columns[3].no_wrap, runs.columns[3].overflow, runs.columns[3].justify = False, "fold", "left"
+    for place, (run, changes) in enumerate(zip(one.runs, one.changes, strict=True)):
+        told = "; ".join(f"{change.kind}: {change.text}" for change in changes if change.kind != "command")
+        when = str(run.document.get("finished") or "not recorded")[:16].replace("T", " ")
+        runs.add_row(
+            Text(printable(run.name)), str(place + 1), when, Text(printable(told or ("" if not place else "nothing")))
+        )
+    console.print(Padding(runs, (1, 0, 1, 2)))
+    blocks = {} if "utf" in (console.encoding or "").lower() else {"blocks": "0123456789"}
+    for test in one.tests:
+        console.print(Text.assemble(("test ", "dim"), (printable(test), "bold")))
+        table = table_of("score", "runs", "axis", "first", "last")
+        for curve in one.curves(test):
+            name = curve.score if curve.of == 1 else f"{curve.score}, highest of {curve.of} cells"
+            line = Text(sparkline(curve, len(one.runs), **blocks), "blue")
+            first, last = curve.points[0].estimate, curve.points[-1].estimate
+            table.add_row(Text(printable(name)), line, axis_said(curve), show_estimate(first), show_estimate(last))
+        console.print(Padding(table, (0, 0, 0, 2)))
+        stretches = [(code or "not run", len(list(same))) for code, same in itertools.groupby(one.verdicts(test))]
+        told = ", ".join(code if times == 1 else f"{code} x{times}" for code, times in stretches)
+        console.print(
+            Padding(Text(printable(f"verdicts: {told}"), "yellow" if len(stretches) > 1 else "dim"), (0, 0, 1, 2))
+        )
+
+
+__all__ = ["history_text", "print_histories"]

@@ -1,0 +1,94 @@
+"""The claim of a test where its `where` does not hold: the interchange in other pairs, and what no variable claims in other inputs.
+
+A `where` that fixes an input, or that leaves out some of its values, leaves out all that shows with others. So the place may hold a
+function of several inputs, and a backup may read two copies of one of them.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
+from causal_dsl.causal.predicates import Predicate
+from causal_dsl.planning.probe_rows import FREE, LEAST, is_small, made_test
+from causal_dsl.planning.unclaimed import unclaimed
+from causal_dsl.program.free_draws import beyond_where
+from causal_dsl.program.probed import Beyond
+from causal_dsl.program.program import Cell, Test
+from causal_dsl.program.whole_maps import writes_all
+from causal_dsl.vocabulary.values.from_run import FromRun
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
+
+#: Pairs in which the interchange is tried; inputs that are looked at, and how many others each of them is paired with.
+_PAIRS, _INPUTS, _PARTNERS = 512, 256, 64
+
+
+def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
+    """What a cell claims, in pairs and inputs that the test does not draw."""
+    if _unfit(plan, test, cell):
+        return
+    found = _drawn(test)
+    if found is None:
+        return
+    drawn, outside = found
+    rows = np.flatnonzero(outside)[: min(_PAIRS, FREE // 16 // len(test.cells))]
+    if len(rows) >= LEAST:
+        values = {role: {n: column[rows] for n, column in columns.items()} for role, columns in drawn.values.items()}
+        given = Drawn(len(rows), values, {role: ids[rows] for role, ids in drawn.ids.items()}, False)
+        yield made_test(
+            test, "beyond", number, given, (Cell((), cell.interventions),), Beyond(number), "beyond the `where`"
+        )
+    if _narrowed(test, drawn):
+        yield from unclaimed(plan, test, number, cell, drawn)[0]
+
+
+def not_beyond(plan: Plan, test: Test, cell: Cell) -> str:
+    """Why the claim of a cell is not tried where the `where` of its test does not hold; empty where it is, or where there is no such `where`."""
+    if not any(s.said is not None and all(role.isidentifier() for role in s.roles) for s in test.design.statements):
+        return ""
+    return _unfit(plan, test, cell) or ("" if _drawn(test) else "the causal model gives no other inputs")
+
+
+def _unfit(plan: Plan, test: Test, cell: Cell) -> str:
+    facts = test.network.facts
+    if plan.inputs[test.network.key].has_tokens:
+        return "its inputs are prompts"
+    if len({id(statement.model) for statement in test.design.statements}) > 1:
+        return "its inputs are those of several causal models"
+    if any(not i.variable or i.add or not isinstance(i.value, FromRun) for i in cell.interventions):
+        return "it writes more than variables"
+    if not all(writes_all(i, facts) for i in cell.interventions):
+        return "a variable is written through a feature"
+    return "" if is_small(plan.inputs[test.network.key]) else "a run of this network costs too much"
+
+
+def _drawn(test: Test) -> tuple[Drawn, np.ndarray] | None:
+    return beyond_where(test, 2 * _PAIRS)
+
+
+def _narrowed(test: Test, drawn: Drawn) -> bool:
+    """Whether the `where` leaves out inputs, whatever they are paired with, and not pairs alone."""
+    conditions = [s.said for s in test.design.statements if s.said is not None]
+    n, roles = min(drawn.n, _INPUTS), list(drawn.values)
+    found = np.zeros(n, bool)
+    for role in roles:
+        for step in range(_PARTNERS):
+            rows = {other: np.arange(n) if other == role else (np.arange(n) + step) % drawn.n for other in roles}
+            found |= _passes(conditions, drawn, rows, n)
+    return not found.all()
+
+
+def _passes(conditions: list[Predicate], drawn: Drawn, rows: dict[str, np.ndarray], n: int) -> np.ndarray:
+    values = {role: {name: column[rows[role]] for name, column in drawn.values[role].items()} for role in rows}
+    passed = np.ones(n, bool)
+    for where in conditions:
+        passed &= where(values, n)
+    return passed
+
+
+__all__ = ["beyond", "not_beyond"]

@@ -1,0 +1,108 @@
+"""Where the variables of a test are: layers upwards, the tokens of a prompt across."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+
+from markupsafe import Markup
+
+from causal_dsl.report.html.environment import made_of
+from causal_dsl.score.format_numbers import counted, show_cell
+from causal_dsl.score.results import TestResult
+from causal_dsl.score.setting import Occupied, RunSetting
+
+#: More tokens are not drawn as columns.
+_MOST_COLUMNS = 80
+
+
+@dataclass(frozen=True)
+class _Grid:
+    """Tests that share a grid: their names, and what is at each layer and column."""
+
+    names: list[str]
+    setting: RunSetting
+    columns: list[str]
+    rows: list[tuple[str, list[tuple[list[str], str]]]]
+    listed: list[tuple[str, str, str, str]]
+
+
+def places_grids(tests: Sequence[TestResult]) -> Markup:
+    """A grid for each set of places; tests that place their variables alike share one. Empty where no test has a place."""
+    kept: list[list[tuple[str, RunSetting]]] = []
+    for test in tests:
+        if test.setting is None or not test.setting.places:
+            continue
+        same = next((group for group in kept if _alike(group[0][1], test.setting)), None)
+        if same is None:
+            kept.append([(test.name, test.setting)])
+        else:
+            same.append((test.name, test.setting))
+    drawn = [made_of("places.html.j2", grid=_grid(group)) for group in kept]
+    return Markup("\n").join(drawn[:2]) + _folded(drawn[2:])
+
+
+def _folded(grids: Sequence[Markup]) -> Markup:
+    if not grids:
+        return Markup()
+    told = counted(len(grids), "more grid")
+    return Markup("<details><summary>{}, of tests that place their variables elsewhere</summary>{}</details>").format(
+        told, Markup().join(grids)
+    )
+
+
+def _alike(one: RunSetting, other: RunSetting) -> bool:
+    def told(setting: RunSetting) -> set[tuple[object, ...]]:
+        return {(p.variable, p.place, p.tokens) for p in setting.places}
+
+    return (one.model, one.tokens, one.layers) == (other.model, other.tokens, other.layers) and told(one) == told(other)
+
+
+def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
+    setting = group[0][1]
+    places = [place for _, one in group for place in one.places]
+    tokens = list(setting.tokens)[:_MOST_COLUMNS]
+    there = {place.layer for place in places if place.layer is not None}
+    layers: list[int | None] = [*(range(setting.layers) if setting.layers else sorted(there))]
+    if any(place.layer is None for place in places):
+        layers.insert(0, None)
+    columns = [_shown(token) for token in tokens] or ["the vector"]
+    rows = []
+    for layer in reversed(layers):
+        here = []
+        for column in range(len(columns)):
+            found = [p for p in places if p.layer == layer and (column in p.tokens or not tokens)]
+            names = list(dict.fromkeys(p.variable or "written" for p in found))
+            here.append((names, "; ".join(dict.fromkeys(map(_told, found)))))
+        rows.append(("no layer" if layer is None else str(layer), here))
+    return _Grid([name for name, _ in group], setting, columns, rows, list(_listed(group)))
+
+
+def _shown(token: str) -> str:
+    """A token as a column's head: its spaces can be seen."""
+    return token.replace(" ", "␣").replace("\n", "⏎") or "∅"
+
+
+def _told(place: Occupied) -> str:
+    at = show_cell(dict(place.cell))
+    what = place.variable or "a site that the test writes"
+    return f"{what} at {place.place}" + (f" via {place.via}" if place.via else "") + (f" ({at})" if at else "")
+
+
+def _listed(group: Sequence[tuple[str, RunSetting]]) -> Iterator[tuple[str, str, str, str]]:
+    """Each variable with its places, those of a sweep counted, how it is written, and by which tests."""
+    found: dict[str, list[tuple[str, Occupied]]] = {}
+    for name, setting in group:
+        for place in setting.places:
+            found.setdefault(place.variable, []).append((name, place))
+    for variable, places in found.items():
+        where = list(dict.fromkeys(place.place for _, place in places))
+        shown = where[0] if len(where) == 1 else f"{where[0]} … {where[-1]} ({counted(len(where), 'place')})"
+        written = [(name, place.via or "the whole vector") for name, place in places if place.written]
+        via = ", ".join(dict.fromkeys(via for _, via in written))
+        by = list(dict.fromkeys(name for name, _ in written))
+        told = ", ".join(by[:4]) + (f" and {len(by) - 4} more" if len(by) > 4 else "")
+        yield variable or "(a site)", shown, via, told or "no test here"
+
+
+__all__ = ["places_grids"]

@@ -1,0 +1,37 @@
+"""Starts the language server on the standard streams."""
+
+from __future__ import annotations
+
+import gc
+import os
+import sys
+from collections.abc import Iterable
+from importlib.metadata import PackageNotFoundError, version
+from pathlib import Path
+
+from causal_dsl.tools.lsp import navigation, offered_words, quick_fixes, run_lenses, whole_texts, word_hovers
+from causal_dsl.tools.lsp.language_server import SpecServer
+
+
+def serve(trust: bool, allow: Iterable[Path]) -> int:
+    """Serve until the client ends the session. Standard output belongs to the protocol: what code prints goes to standard
+    error."""
+    words = ["--trust"] * trust + [word for folder in allow for word in ("--allow", str(folder.resolve()))]
+    answers = os.fdopen(os.dup(1), "wb")
+    os.dup2(2, 1)
+    gc.freeze()
+    server = SpecServer(_version(), words)
+    for feature in (whole_texts, navigation, word_hovers, offered_words, quick_fixes, run_lenses):
+        feature.register(server)
+    server.start_io(sys.stdin.buffer, answers)
+    return 0
+
+
+def _version() -> str:
+    try:
+        return version("causal-dsl")
+    except PackageNotFoundError:
+        return "not installed"
+
+
+__all__ = ["serve"]

@@ -1,0 +1,110 @@
+"""The settings of all that can be called in a spec, and what each word says of itself: from the records of the language."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.program.chat import ROLES
+from causal_dsl.program.circuit_files import CIRCUIT_FILE
+from causal_dsl.program.discovery import DISCOVER
+from causal_dsl.program.encodings import ENCODINGS
+from causal_dsl.program.likeness import DRAW
+from causal_dsl.program.networks import NETWORKS
+from causal_dsl.program.read_features import FITTING
+from causal_dsl.program.read_settings import wanted
+from causal_dsl.program.readouts import READOUT_SETTINGS
+from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.discovery_methods import METHODS
+from causal_dsl.vocabulary.features import FEATURES
+from causal_dsl.vocabulary.readings import READINGS
+from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.values import VALUES
+from causal_dsl.vocabulary.values import words as value_words
+
+
+def settings_of(word: str, through: bool = False) -> Mapping[str, Setting]:
+    """The settings of a word that is called; empty where it is none. ``through``: it stands behind `via`."""
+    if through:
+        if word in ENCODINGS:
+            return ENCODINGS[word]
+        feature = _record(FEATURES, word)
+        return {} if feature is None else {**feature.settings, **FITTING}
+    tables: dict[str, Mapping[str, Setting]] = {
+        **NETWORKS,
+        **READOUT_SETTINGS,
+        "discover": DISCOVER,
+        "json": CIRCUIT_FILE,
+        "chat": {role: Setting("string") for role in ROLES},
+        **{name: method.settings for name, method in METHODS.items()},
+    }
+    if word in tables:
+        return tables[word]
+    value = _record(VALUES, word) if word in value_words() else None
+    if value is not None:
+        return value.settings
+    return settings_of(word, through=True) if word in FEATURES or word in ENCODINGS else {}
+
+
+def draw_settings() -> Mapping[str, Setting]:
+    """The settings of a draw of a test."""
+    return DRAW
+
+
+def _record(among: object, word: str):  # type: ignore[no-untyped-def]
+    try:
+        return among[word]  # type: ignore[index]
+    except (KeyError, SpecError):  # a word of a package that cannot be loaded: `check` tells
+        return None
+
+
+def told_setting(name: str, setting: Setting) -> str:
+    """One setting in a line."""
+    said = f"`{name}`: {wanted(setting)}"
+    if setting.required:
+        return f"{said}; required"
+    default = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
+    return said if default in (None, "") else f"{said}; {default} where it is not given"
+
+
+def told_feature(word: str) -> str:
+    """What a word behind `via` means; empty where it is none."""
+    feature = _record(FEATURES, word) if word in FEATURES else None
+    if feature is None:
+        return ""
+    paper = f" ({feature.paper})" if feature.paper else ""
+    fitted = "it is fitted on counterfactual labels" if feature.trained else ""
+    return "\n\n".join(part for part in (f"`via {word}`: the variable is {feature.meaning}{paper}.", fitted) if part)
+
+
+def told_value(word: str) -> str:
+    """What a word that can be written at a site means; empty where it is none."""
+    value = _record(VALUES, word) if word in value_words() else None
+    return "" if value is None else f"{value.forms}: {value.meaning}."
+
+
+def told_component(word: str) -> str:
+    """What a site is; empty where it is none."""
+    return f"`{word}`: {COMPONENTS[word].meaning}." if word in COMPONENTS else ""
+
+
+def told_method(word: str) -> str:
+    """How components are scored by a method; empty where it is none."""
+    return f"`method={word}`: {METHODS[word].says}." if word in METHODS else ""
+
+
+def told_reading(word: str) -> str:
+    """How a reading is written, in a line; empty where it is none."""
+    return f"`{READINGS[word].written} @ {READINGS[word].example}`" if word in READINGS else ""
+
+
+__all__ = [
+    "draw_settings",
+    "settings_of",
+    "told_component",
+    "told_feature",
+    "told_method",
+    "told_reading",
+    "told_setting",
+    "told_value",
+]

@@ -1,0 +1,43 @@
+"""``causal-dsl lsp``: a language server on standard input and output."""
+
+from __future__ import annotations
+
+from argparse import ArgumentParser, Namespace
+
+from causal_dsl.diagnostics import fail
+from causal_dsl.tools.command_line import CommandLine, folder_path
+
+ABOUT = "serve an editor: faults while typing, hovers, completion, renaming, formatting"
+
+
+def lsp_options(command: ArgumentParser) -> None:
+    """The words of the command."""
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="allow code that a spec names, and files outside of its project, as it is checked and run",
+    )
+    command.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        type=folder_path,
+        metavar="DIR",
+        help="also let specs read files in this folder, beside their project (may be repeated)",
+    )
+    command.add_argument("--stdio", action="store_true", help="speak on standard input and output, as it does anyway")
+
+
+def lsp(arguments: Namespace, line: CommandLine) -> int:
+    """Serve until the editor ends the session. Raises E881 without the packages that it needs."""
+    try:
+        from causal_dsl.tools.lsp.serve import serve
+    except ImportError as error:
+        raise fail(
+            "E881",
+            "the language server needs packages that are not installed",
+            line.place("lsp"),
+            notes=(str(error),),
+            help="pip install 'causal-dsl[lsp]'",
+        ) from error
+    return serve(arguments.trust, arguments.allow)

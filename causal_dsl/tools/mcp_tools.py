@@ -1,0 +1,160 @@
+"""The tools and the pages of the MCP server as data: names, descriptions, schemas of arguments."""
+
+from __future__ import annotations
+
+import re
+from dataclasses import dataclass
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, nearest, one_line
+from causal_dsl.resources import resource
+
+_SPEC = {
+    "path": {
+        "type": "string",
+        "minLength": 1,
+        "description": "a .causal file, relative to the folder that the server serves",
+    },
+    "text": {
+        "type": "string",
+        "minLength": 1,
+        "description": "the text of a spec, in place of a file; its paths start from that folder",
+    },
+    "tests": {"type": "array", "items": {"type": "string"}, "description": "only the tests of these names"},
+    "seed": {"type": "integer", "minimum": 0, "maximum": 2**63 - 1, "description": "draw other pairs; default 0"},
+}
+_ONE_SPEC = [
+    {"required": ["path"], "not": {"required": ["text"]}},
+    {"required": ["text"], "not": {"required": ["path"]}},
+]
+_BUDGET = {
+    "max_seconds": {"type": "number", "exclusiveMinimum": 0, "description": "wall-clock seconds, loading included"},
+    "max_flops": {
+        "type": "number",
+        "exclusiveMinimum": 0,
+        "description": "floating-point operations, as `plan` predicts them",
+    },
+    "max_memory_mb": {"type": "number", "exclusiveMinimum": 0, "description": "memory of the process, in MB"},
+}
+
+
+@dataclass(frozen=True)
+class ToolRecord:
+    """A tool: what it does, and the JSON schema of its arguments."""
+
+    name: str
+    title: str
+    says: str
+    schema: dict[str, Any]
+
+
+def _object(properties: dict[str, Any], **more: Any) -> dict[str, Any]:
+    return {"type": "object", "properties": properties, "additionalProperties": False, **more}
+
+
+TOOLS = {
+    one.name: one
+    for one in (
+        ToolRecord(
+            "check",
+            "Check a spec",
+            "Find every fault of a spec in about a second, without a network's weights: each has a code, a place, and what to "
+            "write instead. Also gives the score that chance alone reaches in each test. Call it before `run`.",
+            _object(_SPEC, oneOf=_ONE_SPEC),
+        ),
+        ToolRecord(
+            "plan",
+            "Predict the cost of a spec",
+            "The work of running a spec: pairs, cells, floating-point operations and memory. Runs nothing.",
+            _object(_SPEC, oneOf=_ONE_SPEC),
+        ),
+        ToolRecord(
+            "run",
+            "Run the tests of a spec",
+            "Run the tests on the network: scores with 95% intervals, chance levels, findings and verdicts. The run keeps within "
+            "a budget. It is refused if its plan predicts more, and stopped if it takes more; what was finished is returned. "
+            "The server's own limits hold whatever is asked for.",
+            _object(
+                {
+                    **_SPEC,
+                    **_BUDGET,
+                    "full": {"type": "boolean", "description": "all numbers of all cells; default: a summary"},
+                },
+                oneOf=_ONE_SPEC,
+            ),
+        ),
+        ToolRecord(
+            "explain",
+            "Explain a message, a measure or a finding",
+            "The page of a diagnostic (E201), a measure (iia) or a finding (never_moved). Without a word, the list of all.",
+            _object({"word": {"type": "string", "minLength": 1, "description": "such as E201, iia or never_moved"}}),
+        ),
+        ToolRecord("zoo", "List networks", 'The networks that zoo("…") names: task, size, accuracy.', _object({})),
+    )
+}
+
+
+def called(name: str, arguments: dict[str, Any]) -> Span:
+    """A call as a source, which faults of its arguments point at."""
+    import json
+
+    text = f"{name}({json.dumps(arguments, ensure_ascii=False)})"
+    return Span(Source("<request>", text if len(text) <= 400 else text[:399] + "…"), 0, min(len(text), 400))
+
+
+def refuse_wrong(name: str, arguments: dict[str, Any]) -> None:
+    """Raise E886 for a tool that is not there, and for arguments that are not those of its schema."""
+    from jsonschema import Draft202012Validator
+
+    place = called(name, arguments)
+    if name not in TOOLS:
+        near = nearest(name, TOOLS)
+        there = f"did you mean `{near}`?" if near else "there is " + ", ".join(f"`{one}`" for one in TOOLS)
+        raise fail("E886", f"there is no tool `{one_line(name)}`", place, help=there)
+    found = []
+    for error in Draft202012Validator(TOOLS[name].schema).iter_errors(arguments):
+        if error.validator == "oneOf":
+            found.append(Diagnostic("E886", f"`{name}` takes one spec", place, help="give either `path` or `text`"))
+            continue
+        where = f"`{error.path[0]}`" if error.path else f"the arguments of `{name}`"
+        known = ", ".join(f"`{one}`" for one in TOOLS[name].schema["properties"]) or "none"
+        why = one_line(error.message)[:300]
+        found.append(Diagnostic("E886", f"{where} cannot be used", place, notes=(why,), help=f"its arguments: {known}"))
+    if found:
+        raise SpecError(found)
+
+
+# ── pages ───────────────────────────────────────────────────────────────────────────────────────
+
+PREFIX = "causal-dsl://docs/"
+#: A URI of the pages of diagnostics.
+TEMPLATE = PREFIX + "diagnostics.d/{code}.md"
+
+
+def pages() -> dict[str, Path]:
+    """The pages that are listed, by their URIs."""
+    folder = resource("docs")
+    names = sorted(
+        path.name
+        for path in folder.iterdir()
+        if path.suffix == ".md" or path.name in ("llms.txt", "output.schema.json")
+    )
+    return {PREFIX + name: folder / name for name in names}
+
+
+def page_at(uri: str) -> Path | None:
+    """The page of a URI, those of diagnostics too; None where there is none."""
+    listed = pages()
+    if uri in listed:
+        return listed[uri]
+    match = re.fullmatch(re.escape(PREFIX) + r"diagnostics\.d/([EWF]\d{3})\.md", uri)
+    page = resource("docs", "diagnostics.d") / f"{match[1]}.md" if match else None
+    return page if page is not None and page.is_file() else None
+
+
+def title_of(page: Path) -> str:
+    """The first heading of a page, else its name."""
+    with page.open(encoding="utf-8") as file:
+        first = file.readline().strip()
+    return first.removeprefix("# ") if first.startswith("# ") else page.name

@@ -1,0 +1,96 @@
+"""`--figures` and `plot()`: files that can be read, in one style, with their numbers beside them."""
+
+from __future__ import annotations
+
+import csv
+import json
+import struct
+from pathlib import Path
+from typing import Any
+from xml.etree import ElementTree
+
+import pytest
+
+import causal_dsl as cd
+from causal_dsl.tools.cli import main
+from tests.report.shared_results import results
+
+pytestmark = pytest.mark.tools
+ENDINGS = {"svg", "pdf", "png", "csv"}
+
+
+@pytest.fixture(scope="module")
+def folder(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The figures of kept results, as the command writes them."""
+    home = tmp_path_factory.mktemp("figures")
+    (home / "results.json").write_text(json.dumps(results().to_json()), encoding="utf-8")
+    assert (
+        main(["report", str(home / "results.json"), "--figures", str(home / "figures"), "--html", str(home / "a.html")])
+        == 0
+    )
+    assert (home / "a.html").read_text(encoding="utf-8").startswith("<!doctype html>")
+    return home / "figures"
+
+
+def test_each_figure_has_four_files(folder: Path) -> None:
+    names = {path.stem for path in folder.iterdir()}
+    assert {"mapped-iia", "along-iia", "fails-scores", "one-scores"} == names
+    for name in names:
+        assert {path.suffix[1:] for path in folder.glob(f"{name}.*")} == ENDINGS
+        assert (folder / f"{name}.pdf").read_bytes().startswith(b"%PDF")
+        svg = ElementTree.fromstring((folder / f"{name}.svg").read_text(encoding="utf-8"))
+        wide, high = struct.unpack(">II", (folder / f"{name}.png").read_bytes()[16:24])
+        assert wide / float(svg.get("width", "0")) == pytest.approx(300 / 72, rel=0.02)
+        assert high > 0
+        sizes = {text.get("font-size") for text in svg.iter("{http://www.w3.org/2000/svg}text")}
+        assert sizes <= {"9px", "10px", "11px"} and "9px" in sizes
+
+
+@pytest.mark.parametrize("test", ["mapped", "along"])
+def test_the_numbers_beside_a_figure_are_those_of_the_results(folder: Path, test: str) -> None:
+    with (folder / f"{test}-iia.csv").open(encoding="utf-8") as file:
+        rows = list(csv.DictReader(file))
+    for row, cell in zip(rows, results()[test].cells, strict=True):
+        assert float(row["value"]) == cell.scores["iia"].value and int(row["n"]) == cell.scores["iia"].n
+        assert {name: row[name] for name in cell.cell if name in row} == {
+            n: str(v) for n, v in cell.cell.items() if n in row
+        }
+
+
+def test_the_middle_of_the_colours_is_the_ceiling() -> None:
+    chart = results()["mapped"].plot().to_dict()
+    scale = chart["layer"][0]["encoding"]["color"]["condition"]["scale"]
+    assert scale["domain"] == [0.0, results()["mapped"].ceilings["output_only"].value, 1.0]
+    assert scale["range"][1] == "#ececec"
+
+
+def marks(chart: Any) -> list[str]:
+    return [layer["mark"]["type"] for layer in chart.to_dict()["layer"]]
+
+
+def test_a_chart_is_that_of_the_sweep() -> None:
+    found = results()
+    assert marks(found["mapped"].plot()) == ["rect", "text"]
+    assert marks(found["along"].plot()) == ["rect", "rule", "text", "area", "line", "circle"]
+    assert "circle" in marks(found["fails"].plot())
+    assert found["mapped"].plot("accuracy").to_dict()["title"]["text"] == "mapped: accuracy"
+    with pytest.raises(KeyError, match="no score `other`"):
+        found["mapped"].plot("other")
+
+
+def test_what_cannot_be_drawn_is_told() -> None:
+    from dataclasses import replace
+
+    with pytest.raises(cd.SpecError, match="E864"):
+        replace(results()["mapped"], cells=()).plot()
+
+
+def test_a_folder_that_cannot_be_written_is_told_before_the_run(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (tmp_path / "file").write_text("")
+    spec = Path(__file__).parents[2] / "specs" / "equality.causal"
+    for words in (["--figures", str(tmp_path / "file" / "in")], ["--html", str(tmp_path)]):
+        assert main(["run", str(spec), *words]) == 2
+        said = capsys.readouterr()
+        assert "E708" in said.err and not said.out

@@ -1,0 +1,188 @@
+"""The HTML report in a real browser."""
+
+from __future__ import annotations
+
+import re
+from collections.abc import Iterator
+from dataclasses import replace
+from pathlib import Path
+from typing import Any
+
+import pytest
+
+import causal_dsl as cd
+from tests.report.shared_results import HOSTILE, results
+
+pytestmark = pytest.mark.tools
+WIDTHS = [400, 1000, 1600]
+
+#: Texts that stand out too little: of each element with a text of its own its contrast with what is behind it (WCAG 2).
+CONTRAST = """() => {
+  const parse = (c) => (c.match(/[\\d.]+/g) || []).map(Number);
+  const light = ([r, g, b]) => { const f = (v) => { v /= 255; return v <= .03928 ? v / 12.92 : ((v + .055) / 1.055) ** 2.4; };
+    return .2126 * f(r) + .7152 * f(g) + .0722 * f(b); };
+  const behind = (e) => { for (; e; e = e.parentElement) { const c = parse(getComputedStyle(e).backgroundColor);
+    if (c.length === 3 || c[3] === 1) return c; } return [255, 255, 255]; };
+  const faint = [];
+  for (const e of document.querySelectorAll("body *")) {
+    if (["SCRIPT", "STYLE", "TITLE"].includes(e.tagName.toUpperCase()) || !e.getClientRects().length) continue;
+    if (![...e.childNodes].some((n) => n.nodeType === 3 && n.textContent.trim())) continue;
+    const svg = e instanceof SVGElement;
+    const fill = svg ? e.getAttribute("fill") : "";
+    if (svg && (["#fff", "#000", "#444444"].includes(fill) || e.closest(".circuit"))) continue;
+    const ink = parse(svg ? getComputedStyle(e).fill : getComputedStyle(e).color);
+    const paper = behind(svg ? (e.previousElementSibling?.tagName === "rect" ? null : e.closest("svg").parentElement) : e);
+    if (svg && e.previousElementSibling?.tagName === "rect") paper.splice(0, 3, ...parse(getComputedStyle(e.previousElementSibling).fill));
+    const [a, b] = [light(ink), light(paper)].sort((x, y) => y - x);
+    const ratio = (a + .05) / (b + .05);
+    if (ratio < 4.5) faint.push([e.tagName, e.className.baseVal ?? e.className, e.textContent.slice(0, 40), ratio.toFixed(2)].join(" "));
+  }
+  return faint;
+}"""
+
+
+@pytest.fixture(scope="module")
+def opened() -> Iterator[Any]:
+    from tests.report.browser import browser
+
+    with browser() as found:
+        yield found
+
+
+@pytest.fixture(scope="module")
+def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    from causal_dsl.report.html.results_page import results_page
+
+    path = tmp_path_factory.mktemp("page") / "report.html"
+    path.write_text(results_page(results()), encoding="utf-8")
+    return path
+
+
+def shown(opened: Any, file: Path, **options: Any) -> Any:
+    from tests.report.browser import shown
+
+    return shown(opened, file, **options)
+
+
+@pytest.mark.parametrize("scheme", ["light", "dark"])
+@pytest.mark.parametrize("width", WIDTHS)
+def test_it_fits_the_screen_and_stands_out(opened: Any, file: Path, width: int, scheme: str) -> None:
+    with shown(opened, file, viewport={"width": width, "height": 900}, color_scheme=scheme) as page:
+        page.evaluate("for (const one of document.querySelectorAll('details')) one.open = true")
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+        assert page.evaluate(CONTRAST) == []
+        cut = page.evaluate(
+            "[...document.querySelectorAll('h1, h2, h3, p, li, figcaption')].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.slice(0, 60))"
+        )
+        assert cut == []
+
+
+def test_it_is_whole_without_javascript(opened: Any, file: Path) -> None:
+    """Each number of a figure, and each pair that fails, is in a table; charts are drawn."""
+    with shown(opened, file, java_script_enabled=False) as page:
+        html = page.content()
+    cells = {re.sub(r"<[^>]+>", "", cell).strip() for cell in re.findall(r"<td[^>]*>(.*?)</td>", html, flags=re.S)}
+    for test in results():
+        for cell in test.cells:
+            for score in cell.scores.values():
+                assert any(f"{score.value:.3f}" in told for told in cells)
+        assert {str(one.pair) for one in test.failures} <= cells
+    assert html.count("<svg") >= 3 and "<title>l=0, p=b · iia 1.000" in html
+
+
+def test_pointing_at_a_cell_of_a_map_tells_all_of_it(opened: Any, file: Path) -> None:
+    with shown(opened, file, viewport={"width": 1000, "height": 900}) as page:
+        mark = page.locator("#spec-0-test-mapped .chart .mark").nth(1)
+        mark.scroll_into_view_if_needed()
+        mark.hover()
+        tip = page.locator("#tip")
+        assert tip.is_visible()
+        told = tip.inner_text()
+        assert all(part in told for part in ("l=0, p=b", "iia 1.000", "[0.897, 1.000]", "32 pairs", "ceiling 0.625"))
+        at = tip.bounding_box()
+        assert at is not None and at["x"] >= 0 and at["x"] + at["width"] <= 1000
+
+
+def test_all_of_it_is_reached_by_the_keyboard(opened: Any, file: Path) -> None:
+    with shown(opened, file, viewport={"width": 1000, "height": 900}) as page:
+        every = page.locator("a, button, summary, input, [tabindex='0']")
+        wanted = page.evaluate(
+            "[...document.querySelectorAll(\"a, button, summary, input, [tabindex='0']\")].filter((e) => e.checkVisibility({contentVisibilityAuto: true, visibilityProperty: true})).length"
+        )
+        assert every.count() > 40
+        reached = set()
+        for _ in range(wanted + 5):
+            page.keyboard.press("Tab")
+            reached.add(page.evaluate("[...document.querySelectorAll('*')].indexOf(document.activeElement)"))
+        assert len(reached) >= wanted
+        page.locator("#spec-0-test-mapped .chart").focus()
+        page.keyboard.press("ArrowRight")
+        page.keyboard.press("ArrowRight")
+        assert "l=0, p=b" in page.locator("#tip").inner_text()
+        page.keyboard.press("Escape")
+        assert not page.locator("#tip").is_visible()
+
+
+def test_pairs_that_fail_are_sorted_and_filtered(opened: Any, file: Path) -> None:
+    test = results()["fails"]
+    with shown(opened, file) as page:
+        part = page.locator("#spec-0-test-fails .failures")
+        part.locator("summary").click()
+        rows = part.locator("tbody tr:not([hidden])")
+        assert rows.count() == len(test.failures)
+        head = part.locator("th", has_text="right answer")
+        for way, reverse in (("ascending", False), ("descending", True)):
+            head.locator("button").press("Enter")
+            assert head.get_attribute("aria-sort") == way
+            column = [row.locator("td").nth(3).inner_text() for row in rows.all()]
+            assert column == sorted(column, reverse=reverse)
+        part.locator("th", has_text="pair").locator("button").click()
+        numbers = [int(row.locator("td").nth(0).inner_text()) for row in rows.all()]
+        assert numbers == sorted(one.pair for one in test.failures)
+        part.locator("input").fill("cross true")
+        kept = [
+            one
+            for one in test.failures
+            if "cross" in "".join(one.inputs.values()) and "true" in one.wanted + one.said + one.before
+        ]
+        assert rows.count() == len(kept) < len(test.failures)
+        assert part.locator("output").inner_text() == f"{len(kept)} of {len(test.failures)} shown"
+
+
+def test_no_text_becomes_markup(opened: Any, file: Path) -> None:
+    with shown(opened, file) as page:
+        assert page.evaluate("window.hacked") is None
+        assert page.locator("img").count() == 0 and page.locator("script").count() == 1
+        text = page.locator("body").text_content() or ""
+        for value in HOSTILE[:2]:
+            assert value in text
+        assert "\\u202eright" in text and "\\x07&amp;{{7*7}}" in text
+        assert "\u202e" not in page.content() and "\x07" not in page.content()
+        assert "<b>hostile</b>.causal" in text
+
+
+def test_a_page_of_thirty_charts_is_small(opened: Any, tmp_path: Path) -> None:
+    from causal_dsl.report.html.results_page import results_page
+
+    spec = results().specs[0]
+    mapped = spec.tests[0]
+    cells = tuple(
+        replace(one, cell={"l": layer, "p": f"p{at}"})
+        for layer in range(20)
+        for at in range(4)
+        for one in mapped.cells[:1]
+    )
+    tests = tuple(replace(mapped, name=f"t{number}", cells=cells, failures=(), setting=None) for number in range(30))
+    path = tmp_path / "many.html"
+    path.write_text(results_page(cd.Results((replace(spec, tests=tests),))), encoding="utf-8")
+    with shown(opened, path) as page:
+        assert page.locator(".chart svg").count() >= 30
+    assert path.stat().st_size < 1.5e6
+
+
+def test_it_is_printed_whole(opened: Any, file: Path, tmp_path: Path) -> None:
+    with shown(opened, file) as page:
+        page.emulate_media(media="print")
+        assert not page.locator("nav").is_visible()
+        assert page.evaluate(CONTRAST) == []
+        assert page.pdf(path=tmp_path / "report.pdf").startswith(b"%PDF")

@@ -1,0 +1,312 @@
+"""The command line as people use it: in a shell that completes, in a hook of git, in CI, while a spec is edited."""
+
+from __future__ import annotations
+
+import io
+import os
+import re
+import shlex
+import shutil
+import signal
+import subprocess
+import sys
+import time
+from importlib.metadata import version
+from pathlib import Path
+from xml.etree import ElementTree
+
+import pytest
+import yaml
+
+import causal_dsl as cd
+from causal_dsl.diagnostics import Diagnostic, Source, Span
+from causal_dsl.report.which_progress import in_lines
+from causal_dsl.tools.annotations import workflow_command
+from causal_dsl.tools.cli import main
+from causal_dsl.tools.terminal import painted
+from tests.equality import relu
+
+ROOT = Path(__file__).parents[2]
+SPEC = cd.parse(
+    relu(
+        "left @ layer[1].out[0:2]",
+        "right @ layer[1].out[2:4]",
+        tests="\ntest solves on halves {\n  base ~ equality(n=64, seed=0)\n  expect accuracy >= 99%\n}\n"
+        "\ntest fails on halves {\n  base ~ equality(n=64, seed=0)\n  expect accuracy <= 10%\n}\n",
+    )
+).source()
+Captured = pytest.CaptureFixture[str]
+CLI = f"{sys.executable} -m causal_dsl.tools.cli"
+ENV = {**os.environ, "PYTHONPATH": str(ROOT), "OMP_NUM_THREADS": "1"}
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    monkeypatch.chdir(tmp_path)
+    for name in ("NO_COLOR", "FORCE_COLOR", "GITHUB_ACTIONS", "GITHUB_WORKSPACE"):
+        monkeypatch.delenv(name, raising=False)
+    (tmp_path / "s.causal").write_text(SPEC, encoding="utf-8")
+    return tmp_path
+
+
+def test_version_names_what_computes(capsys: Captured) -> None:
+    with pytest.raises(SystemExit) as stopped:
+        main(["--version"])
+    told = capsys.readouterr().out
+    assert stopped.value.code == 0
+    assert f"torch {version('torch')}" in told and f"transformers {version('transformers')}" in told
+
+
+def test_version_does_not_import_what_it_names() -> None:
+    script = (
+        "import sys; from causal_dsl.tools.cli import main\ntry: main(['--version'])\n"
+        "except SystemExit: sys.exit(any(n in sys.modules for n in ('torch', 'transformers')))"
+    )
+    assert subprocess.run([sys.executable, "-c", script], env=ENV, timeout=60).returncode == 0
+
+
+def test_fmt_diff_changes_nothing(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    loose = SPEC.replace("  base ~", "    base   ~", 1)
+    Path("loose.causal").write_text(loose, encoding="utf-8")
+    assert main(["fmt", "--diff", "loose.causal", "s.causal"]) == 1
+    told = capsys.readouterr().out
+    assert "-    base   ~ equality(n=64, seed=0)" in told and "+  base ~ equality(n=64, seed=0)" in told
+    assert "s.causal" not in told.replace("loose.causal", "") and Path("loose.causal").read_text() == loose
+    done = subprocess.run(["patch", "-p0"], input=told.replace(" (formatted)", ""), text=True, capture_output=True)
+    assert done.returncode == 0 and Path("loose.causal").read_text() == SPEC
+    assert main(["fmt", "--diff", "loose.causal"]) == 0 and capsys.readouterr().out == ""
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO(loose.encode())))
+    assert main(["fmt", "--diff", "-"]) == 1 and "+  base ~" in capsys.readouterr().out
+
+
+# ── colours, quiet, verbose ─────────────────────────────────────────────────────────────────────
+
+
+class Terminal(io.StringIO):
+    def isatty(self) -> bool:
+        return True
+
+
+def test_colours_are_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setenv("TERM", "xterm-256color")
+    told = cd.check(cd.parse(SPEC.replace("a == b", "a == e"), "s.causal")).text()
+    plain, terminal = io.StringIO(), Terminal()
+    assert painted(told, plain) == told
+    coloured = painted(told, terminal)
+    assert "\x1b[1;31merror[E" in coloured and re.sub(r"\x1b\[[0-9;]*m", "", coloured) == told
+    monkeypatch.setenv("NO_COLOR", "1")
+    assert painted(told, terminal) == told
+    monkeypatch.setenv("FORCE_COLOR", "1")
+    assert painted(told, plain) == told, "NO_COLOR counts more"
+    monkeypatch.delenv("NO_COLOR")
+    assert painted(told, plain) == coloured
+    monkeypatch.delenv("FORCE_COLOR")
+    monkeypatch.setenv("TERM", "dumb")
+    assert painted(told, terminal) == told
+    assert painted("error: none of ours\n  | x", terminal) == "error: none of ours\n  | x"
+
+
+def test_quiet_and_verbose(capsys: Captured) -> None:
+    assert main(["check", "-q", "s.causal"]) == 0 and capsys.readouterr().out == ""
+    assert main(["check", "-v", "s.causal"]) == 0 and "s.causal: 1 files" in capsys.readouterr().err
+    assert main(["run", "-q", "s.causal"]) == 1
+    told = capsys.readouterr().out
+    assert told.startswith("failed[F701]") and told.endswith("2 tests, 1 of 2 expectations passed\n")
+    assert "test solves" not in told
+    try:
+        assert main(["run", "-v", "s.causal"]) == 1
+    finally:
+        in_lines(False)
+    told, beside = capsys.readouterr()
+    assert "test solves" in told
+    assert re.search(r"\d\.\d s  s\.causal", beside) and "s.causal: key " in beside and "layer-tokens" in beside
+    with pytest.raises(SystemExit):
+        main(["run", "-q", "-v", "s.causal"])
+
+
+# ── CI ──────────────────────────────────────────────────────────────────────────────────────────
+
+
+def test_junit(capsys: Captured) -> None:
+    assert main(["run", "s.causal", "--junit", "ci/report.xml"]) == 1
+    root = ElementTree.parse("ci/report.xml").getroot()
+    assert (root.get("tests"), root.get("failures"), root.get("errors")) == ("2", "1", "0")
+    (suite,) = root
+    assert suite.get("name") == "s.causal" and suite.find("properties/property[@name='key']") is not None
+    solves, fails = suite.findall("testcase")
+    assert solves.find("failure") is None and fails.find("failure").get("type") == "F701"
+    assert "--> s.causal:" in fails.find("failure").text
+    accuracy = solves.find("properties/property[@name='accuracy']").get("value")
+    assert float(accuracy) == cd.run("s.causal")["solves"].cells[0].scores["accuracy"].value
+    Path("s.causal").write_text(SPEC.replace("a == b", "a == e"), encoding="utf-8")
+    assert main(["run", "s.causal", "--junit", "ci/report.xml"]) == 2
+    root = ElementTree.parse("ci/report.xml").getroot()
+    assert root.get("errors") == "1" and "error[E" in root.find(".//error").text
+    assert main(["run", "s.causal", "--junit", "s.causal/report.xml"]) == 2
+    assert "[E708]" in capsys.readouterr().err
+
+
+def test_annotations_are_for_github_alone(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
+    main(["run", "s.causal", "--github"])
+    assert "::error" not in "".join(capsys.readouterr())
+    monkeypatch.setenv("GITHUB_ACTIONS", "true")
+    monkeypatch.setenv("GITHUB_WORKSPACE", str(folder.parent))
+    main(["run", "s.causal"])
+    assert "::error" not in "".join(capsys.readouterr())
+    main(["run", "s.causal", "--github", "--json"])
+    told, beside = capsys.readouterr()
+    assert told.startswith("{")
+    (line,) = [line for line in beside.splitlines() if line.startswith("::")]
+    number = SPEC.splitlines().index("  expect accuracy <= 10%") + 1
+    assert line.startswith(f"::error file={folder.name}/s.causal,line={number},endLine={number},col=3,")
+    assert ",title=F701%3A `accuracy`" in line and "10%25" in line
+    Path("s.causal").write_text(SPEC.replace("a == b", "a == e"), encoding="utf-8")
+    for command in ("check", "run"):
+        main([command, "s.causal", "--github"])
+        assert f"::error file={folder.name}/s.causal,line=5," in capsys.readouterr().err
+
+
+def test_annotations_escape_what_github_reads() -> None:
+    source = Source("a,b:c%.causal", "one\ntwo\n")
+    told = workflow_command(
+        Diagnostic("W231", "50%: a, b", Span(source, 0, 6), notes=("first\r\nsecond 100%",), help="::x::")
+    )
+    assert told.startswith("::warning file=a%2Cb%3Ac%25.causal,line=1,endLine=2,title=W231%3A 50%25%3A a%2C b::")
+    assert told.count("\n") == 0 and "\r" not in told and told.endswith("second 100%25%0Ahelp: ::x::")
+
+
+# ── shells, hooks, watching ─────────────────────────────────────────────────────────────────────
+
+
+def completed(words: list[str], folder: Path) -> list[str]:
+    """What bash offers for the last of the words."""
+    script = folder / "completion.bash"
+    line = " ".join(words)
+    said = f"""source {script}
+    COMP_WORDS=({" ".join(shlex.quote(word) for word in words)}); COMP_CWORD={len(words) - 1}
+    COMP_LINE={shlex.quote(line)}; COMP_POINT={len(line)}
+    $(complete -p causal-dsl | sed 's/.*-F \\([^ ]*\\) .*/\\1/') causal-dsl {shlex.quote(words[-1])} {shlex.quote(words[-2])}
+    printf '%s\\n' "${{COMPREPLY[@]}}"
+    """
+    done = subprocess.run(["bash", "--norc", "-c", said], capture_output=True, text=True, timeout=30, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return done.stdout.split()
+
+
+def test_bash_completes(folder: Path, capsys: Captured) -> None:
+    assert main(["completion", "bash"]) == 0
+    (folder / "completion.bash").write_text(capsys.readouterr().out, encoding="utf-8")
+    (folder / "specs").mkdir()
+    assert completed(["causal-dsl", "ch"], folder) == ["check"]
+    assert {"--seed", "--json", "--junit", "--watch"} <= set(completed(["causal-dsl", "run", "--"], folder))
+    assert "--watch" not in completed(["causal-dsl", "check", "--"], folder)
+    assert {"specs", "s.causal"} <= set(completed(["causal-dsl", "run", "s"], folder))
+    assert completed(["causal-dsl", "completion", "z"], folder) == ["zsh"]
+
+
+@pytest.mark.parametrize("shell", ["zsh", "tcsh", "fish"])
+def test_other_shells_get_their_script(shell: str, capsys: Captured) -> None:
+    assert main(["completion", shell]) == 0
+    told = capsys.readouterr().out
+    assert "causal-dsl" in told and "junit" in told
+    if shutil.which(shell):
+        assert subprocess.run([shell, "-n"], input=told, text=True, timeout=30).returncode == 0
+
+
+@pytest.mark.parametrize(
+    ("package", "words"), [("shtab", ["completion", "bash"]), ("watchfiles", ["run", "s.causal", "--watch"])]
+)
+def test_a_missing_extra_is_named(
+    package: str, words: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.setitem(sys.modules, package, None)
+    assert main(words) == 2
+    told = capsys.readouterr().err
+    extra = {"shtab": "completion", "watchfiles": "watch"}[package]
+    assert "error[E872]" in told and f"pip install 'causal-dsl[{extra}]'" in told
+
+
+def test_the_hooks_of_pre_commit_stop_a_commit(folder: Path) -> None:
+    """Each entry is called as pre-commit calls it, with the staged files that match, in a hook of a real repository."""
+    hooks = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
+    assert set(hooks) == {"causal-dsl-check", "causal-dsl-fmt"}
+    git = ["git", "-c", "user.name=a", "-c", "user.email=a@b", "-c", "init.defaultBranch=main"]
+
+    def call(*words: str) -> subprocess.CompletedProcess[str]:
+        return subprocess.run([*git, *words], capture_output=True, text=True, timeout=60, env=ENV, cwd=folder)
+
+    call("init")
+    (folder / "other.txt").write_text("no spec", encoding="utf-8")
+    for id, spec in (
+        ("causal-dsl-check", SPEC.replace("a == b", "a == e")),
+        ("causal-dsl-fmt", SPEC.replace("  base ~", " base ~")),
+    ):
+        entry, pattern = hooks[id]["entry"].replace("causal-dsl", CLI, 1), hooks[id]["files"]
+        hook = folder / ".git" / "hooks" / "pre-commit"
+        # as pre-commit does: the files that match are appended, and a hook that changed a file has failed
+        hook.write_text(
+            "#!/bin/bash\nset -e\n"
+            f"files=$(git diff --cached --name-only | grep -E '{pattern}') || exit 0\n{entry} $files\n"
+            "git diff --exit-code --quiet || { echo files were modified by this hook; exit 1; }\n"
+        )
+        hook.chmod(0o755)
+        (folder / "s.causal").write_text(spec, encoding="utf-8")
+        call("add", "-A")
+        done = call("commit", "-m", "faulty")
+        assert done.returncode == 1, (id, done.stdout, done.stderr)
+        assert ("error[E" if "check" in id else "files were modified") in done.stdout + done.stderr
+        if "check" in id:
+            (folder / "s.causal").write_text(SPEC, encoding="utf-8")
+        call("add", "-A")
+        assert call("commit", "--allow-empty", "-m", "fine").returncode == 0
+
+
+@pytest.mark.slow
+def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) -> None:
+    (folder / "shapes.causal").write_text("domain Shape = 0..3\n", encoding="utf-8")
+    imported = 'from "shapes.causal" import Shape\n' + SPEC.removeprefix("domain Shape = 0..3\n")
+    (folder / "s.causal").write_text(imported, encoding="utf-8")
+    log = folder / "log.txt"
+    with log.open("w") as out:
+        words = [*CLI.split(), "run", "s.causal", "--watch", "-q"]
+        process = subprocess.Popen(words, cwd=folder, env=ENV, stdout=out, stderr=out, start_new_session=True)
+    try:
+
+        def wait(count: int) -> str:
+            for _ in range(600):
+                told = log.read_text()
+                if told.count("Ctrl-C ends") >= count:
+                    return told
+                assert process.poll() is None, told
+                time.sleep(0.1)
+            pytest.fail(log.read_text())
+
+        assert "1 of 2 expectations passed" in wait(1)
+        time.sleep(0.5)
+        (folder / "beside.txt").write_text("not read", encoding="utf-8")
+        time.sleep(1)
+        other = folder / "new"  # as editors write: another file takes its place
+        other.write_text(imported.replace("accuracy <= 10%", "accuracy >= 10%"), encoding="utf-8")
+        other.replace(folder / "s.causal")
+        assert "s.causal changed" in wait(2) and "2 of 2 expectations passed" in log.read_text()
+        time.sleep(0.5)
+        (folder / "shapes.causal").write_text("domain Shape = 0..\n", encoding="utf-8")
+        assert "shapes.causal changed" in wait(3) and "error[E" in log.read_text()
+        time.sleep(0.5)
+        (folder / "shapes.causal").write_text("domain Shape = 0..3  # back\n", encoding="utf-8")
+        assert wait(4).count("2 of 2 expectations passed") == 2
+        time.sleep(0.5)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(20) == 0
+        told = log.read_text()
+        assert "Traceback" not in told and "KeyboardInterrupt" not in told and "beside.txt" not in told
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    for _ in range(50):
+        if not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout:
+            break
+        time.sleep(0.1)
+    assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout, (
+        "a process was left behind"
+    )
