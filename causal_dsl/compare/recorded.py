@@ -87,12 +87,14 @@ def read_runs(path: Path, place: Span) -> list[RecordedRun]:
                 raise _refused(path, place, f"the folder holds no `{RESULTS}`", _near(path))
             return [run for file in inside for run in _of_file(file, place)]
         return list(_of_file(path, place))
+    except RecursionError as error:
+        raise _refused(path, place, "it is nested too deeply", _near(path)) from error
     except (OSError, ValueError) as error:
         raise _refused(path, place, getattr(error, "strerror", None) or str(error), _near(path)) from error
 
 
 def _near(path: Path) -> str:
-    if path.is_dir():
+    if path.exists():
         return "name a folder that `run --out` made, or a `results.json`"
     try:
         names = [entry.name for entry in path.parent.iterdir()]
@@ -103,7 +105,7 @@ def _near(path: Path) -> str:
 
 def _of_file(file: Path, place: Span) -> Iterator[RecordedRun]:
     refuse_large(file)
-    document = json.loads(file.read_bytes().decode("utf-8"))
+    document = json.loads(file.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
     several = isinstance(document, dict) and isinstance(document.get("specs"), list)
     ours = not several and (file.parent / MARKER).is_file()
     found = document["specs"] if several else [document]
@@ -127,14 +129,25 @@ def _of_file(file: Path, place: Span) -> Iterator[RecordedRun]:
         yield RecordedRun(one, file, file.parent if ours else None)
 
 
+def _refuse_constant(name: str) -> Any:
+    raise ValueError(f"it has the number {name}, which results never have")
+
+
 def _fault(one: Any) -> str:
     """Why a document is not the result of a spec; empty where it is."""
     if not isinstance(one, dict) or (missing := _missing(one, _FIELDS)):
         named = f": `{missing}` is missing" if isinstance(one, dict) else ""
         return f"it is not the result of a run{named}"
+    names: set[str] = set()
     for test in one["tests"]:
         if missing := _missing(test, _OF_TEST):
             return f"one of its tests is damaged: `{missing}` is missing"
+        if test["name"] in names:
+            return f"the test `{test['name']}` is in it twice"
+        names.add(test["name"])
+        cells = [json.dumps(cell.get("cell"), sort_keys=True) for cell in test["cells"] if isinstance(cell, dict)]
+        if len(set(cells)) < len(cells):
+            return f"a cell of `{test['name']}` is in it twice"
         for cell in test["cells"]:
             if missing := _missing(cell, _OF_CELL):
                 return f"a cell of `{test['name']}` is damaged: `{missing}` is missing"

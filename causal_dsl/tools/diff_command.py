@@ -10,7 +10,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import fail
 from causal_dsl.tools.command_line import CommandLine, folder_path
 from causal_dsl.tools.output import say, say_json
-from causal_dsl.tools.report_output import write_page
+from causal_dsl.tools.report_output import refuse_foreign, write_page
 from causal_dsl.tools.terminal import for_terminal
 
 
@@ -27,6 +27,8 @@ def diff(arguments: Namespace, line: CommandLine) -> int:
     from causal_dsl.compare.comparison_text import comparison_text, print_comparison
     from causal_dsl.compare.recorded import read_runs
 
+    if arguments.html is not None:
+        refuse_foreign(arguments.html, line)
     a, b = (read_runs(Path(path), line.place(path)) for path in (arguments.a, arguments.b))
     found = compare_runs(a, b)
     if not any(spec.tests for spec in found.specs):

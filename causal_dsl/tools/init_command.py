@@ -19,6 +19,7 @@ from causal_dsl import api
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import SpecError, did_you_mean, fail, shown_path
 from causal_dsl.program.zoo_entries import catalogue
+from causal_dsl.score.format_numbers import counted
 from causal_dsl.store.reads import LARGEST_SETTINGS, refuse_large
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.tools.command_line import CommandLine, folder_path
@@ -152,7 +153,7 @@ def _table(text: str, line: CommandLine) -> _Facts:
         refuse_large(path, LARGEST_SETTINGS)
         rows = list(_rows(path))
     except (OSError, ValueError, csv.Error) as error:
-        near = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() else []
+        near = [entry.name for entry in path.parent.glob("*")] if path.parent.is_dir() and not path.exists() else []
         why = getattr(error, "strerror", None) or str(error)
         raise fail(
             "E873",
@@ -165,13 +166,15 @@ def _table(text: str, line: CommandLine) -> _Facts:
     if len(columns) < 2 or len(rows) < 3:
         raise fail(
             "E873",
-            f"`{text}` has too little in it: {max(0, len(rows) - 1)} rows of {len(columns)} columns",
+            f"`{text}` has too little in it: {counted(max(0, len(rows) - 1), 'row')} of {counted(len(columns), 'column')}",
             line.place(text),
             help="a task needs a column to ask about, a column of answers, and at least two rows",
         )
     taken = {*load_grammar().keywords, *_TAKEN}
-    wrong = next((name for name in columns if not name.isidentifier() or name in taken), None)
-    if wrong is not None:
+    odd = [name for name in columns if not name.isidentifier() or name in taken]
+    columns = tuple(name for name in columns if name not in odd)
+    if len(columns) < 2:  # the others are not used
+        wrong = odd[0]
         why = "it has a meaning of its own in specs" if wrong in taken else "letters, digits and `_` make a name"
         told = f"the column `{wrong}` of `{text}` cannot name a variable"
         raise fail("E873", told, line.place(text), notes=(why,), help="give the column another name")

@@ -14,6 +14,10 @@ if TYPE_CHECKING:
     from causal_dsl.score.results import Results
 
 
+#: How much of a file says whether it is a page.
+_START = 256
+
+
 def add_report_options(command: argparse.ArgumentParser) -> None:
     command.add_argument("--html", type=folder_path, metavar="FILE", help="write the results as one HTML file")
     command.add_argument(
@@ -35,14 +39,29 @@ def refuse_early(arguments: argparse.Namespace, line: CommandLine) -> None:
         (told,) = error.diagnostics
         option = "--html" if html is not None else "--figures"
         raise fail(told.code, told.title, line.place(option), notes=told.notes, help=told.help) from error
-    if html is not None and html.is_dir():
-        raise _unwritten(html, line, "it is a folder")
+    if html is not None:
+        refuse_foreign(html, line)
     for folder in (html.parent if html is not None else None, figures):
         if folder is not None:
             try:
                 folder.mkdir(parents=True, exist_ok=True)
             except OSError as error:
                 raise _unwritten(folder, line, error.strerror or str(error)) from error
+
+
+def refuse_foreign(file: Path, line: CommandLine) -> None:
+    """Raise SpecError (E708) where a page would replace a folder, or a file that is no page."""
+    if file.is_dir():
+        raise _unwritten(file, line, "it is a folder")
+    try:
+        with file.open("rb") as there:
+            start = there.read(_START).lstrip().lower()
+    except FileNotFoundError:
+        return
+    except OSError as error:
+        raise _unwritten(file, line, error.strerror or str(error)) from error
+    if start and not start.startswith(b"<!doctype html"):
+        raise _unwritten(file, line, "there is a file that is no page, and it would be lost")
 
 
 def write_reports(results: Results, arguments: argparse.Namespace, line: CommandLine) -> None:
@@ -70,6 +89,7 @@ def write_page(file: Path, text: str, line: CommandLine) -> None:
     from causal_dsl.store.files import write_atomic
 
     try:
+        refuse_foreign(file, line)
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, text.encode("utf-8", "replace"))
     except OSError as error:
@@ -81,4 +101,4 @@ def _unwritten(path: Path, line: CommandLine, why: str) -> SpecError:
     return fail("E708", f"cannot write {shown_path(path)}", line.place(str(path)), notes=(why,))
 
 
-__all__ = ["add_report_options", "refuse_early", "write_page", "write_reports"]
+__all__ = ["add_report_options", "refuse_early", "refuse_foreign", "write_page", "write_reports"]

@@ -5,7 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -21,6 +21,7 @@ from causal_dsl.score.intervals import Resampling
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2
 
+SPECS = Path(__file__).parents[2] / "specs"
 ZOO = Path(__file__).parents[2] / "causal_dsl" / "zoo" / "equality-gpt2"
 SPEC = gpt2(
     "left @ layer[l].resid_post[p]",
@@ -373,3 +374,42 @@ def test_curves_of_a_history_as_files(runs: Path, capsys: Captured, tmp_path: Pa
     table = pandas.read_csv(tmp_path / "figures" / "swept-iia-history.csv")
     assert list(table["run"]) == [1, 2] and table["value"].between(0, 1).all()
     assert (tmp_path / "figures" / "swept-iia-history.svg").read_text().count("<svg") == 1
+
+
+@pytest.mark.parametrize(
+    ("change", "why"),
+    [
+        (lambda text: "[" * 100_000, "nested too deeply"),
+        (lambda text: text.replace('"seconds": ', '"seconds": NaN, "was": ', 1), "the number NaN"),
+        (lambda text: _twice(text, ("tests",)), "in it twice"),
+        (lambda text: _twice(text, ("tests", 0, "cells")), "in it twice"),
+    ],
+)
+def test_results_that_nobody_wrote_are_refused(
+    change: Callable[[str], str], why: str, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    kept = tmp_path / "kept.json"
+    assert main(["run", str(SPECS / "equality_relu.causal"), "--json"]) == 0
+    kept.write_text(capsys.readouterr().out)
+    odd = tmp_path / "odd.json"
+    odd.write_text(change(kept.read_text()))
+    assert main(["diff", str(kept), str(odd)]) == 2
+    assert why in capsys.readouterr().err
+
+
+def _twice(text: str, way: tuple[str | int, ...]) -> str:
+    document = json.loads(text)
+    place = document["specs"][0]
+    for step in way:
+        place = place[step]
+    place.append(place[0])
+    return json.dumps(document)
+
+
+def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    kept = tmp_path / "kept.json"
+    assert main(["run", str(SPECS / "equality_relu.causal"), "--json"]) == 0
+    kept.write_text(capsys.readouterr().out)
+    before = kept.read_bytes()
+    assert main(["diff", str(kept), str(kept), "--html", str(kept)]) == 2
+    assert kept.read_bytes() == before and "no page" in capsys.readouterr().err

@@ -72,8 +72,8 @@ def test_what_it_writes_passes_check_and_runs(words: list[str], file: str, capsy
 def test_what_cannot_be_a_spec(words: list[str], code: str, says: str, capsys: Captured, folder: Path) -> None:
     for name, text in (
         ("empty.csv", ""),
-        ("names.csv", TABLE.replace("other", "a b")),
-        ("taken.csv", TABLE.replace("other", "test")),
+        ("names.csv", TABLE.replace("other", "a b").replace("third", "1st")),
+        ("taken.csv", TABLE.replace("other", "test").replace("third", "align")),
     ):
         Path(name).write_text(text, encoding="utf-8")
     Path("torn.jsonl").write_text('{"a": 1}\n3\n', encoding="utf-8")
@@ -106,3 +106,12 @@ def test_it_asks_three_questions_and_again_where_an_answer_will_not_do(folder: P
     assert process.returncode == 0, told
     assert told.count("Table of facts") == 2 and told.count("Network") == 1 and told.count("Prompt, with one of") == 2
     assert "cannot read the table `nowhere.csv`" in told and (folder / "t.causal").is_file()
+
+
+def test_a_column_that_is_not_used_may_be_called_anything(tmp_path: Path, capsys: Captured) -> None:
+    (tmp_path / "odd.csv").write_text('word,same,the "odd" one\nmoon,true,1\nstar,false,2\nring,true,3\n')
+    words = ["init", "--task", "odd.csv", "--network", "equality-gpt2", "--prompt", "{word} ="]
+    assert main(words) == 0, capsys.readouterr().err
+    (tmp_path / "odd.csv").write_text('word,the "odd" one\nmoon,1\nstar,2\n')
+    assert main([*words, "--force"]) == 2
+    assert 'the column `the "odd" one`' in capsys.readouterr().err
