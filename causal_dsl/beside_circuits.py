@@ -111,6 +111,7 @@ def _circuit(
         ablation.members,
         ablation.found,
         tests=tests,
+        parallel=test.network.facts.parallel,
     )
 
 

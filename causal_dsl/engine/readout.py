@@ -38,9 +38,7 @@ def measure(
                 ids = targets[quantity]
                 found[quantity] = _logit(exact, ids)
             case "order":
-                own = _logit(exact, targets[quantity])
-                larger = (seen > own[:, None]).sum(dim=1).double()
-                found[quantity] = torch.where(own.isnan() | seen.isnan().any(dim=1), torch.nan, larger)
+                found[quantity] = _order(logits, exact, classes, targets[quantity])
             case "log_normalizer":
                 found[quantity] = torch.logsumexp(seen, dim=1)
             case _ if (record := quantity.measure) is not None:
@@ -52,6 +50,17 @@ def measure(
                 assert callable(record.formula)
                 found[quantity] = record.formula(*runs)
     return found
+
+
+def _order(logits: Tensor, exact: Tensor, classes: Tensor | None, ids: Tensor) -> Tensor:
+    """How many logits are larger than that of an id [m]; NaN where there is none, and beside a NaN. Of one id each, logits are compared as the
+    network gives them: in float64 they would compare the same."""
+    compared = logits if ids.dim() == 1 else exact
+    own = _logit(compared, ids)
+    seen = compared if classes is None else compared[:, classes]
+    larger = (seen > own[:, None]).sum(dim=1).to(exact.dtype)
+    unknown = own.isnan() | seen.amax(dim=1).isnan()  # a NaN is the largest
+    return torch.where(unknown, torch.nan, larger)
 
 
 def _logit(logits: Tensor, ids: Tensor) -> Tensor:

@@ -59,12 +59,15 @@ class ReferenceExecutor:
         gather = Gather(context, step, block, layout)
         tests = gather.tests()
         found: dict[str, list[tuple[Family, Tensor, Tensor, np.ndarray]]] = {test.name: [] for test in tests}
+        reads = {
+            test.name: set(gather.wanted(test)[1]) for test in tests
+        }  # asked once: a circuit has hundreds beside it
         fired = {family.resume: np.zeros((len(family.resume.writes), 3)) for family in layout.families}
         for family, (logits, changes) in self._each(layout, kept, places):
             fired[family.resume][:, 2] = [len(spot.live) - spot.live.sum() for spot in family.spots]
             fired[family.resume][:, :2] = changes
             for test in tests:
-                if family in gather.wanted(test)[1]:
+                if family in reads[test.name]:
                     said = self._said(test, layout, family, kept, logits)
                     # Of each intervention only what is read of it: all logits of all cells would be gigabytes.
                     numbers = context.numbers[test.name]

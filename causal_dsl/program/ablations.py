@@ -46,7 +46,12 @@ class AblationChoices:
     set: str
 
     def __str__(self) -> str:
-        return "; ".join(f"{f.name} {getattr(self, f.name)}" for f in fields(self))
+        return "; ".join(self.lines)
+
+    @property
+    def lines(self) -> tuple[str, ...]:
+        """Each choice by its name."""
+        return tuple(f"{f.name} {getattr(self, f.name)}" for f in fields(self))
 
     def differ(self, other: AblationChoices) -> tuple[str, ...]:
         """The names of the choices in which two ablations differ."""

@@ -8,6 +8,7 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
+from causal_dsl.program.circuit_edges import with_port
 from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
@@ -69,6 +70,10 @@ class ActionReader:
         self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo, mlps: Mlps | None
     ) -> tuple[Intervention | None, ...]:
         """The interventions of an action, with None where a fault was reported. ``mlps``: what the MLPs along its path do."""
+        if isinstance(action, tree.PatchPath):
+            ends = (with_port(end, self.cell) for end in (*action.through, action.receiver))
+            *through, receiver = ends
+            action = replace(action, through=tuple(through), receiver=receiver)
         if not isinstance(action, tree.PatchPath) or (mlps != "recompute" and not action.through):
             return (self.read(action),)
         return read_path(action, self, mlps or "freeze") or (None,)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -153,7 +153,8 @@ def read_end(
     receivers: list[Receiver] = []
     loose = False
     ports = ports_of(reader.facts)
-    for site in end.sites:
+    for written in end.sites:
+        site = with_port(written, reader.cell)
         path = steps(site)
         name = path[0].name if path else ""
         port = ""
@@ -193,6 +194,18 @@ def read_end(
     return EdgeEnds(tuple(dict.fromkeys(senders)), tuple(dict.fromkeys(receivers)), loose, end.sites[0].span)
 
 
+def with_port(expr: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
+    """An end of an edge with the port that a parameter stands for: `mover.p` as `mover.q`."""
+    if isinstance(expr, tree.Subscript):
+        return replace(expr, value=with_port(expr.value, cell))
+    if not isinstance(expr, tree.Attribute):
+        return expr
+    meant = cell.get(expr.name.name)
+    if isinstance(meant, tree.Name) and meant.name in ("q", "k", "v", "mlp_in"):
+        return replace(expr, name=replace(expr.name, name=meant.name))
+    return expr
+
+
 def refuse_neurons(spots: Sequence[Spot], span: Span, found: Diagnostics) -> bool:
     """Report single neurons that send along edges of a circuit (E816)."""
     node = next((node for node, _ in spots if node.kind == "neuron"), None)
@@ -229,4 +242,5 @@ __all__ = [
     "refuse_edges",
     "refuse_neurons",
     "why_not",
+    "with_port",
 ]

@@ -75,6 +75,8 @@ def read_file(
         help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
         _refuse(f"`{shown_path(path)}` names no nodes and no edges", help, call.span, found)
         return None
+    if facts.kind == "unknown":  # whether it has them is known once it is loaded
+        return _named(chosen, what, path, facts, call.span, found, position)
     if what == "edges":
         return (
             None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found, position)
@@ -105,6 +107,25 @@ def _ranked(
         return None
     size = abs if by == "absolute" else float
     return sorted(nodes, key=lambda name: (-size(nodes[name]), name))[: int(count)]
+
+
+def _named(
+    names: list[str],
+    what: str,
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+) -> Members | None:
+    """No members yet: what the names of a network's components are is not known. Names that no network has are refused."""
+    reads = edge_of if what == "edges" else node_of
+    wrong = next((name for name in names if reads(_at_tokens(name, span, position)[0]) is None), None)
+    if wrong is not None:
+        help = "an edge is embed -> layer[3].head[1].q, say" if what == "edges" else "a node is layer[3].head[1], say"
+        _refuse(f"`{shown_path(path)}` names `{wrong[:60]}`, which no network has", help, span, found)
+        return None
+    return EdgeSet(ports_of(facts)) if what == "edges" else ()
 
 
 def _known(

@@ -102,12 +102,16 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
             return None
         places = spread.places
         ports = [port for place in places for port in ports_of_place(place, ports_of(facts))]
-        if not ports:
+        gives = any(place.site.component == "mlp_out" for place in places)
+        if not ports or gives:
+            title = "is what an MLP gives, and reads nothing" if gives else "is nothing that reads the residual stream"
             reader.diagnostics.report(
                 "E800",
-                f"`{format_expr(expr)[:60]}` is nothing that reads the residual stream",
+                f"`{format_expr(expr)[:60]}` {title}",
                 expr.span,
-                help="an edge ends at head[…].q, .k or .v, at mlp_in, or at logits",
+                help="an edge ends where the MLP reads: write mlp_in for mlp_out"
+                if gives
+                else "an edge ends at head[…].q, .k or .v, at mlp_in, or at logits",
             )
             return None
         position = places[0].position

@@ -1,10 +1,13 @@
-"""A circuit as a picture: layers upwards, tokens across, and a line for each edge, as SVG without further programs."""
+"""A circuit as a picture: layers upwards, tokens across, and a line for each edge, as SVG without further programs.
+
+A circuit of nodes has no edges of its own. It has pale lines from each node to those that can read what it gives: no one found them.
+"""
 
 from __future__ import annotations
 
 import math
 from collections import Counter
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from html import escape
 
 from causal_dsl.program.circuit_members import Members
@@ -16,11 +19,20 @@ COLOURS = {"q": "#3b6fb6", "k": "#c2562d", "v": "#3f8f4f", "mlp": "#7a5aa6", "lo
 _WIDE, _HIGH, _BOX = 58, 92, 46
 #: More edges than these are drawn as thin lines.
 _MANY = 200
+#: More pale lines than these are not drawn.
+_MOST_PALE = 400
 
 
-def circuit_svg(members: Members, title: str = "", weights: Mapping[str, float] | None = None) -> str:
+def circuit_svg(
+    members: Members,
+    title: str = "",
+    weights: Mapping[str, float] | None = None,
+    choices: Sequence[str] = (),
+    parallel: bool = False,
+) -> str:
     """The picture of a circuit. ``weights``: of edges, by their names (``embed -> layer[1].mlp``); a line is as thick as the
-    absolute weight, and dashed where it is negative. Without weights all are alike."""
+    absolute weight, and dashed where it is negative. Without weights all are alike. ``choices``: lines below the title, on which
+    its numbers stand. ``parallel``: the MLP of a layer reads the same stream as its heads."""
     spots = _spots(members)
     columns = list(dict.fromkeys(position for _, position in spots))
     columns.sort(key=lambda position: (position != EVERYWHERE, str(position)))
@@ -30,14 +42,16 @@ def circuit_svg(members: Members, title: str = "", weights: Mapping[str, float] 
         start[column] = left
         left += (max((slot for slot in slots[column].values()), default=0) + 1) * _WIDE + 36
     stages = sorted({_stage(node) for node, _ in spots})
-    height = (len(stages) + 1) * _HIGH + 90
+    head = 16 * len(choices)
+    height = (len(stages) + 1) * _HIGH + 90 + head
     level = {stage: height - 60 - n * _HIGH for n, stage in enumerate(stages)}
     middle, top = (left - 36 + 70) / 2, height - 60 - len(stages) * _HIGH
     at = {
         (node, column): (start[column] + slots[column][node] * _WIDE + _BOX / 2, level[_stage(node)])
         for node, column in spots
     }
-    lines = list(_lines(members, at, (middle, top), weights or {})) if isinstance(members, EdgeSet) else []
+    edged = isinstance(members, EdgeSet)
+    lines = _lines(members, at, (middle, top), weights or {}) if isinstance(members, EdgeSet) else _reach(at, parallel)
     boxes = [_box(_label(node), *at[node, column], _full(node, column)) for node, column in spots]
     if isinstance(members, EdgeSet) and any(port.kind == "logits" for _, port, _ in members):
         boxes.append(_box("logits", middle, top, "logits"))
@@ -49,11 +63,21 @@ def circuit_svg(members: Members, title: str = "", weights: Mapping[str, float] 
         if column is not None
     ]
     keys = [
-        f'<text x="{70 + 62 * n}" y="40" class="mark" fill="{colour}">to {kind}</text>'
+        f'<text x="{70 + 62 * n}" y="{40 + head}" class="mark" fill="{colour}">to {kind}</text>'
         for n, (kind, colour) in enumerate(COLOURS.items())
-        if lines
+        if lines and edged
     ]
-    width = max(left, 420)
+    if lines and not edged:
+        keys.append(
+            f'<text x="70" y="{40 + head}" class="mark" fill="#777">pale lines: can reach, not edges found</text>'
+        )
+    if weights and edged and lines:
+        keys.append(f'<text x="12" y="{40 + head + 14}" class="mark">width: abs(score), dashed: negative</text>')
+    keys += [
+        f'<text x="12" y="{36 + 16 * n}" class="mark" fill="#555">{escape(line)}</text>'
+        for n, line in enumerate(choices)
+    ]
+    width = max(left, 420, *(7 * len(line) for line in choices), 0)
     return "\n".join(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
@@ -68,6 +92,29 @@ def circuit_svg(members: Members, title: str = "", weights: Mapping[str, float] 
             "</svg>",
         ]
     )
+
+
+def _reach(at: Mapping[Spot, tuple[float, float]], parallel: bool) -> list[str]:
+    """A pale line from each node to each that can read what it gives at its token; none where these are too many to be seen."""
+    found = []
+    for (node, position), (x, y) in at.items():
+        for (reader, there), (far, high) in at.items():
+            if position == there and _reads(reader, node, parallel):
+                told = f"{node} can reach {reader}"
+                found.append(
+                    f'<path d="M {x:.1f} {y - 11:.1f} L {far:.1f} {high + 11:.1f}" fill="none" stroke="#bbb" '
+                    f'stroke-width="0.7" stroke-opacity="0.6"><title>{escape(told)}</title></path>'
+                )
+    return found if len(found) <= _MOST_PALE else []
+
+
+def _reads(reader: OutputNode, node: OutputNode, parallel: bool) -> bool:
+    """Whether a component reads the stream after another has added to it; in a vector network, the layer above."""
+    if reader.kind in ("input", "unit"):
+        return reader.layer == node.layer + 1
+    if reader.kind == "embed":
+        return False
+    return _stage(node) < _stage(reader) and not (parallel and node.layer == reader.layer)
 
 
 def _spots(members: Members) -> list[Spot]:

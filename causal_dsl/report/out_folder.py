@@ -56,7 +56,9 @@ def save(
             if cell.circuit is not None:
                 at = ", ".join(f"{name}={value}" for name, value in cell.cell.items())
                 title = f"{test.name}{f' at {at}' if at else ''}: {cell.circuit.name}"
-                folder.write(f"circuit-{test.name}-{number}.svg", circuit_svg(cell.circuit.members, title).encode())
+                own = cell.circuit
+                drawn = circuit_svg(own.members, title, own.weights, own.choices.lines, own.parallel)
+                folder.write(f"circuit-{test.name}-{number}.svg", drawn.encode())
     folder.write("results.json", json.dumps(document, indent=1).encode())
 
 

@@ -175,6 +175,13 @@ class CircuitResult:
     found: tuple[Discovered, ...] = ()
     #: the null hypotheses that were tested of it, by score
     tests: Mapping[str, HypothesisTest] = field(default_factory=dict)
+    #: whether the MLPs of its network read the same stream as the heads of their layer
+    parallel: bool = False
+
+    @property
+    def weights(self) -> dict[str, float]:
+        """The scores by which its edges were found, by their names; none where they were not."""
+        return {name: score for one in self.found if one.what == "edges" for name, score in one.scores.items()}
 
     @property
     def lines(self) -> tuple[str, ...]:

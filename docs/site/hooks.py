@@ -41,8 +41,8 @@ def _sound(record: logging.LogRecord) -> bool:
     return "Unsupported item in causal_dsl.build.__all__" not in record.getMessage()
 
 
-for _handler in logging.getLogger("mkdocs").handlers:
-    _handler.addFilter(_sound)
+for _name in ("mkdocs.plugins.griffe", "mkdocs.plugins._griffe", "griffe", "_griffe"):
+    logging.getLogger(_name).addFilter(_sound)
 
 
 def on_config(config: Any) -> Any:

@@ -56,6 +56,20 @@ def test_a_node_at_several_tokens_is_drawn_at_each() -> None:
     assert set(boxes) == {"layer[0].head[1] [last]", "layer[0].head[1] [first]", "embed"} and not lines
 
 
+def test_nodes_have_pale_lines_to_those_that_can_read_them() -> None:
+    nodes = tuple((node, EVERYWHERE) for node in (EMBED, HEAD, OutputNode("mlp", 0), MLP))
+    for parallel in (False, True):
+        picture = circuit_svg(nodes, "c", choices=("granularity each token", "set <the circuit>"), parallel=parallel)
+        _, lines = drawn(picture)
+        told = {line.find(f"{SVG}title").text for line in lines}  # type: ignore[union-attr]
+        beside = "layer[0].head[1] can reach layer[0].mlp_out"
+        assert (beside in told) != parallel and len(told) == (5 if parallel else 6)
+        assert "embed can reach layer[1].mlp_out" in told and "can reach, not edges found" in picture
+        assert "granularity each token" in picture and "set &lt;the circuit&gt;" in picture
+    many = tuple((OutputNode("head", layer, head), EVERYWHERE) for layer in range(6) for head in range(12))
+    assert not drawn(circuit_svg(many))[1]
+
+
 def test_a_run_with_a_folder_draws_its_circuits(tmp_path: Path) -> None:
     results = api.run(api.parse(spec("llama", "outside(c) <- source", "faithfulness(gap)")), Options(out=tmp_path))
     circuit = results.tests[0].cells[0].circuit
@@ -66,3 +80,4 @@ def test_a_run_with_a_folder_draws_its_circuits(tmp_path: Path) -> None:
     told = json.loads(file.with_name("results.json").read_text())["tests"][0]["cells"][0]["circuit"]
     assert told["kind"] == "edges" and tuple(told["members"]) == circuit.lines
     assert {line.find(f"{SVG}title").text for line in lines} == set(circuit.lines)  # type: ignore[union-attr]
+    assert all(choice in file.read_text().replace("&#x27;", "'") for choice in circuit.choices.lines)

@@ -14,6 +14,7 @@ from torch import Tensor
 
 from causal_dsl import api
 from causal_dsl.api import Options
+from causal_dsl.diagnostics import SpecError
 from causal_dsl.network import edge_pass
 from causal_dsl.program.edge_sets import EdgeSet, every_edge, receivers_of
 from causal_dsl.program.nodes import edges_among, universe
@@ -266,3 +267,45 @@ def test_floors_of_minimality_in_later_blocks(reference: bool) -> None:
     text = spec("llama", "outside(c) <- source", "minimality(gap)").replace("n=6", "n=64")
     cell = api.run(api.parse(text), Options(reference=reference)).tests[0].cells[0]
     assert cell.scores["minimality(gap)"].value is not None
+
+
+BUILD = """
+from transformers import AutoModelForCausalLM
+
+
+def build():
+    return AutoModelForCausalLM.from_pretrained("FOLDER")
+"""
+
+
+@pytest.mark.parametrize(
+    ("held", "lines"),
+    [
+        ({"edges": ["embed -> layer[0].head[0].q", "layer[0].mlp_out -> logits"]}, 2),
+        ({"nodes": ["embed", "layer[1].head[2]", "layer[2].mlp_out"]}, 3),
+        ({"edges": ["embed -> layer[9].head[0].q"]}, "E805"),
+        ({"edges": ["embed to layer[0]"]}, "E805"),
+    ],
+)
+def test_files_of_circuits_of_a_network_that_is_known_once_it_is_loaded(
+    held: dict[str, list[str]], lines: int | str, tmp_path: Path
+) -> None:
+    (tmp_path / "found.json").write_text(json.dumps(held))
+    (tmp_path / "net.py").write_text(BUILD.replace("FOLDER", folder_of("llama")))
+    text = spec("llama", "outside(f) <- source", "sufficiency(gap)", 'circuit f : net = json("found.json")\n')
+    text = text.replace(
+        f'hf("{folder_of("llama")}", padding=right)', f'torch("net.py:build", tokenizer="{folder_of("llama")}")'
+    )
+    (tmp_path / "s.causal").write_text(text.replace("n=6", "n=4, controls=none"))
+    checked = api.check(api.load(tmp_path / "s.causal"))
+    if held["edges" if "edges" in held else "nodes"] == ["embed to layer[0]"]:
+        assert [error.code for error in checked.errors] == [lines]
+        return
+    assert not checked.errors
+    if isinstance(lines, str):
+        with pytest.raises(SpecError) as told:
+            api.run(api.load(tmp_path / "s.causal"), Options(trust=True))
+        assert [error.code for error in told.value.diagnostics] == [lines]
+        return
+    circuit = api.run(api.load(tmp_path / "s.causal"), Options(trust=True)).tests[0].cells[0].circuit
+    assert circuit is not None and len(circuit.lines) == lines

@@ -192,3 +192,19 @@ def test_a_parameter_says_what_mlps_do() -> None:
 def test_faults_of_paths_are_told(action: str, code: str) -> None:
     checked = api.check(api.parse(circuit_spec("llama", action, "change(gap)")))
     assert [error.code for error in checked.errors] == [code]
+
+
+def test_a_parameter_stands_for_the_port_of_an_edge() -> None:
+    text = circuit_spec("llama", "layer[0].head[1] -> layer[2].head[0].port <- source", "change(gap)")
+    swept = api.run(api.parse(text.replace("test t on a", "test t(port in [q, k, v]) on a"))).tests[0]
+    for cell in swept.cells:
+        alone = change(f"layer[0].head[1] -> layer[2].head[0].{cell.cell['port']} <- source")
+        assert cell.scores["change(gap)"].value == pytest.approx(alone, abs=1e-7)
+    assert len({cell.scores["change(gap)"].value for cell in swept.cells}) == 3
+
+
+def test_a_parameter_of_a_circuit_stands_for_a_port() -> None:
+    text = circuit_spec("llama", "d(port=v) <- source", "change(gap)")
+    declared = "circuit d(port in [q, v]) : net { layer[0].head[1] -> layer[2].head[0].port }\ntest t on a"
+    found = api.run(api.parse(text.replace("test t on a", declared))).tests[0].cells[0].scores["change(gap)"].value
+    assert found == pytest.approx(change("layer[0].head[1] -> layer[2].head[0].v <- source"), abs=1e-6)

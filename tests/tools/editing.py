@@ -126,17 +126,20 @@ def offset(text: str, place: types.Position) -> int:
 
 
 @asynccontextmanager
-async def editor(folder: Path, *words: str) -> AsyncIterator[Editor]:
+async def editor(folder: Path, *words: str, units: str = "") -> AsyncIterator[Editor]:
     """An editor that has a folder open, and a server of its own."""
     client = make_test_lsp_client()
     for method in (types.WORKSPACE_CODE_LENS_REFRESH, types.WORKSPACE_SEMANTIC_TOKENS_REFRESH):
         client.feature(method)(lambda *given: None)
     environment = {**os.environ, "PYTHONPATH": str(ROOT)}
     await client.start_io(*SERVER, *words, env=environment, cwd=folder)
+    able = client_capabilities("visual-studio-code")
+    if units:
+        able.general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(units)])
     try:
         await client.initialize_session(
             types.InitializeParams(
-                capabilities=client_capabilities("visual-studio-code"),
+                capabilities=able,
                 workspace_folders=[types.WorkspaceFolder(folder.as_uri(), folder.name)],
                 root_uri=folder.as_uri(),
             )
@@ -151,11 +154,13 @@ async def editor(folder: Path, *words: str) -> AsyncIterator[Editor]:
         await client.stop()
 
 
-def edit(folder: Path, work: Callable[[Editor], Awaitable[None]], *words: str, seconds: float = 120.0) -> None:
+def edit(
+    folder: Path, work: Callable[[Editor], Awaitable[None]], *words: str, seconds: float = 120.0, units: str = ""
+) -> None:
     """Do some work in an editor."""
 
     async def session() -> None:
-        async with editor(folder, *words) as one:
+        async with editor(folder, *words, units=units) as one:
             await asyncio.wait_for(work(one), seconds)
 
     asyncio.run(session())

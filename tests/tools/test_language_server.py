@@ -169,6 +169,21 @@ def test_positions_are_code_units_of_utf_16(tmp_path: Path) -> None:
     edit(tmp_path, work)
 
 
+@pytest.mark.parametrize("units", ["utf-8", "utf-16", "utf-32"])
+def test_a_client_may_count_otherwise(units: str, tmp_path: Path) -> None:
+    text = 'domain A = {"🙂"}\ncausal m { a ~ {"🙂","𝔘"}  output b := c }\n'
+
+    async def work(one: Editor) -> None:
+        uri = one.open((tmp_path / "u.causal").as_uri(), text)
+        (told,) = [each for each in await one.checked(uri) if each.code == "E305"]
+        line = text.split("\n")[1]
+        before = line[: line.index("c }")]
+        size = {"utf-8": len(before.encode()), "utf-16": len(before.encode("utf-16-le")) // 2, "utf-32": len(before)}
+        assert told.range.start == types.Position(1, size[units])
+
+    edit(tmp_path, work, units=units)
+
+
 @pytest.mark.parametrize(
     "uri", ["untitled:Untitled-1", "inmemory://model/1", "vscode-vfs://github/a/b.causal", "file://[odd"]
 )

@@ -103,6 +103,7 @@ class Checker:
             for future in self.waiting.values():
                 if not future.done():
                     future.set_exception(CheckerGone())
+                    future.exception()  # where nobody waits for it any more, there is nothing to tell
             self.waiting.clear()
 
     async def stop(self) -> None:

@@ -36,7 +36,7 @@ class OpenText(TextDocument):
     def text(self) -> TextLines:
         """The text with its lines."""
         if self._lines is None or self._lines.text is not self._source:
-            self._lines = TextLines(self._source or "", str(self.position_codec.encoding or "utf-16"))
+            self._lines = TextLines(self._source or "", units_of(self.position_codec.encoding))
             self._source = self._lines.text
         return self._lines
 
@@ -78,7 +78,7 @@ class OpenTexts(Workspace):
     @property
     def encoding(self) -> str:
         """The code units in which the client counts."""
-        return str(self.position_encoding or "utf-16")
+        return units_of(self.position_encoding)
 
     def get(self, uri: str) -> OpenText | None:
         """The open text at an address."""
@@ -116,6 +116,11 @@ class OpenTexts(Workspace):
     def name_of(self, text: OpenText) -> str:
         """What messages call a text."""
         return shown_path(text.file) if text.file is not None else text.uri
+
+
+def units_of(encoding: types.PositionEncodingKind | str | None) -> str:
+    """The name of the code units that client and server agreed on; where they did not, it is that of UTF-16."""
+    return types.PositionEncodingKind(encoding or "utf-16").value
 
 
 _DRIVE = re.compile(r"/[A-Za-z]:")
