@@ -67,7 +67,8 @@ class Agreement(OfAlignment):
     wrong: bool = False
 
     def evaluate(self, env: Evaluation) -> Array:
-        shares = divide(env.total(self.of_rows), env.weights.sum(axis=1, keepdims=True))
+        whole = env.total(lambda frame: np.ones(frame.n))  # added up in the same order: where all are right it is 1
+        shares = divide(env.total(self.of_rows), whole)
         return 1 - shares if self.wrong else shares
 
     def of_rows(self, frame: CellData) -> Array:

@@ -137,7 +137,10 @@ class BesideRun:
 
     def over_rows(self, numbers: np.ndarray) -> np.ndarray:
         """The mean of a number a run [m], for each row of the test [n]."""
-        return np.bincount(self.row, self.weight * numbers, minlength=self.n)
+        total = np.bincount(self.row, self.weight * numbers, minlength=self.n)
+        return total / np.bincount(
+            self.row, self.weight, minlength=self.n
+        )  # weights of a row may add up to 1 but for rounding
 
 
 @dataclass

@@ -414,3 +414,22 @@ def test_rows_that_are_all_there_are_share_their_runs() -> None:
         score = test.cells[0].scores[name]
         assert score.value == pytest.approx(expected, abs=1e-12)
         assert score.low is not None and score.high is not None and score.low <= score.value <= score.high
+
+
+def test_what_holds_in_every_run_is_exactly_one() -> None:
+    """Weights that are no whole numbers take nothing from it, and no interval lies beyond 1."""
+    text = (ROOT / "specs" / "tracr" / "frac_prevs.causal").read_text()
+    text = (
+        text[: text.index("\ntest ")]
+        + """
+test whole on there {
+  base ~ share(n=43, seed=5)
+  expect scrubbed >= 100% and carried >= 100% and abstraction_error <= 0%
+}
+"""
+    )
+    (test,) = api.run(api.parse(text)).tests
+    assert test.expectations[0].passed
+    for name, value in (("scrubbed", 1.0), ("carried", 1.0), ("abstraction_error", 0.0)):
+        score = test.cells[0].scores[name]
+        assert score.value == value and (score.low is None or 0 <= score.low <= value <= score.high <= 1)
