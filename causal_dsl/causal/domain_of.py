@@ -88,15 +88,15 @@ def compile_domain(expr: tree.DomainExpr, scope: Scope, folder: Path, diagnostic
 
 def _named(expr: tree.Name, scope: Scope, diagnostics: Diagnostics) -> Domain | None:
     name = expr.name
-    if name == "bool":
-        return BOOL
-    if name == "real":
-        return Real()
-    if name in scope.domains:
+    if name in scope.domains:  # what a spec declares is meant, also where it is called as a word of the language
         return scope.domains[name]
     if name in scope.tables:
         table = scope.tables[name]
         return None if table is None else table.keys
+    if name == "bool":
+        return BOOL
+    if name == "real":
+        return Real()
     known = [*scope.domains, *scope.tables, "bool", "real"]
     diagnostics.report("E313", f"no domain `{name}`", expr.span, help=did_you_mean(name, known, FORMS))
     return None

@@ -245,6 +245,17 @@ def test_domains_of_values() -> None:
         Finite(())
 
 
+@pytest.mark.parametrize("name", ["bool", "real"])
+def test_a_declared_domain_is_meant_whatever_it_is_called(name: str) -> None:
+    import causal_dsl as cd
+
+    text = f'domain {name} = {{"moon", "star"}}\ncausal m {{\n  x ~ {name}\n  output y := x == "moon"\n}}\n'
+    program = cd.check(cd.parse(text)).program
+    assert program is not None
+    (model,) = program.models.values()
+    assert str(model.variables["x"].domain) == '{"moon", "star"}'
+
+
 def test_a_million_settings_of_a_ten_variable_model() -> None:
     from benchmarks.causal_model import measure
 
