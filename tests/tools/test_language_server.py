@@ -400,6 +400,8 @@ def test_completion(tmp_path: Path) -> None:
         assert "equality-gpt2" in await completed(one, uri, 'zoo("', "")
         assert set(await completed(one, uri, "balance=[base.", "")) == {"a", "b", "c", "d", "left", "right", "same"}
         assert await completed(one, uri, "test where_is_left on ", "") == ["halves", "both"]
+        assert await completed(one, uri, "left_is_at_the_second_word on halves(", "") == ["l", "p"]
+        assert await completed(one, uri, "on halves(l=0, p=", "") == ["a", "b", "c", "d", "last"]
 
     edit(tmp_path, work)
 

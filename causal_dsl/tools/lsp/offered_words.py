@@ -33,7 +33,7 @@ from causal_dsl.tools.lsp.spec_summary import AlignmentSummary, NetworkSummary, 
 from causal_dsl.tools.lsp.symbols import RUN, Meanings, SpecSymbol
 from causal_dsl.tools.lsp.text_positions import TextLines
 from causal_dsl.tools.lsp.whole_texts import SYMBOLS
-from causal_dsl.tools.lsp.writing_places import Writing, writing_at
+from causal_dsl.tools.lsp.writing_places import Bracket, Writing, writing_at
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES
@@ -227,6 +227,10 @@ class Offers:
         if one.token.type == "LSQB":
             yield from self.in_square(one.path)
             return
+        called = self.summary.alignments.get(one.called)
+        if called is not None:
+            yield from self.in_alignment(one, called)
+            return
         if self.at.before() == "EQUAL":
             yield from self.values_of(one.called, self._setting(one.called, one.behind, one.inside))
             return
@@ -242,6 +246,17 @@ class Offers:
             yield from self.of_kind("alignment")
         if not table or one.called in MEASURES:
             yield from self.expression()
+
+    def in_alignment(self, one: Bracket, called: AlignmentSummary) -> Iterator[Offer]:
+        """In the brackets of an alignment that a test is on: its parameters, and the values of each."""
+        if self.at.before() == "EQUAL" and len(one.inside) > 1:
+            for value in called.parameters.get(one.inside[-2].text, ()):
+                yield Offer(value, _KIND.Value, f"a value of `{one.inside[-2].text}`")
+            return
+        given = {token.text for token, sign in zip(one.inside, one.inside[1:], strict=False) if sign.type == "EQUAL"}
+        for name, values in called.parameters.items():
+            if name not in given:
+                yield Offer(name, _KIND.TypeParameter, f"a parameter of {len(values)} values", "", f"{name}=")
 
     def in_square(self, path: tuple[str, ...]) -> Iterator[Offer]:
         """In the brackets of a site: a position of the prompt, or a parameter."""

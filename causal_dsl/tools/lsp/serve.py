@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import gc
+import logging
 import os
 import sys
 from collections.abc import Iterable
@@ -20,6 +21,10 @@ def serve(trust: bool, allow: Iterable[Path]) -> int:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     gc.freeze()
+    # a refusal is an answer to the editor, and no fault to be logged
+    logging.getLogger("pygls.protocol.json_rpc").addFilter(
+        lambda record: not (record.exc_info and isinstance(record.exc_info[1], navigation.Refused))
+    )
     server = SpecServer(_version(), words)
     for feature in (whole_texts, navigation, word_hovers, offered_words, quick_fixes, run_lenses):
         feature.register(server)
