@@ -42,8 +42,11 @@ def main() -> int:
     wire = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)  # what libraries and code of a network print is no answer
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
-    request = json.loads(sys.stdin.readline())
-    reply = _answer(request, wire, stop)
+    try:
+        reply = _answer(json.loads(sys.stdin.readline()), wire, stop)
+    except KeyboardInterrupt:  # stopped before there was anything to do
+        return 130
+    signal.signal(signal.SIGINT, signal.SIG_IGN)  # what is finished is told, however often it is stopped
     _write(wire, {"reply": reply})
     return 0
 
