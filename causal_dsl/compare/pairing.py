@@ -105,7 +105,11 @@ def matched(
     if first is None or second is None:
         lacking = "both runs" if first is None and second is None else "A" if first is None else "B"
         own, other = (0 if rows is None else len(rows) for rows in (first, second))
-        return Match(own, other, 0, f"the pairs of {lacking} were not kept (`run --out` keeps them)"), None, None
+        return (
+            Match(own, other, 0, f"there are no pairs of {lacking} that can be read (`run --out` keeps them)"),
+            None,
+            None,
+        )
     roles = _roles(first)
     if roles != _roles(second):
         return Match(len(first), len(second), 0, "the tests have other roles"), None, None

@@ -5,6 +5,8 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import Namespace
+from collections import Counter
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -45,25 +47,27 @@ def read_results(paths: list[str], line: CommandLine) -> Results:
     from causal_dsl.score.results import Results
 
     specs: list[SpecResult] = []
-    for path in paths:
-        place = line.place(path)
-        for run in read_runs(Path(path), place):
-            from causal_dsl.score.document_shape import misfit
-            from causal_dsl.score.read_results import spec_result
+    every = [(run, line.place(path)) for path in paths for run in read_runs(Path(path), line.place(path))]
+    count = Counter(str(run.document["path"]) for run, _ in every)
+    from causal_dsl.score.document_shape import misfit
+    from causal_dsl.score.read_results import spec_result
 
-            why = misfit(run.document)
-            try:
-                specs += [] if why else [spec_result(run.document)]
-            except (KeyError, TypeError, ValueError, AttributeError) as error:
-                why = f"{type(error).__name__}: {error}"
-            if why:
-                raise fail(
-                    "E861",
-                    f"the results in `{run.name}` are damaged, or of another version of causal_dsl",
-                    place,
-                    notes=(why,),
-                    help="run the spec again",
-                )
+    for run, place in every:
+        why, found = misfit(run.document), None
+        try:
+            found = None if why else spec_result(run.document)
+        except (KeyError, TypeError, ValueError, AttributeError) as error:
+            why = f"{type(error).__name__}: {error}"
+        if found is None:
+            raise fail(
+                "E861",
+                f"the results in `{run.name}` are damaged, or of another version of causal_dsl",
+                place,
+                notes=(why,),
+                help="run the spec again",
+            )
+        # two runs of one spec are told apart by where they lie
+        specs.append(found if count[found.path] < 2 else replace(found, path=f"{found.path} ({run.name})"))
     return Results(tuple(specs))
 
 

@@ -94,3 +94,24 @@ def test_a_folder_that_cannot_be_written_is_told_before_the_run(
         assert main(["run", str(spec), *words]) == 2
         said = capsys.readouterr()
         assert "E708" in said.err and not said.out
+
+
+def test_numbers_on_a_map_can_be_read_wherever_they_lie() -> None:
+    """WCAG's formula, written out again, over the whole scale."""
+    from causal_dsl.report.figures.figure_style import ink_on
+
+    colours = [(0.0, "#ba8c5c"), (0.5, "#ececec"), (1.0, "#1454a0")]
+
+    def light(rgb: list[float]) -> float:
+        parts = [c / 255 for c in rgb]
+        linear = [c / 12.92 if c <= 0.04045 else ((c + 0.055) / 1.055) ** 2.4 for c in parts]
+        return sum(weight * part for weight, part in zip((0.2126, 0.7152, 0.0722), linear, strict=True))
+
+    for step in range(101):
+        value = step / 100
+        (low, first), (high, second) = colours[:2] if value <= 0.5 else colours[1:]
+        share = (value - low) / (high - low)
+        ends = [[int(colour[i : i + 2], 16) for i in (1, 3, 5)] for colour in (first, second)]
+        ground = light([a + share * (b - a) for a, b in zip(*ends, strict=True)])
+        ink = {"#000000": 0.0, "#ffffff": 1.0}[ink_on(value, colours)]
+        assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) >= 4.5

@@ -199,7 +199,7 @@ def test_a_network_that_only_its_config_tells_apart_is_another(tmp_path: Path) -
 def test_results_say_what_they_are_of(kept: Path) -> None:
     stored = json.loads((kept / "language" / "out" / "s" / "results.json").read_text())
     identity = stored["identity"]
-    assert stored["schema"] == 1 and len(identity["key"]) == 64 and identity["seed"] == 0
+    assert stored["schema"] == 2 and len(identity["key"]) == 64 and identity["seed"] == 0
     assert len(identity["networks"]["net"]["weights"]) == 64 == len(stored["networks"]["net"]["weights"])
     assert identity["networks"]["net"]["device"] == "cpu" and identity["networks"]["net"]["dtype"] == "torch.float32"
     named = {

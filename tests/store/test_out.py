@@ -324,7 +324,7 @@ def test_results_of_another_schema_or_command_are_told_apart(tmp_path: Path, cap
     words = ["run", str(spec), "--trust", "--json", "--out", str(tmp_path / "out"), "--seed", "3"]
     assert main(words) == 0
     printed = json.loads(capfd.readouterr().out)
-    assert printed["schema"] == 1 and printed["specs"][0]["identity"]["command"] == ["causal-dsl", *words]
+    assert printed["schema"] == 2 and printed["specs"][0]["identity"]["command"] == ["causal-dsl", *words]
     stored = json.loads((tmp_path / "out" / "v" / "results.json").read_text())
     assert stored["identity"] == printed["specs"][0]["identity"] and stored["identity"]["seed"] == 3
     assert oct(os.stat(tmp_path / "out" / "v" / "results.json").st_mode & 0o777) == oct(0o666 & ~umask())

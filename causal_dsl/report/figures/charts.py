@@ -6,7 +6,7 @@ from collections.abc import Sequence
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import NOWHERE, fail
-from causal_dsl.report.figures.figure_style import CEILING, CELL, HIGH, LINE, LINES, SMALL, WIDE, config
+from causal_dsl.report.figures.figure_style import CEILING, CELL, HIGH, LINE, LINES, SMALL, WIDE, config, ink_on
 from causal_dsl.report.figures.pictures import MOST_LINES, Picture, picture_of, pictures
 from causal_dsl.report.heatmap import scale
 from causal_dsl.score.results import Estimate, TestResult
@@ -103,23 +103,22 @@ def _map(picture: Picture) -> Any:
         picture.share,
         None if picture.ceiling is None else picture.ceiling[1],
     )
-    inks = [colours.style(row["value"]).partition(" on ")[0] or "#444444" for row in picture.rows]
     words = [f"{row['shown']}{row['mark']}" for row in picture.rows]
     across, down = _order(picture, "x"), _order(picture, "y")
     numeric = all(isinstance(row["y"], int | float) for row in picture.rows)
     wide = max(CELL[0], 6 * max(map(len, words)) + 8)
-    data = _data(
-        picture,
-        ink=inks,
-        words=words,
-        column=[str(row["x"]) for row in picture.rows],
-        row=[str(row["y"]) for row in picture.rows],
-    )
     points = sorted({colours.bottom, colours.anchor, colours.top})
     named = {colours.bottom: "#ba8c5c", colours.anchor: "#ececec", colours.top: "#1454a0"}
     if len(points) == 1:
         points = [points[0], points[0] + 1]
         named[points[1]] = "#1454a0"
+    data = _data(
+        picture,
+        ink=[ink_on(row["value"], [(point, named[point]) for point in points]) for row in picture.rows],
+        words=words,
+        column=[str(row["x"]) for row in picture.rows],
+        row=[str(row["y"]) for row in picture.rows],
+    )
     angle = 0 if max(map(len, across)) * 6 <= wide else -40
     x = alt.X("column:N", sort=across, title=picture.x, axis=alt.Axis(labelAngle=angle, orient="bottom"))
     y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y)
@@ -134,7 +133,9 @@ def _map(picture: Picture) -> Any:
         labelExpr=f"format(datum.value, '.3~f'){said}",
     )
     fill = alt.Color(
-        "value:Q", scale=alt.Scale(domain=points, range=[named[p] for p in points], clamp=True), legend=legend
+        "value:Q",
+        scale=alt.Scale(domain=points, range=[named[p] for p in points], clamp=True, interpolate="rgb"),
+        legend=legend,
     )
     several = len({row["part"] for row in picture.rows}) > 1
     base = (alt.Chart() if several else alt.Chart(data)).encode(x=x, y=y)

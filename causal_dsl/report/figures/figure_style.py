@@ -2,7 +2,11 @@
 
 from __future__ import annotations
 
+import math
+from collections.abc import Sequence
 from typing import Any
+
+import numpy as np
 
 #: The ink of text and axes, and the lines behind the marks. A page replaces them by its own (`report/html/drawn.py`).
 INK, GRID, PAPER = "#1b1f24", "#d8dce1", "#ffffff"
@@ -14,6 +18,28 @@ FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
 SMALL, MIDDLE, LARGE = 9, 10, 11
 #: The size of a curve, and of a cell of a map.
 WIDE, HIGH, CELL = 300, 170, (46, 19)
+
+
+def ink_on(value: float | None, colours: Sequence[tuple[float, str]]) -> str:
+    """Black or white, whichever is easier to read on a cell of a map; ``colours`` are those of some values, in between they
+    are mixed. The contrast of the better one is at least 4.5 (WCAG 2, 1.4.3)."""
+    if value is None or not math.isfinite(value):
+        return "#444444"
+    points = [point for point, _ in colours]
+    channels = zip(*(_channels(colour) for _, colour in colours), strict=True)
+    light = _luminance([float(np.interp(value, points, channel)) for channel in channels])
+    return "#000000" if (light + 0.05) / 0.05 >= 1.05 / (light + 0.05) else "#ffffff"
+
+
+def _channels(colour: str) -> tuple[int, int, int]:
+    return int(colour[1:3], 16), int(colour[3:5], 16), int(colour[5:7], 16)
+
+
+def _luminance(channels: Sequence[float]) -> float:
+    red, green, blue = (
+        part / 12.92 if part <= 0.04045 else ((part + 0.055) / 1.055) ** 2.4 for part in (c / 255 for c in channels)
+    )
+    return 0.2126 * red + 0.7152 * green + 0.0722 * blue
 
 
 def config() -> dict[str, Any]:
