@@ -63,6 +63,8 @@ def test_pairs_without_an_answer(spec: str, write: str, among: bool, tmp_path: P
             "change(difference)",
             "entropy",
             "recovered_per_pair(difference)",
+            "recovered_median(difference)",
+            "median(change(difference))",
         }
         assert result.to_json()["ceilings"] == {}
         for layer, cell in enumerate(result.cells):
@@ -87,6 +89,8 @@ def test_pairs_without_an_answer(spec: str, write: str, among: bool, tmp_path: P
             ):
                 found = cell.scores[name].value
                 assert found is not None and abs(found - np.mean(numbers[wanted])) < 1e-4, (layer, name)
+            middle = cell.scores["median(change(difference))"].value
+            assert middle is not None and abs(middle - np.median(numbers["change"])) < 1e-4
             share = np.mean(numbers["change"]) / np.mean(numbers["clean"])
             assert abs((cell.scores["recovered(difference)"].value or 0) - share) < 1e-3 * max(1, abs(share))
 
