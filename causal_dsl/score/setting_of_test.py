@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
+from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.causal.domains import Finite, show
@@ -18,6 +19,7 @@ from causal_dsl.vocabulary.locations import Place, Position
 
 if TYPE_CHECKING:
     from causal_dsl.inputs.protocol import Inputs
+    from causal_dsl.vocabulary.locations import FeatureSite
 
 #: Of a test that places more, the first ones are told; and so many values of a domain.
 _MOST_PLACES, _MOST_VALUES = 4000, 8
@@ -64,13 +66,23 @@ def _occupied(cell: Cell, inputs: Inputs, index: int) -> Iterator[Occupied]:
         if one.circuit is not None:
             continue  # a circuit has a picture of its own
         for number, place in enumerate(one.places):
-            via = " then ".join(map(str, one.features[number].chain)) if number < len(one.features) else ""
+            via = " then ".join(map(_told, one.features[number].chain)) if number < len(one.features) else ""
             written.add((one.variable or "", place))
             yield _at(cell, one.variable or "", place, inputs, index, True, via)
     for placed in cell.placed:
         for place in placed.places:
             if (placed.variable, place) not in written:
                 yield _at(cell, placed.variable, place, inputs, index, False, "")
+
+
+def _told(feature: FeatureSite) -> str:
+    """A feature with its settings; a file by its name alone, wherever the spec lies."""
+    told = []
+    for name, value in feature.settings:
+        if value not in ("", None):
+            file = Path(value) if isinstance(value, str) else None
+            told.append(f"{name}={file.name if file is not None and file.is_absolute() else value}")
+    return f"{feature.name}({', '.join(told)})"
 
 
 def _at(cell: Cell, variable: str, place: Place, inputs: Inputs, index: int, written: bool, via: str) -> Occupied:
