@@ -23,6 +23,7 @@ FOLDER = ROOT / "docs" / "gallery" / "reports"
 PAGES: dict[str, tuple[str, tuple[str, ...]]] = {
     "equality": ("specs/equality.causal", ()),
     "equality_mlp_das": ("specs/equality_mlp_das.causal", ()),
+    "ioi": ("specs/ioi.causal", ("last_token", "other_place", "place_is_unrelated")),
 }
 
 

@@ -12,8 +12,8 @@ from causal_dsl.score.setting import ModelVariable
 _HIGH, _GAP, _ROW, _EDGE = 26, 26, 68, 8
 
 
-def model_graph(name: str, model: Sequence[ModelVariable], placed: Collection[str]) -> Markup:
-    """The graph and the table of a model; variables that an alignment has ``placed`` in the network are filled."""
+def model_graph(name: str, model: Sequence[ModelVariable], placed: Collection[str], own: str) -> Markup:
+    """The graph and the table of a model; ``own`` tells models of one name apart on a page. Variables that an alignment has ``placed`` in the network are filled."""
     ranks = _ranks(model)
     rows: list[list[ModelVariable]] = [[] for _ in range(max(ranks.values(), default=0) + 1)]
     for one in model:
@@ -32,14 +32,15 @@ def model_graph(name: str, model: Sequence[ModelVariable], placed: Collection[st
     high = len(rows) * _ROW - _ROW + _HIGH + 2 * _EDGE
     svg = Markup(
         '<svg width="{w:.0f}" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}" font-size="13" text-anchor="middle" role="img" aria-label="{label}">'
-        '<defs><marker id="arrow-{id}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
+        '<defs><marker id="arrow-{own}-{id}" viewBox="0 0 8 8" refX="7" refY="4" markerWidth="7" markerHeight="7" orient="auto">'
         '<path d="M0,0L8,4L0,8z" fill="var(--soft)"/></marker></defs>{parts}</svg>'
     ).format(
         w=wide,
         h=high,
         label=safe(f"the causal model {name}"),
+        own=own,
         id=_id(name),
-        parts=Markup().join(parts).replace("#arrow)", f"#arrow-{_id(name)})"),
+        parts=Markup().join(parts).replace("#arrow)", f"#arrow-{own}-{_id(name)})"),
     )
     return made_of("model.html.j2", name=name, svg=svg, model=model, placed=placed)
 

@@ -43,7 +43,7 @@ def sections_of(spec: SpecResult, number: int = 0, several: bool = False) -> Ite
         yield Section(f"{own}-spec", f"The hypothesis{of}", annotated(spec, links))
     placed = {place.variable for test in spec.tests if test.setting for place in test.setting.places}
     if spec.models:
-        graphs = [model_graph(name, model, placed) for name, model in spec.models.items()]
+        graphs = [model_graph(name, model, placed, own) for name, model in spec.models.items()]
         yield Section(f"{own}-models", f"Causal models{of}", Markup().join(graphs))
     grids = places_grids(spec.tests)
     if grids:
