@@ -7,9 +7,11 @@ run to run (times, the machine, versions, digests) is left out, so that a page c
 
 from __future__ import annotations
 
+import re
 import sys
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout that it stands in, and no installed package
 
@@ -38,10 +40,18 @@ def page_of(results: cd.Results) -> str:
     return results_page(cd.Results(tuple(map(_lasting, results.specs))))
 
 
+def _placeless(told: Any) -> Any:
+    """What is told of a network, without the digest that hangs on the folder that its spec lies in."""
+    if isinstance(told, dict):
+        return {key: _placeless(value) for key, value in told.items() if key != "files"}
+    return re.sub(r", files=[0-9a-f]{64}", "", told) if isinstance(told, str) else told
+
+
 def _lasting(spec: SpecResult) -> SpecResult:
     """A result without what another run of the same spec has otherwise."""
     networks = {
-        name: {k: v for k, v in one.items() if k not in ("device", "weights")} for name, one in spec.networks.items()
+        name: {k: _placeless(v) for k, v in one.items() if k not in ("device", "weights")}
+        for name, one in spec.networks.items()
     }
     return replace(
         spec,
