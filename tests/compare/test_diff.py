@@ -413,3 +413,27 @@ def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFix
     before = kept.read_bytes()
     assert main(["diff", str(kept), str(kept), "--html", str(kept)]) == 2
     assert kept.read_bytes() == before and "no page" in capsys.readouterr().err
+
+
+def test_two_runs_of_one_spec_are_told_apart_in_a_report(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    for out, seed in (("one", "0"), ("two", "5")):
+        assert main(["run", str(SPECS / "equality_relu.causal"), "--out", out, "--seed", seed]) == 0
+    capsys.readouterr()
+    assert main(["report", "one", "two"]) == 0
+    told = capsys.readouterr().out
+    assert told.count("(one/equality_relu)") == told.count("(two/equality_relu)") > 0
+    assert main(["report", "one"]) == 0
+    assert "(one/equality_relu)" not in capsys.readouterr().out
+
+
+def test_a_junit_file_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    spec, kept = str(SPECS / "equality_relu.causal"), tmp_path / "notes.txt"
+    kept.write_text("mine")
+    assert main(["run", spec, "--junit", str(kept)]) == 2
+    assert kept.read_text() == "mine" and "no JUnit XML" in capsys.readouterr().err
+    for _ in range(2):  # its own file is replaced
+        assert main(["run", spec, "--junit", str(tmp_path / "junit.xml")]) == 0
+    assert (tmp_path / "junit.xml").read_text().startswith("<?xml")
