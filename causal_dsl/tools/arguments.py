@@ -8,7 +8,7 @@ from collections.abc import Callable
 from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.ci_output import add_ci_options, add_github
-from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size, seed_number
+from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path, memory_size, seed_number
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
@@ -162,19 +162,7 @@ def _options(command: argparse.ArgumentParser) -> None:
         "--network", action="append", default=[], metavar="NAME=PATH", help="load this network from another folder"
     )
     command.add_argument("--seed", type=seed_number, default=0, metavar="N", help="draw other pairs; default 0")
-    command.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        type=folder_path,
-        metavar="DIR",
-        help="also let the specs read files in this folder, beside their project (may be repeated)",
-    )
-    command.add_argument(
-        "--trust",
-        action="store_true",
-        help="allow code that a spec names (Python files, pickles), and files outside of its project",
-    )
+    add_trust(command)
 
 
 def _memory(command: argparse.ArgumentParser) -> None:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from argparse import ArgumentTypeError
+from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
@@ -135,6 +135,23 @@ def memory_size(text: str) -> int:
     if not 1_000_000 <= size < 2**60:
         raise ArgumentTypeError(f"{text!r} leaves no memory for a batch; write for example 8GB")
     return int(size)
+
+
+def add_trust(command: ArgumentParser) -> None:
+    """What specs may read and run: the options of each command that reads specs."""
+    command.add_argument(
+        "--allow",
+        action="append",
+        default=[],
+        type=folder_path,
+        metavar="DIR",
+        help="also let the specs read files in this folder, beside their project (may be repeated)",
+    )
+    command.add_argument(
+        "--trust",
+        action="store_true",
+        help="allow code that a spec names (Python files, pickles), and files outside of its project",
+    )
 
 
 def folder_path(text: str) -> Path:

@@ -5,26 +5,14 @@ from __future__ import annotations
 from argparse import ArgumentParser, Namespace
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.tools.command_line import CommandLine, folder_path
+from causal_dsl.tools.command_line import CommandLine, add_trust
 
 ABOUT = "serve an editor: faults while typing, hovers, completion, renaming, formatting"
 
 
 def lsp_options(command: ArgumentParser) -> None:
     """The words of the command."""
-    command.add_argument(
-        "--trust",
-        action="store_true",
-        help="allow code that a spec names, and files outside of its project, as it is checked and run",
-    )
-    command.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        type=folder_path,
-        metavar="DIR",
-        help="also let specs read files in this folder, beside their project (may be repeated)",
-    )
+    add_trust(command)
     command.add_argument("--stdio", action="store_true", help="speak on standard input and output, as it does anyway")
 
 

@@ -8,7 +8,7 @@ from importlib.util import find_spec
 from causal_dsl.diagnostics import fail, real_path
 from causal_dsl.planning.memory import default_bytes
 from causal_dsl.tools.budget import RunBudget
-from causal_dsl.tools.command_line import CommandLine, folder_path, memory_size
+from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path, memory_size
 
 
 def mcp_options(command: argparse.ArgumentParser) -> None:
@@ -20,17 +20,7 @@ def mcp_options(command: argparse.ArgumentParser) -> None:
         metavar="DIR",
         help="the folder whose specs are served; default: this one",
     )
-    command.add_argument(
-        "--allow",
-        action="append",
-        default=[],
-        type=folder_path,
-        metavar="DIR",
-        help="also read files in this folder (may be repeated)",
-    )
-    command.add_argument(
-        "--trust", action="store_true", help="allow code that specs name, and files outside of these folders"
-    )
+    add_trust(command)
     command.add_argument(
         "--max-seconds", type=positive, default=300.0, metavar="S", help="the most that a run may take; default 300"
     )
