@@ -79,6 +79,7 @@ CHAPTERS = (
     (885, "Notebooks and agents"),
     (890, "More of circuits and readings"),
     (915, "Workers, clusters and stores"),
+    (930, "Very many pairs"),
 )
 
 
