@@ -80,6 +80,7 @@ CHAPTERS = (
     (890, "More of circuits and readings"),
     (915, "Workers, clusters and stores"),
     (930, "Very many pairs"),
+    (940, "Weights that are in no one memory"),
 )
 
 

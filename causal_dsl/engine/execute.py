@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 import traceback
 from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -101,6 +102,8 @@ class Execution:
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
+        if compiled:
+            _refuse_compiled(networks.values())
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
         self.given = GivenMaps()
@@ -410,6 +413,19 @@ class Execution:
         network = self.networks[test.network.key]
         if share > most_of_batch(network.dtype):
             raise refused_noise(network, share, test.name)
+
+
+def _refuse_compiled(networks: Iterable[Network]) -> None:
+    """Raise E942 where blocks are to be compiled whose weights are read as they are needed."""
+    for network in networks:
+        if network.stream is not None:
+            raise fail(
+                "E942",
+                f"`{network.name}` cannot be run with --compile: its weights are streamed",
+                network.span,
+                notes=("compiled code keeps the addresses of weights, and streamed ones have none",),
+                help="leave --compile out, or weights=stream",
+            )
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:
