@@ -374,6 +374,9 @@ def schema_of(kind: Any) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{kind.__name__.removesuffix('Json')}"}
     if origin is typing.NotRequired:
         return schema_of(inner[0])
+    if origin is typing.Annotated:
+        low, high = inner[1]
+        return {**schema_of(inner[0]), "minimum": low, "maximum": high}
     if origin is typing.Literal:
         return {"enum": list(inner)}
     if origin is list:
