@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -160,7 +160,7 @@ class Execution:
         return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
     def _empty(self, node: g.ScoreNode, n: int) -> Columns:
-        def blank(read: g.ReadNode | None) -> dict[Quantity, np.ndarray]:
+        def blank(read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
             found: dict[Quantity, np.ndarray] = {}
             for quantity in read.quantities if read else ():
                 found[quantity] = np.full(n, NO_ANSWER, np.int64) if quantity.kind == "answer" else np.full(n, np.nan)
@@ -234,7 +234,7 @@ class Execution:
                         if looked.look.kind in READINGS and READINGS[looked.look.kind].of == "pairs":
                             vectors = cell.vectors[role, looked.look.asked.site]
                             values = probe_numbers(self.plan, run.test, read.run, looked.look, vectors)
-                            own |= dict.fromkeys(looked.quantities, values)
+                            own.update(dict.fromkeys(looked.quantities, values))
 
     @torch.no_grad()
     def logits(self) -> dict[g.Resume, Tensor]:
