@@ -5,15 +5,16 @@ Truth is a number too: 1, 0, or NaN for *cannot be judged*, which no ``not`` and
 
 from __future__ import annotations
 
+import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.measures.quantities import Columns, Quantity
+from causal_dsl.measures.quantities import Columns, Quantity, ValueRef
 
 Array = np.ndarray
 
@@ -46,9 +47,12 @@ class CellData:
     accepted: Accepted = SINGLE
     #: the same cell at the read-out of each output, where a test reads several
     outputs: Mapping[str, CellData] = field(default_factory=dict)
+    #: of values that are not known in some rows: in which, ``[n]`` (:mod:`causal_dsl.measures.known_answers`)
+    unknown: Mapping[ValueRef, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows is not None:
+            self.unknown = {value: rows[self.rows] for value, rows in self.unknown.items()}
             self.base_answers = self.base_answers[self.rows]
             self.labels = None if self.labels is None else self.labels[self.rows]
             self.asked = None if self.asked is None else self.asked[self.rows]
@@ -63,6 +67,27 @@ class CellData:
         columns = {"base": self.columns.base, "patched": self.columns.patched}.get(run)
         found = np.asarray((self.columns.sources[run] if columns is None else columns)[quantity])
         return found if self.rows is None else found[self.rows]
+
+    def known(self, values: Iterable[ValueRef]) -> Array | None:
+        """The rows in which all ``values`` are known; None if these are all rows."""
+        missing = [self.unknown[value] for value in values if value in self.unknown]
+        return np.flatnonzero(~np.logical_or.reduce(missing)) if missing else None
+
+    def among(self, rows: Array | None) -> CellData:
+        """The same cell over some of its rows, in which all values are known; itself for None."""
+        if rows is None:
+            return self
+        found = copy.copy(self)
+        found.rows = rows if self.rows is None else self.rows[rows]
+        found.base_answers, found.unknown = self.base_answers[rows], {}
+        found.labels = None if self.labels is None else self.labels[rows]
+        found.asked = None if self.asked is None else self.asked[rows]
+        found.source_answers = {role: codes[rows] for role, codes in self.source_answers.items()}
+        return found
+
+
+def _all_rows(score: Any) -> None:
+    return None
 
 
 @dataclass
@@ -82,6 +107,8 @@ class Evaluation:
     memo: dict[Any, Array] = field(default_factory=dict)
     #: the same cells at the read-out of each output, where a test reads several
     outputs: Mapping[str, Evaluation] = field(default_factory=dict)
+    #: the rows in which all that a score needs is known, where these are not all
+    rows_of: Callable[[Any], Array | None] = _all_rows
 
     def under(self, weights: Array) -> Evaluation:
         outputs = {name: env.under(weights) for name, env in self.outputs.items()}
@@ -90,8 +117,25 @@ class Evaluation:
     def of(self, score: Evaluable) -> Array:
         """The score, computed once under these weights."""
         if score not in self.memo:
-            self.memo[score] = score.evaluate(self)
+            self.memo[score] = score.evaluate(self.for_score(score))
         return self.memo[score]
+
+    def count(self, score: Any, cell: int) -> int:
+        """The number of pairs that the score of a cell is over."""
+        return int(score.count(self.for_score(score), cell))
+
+    def for_score(self, score: Any) -> Evaluation:
+        """The same cells over the rows in which all that a score needs is known."""
+        rows = self.rows_of(score)
+        if rows is None:
+            return self
+        return Evaluation(
+            [frame.among(rows) for frame in self.frames],
+            self.cells,
+            self.weights[:, rows],
+            None if self.choosing is None else self.choosing[rows],
+            self.ceiling[rows] if isinstance(self.ceiling, np.ndarray) else self.ceiling,
+        )
 
     def total(self, numbers: Callable[[CellData], Array]) -> Array:
         """Weighted sums over pairs of one number a pair in each cell, ``[R, C]``."""

@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
@@ -44,6 +45,9 @@ class Estimator:
     #: the same for each output, where a test reads several
     outputs: Mapping[str, Estimator] = field(default_factory=dict)
 
+    #: the same over some of the rows, by these
+    among: dict[bytes, Estimator] = field(default_factory=dict)
+
     env: Evaluation = field(init=False)
 
     def __post_init__(self) -> None:
@@ -53,7 +57,33 @@ class Estimator:
         choosing = halves(base) if self.n else np.zeros(0, bool)
         own = np.ones(self.n) if self.weights is None else self.weights
         outputs = {name: one.env.under(own[None]) for name, one in self.outputs.items()}
-        self.env = Evaluation(self.frames, self.cells, own[None], choosing, self.ceiling, outputs=outputs)
+        self.env = Evaluation(
+            self.frames, self.cells, own[None], choosing, self.ceiling, outputs=outputs, rows_of=self._rows_of
+        )
+
+    def _rows_of(self, score: Any) -> np.ndarray | None:
+        """The rows in which all that a score needs is known, where these are not all. What is made of scores leaves it to these."""
+        if not self.frames or not self.frames[0].unknown or score.parts:
+            return None
+        return self.frames[0].known(values_needed(score))
+
+    def for_score(self, score: CellScore) -> Estimator:
+        """The same cells over the rows in which all that a score needs is known."""
+        rows = self._rows_of(score)
+        if rows is None:
+            return self
+        if rows.tobytes() not in self.among:
+            weights = None if self.weights is None else self.weights[rows]
+            self.among[rows.tobytes()] = Estimator(
+                [frame.among(rows) for frame in self.frames],
+                self.cells,
+                {role: np.asarray(ids)[rows] for role, ids in self.ids.items()},
+                self.exhaustive,
+                self.ceiling[rows] if isinstance(self.ceiling, np.ndarray) else self.ceiling,
+                self.draws,
+                weights,
+            )
+        return self.among[rows.tobytes()]
 
     def prepare(self, scores: Sequence[CellScore]) -> None:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""
@@ -118,7 +148,7 @@ class Estimator:
 
     def _estimate(self, score: CellScore, cell: int) -> Estimate:
         value = float(self.point(score)[0 if score.over_cells else cell])
-        n = score.count(self.env, cell)
+        n = self.env.count(score, cell)
         if not np.isfinite(value):
             return Estimate(None, n=n)
         if self.exact(score):
@@ -126,7 +156,7 @@ class Estimator:
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
         if isinstance(score, PairMean):
-            found = self._mean(score, cell)
+            found = self.for_score(score)._mean(score, cell)
             if found is not None:
                 return Estimate(value, *found[0], n, found[1])
         extreme = isinstance(score, Order) and score.which != "median"
@@ -169,7 +199,8 @@ class Estimator:
             level = max(LEVEL, float(2 * ndtr(times) - 1))
         found: list[tuple[float, float] | None] = []
         for cell in range(len(self.frames)):
-            made = None if self.exhaustive or not np.isfinite(points[cell]) else self._mean(score, cell, level)
+            own = self.for_score(score)
+            made = None if self.exhaustive or not np.isfinite(points[cell]) else own._mean(score, cell, level)
             found.append(None if made is None else made[0])
         return found
 
