@@ -178,7 +178,7 @@ def share_difference(
     counts: float = n
     if not resampling.independent:
         clusters = resampling.clusters(asked)
-        variance, least = mean_variance(gap, asked, resampling.inverses)
+        variance, least = mean_variance(gap, asked, resampling.inverses, resampling.groups)
         plain = (ups + downs - (ups - downs) ** 2 / n) / n**2
         # no pair varies by itself: as if all pairs with one base, or one source, went together
         counts = min(float(n), n * plain / variance) if variance > 0 and plain > 0 else float(min(n, clusters))

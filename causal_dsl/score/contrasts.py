@@ -57,7 +57,7 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
 
 def _mean(estimator: Estimator, numbers: np.ndarray) -> tuple[float, str | None]:
     """The mean of numbers, and in words that it may be 0; None where it is not."""
-    weights = estimator.env.weights[0]
+    weights = estimator.own
     if not weights.sum() > 0:
         return np.nan, None
     mean = float(np.average(numbers, weights=weights))

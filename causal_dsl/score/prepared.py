@@ -57,10 +57,12 @@ def prepare(
     rows = None if kept is None else np.flatnonzero(kept)
 
     def framed(rows: np.ndarray | None) -> list[CellData]:
-        return [
-            CellData(columns, base_answers, labels, dict(source_answers), rows, asked, accepted, unknown=unknown)
-            for _, columns in cells
-        ]
+        if not cells:
+            return []
+        first = CellData(
+            cells[0][1], base_answers, labels, dict(source_answers), rows, asked, accepted, unknown=unknown
+        )
+        return [first, *(first.of(columns) for _, columns in cells[1:])]
 
     frames = framed(rows)
     for number, frame in enumerate(frames):
