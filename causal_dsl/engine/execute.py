@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping, MutableMapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -19,7 +19,7 @@ from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns
+from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
@@ -103,6 +103,8 @@ class Execution:
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
+        if compiled:
+            _refuse_compiled(networks.values())
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
         self.given = GivenMaps()
@@ -446,19 +448,17 @@ class Execution:
             raise refused_noise(network, share, test.name)
 
 
-def columns_of(plan: Plan) -> int:
-    """How many bytes the numbers of all pairs and cells of a plan take."""
-    found = 0
-    for test in plan.tests:
-        shared: set[tuple[str, Quantity]] = set()
-        own = 0
-        for node in plan.scores[test.name]:
-            for run, read in node.reads:
-                own += sum(len(looked.quantities) for looked in read.looks)
-                own += len(read.quantities) if run == "patched" else 0
-                shared |= {(run, quantity) for quantity in read.quantities if run != "patched"}
-        found += 8 * (own + len(shared)) * plan.draw_of(test).n
-    return found
+def _refuse_compiled(networks: Iterable[Network]) -> None:
+    """Raise E942 where blocks are to be compiled whose weights are read as they are needed."""
+    for network in networks:
+        if network.stream is not None:
+            raise fail(
+                "E942",
+                f"`{network.name}` cannot be run with --compile: its weights are streamed",
+                network.span,
+                notes=("compiled code keeps the addresses of weights, and streamed ones have none",),
+                help="leave --compile out, or weights=stream",
+            )
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:

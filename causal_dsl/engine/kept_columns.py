@@ -15,6 +15,7 @@ import numpy as np
 
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.measures.quantities import NO_ANSWER, Quantity
+from causal_dsl.planning.plan import Plan
 from causal_dsl.store.column_files import ColumnPart, PartName, parts_in, read_column, write_columns
 
 #: Bytes of columns that a run holds; from more on they stay in the files of its blocks.
@@ -212,4 +213,28 @@ class DonePairs:
         return found
 
 
-__all__ = ["AT_PLACES", "HELD_COLUMNS", "DonePairs", "KeptColumns", "StoredNumbers", "names_of", "parts_of"]
+def columns_of(plan: Plan) -> int:
+    """How many bytes the numbers of all pairs and cells of a plan take."""
+    found = 0
+    for test in plan.tests:
+        shared: set[tuple[str, Quantity]] = set()
+        own = 0
+        for node in plan.scores[test.name]:
+            for run, read in node.reads:
+                own += sum(len(looked.quantities) for looked in read.looks)
+                own += len(read.quantities) if run == "patched" else 0
+                shared |= {(run, quantity) for quantity in read.quantities if run != "patched"}
+        found += 8 * (own + len(shared)) * plan.draw_of(test).n
+    return found
+
+
+__all__ = [
+    "AT_PLACES",
+    "HELD_COLUMNS",
+    "DonePairs",
+    "KeptColumns",
+    "StoredNumbers",
+    "columns_of",
+    "names_of",
+    "parts_of",
+]
