@@ -103,6 +103,7 @@ if TYPE_CHECKING:
         vector,
         zoo,
     )
+    from causal_dsl.compare.recorded import read_results
     from causal_dsl.diagnostics import Diagnostic, SpecError
     from causal_dsl.score.results import Results
 
@@ -181,6 +182,7 @@ __all__ = [
     "path",
     "percent",
     "plan",
+    "read_results",
     "real",
     "recovered",
     "recovered_median",
@@ -216,6 +218,7 @@ _ELSEWHERE = {
     "load": "api",
     "parse": "api",
     "plan": "api",
+    "read_results": "compare.recorded",
     "run": "api",
     "run_files": "api",
     "spec": "api",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -14,6 +14,7 @@ from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity
+from causal_dsl.measures.weighted_sums import Matrix
 from causal_dsl.planning.circuit_runs import compared
 from causal_dsl.planning.random_circuits import nodes_tried
 from causal_dsl.program.ablations import Ablation
@@ -40,7 +41,7 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
     if beside is None:
         return run
     probe, theirs = beside
-    more: dict[int, dict[str, dict[Quantity, np.ndarray]]] = {}
+    more: dict[int, dict[str, MutableMapping[Quantity, np.ndarray]]] = {}
     for (number, name), one in zip(probe.names, theirs.cells, strict=True):
         more.setdefault(number, {})[name] = one.columns.patched
     cells = [
@@ -87,7 +88,7 @@ def _circuit(
     ablation: Ablation, sizes: Sequence[float], test: Test, own: CellRun, execution: Execution, kept: np.ndarray | None
 ) -> CircuitResult:
     frame, cell = _frame(test, own, execution, kept), dict(own.node.cell)
-    env = Evaluation([frame], [cell], np.ones((1, frame.n)))
+    env = Evaluation([frame], [cell], Matrix(np.ones((1, frame.n))))
     asked = [*test.scores.cell_scores.values(), *test.scores.values]
     scores = {part.text: part for value in asked for part in value.walk() if isinstance(part, OfCircuit)}
     random = {}
@@ -139,7 +140,7 @@ def _curves(
     if not curves or not count:
         return {}
     frames = [_frame(test, own, execution, kept) for own in run.cells]
-    env = Evaluation(frames, [dict(own.node.cell) for own in run.cells], np.ones((1, frames[0].n)))
+    env = Evaluation(frames, [dict(own.node.cell) for own in run.cells], Matrix(np.ones((1, frames[0].n))))
     ablation = test.cells[0].interventions[0].circuit
     assert ablation is not None
     whole = size(ablation.members, test.network.facts).of_edges

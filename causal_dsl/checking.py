@@ -62,6 +62,7 @@ from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
+from causal_dsl.score.unanswered import refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import note, recording
 from causal_dsl.vocabulary.network_facts import Facts
@@ -167,6 +168,7 @@ def _plan(
     ready, seen = [], dict[Any, str | None]()
     memo = Memo()
     every = [one for test in program.tests for one in test.each]
+    parts = {one.name for test in program.tests for one in test.parts}
     for test in program.tests:
         if test.parts and not test.model.needs_trust and (drawn := memo.draw(test.design, found)) is not None:
             checked.distinct[test.name] = count_distinct(drawn.ids)
@@ -181,7 +183,9 @@ def _plan(
             continue
         checked.distinct[test.name] = count_distinct(drawn.ids)
         if test.swaps:
-            checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+            output, gaps = test.readout.variable, test.readout.gaps
+            checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), output, drawn, gaps)
+        refuse_unanswered(test, drawn, several=test.name in parts)
         if test.network.facts.kind == "unknown" and tokens is not None and tokens.words:
             refuse_other_words(test, drawn, tokens)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
@@ -256,6 +260,10 @@ def _fits(
 
     variants = [variant for fit in fits for variant in fitted_variants(fit)]
     every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
+    for one in every:
+        for test in (one.fit, one.validation):
+            if test.readout.gaps and (drawn := memo.draw(test.design, found)) is not None:
+                refuse_unanswered(test, drawn, several=False)
     made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
         refuse_overlap(tests, declared, plan, made)

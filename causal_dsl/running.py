@@ -63,10 +63,12 @@ from causal_dsl.score.truth import kept_of, labels_of
 from causal_dsl.score.verdict import settled
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
+from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
 from causal_dsl.store.keys import RunInputs, told, versions
 from causal_dsl.store.later import Later
+from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 
@@ -93,6 +95,8 @@ def run_specs(
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
     """
+    if options.out is not None and is_address(options.out):
+        return _run_mirrored(specs, options, session, still)
     checks = [check(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
@@ -120,6 +124,21 @@ def run_specs(
     results = Results(tuple(done))
     if faults and not any(cell for test in results.tests for cell in test.cells):
         raise SpecError(list(dict.fromkeys(faults)))
+    return results
+
+
+def _run_mirrored(specs: Sequence[Spec], options: Options, session: Session | None, still: Set[NetworkKey]) -> Results:
+    """:func:`run_specs` with a folder that stands for the address of ``out``."""
+    results: Results | None = None
+    try:
+        with mirrored(str(options.out)) as folder:
+            results = run_specs(specs, replace(options, out=folder), session, still)
+    except SpecError as error:
+        if results is None:
+            raise
+        last = results.specs[-1]  # what was computed is told all the same
+        told = replace(last, warnings=tuple(dict.fromkeys((*last.warnings, *error.diagnostics))))
+        return replace(results, specs=(*results.specs[:-1], told))
     return results
 
 

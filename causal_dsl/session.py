@@ -130,6 +130,7 @@ class Session:
             ref.setting("adapter"),
             ref.setting("merged", True),
             ref.setting("elsewhere", False),
+            ref.kind == "hf" and ref.setting("weights") == "stream",
         )
         return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
 

@@ -6,7 +6,12 @@ tests hold what they make against the schema, which allows no other field.
 
 from __future__ import annotations
 
-from typing import Any, Literal, NotRequired, TypedDict
+from typing import Annotated, Any, Literal, NotRequired, TypedDict
+
+#: A share or a probability: between these ends.
+Share = Annotated[float, (0.0, 1.0)]
+#: How many there are of something.
+Count = Annotated[int, (0, 2**63)]
 
 
 class DiagnosticJson(TypedDict):
@@ -18,13 +23,13 @@ class DiagnosticJson(TypedDict):
     "the error, in one sentence"
     path: str
     "the file"
-    line: int
+    line: Count
     "line of its first character, from 1; 0 where the file cannot be read"
-    column: int
+    column: Count
     "column of its first character, from 1, in characters"
-    end_line: int
+    end_line: Count
     "line of the end"
-    end_column: int
+    end_column: Count
     "column after its last character"
     notes: list[str]
     "why, one sentence each"
@@ -41,7 +46,7 @@ class EstimateJson(TypedDict):
     "lower end of the interval; null if there is none"
     high: float | None
     "upper end of the interval; null if there is none"
-    n: int
+    n: Count
     "the number of pairs"
     method: Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
     "how the interval was made"
@@ -52,15 +57,15 @@ class EstimateJson(TypedDict):
 class CeilingJson(TypedDict):
     """The score of a rule that does without the hypothesis, a share in [0, 1]."""
 
-    value: float | None
+    value: Share | None
     "the score; null if undefined"
     exact: bool
     "whether it covers all combinations of inputs"
-    n: int
+    n: Count
     "the number of combinations, or of drawn rows"
-    low: float | None
+    low: Share | None
     "lower bound; `value` where exact"
-    high: float | None
+    high: Share | None
     "upper bound; `value` where exact"
 
 
@@ -96,11 +101,11 @@ class InterventionJson(TypedDict):
 
     text: str
     "the write, as it is written"
-    rows: int
+    rows: Count
     "at how many places (pairs and tokens) it fired"
     change: float | None
     "mean of |new - old| / |old| over them, without a unit"
-    unreachable: int
+    unreachable: Count
     "at how many it was left out because nothing there reaches the read-out"
 
 
@@ -116,13 +121,13 @@ class IntervalJson(TypedDict):
 class FittedOnJson(TypedDict):
     """How much a feature was fitted on."""
 
-    pairs: int
+    pairs: Count
     "pairs of the fit"
-    inputs: int
+    inputs: Count
     "distinct inputs of the fit"
-    steps: int
+    steps: Count
     "steps of the optimiser"
-    restarts: int
+    restarts: Count
     "the number of starts; the best one is used"
 
 
@@ -131,18 +136,18 @@ class ValidationJson(TypedDict):
 
     loss: float | None
     "mean cross-entropy, in nats"
-    iia: float | None
+    iia: Share | None
     "share of right answers, in [0, 1]"
 
 
 class GatesJson(TypedDict):
     """The gates of a feature whose size is learned."""
 
-    total: int
+    total: Count
     "all gates"
-    open: int
+    open: Count
     "those that are open"
-    undecided: int
+    undecided: Count
     "those that the fit left undecided"
 
 
@@ -155,9 +160,9 @@ class FeatureJson(TypedDict):
     "where it sits"
     variables: list[str]
     "the variables that sit in it"
-    size: int
+    size: Count
     "its dimensions"
-    width: int
+    width: Count
     "dimensions of the vector"
     fitted_on: FittedOnJson
     "how much it was fitted on"
@@ -182,7 +187,7 @@ class ControlJson(TypedDict):
     "its share of counterfactual answers, in [0, 1]"
     margin: float | None
     "by how many logits it moves the counterfactual answer over the base's"
-    draws: list[float | None]
+    draws: list[Share | None]
     "iia of each random draw, in [0, 1]"
     difference: EstimateJson
     "the feature's iia less the control's"
@@ -197,7 +202,7 @@ class LearnedJson(TypedDict):
     "by how many logits the cell moves the counterfactual answer over the base's"
     controls: dict[str, ControlJson]
     "by name"
-    outside: float | None
+    outside: Share | None
     "share of written vectors with a number that the site never comes near, in [0, 1]"
 
 
@@ -223,7 +228,7 @@ class UnclaimedJson(TypedDict):
     "the inputs in which the other run differs"
     why: Literal["decided", "idle", "through", "alike"]
     "why it must not move the answer (docs/measures.md)"
-    natural: float
+    natural: Share
     "share of answers that may move without being said, in [0, 1]"
     taken: list[TakenJson]
     "each set of units"
@@ -251,7 +256,7 @@ class WrittenApartJson(TypedDict):
     "share of pairs with the causal model's answer for these alone, in [0, 1]"
     moved: EstimateJson
     "share of pairs whose answer differs from the base's, in [0, 1]"
-    asked: int
+    asked: Count
     "the number of pairs in which the causal model changes the answer"
 
 
@@ -282,7 +287,7 @@ class WrittenPartJson(TypedDict):
 class WorstPairJson(TypedDict):
     """A pair in which a score is among the worst."""
 
-    pair: int
+    pair: Count
     "its number"
     value: float | None
     "its ratio, or its change"
@@ -293,15 +298,15 @@ class WorstPairJson(TypedDict):
 class CircuitSizeJson(TypedDict):
     """How large a circuit is."""
 
-    nodes: int
+    nodes: Count
     "its nodes"
-    of_nodes: int
+    of_nodes: Count
     "those of the network"
-    edges: int
+    edges: Count
     "edges between its nodes, and to the logits"
     weighted_edges: float
     "the same, each weighted by the share of the sender's neurons that are in the circuit"
-    of_edges: int
+    of_edges: Count
     "edges of the network"
 
 
@@ -338,9 +343,9 @@ class RandomCircuitsJson(TypedDict):
 
     values: list[float | None]
     "of each of them"
-    as_high: float | None
+    as_high: Share | None
     "the share of them that are at least as high as the circuit's, in [0, 1]"
-    as_good: float | None
+    as_good: Share | None
     "the share of them that are at least as good as the circuit's, in [0, 1]"
     own: float | None
     "that of the circuit, by as small a search"
@@ -355,15 +360,15 @@ class HypothesisTestJson(TypedDict):
 
     null: str
     "what it says"
-    p: float | None
+    p: Share | None
     "the p-value; of several tests the smallest times their number, in [0, 1]"
     rejected: bool | None
     "whether it is rejected at 5%"
-    tests: int
+    tests: Count
     "how many tests it is made of: one, or one for each member of the circuit"
     statistic: float | None
     "of one test, its statistic"
-    n: int
+    n: Count
     "over how many pairs, or comparisons with random members, each test is"
     members: dict[str, float | None]
     "of each member its p-value, times the number of members"
@@ -378,7 +383,7 @@ class DiscoveredJson(TypedDict):
     "how they were scored"
     metric: str
     "what they add to"
-    pairs: int
+    pairs: Count
     "on which they were scored"
     keep: float
     "the share, or the number, that is kept; if `by` is threshold, the least score of what is kept"
@@ -388,7 +393,7 @@ class DiscoveredJson(TypedDict):
     "the score of each: how much the metric falls where it alone is as in the counterfactual run, to first order if the method uses gradients; of acdc how much the loss rises when it is dropped beside those dropped before it; of masks how likely its gate is to be open"
     correlation: float | None
     "Pearson's, of scores and exact effects; null where the scores are exact effects, and of acdc and masks"
-    sampled: int
+    sampled: Count
     "of how many it is"
     stability: float | None
     "the mean Jaccard index of the set that is kept and those of 20 resamples of the pairs"
@@ -481,7 +486,7 @@ class GradientReadingJson(TypedDict):
 
     of: str
     "as the test writes it"
-    steps: int
+    steps: Count
     "points of the way at which gradients were taken; 0: those of the base run alone"
     correlation: float | None
     "Pearson's, of scores and exact effects over the cells that have both; null of fewer than three"
@@ -552,7 +557,7 @@ class ExpectationJson(TypedDict):
 
     text: str
     "the line"
-    line: int
+    line: Count
     "its number, from 1"
     value: Any
     "the value in the deciding comparison, in the cell where it holds least; the parameters of a chosen cell"
@@ -571,7 +576,7 @@ class ReportJson(EstimateJson):
 
     text: str
     "the line"
-    line: int
+    line: Count
     "its number, from 1"
     cell: dict[str, Any] | None
     "parameters of a chosen cell"
@@ -580,7 +585,7 @@ class ReportJson(EstimateJson):
 class ExampleJson(TypedDict):
     """A pair with a wrong answer."""
 
-    pair: int
+    pair: Count
     "its number, from 0"
     wanted: str
     "the right answer"
@@ -591,7 +596,7 @@ class FailedPairJson(TypedDict):
 
     cell: dict[str, Any]
     "parameters of the cell in which it is wrong"
-    pair: int
+    pair: Count
     "its number, from 0"
     inputs: dict[str, str]
     "its inputs in words, by role"
@@ -612,7 +617,7 @@ class OccupiedJson(TypedDict):
     "the variable; empty where a site is written directly"
     place: str
     "the site and the position, as a spec has them"
-    layer: int | None
+    layer: Count | None
     "its layer, from 0; null where it is in none"
     tokens: list[int]
     "which tokens of the example prompt, from 0; empty in a vector network"
@@ -629,9 +634,9 @@ class SettingJson(TypedDict):
     "its causal model, a name under `models`"
     tokens: list[str]
     "the tokens of the base prompt of its first pair; empty in a vector network"
-    read: int | None
+    read: Count | None
     "the token at which the answer is read, from 0; null in a vector network"
-    layers: int | None
+    layers: Count | None
     "layers of the network; null where they are not known"
     places: list[OccupiedJson]
     "where its variables are, cell by cell; at most 4000"
@@ -657,11 +662,11 @@ class ModelVariableJson(TypedDict):
 class PortsJson(TypedDict):
     """What of a network reads the stream."""
 
-    layers: int
+    layers: Count
     "layers"
-    heads: int
+    heads: Count
     "query heads of a layer"
-    kv_heads: int
+    kv_heads: Count
     "key heads of a layer"
     parallel: bool
     "whether the MLP of a layer reads the same stream as its heads"
@@ -674,9 +679,9 @@ class WrongJson(TypedDict):
     "in which runs"
     said: str
     "the answer"
-    count: int
+    count: Count
     "how many wrong runs have it"
-    of: int
+    of: Count
     "how many wrong runs there are"
     examples: list[ExampleJson]
     "some of its pairs"
@@ -687,7 +692,7 @@ class TestJson(TypedDict):
 
     name: str
     "its name"
-    line: int
+    line: Count
     "where it begins, from 1"
     status: Literal["finished", "failed", "interrupted"]
     "`failed` where an expectation does not hold; `interrupted` where not all cells were measured"
@@ -695,11 +700,11 @@ class TestJson(TypedDict):
     "the code of the diagnostic that kept it from being run; its `status` is then `interrupted`"
     network: str
     "its name under `networks`"
-    cell_count: int
+    cell_count: Count
     "how many cells it has, measured or not"
-    n: int
+    n: Count
     "pairs that were drawn"
-    kept: int
+    kept: Count
     "of them those that are scored"
     exhaustive: bool
     "whether the draws are all inputs"
@@ -760,7 +765,7 @@ class SpreadJson(TypedDict):
     "the parameter in which the networks differ"
     at: dict[str, Any]
     "the cell, and what else is swept over"
-    networks: int
+    networks: Count
     "how many networks have the score"
     mean: float | None
     "the mean over networks"
@@ -794,21 +799,21 @@ class FamilyJson(TypedDict):
 class CostJson(TypedDict):
     """What a plan takes."""
 
-    rows: int
+    rows: Count
     "rows of all passes"
-    layer_tokens: int
+    layer_tokens: Count
     "tokens x layers that run in full"
-    key_tokens: int
+    key_tokens: Count
     "tokens x layers of which only keys and values are computed"
-    naive_layer_tokens: int
+    naive_layer_tokens: Count
     "`layer_tokens` of the plan as written"
-    passes: int
+    passes: Count
     "passes through the network"
-    bytes: int
+    bytes: Count
     "bytes of stored activations"
-    peak_bytes: int
+    peak_bytes: Count
     "most bytes that tensors hold at once beside the weights"
-    process_bytes: int
+    process_bytes: Count
     "bytes that a process on a CPU takes at its peak beside the weights"
     flops: float
     "floating-point operations"
@@ -821,21 +826,21 @@ class RunCostJson(TypedDict):
 
     seconds: float
     "wall-clock time, in seconds"
-    rows: NotRequired[int]
+    rows: NotRequired[Count]
     "as in the cost of a plan"
-    layer_tokens: NotRequired[int]
+    layer_tokens: NotRequired[Count]
     "as in the cost of a plan"
-    key_tokens: NotRequired[int]
+    key_tokens: NotRequired[Count]
     "as in the cost of a plan"
-    naive_layer_tokens: NotRequired[int]
+    naive_layer_tokens: NotRequired[Count]
     "as in the cost of a plan"
-    passes: NotRequired[int]
+    passes: NotRequired[Count]
     "as in the cost of a plan"
-    bytes: NotRequired[int]
+    bytes: NotRequired[Count]
     "as in the cost of a plan, in bytes"
-    peak_bytes: NotRequired[int]
+    peak_bytes: NotRequired[Count]
     "as in the cost of a plan, in bytes"
-    process_bytes: NotRequired[int]
+    process_bytes: NotRequired[Count]
     "as in the cost of a plan, in bytes"
     flops: NotRequired[float]
     "as in the cost of a plan"
@@ -886,13 +891,13 @@ class NetworkJson(TypedDict):
     "SHA-256 of its weights"
     architecture: str
     "its architecture"
-    layers: int
+    layers: Count
     "its layers"
     device: str
     "where it ran"
     dtype: str
     "in which numbers it ran"
-    parameters: int
+    parameters: Count
     "how many parameters it has"
     training: NotRequired[dict[str, Any]]
     "the settings of `train(…)`"
@@ -902,7 +907,7 @@ class NetworkJson(TypedDict):
     "notes from loading it"
     executor: NotRequired[str]
     "which way its passes went, and why"
-    blocks: NotRequired[int]
+    blocks: NotRequired[Count]
     "in how many blocks it ran"
 
 
@@ -948,7 +953,7 @@ class IdentityJson(TypedDict):
     "SHA-256 of the spec and its imports"
     tests: list[str]
     "the tests that were run"
-    seed: int
+    seed: Count
     "the seed of the draws"
     dtype: str | None
     "what was asked for"
@@ -958,7 +963,7 @@ class IdentityJson(TypedDict):
     "whether `--compile` was given"
     reference: bool
     "whether `--reference` was given"
-    memory: int | None
+    memory: Count | None
     "`--batch-memory`, in bytes"
     files: dict[str, str]
     "SHA-256 of every file that is read, by path"
@@ -979,7 +984,7 @@ class MachineJson(TypedDict):
     "its operating system"
     processor: str
     "its processor"
-    cores: int
+    cores: Count
     "how many cores it has"
     accelerators: list[str]
     "the accelerators that networks ran on"
@@ -992,7 +997,7 @@ class EmptyJson(TypedDict):
 class SpecJson(TypedDict):
     """What a run found for one file; also `results.json`, which has `interrupted` besides."""
 
-    schema: int
+    schema: Count
     "counts up when a field changes its meaning"
     path: str
     "the file"
@@ -1029,7 +1034,7 @@ class CheckedTestJson(TypedDict):
 
     name: str
     "its name"
-    line: int
+    line: Count
     "where it begins, from 1"
     ceilings: dict[str, CeilingJson]
     "what rules without the hypothesis score"
@@ -1053,26 +1058,26 @@ class CheckedSpecJson(TypedDict):
 class NodeJson(TypedDict):
     """A value of the graph."""
 
-    id: int
+    id: Count
     "its number"
     kind: str
     "draw, forward, capture, write, resume, read, score, …"
     text: str
     "in words"
-    rows: int
+    rows: Count
     "rows that compute it"
-    layer_tokens: int
+    layer_tokens: Count
     "tokens x layers that compute it"
-    bytes: int
+    bytes: Count
     "bytes of it that are stored"
 
 
 class EdgeJson(TypedDict):
     """`target` is computed from `source`."""
 
-    source: int
+    source: Count
     "number of a node"
-    target: int
+    target: Count
     "number of a node"
 
 
@@ -1096,12 +1101,29 @@ class StepJson(TypedDict):
 
     network: str
     "its name"
-    interventions: int
+    interventions: Count
     "how many"
-    blocks: int
+    blocks: Count
     "in how many blocks"
     reference: str
     "why it runs by whole forward passes; empty if interventions share one pass"
+
+
+class StreamedBytesJson(TypedDict):
+    """What a plan reads of the weights of a network with `weights=stream`."""
+
+    network: str
+    "its name in the spec"
+    bytes: int
+    "bytes of its weights that are read"
+    blocks: int
+    "passes through the network"
+    layer_bytes: int
+    "bytes of the matrices of one layer"
+    bandwidth: float
+    "bytes a second, as reading some of the weights took"
+    seconds: float
+    "how long reading takes at this bandwidth"
 
 
 class PlannedSpecJson(TypedDict):
@@ -1115,6 +1137,8 @@ class PlannedSpecJson(TypedDict):
     "the steps, in order"
     fits: list[str]
     "what is fitted before, in words"
+    streamed: list[StreamedBytesJson]
+    "what is read of weights that stay in their files"
     graph: GraphJson
     "the graph of values"
 
@@ -1122,7 +1146,7 @@ class PlannedSpecJson(TypedDict):
 class RunJson(TypedDict):
     """The document of `run --json`. `schema` is left out where no spec could be run."""
 
-    schema: NotRequired[int]
+    schema: NotRequired[Count]
     "counts up when a field changes its meaning"
     specs: list[SpecJson | CheckedSpecJson]
     "one entry a file"
@@ -1186,7 +1210,7 @@ class ExpectationTurnJson(TurnJson):
 
     text: str
     "the line"
-    line: int
+    line: Count
     "its number in the second run, from 1"
 
 
@@ -1204,11 +1228,11 @@ class CellComparisonJson(TypedDict):
 class PairsMatchJson(TypedDict):
     """Whether both runs of a test are over the same pairs, by their inputs."""
 
-    a: int
+    a: Count
     "pairs of the first run; 0 where they were not kept"
-    b: int
+    b: Count
     "pairs of the second run; 0 where they were not kept"
-    shared: int
+    shared: Count
     "how many they share"
     same: bool
     "whether they share all"
@@ -1285,7 +1309,7 @@ class SpecComparisonJson(TypedDict):
 class DiffJson(TypedDict):
     """The document of `diff --json`."""
 
-    schema: int
+    schema: Count
     "as in the results"
     specs: list[SpecComparisonJson]
     "the specs that both have"
@@ -1313,7 +1337,7 @@ class HistoryRunJson(TypedDict):
 class PointJson(EstimateJson):
     """A score in one run."""
 
-    run: int
+    run: Count
     "the number of the run, from 0"
     cell: dict[str, Any]
     "the cell; of a sweep, the one that scores highest"
@@ -1324,7 +1348,7 @@ class CurveJson(TypedDict):
 
     score: str
     "its name"
-    cells: int
+    cells: Count
     "how many cells it is the highest of"
     points: list[PointJson]
     "one for each run"
@@ -1357,7 +1381,7 @@ class SeriesJson(TypedDict):
 class HistoryJson(TypedDict):
     """The document of `history --json`."""
 
-    schema: int
+    schema: Count
     "as in the results"
     series: list[SeriesJson]
     "one for each text of a spec"

@@ -11,6 +11,7 @@ from causal_dsl.diagnostics import Diagnostics, Source, one_line, printable, rea
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.program.modules import read_source
 from causal_dsl.score.format_numbers import counted
+from causal_dsl.store.addresses import is_address, local_path
 from causal_dsl.store.out import kept_source
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
@@ -60,7 +61,7 @@ class Spec:
 class Options:
     """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all).
 
-    ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks.
+    ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks, or an address such as ``s3://bucket/runs``.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
     ``reference``: every intervention is run by whole forward passes, cell by cell, and none in one pass with others.
     ``rehash``: hashes of files that are remembered are not used. ``command``: the words that were typed, for the results. ``without``: switches of the plan that are left off.
@@ -85,8 +86,8 @@ class Options:
 
     @property
     def folder(self) -> Path | None:
-        """``out`` as a path."""
-        return None if self.out is None else Path(self.out)
+        """``out`` as a path; None where it is an address, which a run has a folder for (:mod:`causal_dsl.store.mirror`)."""
+        return None if self.out is None or is_address(self.out) else local_path(self.out)
 
 
 def load(path: str | Path) -> Spec:

@@ -78,6 +78,9 @@ CHAPTERS = (
     (880, "Editors"),
     (885, "Notebooks and agents"),
     (890, "More of circuits and readings"),
+    (915, "Workers, clusters and stores"),
+    (930, "Very many pairs"),
+    (940, "Weights that are in no one memory"),
 )
 
 
@@ -371,6 +374,9 @@ def schema_of(kind: Any) -> dict[str, Any]:
         return {"$ref": f"#/$defs/{kind.__name__.removesuffix('Json')}"}
     if origin is typing.NotRequired:
         return schema_of(inner[0])
+    if origin is typing.Annotated:
+        low, high = inner[1]
+        return {**schema_of(inner[0]), "minimum": low, "maximum": high}
     if origin is typing.Literal:
         return {"enum": list(inner)}
     if origin is list:

@@ -138,6 +138,7 @@ ELSEWHERE = {
     *("E701", "E702", "E703", "E720", "E727", "E728", "E736", "E737", "E738", "E739"),
     *("E750", "E751", "E752", "E753", "E770", "E840", "E845", "E846", "E847", "E848", "E849", "E897", "E894"),
     *("E778", "E779", "W780", "W781", "E782", "E783", "E784"),
+    *("E941", "E942"),
     *("E793", "E794", "E795", "E796", "E797", "E798"),
 }
 CHECKED = [code for code, page in sorted(PAGES.items()) if "```causal" in page and code not in ELSEWHERE]

@@ -192,6 +192,7 @@ def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: py
         (880, 884, "Editors"),
         (885, 889, "Notebooks and agents"),
         (890, 899, "More of circuits and readings"),
+        (930, 939, "Very many pairs"),
     ],
 )
 def test_codes_stand_in_the_chapter_of_their_range(first: int, last: int, chapter: str) -> None:

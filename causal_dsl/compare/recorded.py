@@ -2,15 +2,19 @@
 
 from __future__ import annotations
 
-import json
-from collections.abc import Iterator, Mapping
-from dataclasses import dataclass
+from collections import Counter
+from collections.abc import Iterable, Iterator, Mapping
+from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
-from causal_dsl.score.results import SCHEMA
+from causal_dsl.diagnostics import Source, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.score.document_faults import fault_in
+from causal_dsl.score.read_results import spec_result
+from causal_dsl.score.results import SCHEMA, Results, SpecResult
+from causal_dsl.store.json_text import NotJson, json_of
+from causal_dsl.store.keys import own_version
 from causal_dsl.store.out import MARKER, SPEC
 from causal_dsl.store.reads import refuse_large
 
@@ -18,20 +22,19 @@ if TYPE_CHECKING:
     import pandas
 
 RESULTS, PAIRS = "results.json", "pairs.parquet"
-#: What the result of a spec has in every version that this one reads.
-_FIELDS = {"path": str, "identity": dict, "versions": dict, "networks": dict, "tests": list}
-_OF_TEST = {"name": str, "status": str, "cells": list, "expectations": list}
-_OF_CELL = {"cell": dict, "scores": dict}
-_NUMBERS = {"value": (int, float, type(None)), "low": (int, float, type(None)), "high": (int, float, type(None))}
+#: What the result of a spec has, and no other document.
+_OWN = ("schema", "path", "tests")
 
 
 @dataclass(frozen=True, eq=False)
 class RecordedRun:
-    """What was kept of one run of one spec. ``folder`` is its folder of ``--out``; None for the output of ``run --json``."""
+    """What was kept of one run of one spec. ``folder`` is its folder of ``--out``; None for the output of ``run --json``.
+    ``result`` is what the document says, as a value."""
 
     document: Mapping[str, Any]
     file: Path
-    folder: Path | None = None
+    folder: Path | None
+    result: SpecResult
 
     @property
     def name(self) -> str:
@@ -77,9 +80,33 @@ class RecordedRun:
             return None
 
 
+def read_results(*paths: str | Path) -> Results:
+    """Results that a run kept: of a folder of ``--out``, of a ``results.json``, or of what ``run --json`` printed.
+
+    Of several paths, or of a folder with the results of several specs, all are in it; runs of one spec are told apart by
+    where they lie. Raises SpecError for what is not there or is no result (E870), and for damaged results (E861).
+    """
+    return results_of(
+        run for path in paths for run in read_runs(Path(path), Span(Source(shown_path(Path(path)), ""), 0, 0))
+    )
+
+
+def results_of(runs: Iterable[RecordedRun]) -> Results:
+    """The runs as results, in which the path of a spec that was run several times names the run, too."""
+    every = list(runs)
+    count = Counter(run.result.path for run in every)
+    return Results(
+        tuple(
+            run.result if count[run.result.path] < 2 else replace(run.result, path=f"{run.result.path} ({run.name})")
+            for run in every
+        )
+    )
+
+
 def read_runs(path: Path, place: Span) -> list[RecordedRun]:
     """The runs that a path names: a ``results.json`` or the output of ``run --json``, the folder of a spec's results, or a
-    folder of ``--out`` with several of them. Raises E870 where there is none, or it cannot be read."""
+    folder of ``--out`` with several of them. Raises E870 where there is none, or it cannot be read, and
+    E861 where it is damaged."""
     try:
         if path.is_dir():
             inside = [path / RESULTS] if (path / RESULTS).is_file() else sorted(path.glob(f"*/{RESULTS}"))
@@ -87,10 +114,11 @@ def read_runs(path: Path, place: Span) -> list[RecordedRun]:
                 raise _refused(path, place, f"the folder holds no `{RESULTS}`", _near(path))
             return [run for file in inside for run in _of_file(file, place)]
         return list(_of_file(path, place))
-    except RecursionError as error:
-        raise _refused(path, place, "it is nested too deeply", _near(path)) from error
-    except (OSError, ValueError) as error:
-        raise _refused(path, place, getattr(error, "strerror", None) or str(error), _near(path)) from error
+    except NotJson as error:
+        raise _refused(path, place, str(error), _near(path)) from error
+    except (OSError, ValueError) as error:  # a path with a null character is a ValueError
+        why = getattr(error, "strerror", None) or "no file can have this name"
+        raise _refused(path, place, why, _near(path)) from error
 
 
 def _near(path: Path) -> str:
@@ -105,7 +133,7 @@ def _near(path: Path) -> str:
 
 def _of_file(file: Path, place: Span) -> Iterator[RecordedRun]:
     refuse_large(file)
-    document = json.loads(file.read_bytes().decode("utf-8"), parse_constant=_refuse_constant)
+    document = json_of(file.read_bytes())
     several = isinstance(document, dict) and isinstance(document.get("specs"), list)
     ours = not several and (file.parent / MARKER).is_file()
     found = document["specs"] if several else [document]
@@ -114,61 +142,54 @@ def _of_file(file: Path, place: Span) -> Iterator[RecordedRun]:
             file, place, "it holds the results of no spec", "run a spec first: `causal-dsl run SPEC --out DIR`"
         )
     for one in found:
-        why = _fault(one)
+        why = _other(one)
         if why:
             raise _refused(
                 file, place, why, "name the output of `run`: a folder of `--out`, or what `run --json` printed"
             )
-        if int(one.get("schema") or document.get("schema") or 0) != SCHEMA:
+        if one["schema"] != SCHEMA:
             raise _refused(
                 file,
                 place,
-                f"its schema is {one.get('schema')}, and this version of causal_dsl reads {SCHEMA}",
+                f"its schema is {one['schema']}, and this version of causal_dsl reads {SCHEMA}",
                 "run the spec again with this version",
             )
-        yield RecordedRun(one, file, file.parent if ours else None)
+        why = fault_in(one)
+        if why:
+            raise _damaged(file, one, place, why)
+        try:
+            result = spec_result(one)
+        except ValueError as error:
+            raise _damaged(file, one, place, str(error)) from error
+        yield RecordedRun(one, file, file.parent if ours else None, result)
 
 
-def _refuse_constant(name: str) -> Any:
-    raise ValueError(f"it has the number {name}, which results never have")
-
-
-def _fault(one: Any) -> str:
-    """Why a document is not the result of a spec; empty where it is."""
-    if not isinstance(one, dict) or (missing := _missing(one, _FIELDS)):
-        named = f": `{missing}` is missing" if isinstance(one, dict) else ""
-        return f"it is not the result of a run{named}"
-    names: set[str] = set()
-    for test in one["tests"]:
-        if missing := _missing(test, _OF_TEST):
-            return f"one of its tests is damaged: `{missing}` is missing"
-        if test["name"] in names:
-            return f"the test `{test['name']}` is in it twice"
-        names.add(test["name"])
-        cells = [json.dumps(cell.get("cell"), sort_keys=True) for cell in test["cells"] if isinstance(cell, dict)]
-        if len(set(cells)) < len(cells):
-            return f"a cell of `{test['name']}` is in it twice"
-        for cell in test["cells"]:
-            if missing := _missing(cell, _OF_CELL):
-                return f"a cell of `{test['name']}` is damaged: `{missing}` is missing"
-            for score, estimate in cell["scores"].items():
-                if missing := _missing(estimate, _NUMBERS):
-                    return f"`{score}` of `{test['name']}` is damaged: `{missing}` is missing"
-    return ""
-
-
-def _missing(one: Any, fields: Mapping[str, Any]) -> str:
-    """The first of the fields that is not there, or is of another type."""
+def _other(one: Any) -> str:
+    """Why a document is of another kind than the result of a spec; empty where it is of this kind."""
     if not isinstance(one, dict):
-        return next(iter(fields))
-    return next((name for name, kind in fields.items() if not isinstance(one.get(name, _NOTHING), kind)), "")
+        return "it is not the result of a run"
+    lacking = next((name for name in _OWN if name not in one), "")
+    if lacking:
+        return f"it is not the result of a run: `{lacking}` is missing"
+    schema = one["schema"]
+    return "" if type(schema) is int else "it is not the result of a run: its `schema` is no number"
 
 
-_NOTHING = object()
+def _damaged(file: Path, document: Mapping[str, Any], place: Span, why: str) -> SpecError:
+    versions, own = document.get("versions"), own_version()
+    wrote = versions.get("causal_dsl") if isinstance(versions, dict) else None
+    other = (f"causal_dsl {wrote} wrote them, and this is {own}",) if isinstance(wrote, str) and wrote != own else ()
+    return fail(
+        "E861",
+        f"the results in `{shown_path(file)}` are damaged, or of another version of causal_dsl",
+        place,
+        notes=(why, *other),
+        help="run the spec again",
+    )
 
 
 def _refused(path: Path, place: Span, why: str, help: str) -> SpecError:
     return fail("E870", f"`{shown_path(path)}` cannot be read as the results of a run", place, notes=(why,), help=help)
 
 
-__all__ = ["RecordedRun", "read_runs"]
+__all__ = ["RecordedRun", "read_results", "read_runs", "results_of"]

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
 from types import MappingProxyType
@@ -101,6 +101,8 @@ class Execution:
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
+        if compiled:
+            _refuse_compiled(networks.values())
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
         self.given = GivenMaps()
@@ -158,7 +160,7 @@ class Execution:
         return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
     def _empty(self, node: g.ScoreNode, n: int) -> Columns:
-        def blank(read: g.ReadNode | None) -> dict[Quantity, np.ndarray]:
+        def blank(read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
             found: dict[Quantity, np.ndarray] = {}
             for quantity in read.quantities if read else ():
                 found[quantity] = np.full(n, NO_ANSWER, np.int64) if quantity.kind == "answer" else np.full(n, np.nan)
@@ -232,7 +234,7 @@ class Execution:
                         if looked.look.kind in READINGS and READINGS[looked.look.kind].of == "pairs":
                             vectors = cell.vectors[role, looked.look.asked.site]
                             values = probe_numbers(self.plan, run.test, read.run, looked.look, vectors)
-                            own |= dict.fromkeys(looked.quantities, values)
+                            own.update(dict.fromkeys(looked.quantities, values))
 
     @torch.no_grad()
     def logits(self) -> dict[g.Resume, Tensor]:
@@ -410,6 +412,19 @@ class Execution:
         network = self.networks[test.network.key]
         if share > most_of_batch(network.dtype):
             raise refused_noise(network, share, test.name)
+
+
+def _refuse_compiled(networks: Iterable[Network]) -> None:
+    """Raise E942 where blocks are to be compiled whose weights are read as they are needed."""
+    for network in networks:
+        if network.stream is not None:
+            raise fail(
+                "E942",
+                f"`{network.name}` cannot be run with --compile: its weights are streamed",
+                network.span,
+                notes=("compiled code keeps the addresses of weights, and streamed ones have none",),
+                help="leave --compile out, or weights=stream",
+            )
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:

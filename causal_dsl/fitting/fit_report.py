@@ -58,7 +58,7 @@ def with_controls(
     controls = [one for one in plan.tests if one.control[0] == test.name and one.probe is None]
     as_trained = [one for one in controls if _as_trained(one, test, execution)]
     controls = [one for one in controls if one not in as_trained]
-    untold = [_untold(test)] if as_trained else []
+    untold = [_untold(test)] if as_trained or (test.network.held and _asks(test)) else []
     cells = []
     numbers = {frozenset(one.node.cell): i for i, one in enumerate(run.cells)}
     for cell in result.cells:
@@ -110,7 +110,19 @@ def _as_trained(control: Test, test: Test, execution: Execution) -> bool:
     return len(theirs) == len(mine) and all(map(torch.equal, theirs, mine))
 
 
+def _asks(test: Test) -> bool:
+    """Whether a test has features for which an untrained network is a control."""
+    refs = [feature for cell in test.cells for i in cell.interventions for feature in i.features]
+    return any(ref.labelled for ref in refs) and any(ref.fitting.controls != "none" for ref in refs)
+
+
 def _untold(test: Test) -> Finding:
+    if test.network.held:
+        return Finding(
+            "not_tried",
+            f"No feature is compared with the same fit on an untrained network: with {test.network.held} no untrained copy of "
+            f"`{test.network.name}` is made, because it would be all in one memory.",
+        )
     return Finding(
         "not_tried",
         f"No feature is compared with the same fit on an untrained network: drawing the weights of `{test.network.name}` anew changes "

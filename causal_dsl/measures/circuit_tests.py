@@ -16,9 +16,10 @@ from causal_dsl.measures.circuit_run_names import (
     inflated,
     kept_without_node,
 )
-from causal_dsl.measures.evaluation import Array, CellData, Evaluation
+from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.hypothesis_tests import Tested, equivalence, independence, minimality
 from causal_dsl.measures.of_circuits import OfCircuit
+from causal_dsl.measures.weighted_sums import Array
 
 #: Random orders that HSIC is compared with, of a circuit and of each random one.
 _PERMUTATIONS, _FEWER = 999, 99
@@ -44,7 +45,7 @@ class CircuitTest(OfCircuit):
 
     def evaluate(self, env: Evaluation) -> Array:
         values = [self._p(frame, cell) for frame, cell in zip(env.frames, env.cells, strict=True)]
-        return np.tile(np.asarray(values, dtype=np.float64), (len(env.weights), 1))
+        return np.tile(np.asarray(values, dtype=np.float64), (env.count, 1))
 
     def _p(self, frame: CellData, cell: Mapping[str, Any]) -> float:
         tested = self.tested(frame, cell) if frame.n else ()

@@ -11,9 +11,10 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import OPERATORS, Array, CellData
+from causal_dsl.measures.evaluation import OPERATORS, CellData
 from causal_dsl.measures.per_pair import AtOutput, Change, FixedNumber, OfDistribution, OfToken, Pair, PairOp
 from causal_dsl.measures.quantities import Quantity
+from causal_dsl.measures.weighted_sums import Array
 from causal_dsl.vocabulary.measures import MEASURES
 
 _STEP = 1e-30

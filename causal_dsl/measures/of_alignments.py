@@ -11,11 +11,12 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
+from causal_dsl.measures.evaluation import CellData, Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import ANSWER, Need, Pair
 from causal_dsl.measures.quantities import BesideRun, Columns
 from causal_dsl.measures.units import SHARE
+from causal_dsl.measures.weighted_sums import Array
 
 #: What the runs beside a test are called: one of each of the first three, several of the others, each with what it is about.
 SCRUBBED, CARRIED, RANDOM, CONSISTENT, ABSTRACT, RESAMPLED = (

@@ -26,10 +26,11 @@ from causal_dsl.measures.circuit_run_names import (
     kept_without_node,
     of_random,
 )
-from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
+from causal_dsl.measures.evaluation import CellData, Evaluation, divide
 from causal_dsl.measures.per_cell import AcrossCells, CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Need
 from causal_dsl.measures.ratios import MeanOfRatios, MedianOfRatios, Ratio, Relative
+from causal_dsl.measures.weighted_sums import Array
 
 
 @dataclass(frozen=True)

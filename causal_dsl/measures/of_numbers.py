@@ -10,10 +10,11 @@ from dataclasses import dataclass
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
+from causal_dsl.measures.evaluation import CellData, Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
 from causal_dsl.measures.units import NUMBER, RATIO
+from causal_dsl.measures.weighted_sums import Array
 
 
 def wanted(frame: CellData, run: str) -> Array:
@@ -80,7 +81,7 @@ def _varying(env: Evaluation, one: Callable[[CellData], Array], other: Callable[
         found = np.asarray(numbers(frame), np.float64)  # a shift changes nothing but the rounding
         return found - (found.mean() if len(found) else 0.0)
 
-    weight = env.weights.sum(axis=1, keepdims=True)
+    weight = env.sums.whole()
     products = env.total(lambda f: shifted(one, f) * shifted(other, f))
     sums = env.total(lambda f: shifted(one, f)) * env.total(lambda f: shifted(other, f))
     found = products - divide(sums, weight)

@@ -1,6 +1,6 @@
 """Scores: one number a cell, or one over all cells, with the weights of the pairs as an argument.
 
-``evaluate(env)`` takes a matrix of weights ``[R, n]`` to ``[R, C]``; with all weights 1 it is the score itself, with
+``evaluate(env)`` takes R rows of weights of the n pairs to ``[R, C]``; with all weights 1 it is the score itself, with
 resampling weights it is a bootstrap replicate, so ratios are resampled as ratios. A :class:`CellScore` with ``over_cells``
 is one number for the whole sweep, ``[R, 1]``.
 """
@@ -13,9 +13,10 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation, divide
+from causal_dsl.measures.evaluation import OPERATORS, CellData, Evaluation, divide
 from causal_dsl.measures.per_pair import AsksAbout, FixedNumber, Informative, MeasuredValue, Need, Pair, Right, is_share
 from causal_dsl.measures.units import SHARE
+from causal_dsl.measures.weighted_sums import Array
 
 
 @dataclass(frozen=True)
@@ -42,7 +43,7 @@ class CellScore(MeasuredValue):
 
     def count(self, env: Evaluation, cell: int) -> int:
         """The number of pairs that the score of a cell is over."""
-        counts = [part.count(env, cell) for part in self.parts if isinstance(part, CellScore)]
+        counts = [env.pairs(part, cell) for part in self.parts if isinstance(part, CellScore)]
         return min(counts, default=env.frames[cell].n)
 
     def assume(self, known: Mapping[str, float]) -> float:
@@ -67,7 +68,7 @@ class PairMean(CellScore):
     def evaluate(self, env: Evaluation) -> Array:
         where, pair = self.where, self.pair
         if where is None:
-            return divide(env.total(lambda f: pair.of(f, self.run)), env.weights.sum(axis=1, keepdims=True))
+            return divide(env.total(lambda f: pair.of(f, self.run)), env.sums.whole())
         top = env.total(lambda f: np.where(where.of(f, self.run) == 1, pair.of(f, self.run), 0.0))
         return divide(top, env.total(lambda f: where.of(f, self.run)))
 
@@ -116,7 +117,7 @@ class Isolate(CellScore):
     def evaluate(self, env: Evaluation) -> Array:
         others = self._others(env)
         if not others:
-            return np.full((len(env.weights), len(env.frames)), np.nan)
+            return np.full((env.count, len(env.frames)), np.nan)
         means = np.stack([self._on(env, AsksAbout("asked about", SHARE, which)) for which in others])
         # A resample may have no input that asks about one of them: the mean is then of the others.
         there = np.isfinite(means)
@@ -150,7 +151,7 @@ class Halfway(CellScore):
         return (env.of(self.one) + env.of(self.other)) / 2
 
     def count(self, env: Evaluation, cell: int) -> int:
-        return self.one.count(env, cell) + self.other.count(env, cell)
+        return env.pairs(self.one, cell) + env.pairs(self.other, cell)
 
 
 def asks(score: CellScore) -> bool:
@@ -169,18 +170,7 @@ class Order(CellScore):
     run: str
 
     def evaluate(self, env: Evaluation) -> Array:
-        return np.stack([self._weighted(self.pair.of(f, self.run), env.weights) for f in env.frames], axis=1)
-
-    def _weighted(self, numbers: Array, weights: Array) -> Array:
-        if not len(numbers) or np.isnan(numbers).any():
-            return np.full(len(weights), np.nan)
-        if self.which == "median":
-            return weighted_median(numbers, weights)
-        order = np.argsort(numbers, kind="stable")
-        ranked, running = numbers[order], np.cumsum(weights[:, order], axis=1)
-        total = running[:, -1:]
-        found = ranked[np.argmax(running > 0 if self.which == "min" else running >= total, axis=1)]
-        return np.where(total[:, 0] > 0, found, np.nan)
+        return env.ordered(lambda f: (self.pair.of(f, self.run), None), self.which)
 
     def needs(self) -> Iterator[Need]:
         yield from self.pair.needs(self.run)
@@ -201,7 +191,7 @@ class Star(CellScore):
         if env.ceiling is None:
             return np.full_like(iia, np.nan)
         if isinstance(env.ceiling, np.ndarray):
-            top = divide(env.weights @ env.ceiling, env.weights.sum(axis=1))[:, None]
+            top = divide(env.sums.of(env.ceiling), env.sums.whole()[:, 0])[:, None]
         else:
             top = np.full((len(iia), 1), env.ceiling)
         return divide(iia - top, 1 - top)
@@ -341,16 +331,13 @@ class Best(AcrossCells):
 
     def chosen(self, env: Evaluation) -> int | None:
         """The cell that the choosing half picks; None where there is no such half or a cell is undefined on it."""
-        if env.choosing is None or not env.choosing.any() or env.choosing.all():
-            return None
-        scores = env.under(env.choosing[None].astype(np.float64)).of(self.score)[0]
-        return None if np.isnan(scores).any() else int(np.argmax(scores))
+        return env.pick(self.score)
 
     def evaluate(self, env: Evaluation) -> Array:
         chosen = self.chosen(env)
         if chosen is None or env.choosing is None:
-            return np.full((len(env.weights), 1), np.nan)
-        judged = env.under(env.weights * ~env.choosing).of(self.score)
+            return np.full((env.count, 1), np.nan)
+        judged = env.under(env.sums.among(~env.choosing)).of(self.score)
         return judged[:, chosen : chosen + 1]
 
     def count(self, env: Evaluation, cell: int) -> int:
@@ -358,14 +345,3 @@ class Best(AcrossCells):
 
     def assume(self, known: Mapping[str, float]) -> float:
         return self.score.assume(known)
-
-
-def weighted_median(numbers: Array, weights: Array) -> Array:
-    """The median of numbers [n] under each row of weights [R, n]; NaN where all weights are 0, or a number is NaN."""
-    if not len(numbers) or np.isnan(numbers).any():
-        return np.full(len(weights), np.nan)
-    order = np.argsort(numbers, kind="stable")
-    ranked, running = numbers[order], np.cumsum(weights[:, order], axis=1)
-    total = running[:, -1:]
-    low, high = np.argmax(running >= total / 2, axis=1), np.argmax(running > total / 2, axis=1)
-    return np.where(total[:, 0] > 0, (ranked[low] + ranked[high]) / 2, np.nan)

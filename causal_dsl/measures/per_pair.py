@@ -8,9 +8,10 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import OPERATORS, Array, CellData, Evaluation
+from causal_dsl.measures.evaluation import OPERATORS, CellData, Evaluation
 from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
+from causal_dsl.measures.weighted_sums import Array
 from causal_dsl.vocabulary.measures import MEASURES
 
 Need = tuple[str, Quantity]
@@ -33,7 +34,7 @@ class FixedNumber(MeasuredValue):
         return self.value
 
     def evaluate(self, env: Evaluation) -> Array:
-        return np.full((len(env.weights), 1), self.value)
+        return np.full((env.count, 1), self.value)
 
     def of(self, frame: CellData, run: str) -> Array:
         return np.full(frame.n, self.value)
@@ -167,7 +168,9 @@ class Right(Pair):
         answer = frame.column(run, ANSWER)
         wanted = frame.labels if self.label else frame.base_answers
         assert wanted is not None
-        return frame.accepted.right(answer, wanted).astype(np.float64)
+        right = frame.accepted.right(answer, wanted).astype(np.float64)
+        missing = frame.unknown.get(ValueRef("label" if self.label else "base"))
+        return right if missing is None else np.where(missing, np.nan, right)
 
     def needs(self, run: str) -> Iterator[Need]:
         yield run, ANSWER

@@ -6,8 +6,9 @@ columns alone and knows no network.
 
 from __future__ import annotations
 
+from collections.abc import MutableMapping
 from dataclasses import dataclass, field
-from typing import Any
+from typing import Any, Protocol, runtime_checkable
 
 import numpy as np
 
@@ -143,6 +144,14 @@ class BesideRun:
         )  # weights of a row may add up to 1 but for rounding
 
 
+@runtime_checkable
+class HeldElsewhere(Protocol):
+    """Numbers that lie elsewhere, and are read when they are asked for."""
+
+    def held(self, quantity: Quantity) -> object:
+        """What holds one of them."""
+
+
 @dataclass
 class Columns:
     """Numbers of one cell of one test, a row a pair (all arrays have the same length n).
@@ -151,8 +160,17 @@ class Columns:
     run and of the unpatched source runs. Where a test has no intervention, ``patched`` is empty.
     """
 
-    base: dict[Quantity, np.ndarray]
-    patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
-    sources: dict[str, dict[Quantity, np.ndarray]] = field(default_factory=dict)
+    base: MutableMapping[Quantity, np.ndarray]
+    patched: MutableMapping[Quantity, np.ndarray] = field(default_factory=dict)
+    sources: dict[str, MutableMapping[Quantity, np.ndarray]] = field(default_factory=dict)
     #: what ran beside the test, by name (:mod:`causal_dsl.planning.alignment_runs`)
     beside: dict[str, BesideRun] = field(default_factory=dict)
+
+    def of_run(self, run: str) -> MutableMapping[Quantity, np.ndarray]:
+        """The numbers of ``base``, ``patched`` or a source."""
+        return self.base if run == "base" else self.patched if run == "patched" else self.sources[run]
+
+    def held(self, run: str, quantity: Quantity) -> object:
+        """What holds a number: the same object in two cells that share it."""
+        own = self.of_run(run)
+        return own.held(quantity) if isinstance(own, HeldElsewhere) else own[quantity]

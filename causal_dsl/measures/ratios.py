@@ -12,9 +12,10 @@ from typing import ClassVar
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import Array, CellData, Evaluation, divide
-from causal_dsl.measures.per_cell import CellScore, weighted_median
+from causal_dsl.measures.evaluation import CellData, Evaluation, divide
+from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import Need, Pair
+from causal_dsl.measures.weighted_sums import Array
 
 
 @dataclass(frozen=True)
@@ -73,11 +74,7 @@ class MedianOfRatios(OverPairs):
     """The same as the median of the ratios of the pairs that have one."""
 
     def evaluate(self, env: Evaluation) -> Array:
-        found = []
-        for frame in env.frames:
-            ratios, defined = self.ratios(frame)
-            found.append(weighted_median(ratios[defined], env.weights[:, defined]))
-        return np.stack(found, axis=1)
+        return env.ordered(self.ratios)
 
 
 @dataclass(frozen=True)

@@ -127,6 +127,23 @@ def check_memory(
         )
 
 
+def check_streamed(folder: Path, method: str | None, span: Span) -> None:
+    """Raise E941 for weights that cannot be read layer by layer: quantised ones, and those of a pickle."""
+    if method is not None:
+        why = f"they are quantised by {method}, whose library holds the weights itself"
+    elif not weight_files(folder):
+        why = "they are a pickle, which is read as a whole"
+    else:
+        return
+    raise fail(
+        "E941",
+        f"the weights in {shown_path(folder)} cannot be streamed",
+        span,
+        notes=(why,),
+        help="leave `weights=stream` out, or name a folder with plain safetensors files (`save_pretrained` writes them)",
+    )
+
+
 def free_memory(device: torch.device) -> int | None:
     """Bytes that could be allocated on a device now; None where that cannot be told."""
     if device.type == "cuda":

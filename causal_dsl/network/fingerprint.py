@@ -17,6 +17,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.quantised import versions_of
 from causal_dsl.program import adapters
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.weights_held import HELD
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import NetworkInputs, version_of
 from causal_dsl.store.reads import Reads
@@ -36,7 +37,9 @@ def content_of(model: nn.Module) -> str:
         if tensor.device.type != "meta" and tensor.numel():
             flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
             for start in range(0, len(flat), _PIECE):
-                found.update(flat[start : start + _PIECE].cpu().numpy())
+                piece = flat[start : start + _PIECE]
+                piece = piece if type(piece) is torch.Tensor else piece.clone()  # streamed weights are read here
+                found.update(piece.cpu().numpy())
     return found.hexdigest()
 
 
@@ -49,7 +52,8 @@ def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
     files = reads.digests()
     weights = _weight_files(network, files) if ref.training is None and not ref.setting("untrained") else []
     digest = of_bytes("\n".join(f"{path.name} {files[path]}" for path in weights).encode()) if weights else ""
-    settings = {name: _plain(value) for name, value in ref.settings if name not in ("device", "dtype", "padding")}
+    left = {"device", "dtype", "padding", *(HELD if ref.kind == "hf" else ())}  # where weights are decides no number
+    settings = {name: _plain(value) for name, value in ref.settings if name not in left}
     return NetworkInputs(
         kind=ref.kind,
         target=ref.target,

@@ -19,7 +19,7 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.adapted import PutOn, put_on
 from causal_dsl.network.checkpoint_audit import audit_weights
-from causal_dsl.network.checkpoints import check_memory, check_weights, note_files
+from causal_dsl.network.checkpoints import check_memory, check_streamed, check_weights, note_files, weight_files
 from causal_dsl.network.classifier import token_classifier
 from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory
@@ -30,6 +30,8 @@ from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove import prove
 from causal_dsl.network.quantised import check_library, unusable
 from causal_dsl.network.quiet import quiet
+from causal_dsl.network.stream.streamed_model import open_streamed
+from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.adapters import adapter_folder, judge_base, read_adapter, refuse_misfit
 from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter
@@ -70,6 +72,8 @@ class CheckpointReference:
     adapter: str | None = None
     merged: bool = True
     elsewhere: bool = False
+    #: of a checkpoint: its weights stay in their files, and are read as they are needed
+    stream: bool = False
 
 
 def load(
@@ -170,7 +174,7 @@ def _load_hub_or_folder(
     if folder is None:
         folder = _fetch(reference.name, reference.revision, trust, span)
     put = None if reference.adapter is None else _adapter(reference, reference.adapter, folder, trust, span)
-    return load_folder(folder, device, dtype, trust, span, name, spread, put)
+    return load_folder(folder, device, dtype, trust, span, name, spread, put, reference.stream)
 
 
 def _adapter(reference: CheckpointReference, adapter: str, network: Path, trust: bool, span: Span) -> PutOn:
@@ -194,10 +198,12 @@ def load_folder(
     name: str = "",
     spread: bool = False,
     adapter: PutOn | None = None,
+    stream: bool = False,
 ) -> Network:
     """The checkpoint of a local folder, with an adapter on it; nothing is proved yet. ``dtype`` None: what the checkpoint says.
 
     ``spread``: its layers go where there is room, over several devices (``device_map="auto"`` of transformers).
+    ``stream``: its weights stay in their files, and are read layer by layer as they are needed.
     """
     device = device or torch.device("cpu")
     check_own(folder, span, trust)
@@ -208,7 +214,9 @@ def load_folder(
     method = check_library(config, span)
     check_weights(folder, trust, span)
     note_files(folder)
-    if not spread:
+    if stream:
+        check_streamed(folder, method, span)
+    elif not spread:
         check_memory(folder, config, device, dtype, span)
     with quiet() as heard:
         import transformers
@@ -233,19 +241,25 @@ def load_folder(
                 notes=("it has no class that maps token ids to the logits of the next token, or of a masked one",),
                 help=_WRAP,
             )
+        source: WeightStream | None = None
         try:
-            loaded: Any = kind.from_pretrained(
-                folder,
-                config=parsed,
-                dtype=dtype or "auto",
-                use_safetensors=None if trust else True,
-                output_loading_info=True,
-                ignore_mismatched_sizes=True,  # the report below names them
-                device_map="auto" if spread else None,
-                **settings,
-            )
-            model, report = loaded[0] if spread else loaded[0].to(device), loaded[1]
-        except (MemoryError, torch.OutOfMemoryError):
+            if stream:
+                model, report, source = open_streamed(
+                    kind, parsed, weight_files(folder), device, dtype, span, **settings
+                )
+            else:
+                loaded: Any = kind.from_pretrained(
+                    folder,
+                    config=parsed,
+                    dtype=dtype or "auto",
+                    use_safetensors=None if trust else True,
+                    output_loading_info=True,
+                    ignore_mismatched_sizes=True,  # the report below names them
+                    device_map="auto" if spread else None,
+                    **settings,
+                )
+                model, report = loaded[0] if spread else loaded[0].to(device), loaded[1]
+        except (MemoryError, torch.OutOfMemoryError, SpecError):
             raise
         except Exception as error:
             if method is not None:
@@ -263,7 +277,9 @@ def load_folder(
         model, known = token_classifier(model, known, span)
     network = wrap(model, known, tokens, name or folder.name, span)
     notes = () if method is None else (f"its weights are quantised by {method}, and are run as its library runs them",)
-    return replace(network, warnings=warnings, notes=(*network.notes, *notes))
+    if source is not None:
+        notes = (*notes, "its weights stay in their files, and are read layer by layer as they are needed")
+    return replace(network, warnings=warnings, notes=(*network.notes, *notes), stream=source)
 
 
 def _reads(parsed: Any, config: dict[str, Any]) -> str:

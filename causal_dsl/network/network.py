@@ -12,6 +12,7 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.inputs import Inputs, given_to
 from causal_dsl.network.proof import Proof
+from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.network.tap import Tap
 from causal_dsl.program.identity import PADDING, NetworkKey
 from causal_dsl.program.program import NetworkRef
@@ -58,6 +59,8 @@ class Network:
     warnings: tuple[Diagnostic, ...] = ()
     notes: tuple[str, ...] = ()
     key: NetworkKey = _NO_ONE
+    #: what reads its weights, where they stay in their files
+    stream: WeightStream | None = field(default=None, repr=False)
     compiled_blocks: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     def __setattr__(self, name: str, value: Any) -> None:

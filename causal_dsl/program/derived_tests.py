@@ -259,11 +259,13 @@ def controls_of(test: Test) -> Iterator[Test]:
         yield _control(test, f"random {number + 1}", "random", number)
     if any(ref.labelled for ref in refs):
         yield _control(test, "shuffled labels", "shuffled")
-        yield _control(_blank(test), "untrained network", "untrained")
+        if not test.network.held:
+            yield _control(_blank(test), "untrained network", "untrained")
     for layers in _capacities(refs):
         smaller = _with_layers(test, layers)
         yield _control(smaller, f"{layers} layers", "")
-        yield _control(_blank(smaller), f"{layers} layers, untrained", "untrained")
+        if not test.network.held:
+            yield _control(_blank(smaller), f"{layers} layers, untrained", "untrained")
 
 
 def _blank(test: Test) -> Test:
@@ -324,14 +326,17 @@ def fitted_variants(fit: FitTest) -> Iterator[FitTest]:
     yield fit
     refs = [ref for cell in fit.fit.cells for ref in maps_of(cell)]
     if any(ref.fitting.controls != "none" and ref.labelled for ref in refs):
+        whole = not fit.fit.network.held  # of the others no untrained copy is made: it would be all in one memory
         yield variant_of(fit, "shuffled")
-        yield variant_of(fit, "untrained")
+        if whole:
+            yield variant_of(fit, "untrained")
         for layers in _capacities(refs):
             smaller = FitTest(
                 *(_named(_with_layers(test, layers), f"{layers} layers") for test in (fit.fit, fit.validation))
             )
             yield smaller
-            yield variant_of(smaller, "untrained")
+            if whole:
+                yield variant_of(smaller, "untrained")
 
 
 __all__ = [

@@ -151,7 +151,7 @@ def network_key(
         file, colon, function = target.rpartition(":")
         if colon:
             target = f"{absolute(folder / file)}:{function}"
-    for setting in ("weights", "tokenizer"):
+    for setting in ("weights", "tokenizer") if kind == "torch" else ():
         if setting in own:
             own[setting] = absolute(Path(folder, Path(own[setting]).expanduser()))
     return NetworkKey(kind, target, revision, tuple(sorted(own.items())), training, untrained, name)

@@ -20,6 +20,7 @@ from causal_dsl.program.own_networks import read_vocabulary, words_of
 from causal_dsl.program.program import Alignment, NetworkRef
 from causal_dsl.program.read_settings import Setting, call_name, read_settings
 from causal_dsl.program.read_training import TRAIN, TrainingReader, training_settings
+from causal_dsl.program.weights_held import HELD, judge_held
 from causal_dsl.program.zoo_entries import facts_of_zoo
 from causal_dsl.reading import is_file, shortened
 from causal_dsl.syntax import tree
@@ -40,6 +41,7 @@ NETWORKS: dict[str, dict[str, Setting]] = {
         "name": Setting("string", positional=True, required=True),
         "revision": Setting("string"),
         **_ADAPTER,
+        **HELD,
         **_COMMON,
     },
     "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
@@ -95,8 +97,9 @@ def read_network(
         return None if alignment is None else _trained(definition, name, alignment, settings, options, found)
     target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
     if other is not None:
-        kind, target = "hf", str(other.absolute())
-        settings = {key: value for key, value in settings.items() if key in _COMMON or key in _ADAPTER}
+        declared, kind, target = kind, "hf", str(other.absolute())
+        known = {**_COMMON, **_ADAPTER, **(HELD if declared == "hf" else {})}
+        settings = {key: value for key, value in settings.items() if key in known}
     if kind == "hf" and settings.get("revision") is not None and local_folder(target, folder) is not None:
         found.report(
             "E770",
@@ -105,6 +108,8 @@ def read_network(
             notes=("the files in the folder would be run, whatever their revision",),
             help="leave `revision` out, or name the repository that it is a revision of",
         )
+        return None
+    if kind == "hf" and not judge_held(settings, place, found):
         return None
     key = network_key(kind, target, settings, folder, name)
     facts = options.facts.get(key) or _facts(kind, target, settings, folder, place, found)
@@ -130,6 +135,15 @@ def _trained(
     if training is None:
         return None
     blank = alignment.network
+    if blank.held:
+        found.report(
+            "E942",
+            f"`{blank.name}` cannot be trained: {blank.held}",
+            place,
+            notes=("a training changes all weights of a network, so they are in the memory of one device",),
+            help=f"leave {blank.held} out of the network that is trained",
+        )
+        return None
     kept = tuple((key, value) for key, value in blank.settings if key in _COMMON)
     decided = TrainingKey(blank.key, alignment.name, training_settings(training), files_digest(definition.module))
     key = network_key("train", "", dict(kept), folder, name, decided)

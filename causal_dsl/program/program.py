@@ -20,6 +20,7 @@ from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, InParts, Rep
 from causal_dsl.program.read_features import FeatureRef, Via
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
+from causal_dsl.program.weights_held import held
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -50,6 +51,11 @@ class NetworkRef:
 
     def setting(self, name: str, default: Any = None) -> Any:
         return dict(self.settings).get(name, default)
+
+    @property
+    def held(self) -> str:
+        """The setting that keeps its weights from being all in one memory, as it is written; empty where they are."""
+        return held(dict(self.settings)) if self.kind == "hf" else ""
 
 
 # ── alignments, and what their cells write ──────────────────────────────────────────────────────
@@ -171,6 +177,8 @@ class Readout:
     stated: bool = True
     #: what must follow an answer for it to count; None: its tokens alone are read
     end: End | None = None
+    #: whether the causal model does not say in every row what the answer is: the empty text, which is not among ``values``
+    gaps: bool = False
     #: of an output that is a real number: the metric whose value is the network's
     metric: tree.Expr | None = None
 

@@ -70,7 +70,7 @@ def with_attributions(result: TestResult, test: Test, cells: Sequence[Columns], 
         for intervention in cell.interventions
         for place in intervention.places
     )
-    runs: dict[str, list[dict[Quantity, np.ndarray]]] = {}
+    runs: dict[str, list[Mapping[Quantity, np.ndarray]]] = {}
     for columns in cells:
         for run, own in (("base", columns.base), ("patched", columns.patched), *columns.sources.items()):
             runs.setdefault(run, []).append(own)

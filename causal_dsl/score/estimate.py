@@ -10,18 +10,21 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
+from causal_dsl.measures.weighted_sums import Matrix
 from causal_dsl.score.intervals import (
     LEVEL,
+    MeanOf,
     Resampling,
     halves,
-    mean_interval,
     percentiles,
     together,
 )
 from causal_dsl.score.results import Estimate, Method
+from causal_dsl.score.streamed_sums import SumsAsked, answer, same_in_all
 
 
 @dataclass
@@ -51,34 +54,96 @@ class Estimator:
         self.resampling = Resampling(self.ids, self.draws)
         base = next(iter(self.ids.values()), np.zeros(self.n))
         choosing = halves(base) if self.n else np.zeros(0, bool)
-        own = np.ones(self.n) if self.weights is None else self.weights
-        outputs = {name: one.env.under(own[None]) for name, one in self.outputs.items()}
-        self.env = Evaluation(self.frames, self.cells, own[None], choosing, self.ceiling, outputs=outputs)
+        #: the weight of each pair in the scores, [n]
+        self.own = np.ones(self.n) if self.weights is None else self.weights
+        outputs = {name: one.env.under(Matrix(self.own[None])) for name, one in self.outputs.items()}
+        self.env = Evaluation(
+            self.frames,
+            self.cells,
+            Matrix(self.own[None]),
+            choosing,
+            self.ceiling,
+            outputs=outputs,
+            rows_of=self._rows_of,
+        )
+        self._means: dict[tuple[PairMean, int], MeanOf | None] = {}
+        self._alike: dict[PairMean, bool] = {}
+        self._tried: set[CellScore] = set()
+        #: the same over some of the rows, by these
+        self._among: dict[bytes, Estimator] = {}
 
-    def prepare(self, scores: Sequence[CellScore]) -> None:
-        """Compute the scores and, unless the pairs are all there are, their bootstrap replicates."""
-        new = list(dict.fromkeys(score for score in scores if score not in self.points))
+    def _rows_of(self, score: Any) -> np.ndarray | None:
+        """The rows in which all that a score needs is known, where these are not all. What is made of scores leaves it to these."""
+        if not self.frames or not self.frames[0].unknown or score.parts:
+            return None
+        return self.frames[0].known(values_needed(score))
+
+    def for_score(self, score: CellScore) -> Estimator:
+        """The same cells over the rows in which all that a score needs is known."""
+        rows = self._rows_of(score)
+        if rows is None:
+            return self
+        if rows.tobytes() not in self._among:
+            self._among[rows.tobytes()] = Estimator(
+                [frame.among(rows) for frame in self.frames],
+                self.cells,
+                {role: np.asarray(ids)[rows] for role, ids in self.ids.items()},
+                self.exhaustive,
+                self.ceiling[rows] if isinstance(self.ceiling, np.ndarray) else self.ceiling,
+                self.draws,
+                None if self.weights is None else self.weights[rows],
+            )
+        return self._among[rows.tobytes()]
+
+    def prepare(self, scores: Sequence[CellScore], resample: bool = True) -> None:
+        """Compute the scores and, unless the pairs are all there are, their bootstrap replicates (where they are to be resampled)."""
+        scores = list(dict.fromkeys(scores))
+        untried = [score for score in scores if resample and score not in self._tried]
+        self._tried.update(untried)
+        if self.resampling.clusters() < 2:
+            untried = []
+        varying = [s for s in untried if not self.exact(s) and all(part.resampled for part in s.walk())]
         with np.errstate(invalid="ignore", over="ignore"):
-            own = self.env if self.weights is None else self.env.under(self._spread[None])
-            for score in new:
-                self.points[score] = (own if self._of_runs(score) else self.env).of(score)[0]
-            resampled = [
-                score
-                for score in new
-                if not self.exact(score)
-                and np.isfinite(self.points[score]).any()
-                and all(part.resampled for part in score.walk())
-            ]
-            if not resampled or self.resampling.clusters() < 2:
+            if self.resampling.many:
+                self._streamed(varying)
+            plain = Matrix(self.own[None]) if self.weights is None else Matrix(self._spread[None])
+            own = self.env if self.weights is None else self.env.under(plain)
+            for score in scores:
+                if score not in self.points:
+                    self.points[score] = (own if self._of_runs(score) else self.env).of(score)[0]
+            resampled = [s for s in varying if np.isfinite(self.points[s]).any() and s not in self.replicates]
+            if not resampled or self.resampling.many:
                 return
             blocks: dict[CellScore, list[np.ndarray]] = {score: [] for score in resampled}
             for weights in self.resampling.weights():
-                env = self.env.under(weights)
-                own = env if self.weights is None else self.env.under(weights * self._spread)
+                env = self.env.under(Matrix(weights))
+                own = env if self.weights is None else self.env.under(Matrix(weights * self._spread))
                 for score in resampled:
                     blocks[score].append((own if self._of_runs(score) else env).of(score))
         for score, found in blocks.items():
             self.replicates[score] = np.concatenate(found)
+
+    def _streamed(self, scores: Sequence[CellScore]) -> None:
+        """The scores and their replicates over so many pairs that their weights are not held."""
+        if not scores:
+            return
+        factor = (
+            None if self.weights is None else self._spread
+        )  # of scores of runs beside the test, as all of these then are
+        asked = SumsAsked(1, self.n, [], factor)
+        env = self.env.under(asked)
+        for score in scores:
+            env.of(score)
+        weights = self.resampling.poisson
+        points, again = answer(asked.requests, self.n, weights)
+        env = self.env.under(SumsAsked(1, self.n, [], factor, iter(points)))
+        for score in scores:
+            self.points[score] = env.of(score)[0]
+        env = self.env.under(SumsAsked(weights.replicates, self.n, [], factor, iter(again)))
+        for score in scores:
+            found = env.of(score)
+            if np.isfinite(self.points[score]).any():
+                self.replicates[score] = found
 
     def _of_runs(self, score: CellScore) -> bool:
         """Whether a score is made of runs that were drawn beside the test, though its rows are all that can be drawn."""
@@ -101,7 +166,7 @@ class Estimator:
 
     def point(self, score: CellScore) -> np.ndarray:
         """The score in each cell, ``[C]`` (``[1]`` where it is over cells)."""
-        self.prepare([score])
+        self.prepare([score], resample=False)
         return self.points[score]
 
     @property
@@ -117,8 +182,9 @@ class Estimator:
         return found if found.low is None else replace(found, about=self.about)
 
     def _estimate(self, score: CellScore, cell: int) -> Estimate:
+        self.prepare([score])
         value = float(self.point(score)[0 if score.over_cells else cell])
-        n = score.count(self.env, cell)
+        n = self.env.pairs(score, cell)
         if not np.isfinite(value):
             return Estimate(None, n=n)
         if self.exact(score):
@@ -126,7 +192,7 @@ class Estimator:
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
         if isinstance(score, PairMean):
-            found = self._mean(score, cell)
+            found = self.for_score(score)._mean(score, cell)
             if found is not None:
                 return Estimate(value, *found[0], n, found[1])
         extreme = isinstance(score, Order) and score.which != "median"
@@ -149,16 +215,33 @@ class Estimator:
 
     def _mean(self, score: PairMean, cell: int, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:
         """The interval of a mean over pairs, and how it was made; None where it is to be bootstrapped."""
+        if (score, cell) not in self._means:
+            self._means[score, cell] = self._mean_of(score, cell)
+        found = self._means[score, cell]
+        return None if found is None else found.interval(level)
+
+    def _mean_of(self, score: PairMean, cell: int) -> MeanOf | None:
+        if cell and self._shared(score):
+            return self._means.setdefault((score, 0), self._mean_of(score, 0))
         counted, frame = score.counted(self.frames[cell]), self.frames[cell]
         if counted is not None:
-            return mean_interval(counted[1].astype(np.float64), counted[0], True, self.resampling, level)
+            return MeanOf(counted[1].astype(np.float64), counted[0], True, self.resampling)
         if score.where is not None:
             return None
         numbers = score.pair.of(frame, score.run)
-        return mean_interval(numbers, np.ones(frame.n, bool), False, self.resampling, level)
+        return MeanOf(numbers, np.ones(frame.n, bool), False, self.resampling)
+
+    def _shared(self, score: PairMean) -> bool:
+        """Whether a mean is of the same numbers in all cells."""
+        if score not in self._alike:
+            self._alike[score] = same_in_all(self.frames, score.counted) and same_in_all(
+                self.frames, lambda frame: score.pair.of(frame, score.run)
+            )
+        return self._alike[score]
 
     def together(self, score: PairMean) -> list[tuple[float, float] | None]:
         """For each cell, the interval of a share that holds for all cells at once; None where there is none."""
+        self.prepare([score])
         again, points = self.replicates.get(score), self.point(score)
         times = None if again is None else together(points, again)
         if self.exhaustive or times is None:
@@ -169,12 +252,14 @@ class Estimator:
             level = max(LEVEL, float(2 * ndtr(times) - 1))
         found: list[tuple[float, float] | None] = []
         for cell in range(len(self.frames)):
-            made = None if self.exhaustive or not np.isfinite(points[cell]) else self._mean(score, cell, level)
+            own = self.for_score(score)
+            made = None if self.exhaustive or not np.isfinite(points[cell]) else own._mean(score, cell, level)
             found.append(None if made is None else made[0])
         return found
 
     def difference(self, one: CellScore, cell: int, other: CellScore, before: int) -> np.ndarray | None:
         """Replicates of the score of a cell less another, over the same pairs; None where there are none."""
+        self.prepare([one, other])
         if one not in self.replicates or other not in self.replicates:
             return None
         return self.replicates[one][:, cell] - self.replicates[other][:, before]
@@ -196,6 +281,7 @@ class Estimator:
         found = float(self.point(score)[0])
         if not np.isfinite(found):
             return None, None
+        self.prepare([score])
         again = self.replicates.get(score)
         return int(found), None if again is None else float(np.mean(again[:, 0] == found))
 

@@ -18,6 +18,8 @@ Of that bootstrap,
 - an input that occurs once brings no dependence, so it has no count of its own; a pair of none but such inputs
   is resampled by itself.
 
+Of more than :data:`MANY` pairs, the counts are Poisson numbers instead of draws with replacement: no weights have to be held then.
+
 A share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
 
 The random numbers are splitmix64 (:mod:`causal_dsl.counter`) of (seed, role, replicate, input).
@@ -25,13 +27,15 @@ The random numbers are splitmix64 (:mod:`causal_dsl.counter`) of (seed, role, re
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
 
 import numpy as np
 
 from causal_dsl.counter import below, step
+from causal_dsl.score.poisson import PoissonWeights
 from causal_dsl.score.results import Method
 
 SEED = 20_231_117
@@ -42,6 +46,8 @@ LEVEL = 0.95
 
 #: Memory for one block of weights, in bytes.
 BLOCK = 64 * 2**20
+#: From more pairs on, resamples draw each input a Poisson number of times (:mod:`causal_dsl.score.poisson`).
+MANY = 50_000
 #: How many small blocks are kept, together at most as large as one block may be.
 _KEPT = 4
 
@@ -66,24 +72,49 @@ class Resampling:
         #: Which input each pair has, of each role that matters: ``[n]``, numbered from 0.
         self.inverses = _without_nested(inverses) if self.n and not draws else [np.arange(self.n)][: self.n]
 
-    @property
+    @cached_property
     def independent(self) -> bool:
         """Whether no two pairs share an input of the same role."""
         return self.n > 0 and all(inverse.max() + 1 == self.n for inverse in self.inverses)
 
+    @cached_property
+    def _inputs(self) -> int:
+        return min((int(inverse.max(initial=-1)) + 1 for inverse in self.inverses), default=0)
+
     def clusters(self, asked: np.ndarray | None = None) -> int:
         """The number of independent draws that the pairs (those ``asked`` for) amount to, at most: the fewest
         distinct inputs of any role."""
-        rows = slice(None) if asked is None else asked
-        return min((len(np.unique(inverse[rows])) for inverse in self.inverses), default=0)
+        if asked is None or asked.all():
+            return self._inputs
+        return min((int(np.count_nonzero(np.bincount(inverse[asked]))) for inverse in self.inverses), default=0)
+
+    @property
+    def many(self) -> bool:
+        """Whether there are too many pairs to hold their weights in the resamples."""
+        return self.n > MANY
+
+    @property
+    def replicates(self) -> int:
+        """How many resamples there are: 1000, and fewer (at least 200) from 100 000 pairs on, where an interval is so narrow
+        that its own error does not matter."""
+        return max(_LEAST, min(REPLICATES, _MOST_WEIGHTS // max(1, self.n)))
+
+    @cached_property
+    def poisson(self) -> PoissonWeights:
+        """The weights of many pairs."""
+        return PoissonWeights(self.inverses, self.replicates)
+
+    @cached_property
+    def groups(self) -> list[ClusterGroup]:
+        """What the variance of a mean is made of: the inputs of each role, and of each combination of roles."""
+        return groups_of(self.inverses)
 
     def weights(self, replicates: int | None = None) -> Iterator[np.ndarray]:
-        """Blocks of rows of weights, ``[r, n]`` each, in all as many as asked for: 1000, and fewer (at least 200) from
-        100 000 pairs on, where an interval is so narrow that its own error does not matter."""
+        """Blocks of rows of weights, ``[r, n]`` each, in all as many as asked for (:attr:`replicates`)."""
         if self.n == 0:
             return
         if replicates is None:
-            replicates = max(_LEAST, min(REPLICATES, _MOST_WEIGHTS // self.n))
+            replicates = self.replicates
         step = max(1, BLOCK // (8 * self.n))
         for first in range(0, replicates, step):
             yield _block(self._partitions, first, min(first + step, replicates))
@@ -203,49 +234,107 @@ def share_interval(
     return wilson(successes / n, n, float(ndtri((1 + level) / 2))) if independent else None
 
 
-def mean_variance(numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndarray]) -> tuple[float, int]:
+@dataclass(frozen=True, eq=False)
+class ClusterGroup:
+    """The inputs of one role, or the combinations of those of several (``roles``): ``codes`` [n] number them, ``count`` in all."""
+
+    roles: int
+    codes: np.ndarray
+    count: int
+
+    @property
+    def alone(self) -> bool:
+        """Whether no two pairs share one."""
+        return self.count == len(self.codes)
+
+
+def groups_of(inverses: Sequence[np.ndarray]) -> list[ClusterGroup]:
+    """The groups of :func:`mean_variance`."""
+    found = []
+    for size in range(1, len(inverses) + 1):
+        for chosen in combinations(inverses, size):
+            group = chosen[0].astype(np.int64)
+            for inverse in chosen[1:]:
+                group = np.unique(group * (int(inverse.max()) + 1) + inverse, return_inverse=True)[1].reshape(-1)
+            found.append(ClusterGroup(size, group, int(group.max(initial=-1)) + 1))
+    return found
+
+
+def mean_variance(
+    numbers: np.ndarray, asked: np.ndarray, inverses: Sequence[np.ndarray], groups: Sequence[ClusterGroup] | None = None
+) -> tuple[float, int]:
     """The variance of the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n], and the least number of
     distinct inputs among them. ``inverses`` [n] number the input of each pair, role by role.
 
     Inclusion and exclusion over the roles (Cameron, Gelbach and Miller 2011), each sum with its own correction for few
     inputs. Of several roles it is no less than it would be if the pairs were independent: the difference can be negative.
+    ``groups``: those of the inverses, where they are known.
     """
-    rows = np.flatnonzero(asked)
-    residual = (numbers[rows] - numbers[rows].mean()) / len(rows)
-    total, least, fewest = 0.0, 0.0, len(rows)
-    for size in range(1, len(inverses) + 1):
-        for chosen in combinations(inverses, size):
-            group = chosen[0][rows].astype(np.int64)
-            for inverse in chosen[1:]:
-                group = np.unique(group * (int(inverse.max()) + 1) + inverse[rows], return_inverse=True)[1].reshape(-1)
-            there = np.bincount(group) > 0
-            sums, count = np.bincount(group, residual)[there], int(there.sum())
-            variance = float(sums @ sums) * (count / (count - 1) if count > 1 else 1.0)
-            total += variance if size % 2 else -variance
-            if size == 1:
-                fewest = min(fewest, count)
+    rows = slice(None) if asked.all() else np.flatnonzero(asked)
+    own = numbers[rows]
+    residual = (own - own.mean()) / len(own)
+    total, least, fewest = 0.0, 0.0, len(own)
+    for group in groups_of(inverses) if groups is None else groups:
+        if group.alone and len(own) > MANY:  # the same up to rounding
+            sums, count = residual, len(own)
+        else:
+            codes = group.codes[rows]
+            there = np.bincount(codes) > 0
+            sums, count = np.bincount(codes, residual)[there], int(there.sum())
+        variance = float(sums @ sums) * (count / (count - 1) if count > 1 else 1.0)
+        total += variance if group.roles % 2 else -variance
+        if group.roles == 1:
+            fewest = min(fewest, count)
     if len(inverses) > 1:
-        least = float(residual @ residual) * len(rows) / max(1, len(rows) - 1)
+        least = float(residual @ residual) * len(own) / max(1, len(own) - 1)
     return max(total, least), fewest
 
 
 def clustered_interval(
-    numbers: np.ndarray, asked: np.ndarray, inverses: list[np.ndarray], share: bool, level: float = LEVEL
+    mean: float, n: int, variance: float, inputs: int, share: bool, level: float = LEVEL
 ) -> tuple[float, float] | None:
-    """The interval of a mean over pairs that share inputs; None where there are fewer than two inputs of a role.
+    """The interval of a mean over ``n`` pairs that share ``inputs``; None where there are fewer than two inputs of a role.
 
     A share has that of as many independent pairs as vary as much (Korn and Graubard 1998).
     """
-    variance, inputs = mean_variance(numbers, asked, inverses)
     if inputs < 2:
         return None
     from scipy.special import stdtrit
 
-    mean, t = float(numbers[asked].mean()), float(stdtrit(inputs - 1, (1 + level) / 2))
+    t = float(stdtrit(inputs - 1, (1 + level) / 2))
     if not share:
         return mean - t * variance**0.5, mean + t * variance**0.5
-    n = int(asked.sum())
     return wilson(mean, mean * (1 - mean) / variance if variance else float(n), t)
+
+
+class MeanOf:
+    """What the intervals of a mean are made of, at any level: the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n].
+
+    ``share``: the numbers are 0 and 1. The numbers are not held.
+    """
+
+    def __init__(self, numbers: np.ndarray, asked: np.ndarray, share: bool, resampling: Resampling):
+        self.n, self.share, self.resampling = int(asked.sum()), share, resampling
+        own = numbers if self.n == len(numbers) else numbers[asked]
+        self.hits = int(own.sum()) if share else 0
+        self.clusters = resampling.clusters(asked) if share else 0
+        #: the mean, its variance and the least number of inputs, where pairs share inputs
+        self.spread: tuple[float, float, int] | None = None
+        if self.n and not resampling.independent and not (share and self.hits in (0, self.n)):
+            variance, inputs = mean_variance(numbers, asked, resampling.inverses, resampling.groups)
+            self.spread = float(own.mean()), variance, inputs
+
+    def interval(self, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:
+        """The interval, and how it was made; None where there is none but by a bootstrap."""
+        if self.share:
+            found = share_interval(self.hits, self.n, self.resampling.independent, self.clusters, level)
+            if found is not None:
+                return found, "rule of three" if self.hits in (0, self.n) else "binomial"
+        if self.spread is None:
+            return None
+        mean, variance, inputs = self.spread
+        found = clustered_interval(mean, self.n, variance, inputs, self.share, level)
+        return None if found is None else (found, "clustered")
 
 
 def mean_interval(
@@ -255,16 +344,7 @@ def mean_interval(
 
     ``share``: the numbers are 0 and 1. None where there is none but by a bootstrap.
     """
-    n = int(asked.sum())
-    if share:
-        hits = int(numbers[asked].sum())
-        found = share_interval(hits, n, resampling.independent, resampling.clusters(asked), level)
-        if found is not None:
-            return found, "rule of three" if hits in (0, n) else "binomial"
-    if resampling.independent or not n:
-        return None
-    found = clustered_interval(numbers, asked, resampling.inverses, share, level)
-    return None if found is None else (found, "clustered")
+    return MeanOf(numbers, asked, share, resampling).interval(level)
 
 
 def together(points: np.ndarray, replicates: np.ndarray) -> float | None:

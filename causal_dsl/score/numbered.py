@@ -33,6 +33,7 @@ _RULES = {
 
 def numbers_together(estimator: Estimator, score: Explained) -> list[tuple[float, float] | None]:
     """For each cell of a sweep the interval of R^2 that holds for all cells at once; None where there is none."""
+    estimator.prepare([score])
     points, again = estimator.point(score), estimator.replicates.get(score)
     times = None if again is None else together(points, again)
     if times is None or again is None:

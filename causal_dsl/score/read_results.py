@@ -6,7 +6,8 @@ import json
 import math
 import re
 from collections.abc import Mapping
-from typing import Any
+from dataclasses import fields
+from typing import Any, TypeVar
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.diagnostics import Diagnostic, Source, Span
@@ -43,11 +44,12 @@ from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.ports import Port, Ports
 
 Json = Mapping[str, Any]
+Made = TypeVar("Made")
 
 
 def spec_result(document: Json) -> SpecResult:
-    """The result of a spec. Raises KeyError, TypeError, ValueError or AttributeError for what is no such document; `diagnostics`
-    have no place within their texts, which are not in it."""
+    """The result of a spec, of a document without a fault (:mod:`causal_dsl.score.document_faults`). Raises ValueError where its
+    parts do not belong together; `diagnostics` have no place within their texts, which are not in it."""
     networks = document["networks"]
     who = {name: json.dumps(network.get("identity"), sort_keys=True) for name, network in networks.items()}
     return SpecResult(
@@ -63,10 +65,15 @@ def spec_result(document: Json) -> SpecResult:
         finished=str(document["finished"]),
         text=str(document["text"]),
         models={
-            name: tuple(ModelVariable(**{**one, "parents": tuple(one["parents"])}) for one in model)
+            name: tuple(_made(ModelVariable, one, parents=tuple(one["parents"])) for one in model)
             for name, model in document["models"].items()
         },
     )
+
+
+def _made(kind: type[Made], one: Json, **more: Any) -> Made:
+    """A value of a class whose fields the document has by the same names; fields of a later version are let be."""
+    return kind(**{field.name: one[field.name] for field in fields(kind) if field.name in one} | more)  # type: ignore[arg-type]
 
 
 def _diagnostic(one: Json) -> Diagnostic:
@@ -106,13 +113,13 @@ def _test(one: Json, who: Mapping[str, str]) -> TestResult:
         gradients=tuple(map(_gradients, one.get("gradients", ()))),
         random=_random(one.get("random_circuits", {})),
         who=who.get(one["network"], ""),
-        failures=tuple(FailedPair(**failed) for failed in one["failures"]),
+        failures=tuple(_made(FailedPair, failed) for failed in one["failures"]),
         setting=_setting(one["setting"]) if "setting" in one else None,
     )
 
 
 def _setting(one: Json) -> RunSetting:
-    places = tuple(Occupied(**{**place, "tokens": tuple(place["tokens"])}) for place in one["places"])
+    places = tuple(_made(Occupied, place, tokens=tuple(place["tokens"])) for place in one["places"])
     return RunSetting(one["model"], tuple(one["tokens"]), one["read"], one["layers"], places)
 
 
@@ -143,7 +150,7 @@ def _cell(one: Json) -> CellResult:
         cell=dict(one["cell"]),
         scores={name: _estimate(score) for name, score in one["scores"].items()},
         findings=_findings(one["findings"]),
-        interventions=tuple(Fired(**fired) for fired in one["interventions"]),
+        interventions=tuple(_made(Fired, fired) for fired in one["interventions"]),
         noise_floor=one["noise_floor"],
         verdict=None if verdict is None else Verdict(verdict["code"], verdict["text"]),
         together=None if together is None else (_number(together["low"]), _number(together["high"])),
@@ -257,7 +264,7 @@ def _circuit(one: Json) -> CircuitResult:
     return CircuitResult(
         one["name"],
         Size(size["nodes"], size["edges"], size["weighted_edges"], size["of_nodes"], size["of_edges"]),
-        AblationChoices(**one["choices"]),
+        _made(AblationChoices, one["choices"]),
         tuple(checks),
         random,
         tuple(one["random_weighted_edges"]),
@@ -299,7 +306,7 @@ def _members(one: Json) -> Members:
     """The nodes or edges of a circuit, out of their names."""
     if one["kind"] == "nodes":
         return tuple((_node(name), at) for name, at in map(_spot, one["members"]))
-    ports = Ports(**one["ports"])
+    ports = _made(Ports, one["ports"])
     edges = []
     for name, at in map(_spot, one["members"]):
         sender, _, receiver = name.partition(" -> ")

@@ -6,7 +6,7 @@ A run is right if all outputs are. What the outputs of a run are together is one
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -95,7 +95,7 @@ def score_several(
 def _joined(together: Together, columns: Sequence[Columns]) -> Columns:
     """What all outputs of a run are, as one answer."""
 
-    def answer(runs: Sequence[dict[Quantity, np.ndarray]]) -> dict[Quantity, np.ndarray]:
+    def answer(runs: Sequence[Mapping[Quantity, np.ndarray]]) -> MutableMapping[Quantity, np.ndarray]:
         return {ANSWER: together.codes([run[ANSWER] for run in runs])} if all(ANSWER in run for run in runs) else {}
 
     return Columns(answer([one.base for one in columns]), answer([one.patched for one in columns]))

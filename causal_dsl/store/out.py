@@ -19,6 +19,7 @@ from causal_dsl.store import hashes, stopping_points
 from causal_dsl.store.documents import read_document, write_document
 from causal_dsl.store.files import clear_parts, replacing, set_aside
 from causal_dsl.store.locks import Held, holding
+from causal_dsl.store.mirror import address_of
 
 #: The file that says that a folder is ours, of which spec, and what we wrote into it.
 MARKER = "causal-dsl.json"
@@ -156,7 +157,7 @@ def unwritable(out: Path, spec: str, error: OSError) -> SpecError:
     """E708 for whatever kept results from being written."""
     return fail(
         "E708",
-        f"cannot write the results to `{shown_path(out)}`",
+        f"cannot write the results to `{address_of(out) or shown_path(out)}`",
         Span(Source(spec, ""), 0, 0),
         notes=(error.strerror or str(error),),
         help="pass another folder to --out",
@@ -177,6 +178,8 @@ def _identity(out: Path, spec: str) -> str:
     """A spec's path from the folder of the results, so that both can be moved together; its name where it is not a file."""
     if spec.startswith("<"):
         return spec
+    if address_of(out):  # it is at no distance from a file of this machine
+        return Path(os.path.realpath(spec)).as_posix()
     try:
         return Path(os.path.relpath(os.path.realpath(spec), os.path.realpath(out))).as_posix()
     except ValueError:  # on another drive

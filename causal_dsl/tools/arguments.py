@@ -8,7 +8,14 @@ from collections.abc import Callable
 from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
 from causal_dsl.tools.ci_output import add_ci_options, add_github
-from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path, memory_size, seed_number
+from causal_dsl.tools.command_line import (
+    CommandLine,
+    add_trust,
+    folder_path,
+    memory_size,
+    place_of_results,
+    seed_number,
+)
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
 from causal_dsl.tools.explain import explain
@@ -84,9 +91,10 @@ def parser() -> argparse.ArgumentParser:
     _memory(run)
     run.add_argument(
         "--out",
-        type=folder_path,
+        type=place_of_results,
         metavar="DIR",
-        help="keep results.json, pairs.parquet and the spec in this folder; an interrupted run resumes from there",
+        help="keep results.json, pairs.parquet and the spec in this folder, or under an address such as s3://bucket/runs; "
+        "an interrupted run resumes from there",
     )
     run.add_argument(
         "--rehash",

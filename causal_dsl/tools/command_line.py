@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
+from causal_dsl.store.addresses import is_address, local_path
 from causal_dsl.store.out import MARKER
 
 SUFFIX = ".causal"
@@ -159,6 +160,12 @@ def folder_path(text: str) -> Path:
     if not text.strip() or "\0" in text:
         raise ArgumentTypeError(f"{text!r} names no folder; write a path, or . for this folder")
     return Path(text)
+
+
+def place_of_results(text: str) -> Path | str:
+    """What ``--out`` names: a folder, or the address of a store."""
+    folder = folder_path(text)
+    return text.strip() if is_address(text.strip()) else local_path(text) if "://" in text else folder
 
 
 def seed_number(text: str) -> int:

@@ -231,8 +231,8 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
             write_reports(finished, arguments, line)
             write_for_ci(finished, arguments, line)
         kept = (
-            f"the finished part is in {options.folder}; the same command continues from there"
-            if options.folder
+            f"the finished part is in {options.out}; the same command continues from there"
+            if options.out
             else "with `--out DIR` the finished part is stored, and the same command continues from there"
         )
         tell(printable(f"stopped; {kept}"))

@@ -396,3 +396,8 @@ def rest_of_layer(name: str, layer: nn.Module, mid: torch.Tensor) -> torch.Tenso
         added = added[0] if isinstance(added, tuple) else added
         return mid + (added if record.mlp_out == "mlp>" else layer.get_submodule(record.mlp_out[:-1])(added))
     return mid + layer.mlp(layer.post_attention_layernorm(mid))
+
+
+def hooks_of(model: Any) -> list[tuple[dict[int, Any], dict[int, Any]]]:
+    """The hooks of each module. transformers leaves its own on a model that was asked for its hidden states."""
+    return [(dict(module._forward_hooks), dict(module._forward_pre_hooks)) for module in model.modules()]

@@ -19,7 +19,7 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.components import COMPONENTS, missing
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.locations import Site
-from tests.network.families import CONFIGS, LAYERS, VOCABULARY, model_of
+from tests.network.families import CONFIGS, LAYERS, VOCABULARY, hooks_of, model_of
 
 torch.set_num_threads(1)
 PROMPTS = [[5, 9, 13], [40, 3, 33, 8, 27, 14, 50], [7, 7, 9, 9, 2]]
@@ -35,13 +35,10 @@ def llama() -> Network:
 
 @pytest.fixture(autouse=True)
 def no_hooks_left() -> Iterator[None]:
+    before = hooks_of(model_of("llama"))
     yield
-    for name in CONFIGS:
-        if model_of.cache_info().currsize and name == "llama":
-            for module in model_of(name).modules():
-                assert not module._forward_hooks
-                assert not module._forward_pre_hooks
-            assert model_of(name).config._attn_implementation == "sdpa"
+    assert hooks_of(model_of("llama")) == before
+    assert model_of("llama").config._attn_implementation == "sdpa"
 
 
 def put(value: Tensor | float) -> Any:

@@ -14,7 +14,7 @@ from causal_dsl.network.sweep.prefixes import cacheable, entered_at, going, reco
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.program.components import missing
 from causal_dsl.vocabulary.locations import Site
-from tests.network.families import LAYERS
+from tests.network.families import LAYERS, hooks_of
 from tests.network.test_sweep import LENGTHS, PROMPTS, network_of, shake
 
 torch.set_num_threads(1)
@@ -98,10 +98,12 @@ def test_what_leaves_the_last_layer_goes_on_without_any_layer(name: str) -> None
     home = np.array([1, 0, 1])
     placed = [(row, site, int(LENGTHS[prompt] - 1)) for row, prompt in enumerate(home)]
     edits = [shake(i, site.component) for i in range(len(placed))]
+    before = hooks_of(network.model)
     with torch.no_grad():
         mine, theirs = gone_on(network, home, placed, edits), plain(network, home, placed, edits)
     torch.testing.assert_close(mine, theirs, atol=2e-5, rtol=1e-4)
-    assert not any("forward" in vars(layer) or layer._forward_hooks for layer in network.layers)
+    assert not any("forward" in vars(layer) for layer in network.layers)
+    assert hooks_of(network.model) == before
 
 
 def test_gradients_of_kept_prefixes_are_those_of_whole_forwards() -> None:

@@ -37,7 +37,7 @@ from causal_dsl.planning.liveness import (
 from causal_dsl.program.components import COMPONENTS, missing, packs, trims
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.locations import Site
-from tests.network.families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, model_of
+from tests.network.families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, hooks_of, model_of
 from tests.thinning import some, spread
 
 torch.set_num_threads(1)
@@ -542,11 +542,12 @@ def test_on_tensors_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
 
 @pytest.fixture(autouse=True)
 def nothing_is_left_behind() -> Iterator[None]:
+    before = {name: hooks_of(model_of(name)) for name in ("llama", "gpt2")}
     yield
     from transformers.modeling_utils import ALL_ATTENTION_FUNCTIONS
 
     for name in ("llama", "gpt2"):
         model: Any = model_of(name)
-        assert not any(module._forward_hooks or module._forward_pre_hooks for module in model.modules())
+        assert hooks_of(model) == before[name]
         assert model.config._attn_implementation == "sdpa"
     assert not [name for name in ALL_ATTENTION_FUNCTIONS if name.startswith("causal_dsl")]

@@ -372,9 +372,12 @@ def _handing(count: int) -> Callable[..., Any]:
 
 def _restored(layer: nn.Module, stand_in: Callable[..., Any]) -> Callable[[], None]:
     """Let a layer do something else until the given function is called."""
+    before = vars(layer).get("forward")
     layer.forward = stand_in
 
     def restore() -> None:
         del layer.forward
+        if before is not None:
+            layer.forward = before
 
     return restore

@@ -13,4 +13,6 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_numbers:corr",
     better="higher",
     interval="resampled",
+    least=-1.0,
+    most=1.0,
 )

@@ -20,4 +20,5 @@ MEASURE = Measure(
     formula=cross_entropy,
     better=None,
     interval="mean",
+    least=0.0,
 )

@@ -25,4 +25,5 @@ MEASURE = Measure(
     formula=entropy,
     better=None,
     interval="mean",
+    least=0.0,
 )

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import math
+
 from causal_dsl.vocabulary.measures.measure import Measure
 
 MEASURE = Measure(
@@ -13,4 +15,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:iia_star",
     better="higher",
     interval="share",
+    least=-math.inf,
 )

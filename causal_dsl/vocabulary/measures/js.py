@@ -28,4 +28,6 @@ MEASURE = Measure(
     formula=js,
     better=None,
     interval="mean",
+    least=0.0,
+    most=math.log(2),
 )

@@ -31,4 +31,5 @@ MEASURE = Measure(
     formula=kl,
     better=None,
     interval="mean",
+    least=0.0,
 )

@@ -20,4 +20,5 @@ MEASURE = Measure(
     formula=log_prob,
     better=None,
     interval="mean",
+    most=0.0,
 )

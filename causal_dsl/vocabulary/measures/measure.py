@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
@@ -22,7 +23,9 @@ class Measure:
 
     ``says`` is its definition, as docs/measures.md and ``explain`` give it. ``per``: one number a pair, or one a cell. ``unit``
     is the name of a unit of :mod:`causal_dsl.measures.units`. ``better``: whether more of it is better for the hypothesis
-    (None: neither). ``interval`` says which interval its score has (docs/measures.md, Intervals).
+    (None: neither). ``interval`` says which interval its score has (docs/measures.md, Intervals). ``least`` and ``most`` are
+    the ends between which its formula stays whatever the network says, where they are not those of its
+    unit: of a share 0 and 1, of another unit none.
 
     ``formula`` computes it. Of a token: from the token's logit and the log normaliser (None where ``distribution`` is not
     needed), arrays [n] in float64, to [n]; where it needs ``order``, from that alone. Of a distribution: from the log probabilities, a tensor [m, answers], to [m]; where
@@ -38,10 +41,18 @@ class Measure:
     formula: str | Callable[..., Any]
     better: Literal["higher", "lower"] | None
     interval: Literal["share", "mean", "resampled", "runs"]
+    least: float | None = None
+    most: float | None = None
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in QUANTITIES:
             raise ValueError(f"no measure can have the name {self.name!r}")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest number that it can be."""
+        least, most = (0.0, 1.0) if self.unit == "share" else (-math.inf, math.inf)
+        return least if self.least is None else self.least, most if self.most is None else self.most
 
     @property
     def of_token(self) -> bool:

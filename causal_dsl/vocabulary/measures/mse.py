@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_numbers:mse",
     better="lower",
     interval="mean",
+    least=0.0,
 )

@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_numbers:r2",
     better="higher",
     interval="resampled",
+    most=1.0,
 )

@@ -20,4 +20,5 @@ MEASURE = Measure(
     formula=rank,
     better=None,
     interval="mean",
+    least=1.0,
 )

@@ -1,0 +1,47 @@
+"""Networks whose weights are never all in one memory: `weights=stream` reads them as they are needed, `shard=auto` shares
+them out over devices."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.vocabulary.settings import Setting
+
+HELD = {"weights": Setting("word", choices=("stream",)), "shard": Setting("word", choices=("auto",))}
+
+
+def held(settings: Mapping[str, Any]) -> str:
+    """The setting that keeps the weights of an `hf` network out of one memory, as it is written; empty where they are in one memory."""
+    return next((f"`{name}={settings[name]}`" for name in HELD if settings.get(name) is not None), "")
+
+
+def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> bool:
+    """Whether the settings of an `hf` network go together; reports E940 where they do not."""
+    said = held(settings)
+    beside = [
+        f"`{name}`" for name in ("shard", "adapter") if settings.get(name) is not None and f"`{name}=" not in said
+    ]
+    if settings.get("device") == "auto":
+        beside.append("`device=auto`")
+    if not said or not beside:
+        return True
+    why = {
+        "`adapter`": "an adapter is merged into weights that are in memory",
+        "`shard`": "weights are read from the files as they are needed, or shared out over devices",
+        "`device=auto`": "`device=auto` says by itself where each layer is",
+    }[beside[0]]
+    found.report(
+        "E940",
+        f"{said} and {beside[0]} cannot be said of one network",
+        span,
+        notes=(why,),
+        help="merge the adapter, save the network, and name its folder"
+        if beside[0] == "`adapter`"
+        else "keep one of them",
+    )
+    return False
+
+
+__all__ = ["HELD", "held", "judge_held"]
