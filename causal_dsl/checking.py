@@ -39,6 +39,7 @@ from causal_dsl.program.answers import Answers, answers_of, check_answers, check
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.derived_tests import (
     FitTest,
+    constants_of,
     controls_of,
     fits_of,
     fitted_variants,
@@ -47,6 +48,7 @@ from causal_dsl.program.derived_tests import (
 from causal_dsl.program.discovery import Counterfactual, Discovery, Scores, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
+from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
@@ -217,6 +219,7 @@ def _plan(
     check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
+    checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
@@ -290,6 +293,20 @@ def _searches(
         assert source is not None
         _alike(discovery, search, source, plan)
     return plan
+
+
+def _constants(
+    program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
+) -> Plan | None:
+    """What the constants of `optimal` are found on."""
+    made = []
+    for test in tests:
+        asked = optimal_of(test)
+        if asked:
+            fit = constants_of(test, max(one.n or 0 for one in asked) or None)
+            checked.fitted_on[test.name] = fit.name
+            made.append(_answered(fit, tokenizers(test.network), checked))
+    return make_plan(program, made, tokenizers, found, memo.draw) if made else None
 
 
 def _alike(discovery: Discovery, search: Test, source: Counterfactual, plan: Plan) -> None:

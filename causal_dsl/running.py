@@ -32,6 +32,7 @@ from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
+from causal_dsl.optimising import Constants, find_constants, with_constants
 from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.probing import with_probes
@@ -333,7 +334,10 @@ def _run(
         targets = target_ids(plan, checked.answers, networks)
         refuse_slanted(plan.program.tests)
         library = fit_features(checked, networks, options, bar, folder)
-        inputs = inputs_of(spec, checked, networks, options, library.digest, behaviour)
+        constants = find_constants(checked, networks, options, bar, folder)
+        plan, fitted = constants.plan, "".join([library.digest, *constants.keys])
+        checked = replace(checked, plan=plan)
+        inputs = inputs_of(spec, checked, networks, options, fitted, behaviour)
         store = _store(inputs, name, folder, later)
         execution = Execution(
             plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
@@ -350,7 +354,7 @@ def _run(
             interrupted = True
             execution.finish()
     assert checked.program is not None
-    scored = [(_scored(test, execution, checked, networks, library), test) for test in checked.program.tests]
+    scored = [(_scored(test, execution, checked, networks, library, constants), test) for test in checked.program.tests]
     tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
@@ -383,6 +387,7 @@ def _scored(
     checked: Checked,
     networks: Mapping[NetworkKey, Network],
     library: Library,
+    constants: Constants,
 ) -> TestResult:
     """The result of a test; where nothing of it was finished, as one that was not measured."""
     plan, tokens = execution.plan, networks[test.network.key].tokens
@@ -401,6 +406,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:

@@ -54,6 +54,7 @@ ORDER = [
     "specs",
     "checking",
     "discovering",
+    "optimising",
     "provenance",
     "training",
     "retraining",

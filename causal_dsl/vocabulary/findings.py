@@ -263,6 +263,12 @@ _ALL = (
         "`scrubbed` lies above 1 - `abstraction_error`: scrubbing writes no other values, and interventions with these are wrong",
     ),
     FindingKind(
+        "optimal",
+        "cell",
+        "info",
+        "how the constants of `optimal` were found: on how many inputs, and their loss at the means and at the end",
+    ),
+    FindingKind(
         "rest_interferes",
         "beside",
         "info",
