@@ -10,6 +10,7 @@ import numpy as np
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
+from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns
@@ -59,6 +60,7 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB held at the peak ({cost.process_bytes / 1e6:,.0f} MB of a CPU process); base, source and patched run of every pair and cell would be "
         f"{cost.naive_layer_tokens:,} layer-tokens ({cost.ratio:.2f} times as many)"
     )
+    lines += map(str, streamed_bytes(plan))
     if not explain and not plan.without:
         lines += [executor(plan, step) for step in plan.steps if step.why]
     else:
@@ -252,6 +254,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "cost": cost_of(plan).to_json(),
         "steps": steps,
         "fits": [line.strip() for line in _fits(plan) if line],
+        "streamed": [read.to_json() for read in streamed_bytes(plan)],
         "graph": nx.node_link_data(out, edges="edges"),
     }
 

@@ -8,12 +8,16 @@ from typing import Any
 
 from causal_dsl.score.results import Estimate
 
+#: Smaller numbers than this are shown with their power of ten.
+_SMALL = 1e-6
+
 
 def show(value: float | None, digits: int = 3, against: float | None = None, missing: str = "undefined") -> str:
     """A number with three decimals, or four significant digits from 1000 on; ``digits=0`` for what names a cell.
 
     What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same: up to nine
-    decimals tell them apart, beyond which a difference is of rounding. ``missing`` stands for what is not a finite number.
+    decimals tell them apart, beyond which a difference is of rounding. Below a millionth the power of ten tells more than the
+    zeros do: ``1.2e-08``. ``missing`` stands for what is not a finite number.
     """
     if value is None or not math.isfinite(value):
         return missing
@@ -21,6 +25,8 @@ def show(value: float | None, digits: int = 3, against: float | None = None, mis
         return f"{value:.4g}"
     if digits == 0:
         return f"{value:g}"
+    if 0 < abs(value) < _SMALL:
+        return f"{value:.1e}"
     text = f"{value:.{digits}f}"
     for more in range(digits, 10):
         text = f"{value:.{more}f}"
