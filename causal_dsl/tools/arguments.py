@@ -15,6 +15,7 @@ from causal_dsl.tools.command_line import (
     memory_size,
     place_of_results,
     seed_number,
+    worker_count,
 )
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
@@ -81,6 +82,9 @@ def parser() -> argparse.ArgumentParser:
         choices=[switch.name for switch in SWITCHES],
         metavar="SWITCH",
         help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),
+    )
+    plan.add_argument(
+        "--workers", type=worker_count, metavar="N", help="estimate the time that N workers or shards take"
     )
     plan.add_argument("--load", action="store_true", help="load and prove the networks, and say how each will be run")
     _memory(plan)

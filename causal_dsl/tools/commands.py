@@ -23,6 +23,8 @@ from causal_dsl.diagnostics import (
     shown_path,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.unit_lines import lines as unit_lines
+from causal_dsl.planning.unit_lines import summed
 from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
@@ -185,8 +187,12 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
         if arguments.mermaid:
             say(printable(made.mermaid()))
         elif not arguments.json:
-            say(printable(made.text(explain=arguments.explain)))
-        return {"path": shown_path(file), **made.to_json()} if arguments.json else {}
+            told = [made.text(explain=arguments.explain), *unit_lines(summed(made, options.memory, arguments.workers))]
+            say(printable("\n".join(told)))
+        if not arguments.json:
+            return {}
+        units = summed(made, options.memory, arguments.workers)
+        return {"path": shown_path(file), **made.to_json(), "units": units}
 
     def shown(error: SpecError) -> None:
         if not arguments.json:

@@ -16,13 +16,13 @@ from typing import Any
 
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, SpecError
+from causal_dsl.planning.unit_shares import assigned
 from causal_dsl.planning.work_units import WorkUnit
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import versions
 from causal_dsl.store.out import UNITS, SpecFolder, folder_of, opened, unwritable
-from causal_dsl.units.assigning import assigned
 from causal_dsl.units.cutting import identity, units_of
 from causal_dsl.units.worker import Worker
 
