@@ -53,6 +53,7 @@ from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
@@ -423,6 +424,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
