@@ -52,7 +52,7 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
     ]
     for i, cell in enumerate(cells):
         mine = [one for (number, _), one in zip(probe.names, theirs.cells, strict=True) if number == i]
-        cell.done = cell.done & np.logical_and.reduce([one.done for one in mine])
+        cell.done = np.logical_and.reduce([np.asarray(one.done) for one in (cell, *mine)])
     return replace(run, cells=cells, seconds=run.seconds + theirs.seconds)
 
 

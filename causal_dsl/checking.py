@@ -58,6 +58,7 @@ from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.told_once import told_once
 from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
@@ -134,7 +135,8 @@ def _check(
                 vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of, choice)
                 if vacuous is not None:
                     found.add(vacuous)
-    checked.diagnostics = list(found)
+    members = {name: family for one in every for family, names in one.families.items() for name in names}
+    checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
 
 

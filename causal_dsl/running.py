@@ -42,6 +42,7 @@ from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
+from causal_dsl.program.told_once import told_once
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
@@ -184,7 +185,7 @@ def _run_spec(
     groups = [list(tests) for tests in swept(checked.program.tests)]
     alone: set[str] = set()
     parts: list[RanPart] = []
-    faults: list[Diagnostic] = []
+    faults: list[tuple[str, Diagnostic]] = []
     failed: dict[str, str] = {}
     interrupted = False
     for number, tests in enumerate(groups):  # grows where a group is taken apart
@@ -204,7 +205,7 @@ def _run_spec(
         except SpecError as error:
             if len(groups) == 1:
                 raise
-            faults += error.diagnostics
+            faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
             failed |= dict.fromkeys((test.name for test in tests), error.code)
         except Exception as error:
             own = {test.name for test in tests}
@@ -220,9 +221,9 @@ def _run_spec(
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
-        raise SpecError(list(dict.fromkeys(faults)))
+        raise SpecError(_told_once(faults))
     result = joined(spec, checked, parts, session.options, failed)
-    result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *faults))))
+    result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *_told_once(faults)))))
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)
@@ -232,6 +233,11 @@ def _run_spec(
         result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
     refuse_missing(checked.program.tests, result.tests, interrupted or bool(faults))
     return result, interrupted
+
+
+def _told_once(faults: Sequence[tuple[str, Diagnostic]]) -> list[Diagnostic]:
+    """The faults of several networks, each with its network, which is called by its parameters where it is one of a family."""
+    return told_once(faults, {name: name.partition("(")[0] for name, _ in faults})
 
 
 def _part_of(checked: Checked, tests: list[Test]) -> Checked:
