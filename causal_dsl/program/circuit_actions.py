@@ -131,8 +131,9 @@ def read_circuit_action(
     asked = circuits.searches.asked if circuits.searches is not None else []
     before = len(asked)
     about = reader.alignment
+    weights: dict[str, float] = {}
     members = CircuitReader(
-        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
+        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches, weights=weights
     ).members(expr, circuits.module)
     if members is None:
         return None
@@ -162,6 +163,7 @@ def read_circuit_action(
         _text(action),
         size(kept, network.facts).share,
         tuple(dict.fromkeys(asked[before:])),
+        tuple(weights.items()),
     )
     add = isinstance(action, tree.AddTo)
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)

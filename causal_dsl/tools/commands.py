@@ -31,8 +31,8 @@ from causal_dsl.tools.followers import is_follower
 from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
 from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.terminal import for_terminal
-from causal_dsl.tools.unexpected import unexpected
 from causal_dsl.tools.verbose import files_read, layout_diff, what_ran
+from causal_dsl.unexpected import unexpected
 
 if TYPE_CHECKING:
     from causal_dsl.score.results import Results
