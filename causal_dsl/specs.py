@@ -64,6 +64,7 @@ class Options:
     ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks, or an address such as ``s3://bucket/runs``.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
     ``reference``: every intervention is run by whole forward passes, cell by cell, and none in one pass with others.
+    ``shared``: several processes share the work, so nothing of how it is cut may depend on what memory is free in one of them.
     ``rehash``: hashes of files that are remembered are not used. ``command``: the words that were typed, for the results. ``without``: switches of the plan that are left off.
     """
 
@@ -81,6 +82,7 @@ class Options:
     load: bool = False
     allow: tuple[Path, ...] = ()
     rehash: bool = False
+    shared: bool = False
     command: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
 

@@ -18,7 +18,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import locked, say, unwritable
 from causal_dsl.program.program import NetworkRef, Training
 from causal_dsl.report.progress import Progress as Bar
-from causal_dsl.store import stopping_points
+from causal_dsl.store import rooms, stopping_points
 from causal_dsl.store.keys import key_of, told
 from causal_dsl.store.stepwise import Checkpoint, kept_in
 from causal_dsl.store.tensors import take_tensors, write_tensors
@@ -71,7 +71,8 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
     made_for = inputs_of(training, blank, objective.pool)
     digest = key_of(made_for)
     path = kept_in("trained") / f"{digest}.safetensors"
-    found = _found(path, blank)
+    there = rooms.found("trained", path.name, lambda place: _found(place, blank))
+    path, found = there if there is not None else (path, None)
     if found is None:
         waiting = f"another process is training `{ref.name}`: waiting"
         try:
@@ -81,6 +82,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
                 about = _train(objective, ref.name, path, told(made_for), bar) if found is None else found
         except OSError as error:
             raise unwritable(error, training.span) from error
+        rooms.put("trained", path)
     else:
         about = found
     return TrainedNetwork(
