@@ -62,6 +62,7 @@ ORDER = [
     "preparing",
     "running",
     "units",
+    "cluster",
     "api",
     "build",
     "tools",
