@@ -39,6 +39,7 @@ from causal_dsl.program.answers import Answers, answers_of, check_answers, check
 from causal_dsl.program.beginnings import check_beginnings
 from causal_dsl.program.derived_tests import (
     FitTest,
+    constants_of,
     controls_of,
     fits_of,
     fitted_variants,
@@ -47,6 +48,7 @@ from causal_dsl.program.derived_tests import (
 from causal_dsl.program.discovery import Counterfactual, Discovery, Scores, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
+from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
@@ -56,10 +58,12 @@ from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.told_once import told_once
 from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
+from causal_dsl.score.unanswered import refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import note, recording
 from causal_dsl.vocabulary.network_facts import Facts
@@ -131,7 +135,8 @@ def _check(
                 vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of, choice)
                 if vacuous is not None:
                     found.add(vacuous)
-    checked.diagnostics = list(found)
+    members = {name: family for one in every for family, names in one.families.items() for name in names}
+    checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
 
 
@@ -165,6 +170,7 @@ def _plan(
     ready, seen = [], dict[Any, str | None]()
     memo = Memo()
     every = [one for test in program.tests for one in test.each]
+    parts = {one.name for test in program.tests for one in test.parts}
     for test in program.tests:
         if test.parts and not test.model.needs_trust and (drawn := memo.draw(test.design, found)) is not None:
             checked.distinct[test.name] = count_distinct(drawn.ids)
@@ -179,7 +185,9 @@ def _plan(
             continue
         checked.distinct[test.name] = count_distinct(drawn.ids)
         if test.swaps:
-            checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), test.readout.variable, drawn)
+            output, gaps = test.readout.variable, test.readout.gaps
+            checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), output, drawn, gaps)
+        refuse_unanswered(test, drawn, several=test.name in parts)
         if test.network.facts.kind == "unknown" and tokens is not None and tokens.words:
             refuse_other_words(test, drawn, tokens)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
@@ -213,6 +221,7 @@ def _plan(
     check_room(plan, checked.answers, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
+    checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
@@ -253,6 +262,10 @@ def _fits(
 
     variants = [variant for fit in fits for variant in fitted_variants(fit)]
     every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
+    for one in every:
+        for test in (one.fit, one.validation):
+            if test.readout.gaps and (drawn := memo.draw(test.design, found)) is not None:
+                refuse_unanswered(test, drawn, several=False)
     made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
         refuse_overlap(tests, declared, plan, made)
@@ -282,6 +295,20 @@ def _searches(
         assert source is not None
         _alike(discovery, search, source, plan)
     return plan
+
+
+def _constants(
+    program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
+) -> Plan | None:
+    """What the constants of `optimal` are found on."""
+    made = []
+    for test in tests:
+        asked = optimal_of(test)
+        if asked:
+            fit = constants_of(test, max(one.n or 0 for one in asked) or None)
+            checked.fitted_on[test.name] = fit.name
+            made.append(_answered(fit, tokenizers(test.network), checked))
+    return make_plan(program, made, tokenizers, found, memo.draw) if made else None
 
 
 def _alike(discovery: Discovery, search: Test, source: Counterfactual, plan: Plan) -> None:

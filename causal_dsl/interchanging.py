@@ -16,6 +16,7 @@ from causal_dsl.score.apart import WrittenApart, apart_findings
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.only_there import BeyondWhere, beyond_findings
 from causal_dsl.score.results import CellResult
+from causal_dsl.score.truth import has_answer
 from causal_dsl.score.unmapped import of_pairs
 
 _ANSWER = Quantity("answer")
@@ -36,7 +37,8 @@ def with_beyond(cell: CellResult, own: Test, test: Test, drawn: Drawn, run: Test
     """The cell, told whether its interchange is right in pairs that do not pass the `where` of its test ``own`` (`only_there`)."""
     hits, _, _ = _interchanged(test, drawn, own.swaps, run.cells[0])
     accepted, output = test.model.accepted(test.readout.variable), test.readout.variable
-    right = accepted.right(run.cells[0].columns.base[_ANSWER], drawn.values["base"][output])
+    answers = drawn.values["base"][output]
+    right = accepted.right(run.cells[0].columns.base[_ANSWER], answers)[has_answer(test, answers)]
     found = BeyondWhere(of_pairs(right, False), of_pairs(hits, False))
     full = cell.verdict is not None and cell.verdict.code in FULL
     told = beyond_findings(found, cell.scores["iia"]) if full else []
@@ -57,6 +59,7 @@ def _interchanged(
     settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
     label = test.model.evaluate(settings, {v: drawn.values[role][v] for v, role in swaps}, [output])[output]
     hits = accepted.right(columns.patched[_ANSWER], label)
+    right &= has_answer(test, label)
     asked = int(accepted.apart(label, drawn.values["base"][output])[right].sum())
     return hits[right], moved(columns)[right], asked
 

@@ -16,7 +16,7 @@ from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.parts import WrittenPart, nearest, part_findings, varies_with
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.truth import labels_of
+from causal_dsl.score.truth import has_answer, labels_of
 from causal_dsl.score.unmapped import of_pairs
 from causal_dsl.vocabulary.locations import Place, Site
 
@@ -27,7 +27,8 @@ Vectors = Callable[[Place, str], tuple[np.ndarray, np.ndarray] | None]
 
 @dataclass(frozen=True)
 class InPartsRun:
-    """``answers``: of each set of parts that was written, what the network said [m]; ``right``: whether that is the label."""
+    """``answers``: of each set of parts that was written, what the network said [m]; ``right``: whether that is the label, of the pairs
+    that have one."""
 
     probe: InParts
     answers: dict[frozenset[int], np.ndarray]
@@ -55,7 +56,9 @@ def read_parts(probe: InParts, test: Test, drawn: Drawn, own: CellRun, run: Test
     label = labels_of(test, drawn)
     assert label is not None
     accepted = test.model.accepted(test.readout.variable)
-    return InPartsRun(probe, answers, {some: accepted.right(said, label[rows]) for some, said in answers.items()})
+    known = has_answer(test, label[rows])
+    right = {some: accepted.right(said, label[rows])[known] for some, said in answers.items()}
+    return InPartsRun(probe, answers, right)
 
 
 def with_parts(cell: CellResult, found: InPartsRun, vectors: Vectors, pairs: int) -> CellResult:

@@ -21,6 +21,7 @@ from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.network import Network
+from causal_dsl.optimising import Constants, find_constants
 from causal_dsl.planning.memory import MOST_UNASKED
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.plan import Plan
@@ -59,6 +60,7 @@ class PreparedPart:
     execution: Execution
     library: Library
     inputs: RunInputs
+    constants: Constants
 
 
 def memory_of(options: Options, networks: Mapping[NetworkKey, Network]) -> dict[NetworkKey, int]:
@@ -125,9 +127,12 @@ def prepared(
     targets = target_ids(plan, checked.answers, part.networks)
     refuse_slanted(plan.program.tests)
     library = fit_features(checked, part.networks, options, bar, folder, fits)
-    inputs = inputs_of(spec, checked, part.networks, options, library.digest, behaviour)
+    constants = find_constants(checked, part.networks, options, bar, folder)
+    fitted = "".join([library.digest, *constants.keys])
+    checked = replace(checked, plan=constants.plan)
+    inputs = inputs_of(spec, checked, part.networks, options, fitted, behaviour)
     execution = Execution(
-        plan,
+        constants.plan,
         part.networks,
         checked.answers,
         targets,
@@ -137,7 +142,7 @@ def prepared(
         options.compiled,
         library.maps,
     )
-    return PreparedPart(execution, library, inputs)
+    return PreparedPart(execution, library, inputs, constants)
 
 
 def discovered(

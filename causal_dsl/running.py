@@ -29,6 +29,7 @@ from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
+from causal_dsl.optimising import Constants, with_constants
 from causal_dsl.planning.network_parts import swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.preparing import (
@@ -47,6 +48,7 @@ from causal_dsl.preparing import (
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
+from causal_dsl.program.told_once import told_once
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
@@ -188,7 +190,7 @@ def _run_spec(
     assert checked.program is not None
     groups = swept(checked.program.tests)
     parts: list[RanPart] = []
-    faults: list[Diagnostic] = []
+    faults: list[tuple[str, Diagnostic]] = []
     failed: dict[str, str] = {}
     interrupted = False
     for number, tests in enumerate(groups):
@@ -204,15 +206,15 @@ def _run_spec(
         except SpecError as error:
             if len(groups) == 1:
                 raise
-            faults += error.diagnostics
+            faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
             failed |= dict.fromkeys((test.name for test in tests), error.code)
         if interrupted and not nothing_is_made():
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
-        raise SpecError(list(dict.fromkeys(faults)))
+        raise SpecError(_told_once(faults))
     result = joined(spec, checked, parts, session.options, failed)
-    result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *faults))))
+    result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *_told_once(faults)))))
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)
@@ -222,6 +224,11 @@ def _run_spec(
         result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
     refuse_missing(checked.program.tests, result.tests, interrupted or bool(faults))
     return result, interrupted
+
+
+def _told_once(faults: Sequence[tuple[str, Diagnostic]]) -> list[Diagnostic]:
+    """The faults of several networks, each with its network, which is called by its parameters where it is one of a family."""
+    return told_once(faults, {name: name.partition("(")[0] for name, _ in faults})
 
 
 def _run_part(
@@ -300,7 +307,9 @@ def _run(
             lambda made: store_of(made, part.name, folder, later),
             memory,
         )
-        execution, library, inputs = ready.execution, ready.library, ready.inputs
+        execution, library, inputs, constants = ready.execution, ready.library, ready.inputs, ready.constants
+        plan = constants.plan
+        checked = replace(checked, plan=plan)
         refuse_nowhere(execution, folder)
         refuse_zarr(execution)
         bar.begin(spec.name, execution.total())
@@ -315,7 +324,7 @@ def _run(
             interrupted = True
             execution.finish()
     assert checked.program is not None
-    scored = [(_scored(test, execution, checked, networks, library), test) for test in checked.program.tests]
+    scored = [(_scored(test, execution, checked, networks, library, constants), test) for test in checked.program.tests]
     tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
@@ -348,6 +357,7 @@ def _scored(
     checked: Checked,
     networks: Mapping[NetworkKey, Network],
     library: Library,
+    constants: Constants,
 ) -> TestResult:
     """The result of a test; where nothing of it was finished, as one that was not measured."""
     plan, tokens = execution.plan, networks[test.network.key].tokens
@@ -366,6 +376,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:

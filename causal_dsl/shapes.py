@@ -1109,6 +1109,23 @@ class StepJson(TypedDict):
     "why it runs by whole forward passes; empty if interventions share one pass"
 
 
+class StreamedBytesJson(TypedDict):
+    """What a plan reads of the weights of a network with `weights=stream`."""
+
+    network: str
+    "its name in the spec"
+    bytes: int
+    "bytes of its weights that are read"
+    blocks: int
+    "passes through the network"
+    layer_bytes: int
+    "bytes of the matrices of one layer"
+    bandwidth: float
+    "bytes a second, as reading some of the weights took"
+    seconds: float
+    "how long reading takes at this bandwidth"
+
+
 class PlannedSpecJson(TypedDict):
     """The plan of one file."""
 
@@ -1120,6 +1137,8 @@ class PlannedSpecJson(TypedDict):
     "the steps, in order"
     fits: list[str]
     "what is fitted before, in words"
+    streamed: list[StreamedBytesJson]
+    "what is read of weights that stay in their files"
     graph: GraphJson
     "the graph of values"
 

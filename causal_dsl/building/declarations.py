@@ -333,6 +333,9 @@ def _parameter(name: str, values: Any) -> tuple[tree.Parameter, tuple[Declared, 
     ident = tree.Ident(checked(name))
     if isinstance(values, range) and values.step == 1:
         return tree.Parameter(ident, tree.Slice(*(value_node(end)[0] for end in (values.start, values.stop)))), ()
+    if isinstance(values, slice) and values.step is None:  # as slice(0, name("layers"))
+        ends = [None if end is None else value_node(end)[0] for end in (values.start, values.stop)]
+        return tree.Parameter(ident, tree.Slice(*ends)), ()
     node, needs = value_node(list(values))
     return tree.Parameter(ident, node), tuple(needs)
 

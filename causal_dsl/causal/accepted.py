@@ -15,6 +15,8 @@ from causal_dsl.causal.domains import Finite, Value, show
 from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.causal.scope import Strings
 
+#: A text that is no answer, as an empty cell of a column is: what is right is not known.
+UNKNOWN = ""
 #: Codes from here down are no answers (:mod:`causal_dsl.measures.quantities`).
 _NONE = np.iinfo(np.int64).min + 2
 

@@ -1,7 +1,7 @@
 """Tables of Apache Arrow: ``parquet("f.parquet", key=id)``, and folders that `datasets` of Hugging Face has saved.
 
-A column of a type that a causal model has (numbers, texts, truth values) without a gap can be used; of the others it is kept
-why not, for whoever asks for one.
+A column of a type that a causal model has (numbers, texts, truth values) can be used, if no number or truth value is missing; a
+missing text is the empty one. Of the other columns it is kept why not, for whoever asks for one.
 """
 
 from __future__ import annotations
@@ -147,6 +147,8 @@ def _columns(table: Any) -> ArrowColumns:
         numeric = pa.types.is_integer(kind) or pa.types.is_floating(kind)
         if not (numeric or pa.types.is_boolean(kind) or _is_text(kind)):
             unusable[name] = f"it holds values of the type {kind}"
+        elif column.null_count and _is_text(kind):
+            columns[name] = tuple("" if value is None else value for value in column.to_pylist())
         elif column.null_count:
             row = next(i for i, value in enumerate(column) if not value.is_valid)
             unusable[name] = f"row {row} has no value"

@@ -16,10 +16,11 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
-from causal_dsl.causal.accepted import SINGLE, Accepted
+from causal_dsl.causal.accepted import SINGLE, UNKNOWN, Accepted
 from causal_dsl.causal.combinations import combinations, cut_of
 from causal_dsl.causal.designs import Design, Drawn
-from causal_dsl.causal.exact import exact_scores
+from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.exact import exact_scores, whole
 from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
@@ -61,26 +62,34 @@ class Ceiling:
 
 
 def ceilings(
-    design: Design, interventions: Sequence[tuple[str, str]], output: Outputs, drawn: Drawn | None
+    design: Design,
+    interventions: Sequence[tuple[str, str]],
+    output: Outputs,
+    drawn: Drawn | None,
+    gaps: bool = False,
 ) -> dict[str, Ceiling]:
     """The ceilings of a test, by the names in ``RULES``, and ``informative``, P(label != base answer).
 
     ``interventions`` are (variable, source role). Exact where what matters of the inputs can be tabulated, else bounds
     from the rows of ``drawn``; empty where it cannot be tabulated and nothing was drawn. Without sources there is
-    neither ``source`` nor ``source_only``. Raises SpecError where the causal model cannot be evaluated.
+    neither ``source`` nor ``source_only``. ``gaps``: rows whose label is not known count nothing. Raises SpecError where the causal model cannot be evaluated.
     """
     model = design.models["base"]
     sources = list(dict.fromkeys(role for _, role in interventions))
     kept = _KEPT.setdefault(model, {})
-    asked = (_decisive(design), tuple(interventions), output)
+    asked = (_decisive(design), tuple(interventions), output, gaps)
     if asked not in kept:
-        kept[asked] = _exact(design, interventions, output)
+        kept[asked] = _exact(design, interventions, output, gaps)
     found = kept[asked]
     if drawn is not None and "output_only" not in found:
         forced = {name: drawn.values[role][name] for name, role in interventions}
         label = column_of(model, model.evaluate(drawn.values["base"], forced, wanted=names_of(output)), output)
         answers = {role: column_of(model, drawn.values[role], output) for role in ("base", *sources)}
-        found = of_rows(label, answers, drawn.ids, drawn.exhaustive, model.accepted(output).of_values) | found
+        ids = drawn.ids
+        if gaps and (known := known_in(model, output, label)) is not None:
+            label, answers = label[known], {role: codes[known] for role, codes in answers.items()}
+            ids = {role: column[known] for role, column in ids.items()}
+        found = of_rows(label, answers, ids, drawn.exhaustive, model.accepted(output).of_values) | found
     return {name: found[name] for name in (*RULES, "informative") if name in found}
 
 
@@ -97,13 +106,27 @@ def _decisive(design: Design) -> tuple[Any, ...]:
     return tuple(found)
 
 
-def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: Outputs) -> dict[str, Ceiling]:
+def known_in(model: CausalModel, output: Outputs, codes: np.ndarray) -> np.ndarray | None:
+    """The rows in which an output is not the empty text; None if it never is."""
+    domain = model.variables[output].domain if isinstance(output, str) else None
+    if domain is None or domain.type != "string" or not isinstance(domain, Finite) or UNKNOWN not in domain:
+        return None
+    return np.flatnonzero(codes != model.encode(str(output), UNKNOWN))
+
+
+def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: Outputs, gaps: bool) -> dict[str, Ceiling]:
     model, do = design.models["base"], dict(interventions)
     table = combinations(design, interventions, output)
     if table is None:
         return {}
     labels = table.labels(model, do, cut_of(model, frozenset(do), output), output)
-    scores = exact_scores(table, labels, list(dict.fromkeys(do.values())), model.accepted(output).of_values)
+    sources = list(dict.fromkeys(do.values()))
+    known = known_in(model, output, labels) if gaps else None
+    if known is not None and len(known) < len(labels):
+        table, labels = table.among(known), labels[known]
+        scores = exact_scores(table, labels, sources, model.accepted(output).of_values, whole(table))
+    else:
+        scores = exact_scores(table, labels, sources, model.accepted(output).of_values)
     return {name: Ceiling(value, True, table.n) for name, value in scores.items()}
 
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import numpy as np
 
@@ -75,6 +75,13 @@ class Combinations:
     def n(self) -> int:
         """How many combinations of inputs these are."""
         return int(self.counts.sum()) * math.prod(side.times for side in self.sides.values())
+
+    def among(self, rows: np.ndarray) -> Combinations:
+        """Some of the rows, as probable as they are."""
+        indices = {role: index[rows] for role, index in self.indices.items()}
+        return replace(
+            self, indices=indices, tops=self.tops[rows], bottoms=self.bottoms[rows], counts=self.counts[rows], memo={}
+        )
 
     def column(self, role: str, name: str, rows: slice = slice(None)) -> np.ndarray:
         return self.sides[role].columns[name][self.indices[role][rows]]

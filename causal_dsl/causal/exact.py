@@ -50,19 +50,25 @@ class _Mass:
 
 
 def exact_scores(
-    table: Combinations, labels: np.ndarray, sources: Sequence[str], accepted: Accepted = SINGLE
+    table: Combinations,
+    labels: np.ndarray,
+    sources: Sequence[str],
+    accepted: Accepted = SINGLE,
+    of: Fraction = Fraction(1),
 ) -> dict[str, float]:
     """The scores of rules over all combinations, and ``informative``; ``labels`` are codes ``[n]``.
 
     A score is missing where the table of the answers that it needs grows too large; ``source`` and ``source_only`` where
-    there is no source.
+    there is no source. ``of``: how probable the combinations are together.
     """
+    if not of:
+        return {}
     mass = _Mass(table.tops, table.bottoms)
     roles = ["base", *sources]
     found: dict[str, Fraction | None] = {}
     if accepted is SINGLE:
         copies: dict[str, Fraction | None] = {role: _copied(table, labels, mass, role) for role in roles}
-        found["informative"] = 1 - _copied(table, labels, mass, "base")
+        found["informative"] = of - _copied(table, labels, mass, "base")
     else:
         answers = {role: _answers(table, labels, mass, role) for role in roles}
         copies = {role: a and _best([a[0]], a[1], a[2], accepted, a[0]) for role, a in answers.items()}
@@ -76,7 +82,12 @@ def exact_scores(
     found["base_only"] = _best([table.indices["base"]], labels, mass, accepted)
     if sources:
         found["source_only"] = _best([table.indices[role] for role in sources], labels, mass, accepted)
-    return {name: float(score) for name, score in found.items() if score is not None}
+    return {name: float(score / of) for name, score in found.items() if score is not None}
+
+
+def whole(table: Combinations) -> Fraction:
+    """How probable all rows are together."""
+    return _Mass(table.tops, table.bottoms).total()
 
 
 def _copied(table: Combinations, labels: np.ndarray, mass: _Mass, role: str) -> Fraction:

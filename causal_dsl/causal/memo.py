@@ -42,16 +42,24 @@ class Memo:
         return self._drawn[at]
 
     def ceilings(
-        self, design: Design, interventions: Sequence[tuple[str, str]], output: Outputs, drawn: Drawn | None
+        self,
+        design: Design,
+        interventions: Sequence[tuple[str, str]],
+        output: Outputs,
+        drawn: Drawn | None,
+        gaps: bool = False,
     ) -> dict[str, Ceiling]:
         """:func:`~causal_dsl.causal.ceilings.ceilings`; exact ones hold whatever the seed and the number of rows."""
-        asked = (tuple(interventions), output)
+        asked = (tuple(interventions), output, gaps)
         exact, sampled = (_key(design, rows=False), *asked), (_key(design, rows=True), *asked)
         for at in (exact, sampled):
             if at in self._ceilings:
                 return self._ceilings[at]
         numbered = isinstance(output, str) and design.models["base"].variables[output].type == "real"
-        found = (number_ceilings if numbered else ceilings)(design, interventions, output, drawn)  # type: ignore[arg-type]
+        if numbered:
+            found = number_ceilings(design, interventions, str(output), drawn)
+        else:
+            found = ceilings(design, interventions, output, drawn, gaps)
         whole = bool(found) and all(ceiling.exact for ceiling in found.values())
         self._ceilings[exact if whole else sampled] = found
         self._kept.append(design)

@@ -299,7 +299,9 @@ def _jsonl(text: str, file: tree.String, diagnostics: Diagnostics) -> _Columns |
             row = json.loads(line)
         except (ValueError, RecursionError):
             row = None
-        if not isinstance(row, dict) or not all(isinstance(v, (bool, int, float, str)) for v in row.values()):
+        if not isinstance(row, dict) or not all(
+            v is None or isinstance(v, (bool, int, float, str)) for v in row.values()
+        ):
             help = 'write one object a line: {"city": "Paris", "country": "France"}'
             diagnostics.report("E343", f"line {number} of `{file.value}` is not a row", file.span, help=help)
             return None
@@ -341,7 +343,14 @@ def _typed(
             return None
         values: Sequence[Value] = found
     else:
-        values = [cell for cell in cells if isinstance(cell, (bool, int, float, str))]
+        texts = all(cell is None or isinstance(cell, str) for cell in cells)
+        filled = [
+            cell if cell is not None or not texts else "" for cell in cells
+        ]  # a text that is not there is the empty one
+        values = [cell for cell in filled if isinstance(cell, (bool, int, float, str))]
+        if len(values) < len(cells):
+            _no_value(name, lines[filled.index(None)], file, diagnostics)
+            return None
         if {type_of(value) for value in values} == {"int", "real"}:
             values = [float(value) if abs(value) < LIMIT else math.inf for value in values]  # type: ignore[arg-type]
     first = type_of(values[0])
@@ -370,6 +379,15 @@ def _too_large(value: Value) -> bool:
     return (kind == "int" and not abs(value) < LIMIT) or (kind == "real" and not math.isfinite(value))  # type: ignore[arg-type]
 
 
+def _no_value(name: str, line: int, file: tree.String, diagnostics: Diagnostics) -> None:
+    diagnostics.report(
+        "E343",
+        f"`{name}` has no value in line {line} of `{file.value}`",
+        file.span,
+        help="fill it in; only a column of texts may have empty cells",
+    )
+
+
 def _parsed(
     texts: list[str], name: str, lines: Sequence[int], file: tree.String, diagnostics: Diagnostics
 ) -> Sequence[Value] | None:
@@ -389,9 +407,6 @@ def _parsed(
     if values is None:
         return texts
     if "" in distinct:
-        line = lines[texts.index("")]
-        diagnostics.report(
-            "E343", f"`{name}` has no value in line {line} of `{file.value}`", file.span, help="fill it in"
-        )
+        _no_value(name, lines[texts.index("")], file, diagnostics)
         return None
     return list(map(values.__getitem__, texts))

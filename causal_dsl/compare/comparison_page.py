@@ -81,17 +81,27 @@ def _pictures(test: TestComparison) -> Iterator[Picture]:
         note = "+ interval of the difference above 0, - below it"
         y = down if kind == "map" else f"{score}, B - A"
         yield Picture(
-            score, f"{score}, B - A", kind, rows, across, y, joined=kind == "curve", note=note, columns=columns
+            score,
+            f"{score}, B - A",
+            kind,
+            rows,
+            across,
+            y,
+            joined=kind == "curve",
+            note=note,
+            columns=columns,
+            score=f"{score}, B - A",
         )
 
 
 def _row(cell: CellComparison, score: str, across: str, down: str, pairs: int) -> dict[str, Any]:
     gap = cell.scores[score][2]
-    shown = show(gap.value, missing="–")
-    told = f"{show_cell(cell.cell)}: {score}, B - A: {show_estimate(gap.estimate)}"
+    found = gap.estimate
+    shown = show(found.value, missing="–")
+    told = f"{show_cell(cell.cell)}: {score}, B - A: {show_estimate(found)}"
     return {
-        **{"x": cell.cell[across], "y": cell.cell[down], "part": "", "mark": mark(gap.estimate, 0.0).strip()},
-        **{"value": gap.value, "low": gap.low, "high": gap.high, "n": pairs, "ceiling": None},
+        **{"x": cell.cell[across], "y": cell.cell[down], "part": "", "mark": mark(found, 0.0).strip()},
+        **{"value": found.value, "low": found.low, "high": found.high, "n": pairs, "ceiling": None},
         **{"told": told, "shown": shown},
     }
 

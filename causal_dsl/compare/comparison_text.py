@@ -153,17 +153,19 @@ def _scores(cell: CellComparison) -> RenderableType:
 
 def _gap(gap: Difference) -> Text:
     """A difference with its sign, marked where its interval does not hold 0."""
-    shown = show(gap.value, missing="")
-    signed = f"+{shown}" if gap.value is not None and gap.value > 0 else shown
-    return Text(signed, style=("bold blue" if (gap.value or 0) > 0 else "bold yellow") if gap.apart else "")
+    value = gap.estimate.value
+    shown = show(value, missing="")
+    signed = f"+{shown}" if value is not None and value > 0 else shown
+    return Text(signed, style=("bold blue" if (value or 0) > 0 else "bold yellow") if gap.apart else "")
 
 
 def _interval(gap: Difference) -> str:
     if gap.value is None:
         return gap.why
-    if gap.low is None or gap.high is None:
+    found = gap.estimate
+    if found.low is None or found.high is None:
         return "exact" if gap.way == "exact" else "none"
-    return f"[{show(gap.low)}, {show(gap.high)}]" + ("" if gap.paired else " unpaired")
+    return f"[{show(found.low)}, {show(found.high)}]" + ("" if gap.paired else " unpaired")
 
 
 def _sweep(test: TestComparison, console: Console | None) -> Iterator[RenderableType]:
@@ -212,7 +214,7 @@ def _by_luck(score: str, cells: Sequence[CellComparison]) -> str:
     if exact and not judged:
         return f"exact in all cells; {sum(gap.apart for gap in exact)} of {len(cells)} differ"
     apart = sum(gap.apart for gap in judged)
-    known = [gap.value for gap in gaps if gap.value is not None]
+    known = [value for gap in gaps if (value := gap.estimate.value) is not None]
     if not judged or not known:
         return "no cell has an interval of its difference"
     largest = max(known, key=abs)

@@ -14,7 +14,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any, Literal
 
 import numpy as np
@@ -25,6 +25,8 @@ from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percent
 from causal_dsl.score.results import Estimate
 
 Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
+#: How far two scores may be apart by the rounding of networks in float32, as a part of the larger one.
+SINGLE = 1e-6
 #: How far a score may be from that of its pairs: both are float64, and summed in another order.
 _ROUNDING = 1e-9
 
@@ -32,13 +34,14 @@ _ROUNDING = 1e-9
 @dataclass(frozen=True)
 class Difference:
     """The second run's score less the first's. ``low`` and ``high`` are its 95% interval, None where there is none; ``why``
-    says why it is not paired."""
+    says why it is not paired. ``scale`` is the larger of the two scores, at least 1."""
 
     value: float | None
     low: float | None = None
     high: float | None = None
     way: Way = "none"
     why: str = ""
+    scale: float = 1.0
 
     @property
     def paired(self) -> bool:
@@ -46,15 +49,20 @@ class Difference:
 
     @property
     def apart(self) -> bool:
-        """Whether the interval lies on one side of 0, or the difference is exact and not 0."""
+        """Whether the interval lies on one side of 0, or the difference is exact and not 0; what rounding makes is 0."""
+        found = self.estimate
         if self.way == "exact":
-            return bool(self.value)
-        return self.low is not None and self.high is not None and (self.low > 0 or self.high < 0)
+            return bool(found.value)
+        return found.low is not None and found.high is not None and (found.low > 0 or found.high < 0)
 
     @property
     def estimate(self) -> Estimate:
-        """As an estimate that maps and tables show."""
-        return Estimate(self.value, self.low, self.high, 0, "exact" if self.way == "exact" else "none")
+        """As an estimate that maps and tables show: what rounding makes of two equal numbers is shown as 0."""
+        value, low, high = map(self._told, (self.value, self.low, self.high))
+        return Estimate(value, low, high, 0, "exact" if self.way == "exact" else "none")
+
+    def _told(self, number: float | None) -> float | None:
+        return 0.0 if number is not None and abs(number) <= SINGLE * self.scale else number
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -110,6 +118,20 @@ def difference(
         return Difference(
             None, why=f"it is undefined in {'both' if a is None and b is None else 'A' if a is None else 'B'}"
         )
+    found = _interval_of(score, first, second, match, rows, ceilings)
+    return replace(found, scale=max(1.0, abs(a), abs(b)))
+
+
+def _interval_of(
+    score: str,
+    first: Mapping[str, Any],
+    second: Mapping[str, Any],
+    match: Match,
+    rows: tuple[CellRows, CellRows] | None,
+    ceilings: tuple[float | None, float | None],
+) -> Difference:
+    """The difference of two scores that are defined."""
+    a, b = first["value"], second["value"]
     gap = float(b) - float(a)
     if first.get("method") == second.get("method") == "exact":
         return Difference(gap, way="exact")

@@ -170,7 +170,9 @@ def _picture(name: str, curve: Curve) -> Picture:
     ]
     title = curve.test if curve.of == 1 else f"{curve.test}, highest of {curve.of} cells"
     share = curve.axis == (0.0, 1.0)
-    return Picture(name, title, "curve", tuple(rows), "run", curve.score, share=share, columns={"x": "run"})
+    return Picture(
+        name, title, "curve", tuple(rows), "run", curve.score, share=share, columns={"x": "run"}, score=curve.score
+    )
 
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -11,18 +12,37 @@ from torch import Tensor
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.reference import ReferenceExecutor
+from causal_dsl.engine.runner import Context
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network.edge_pass import KEPT, TOGETHER, edges_together
+from causal_dsl.network import edge_pass
+from causal_dsl.network.edge_pass import Room, edges_together
 from causal_dsl.network.edges import EdgeWrite
 from causal_dsl.network.forward import SiteWrite, forward
+from causal_dsl.planning import graph as g
+from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
 from causal_dsl.planning.rows import Family, Layout
 
-#: So many tokens are run together, whatever is kept of them.
-_LEAST_TOKENS = 256
+
+@dataclass(frozen=True, eq=False)
+class Load:
+    """Some interventions on the same pairs, of which those of ``batch``, with at most so many ``tokens``."""
+
+    families: Sequence[Family]
+    batch: np.ndarray
+    tokens: int
+
+    @property
+    def rows(self) -> int:
+        """How many rows they are."""
+        return len(self.families) * len(self.batch)
 
 
 class EdgeExecutor(ReferenceExecutor):
     """Runs steps of interventions on edges; all else as the reference does."""
+
+    def __init__(self, context: Context):
+        super().__init__(context)
+        self.room = Room(kept_bytes(context.budget, edge_pass.KEPT))
 
     def _each(
         self, layout: Layout, kept: PassActivations, places: Looks | None
@@ -32,67 +52,91 @@ class EdgeExecutor(ReferenceExecutor):
                 layout, kept, places
             )  # what is read at places is read intervention by intervention
             return
+        loads: list[list[Load]] = []
+        for load in self._loads(layout):  # few pairs, as those of a noise floor, ride along with others
+            before = loads[-1] if loads else []
+            if before and self._rows(before) + load.rows <= self._fit(max(one.tokens for one in (*before, load))):
+                before.append(load)
+            else:
+                loads.append([load])
+        waiting = {family.resume: len(family.pairs) for family in layout.families}
+        found: dict[g.Resume, list[tuple[np.ndarray, Tensor]]] = {family.resume: [] for family in layout.families}
+        changes = {family.resume: np.zeros((len(family.resume.writes), 2)) for family in layout.families}
+        for together in loads:
+            for family, batch, logits in self._together(layout, together, kept, changes):
+                found[family.resume].append((batch, logits))
+                waiting[family.resume] -= len(batch)
+                if not waiting[family.resume]:
+                    parts = found.pop(family.resume)
+                    back = np.argsort(np.concatenate([batch for batch, _ in parts]), kind="stable")
+                    every = torch.cat([logits for _, logits in parts])
+                    whole = every.index_select(0, torch.from_numpy(back).to(every.device))
+                    yield family, (whole, changes[family.resume])
+
+    @staticmethod
+    def _rows(loads: Sequence[Load]) -> int:
+        return sum(load.rows for load in loads)
+
+    def _loads(self, layout: Layout) -> Iterator[Load]:
+        """Interventions on the same pairs, as many as fit, and of the pairs as many as fit where those of one do not."""
         alike: dict[tuple[object, bytes], list[Family]] = {}
         for family in layout.families:
             alike.setdefault((family.resume.base, family.pairs.tobytes()), []).append(family)
         for families in alike.values():
             homes = layout.prompt_rows(families[0].resume.base, families[0].resume, families[0].pairs)
             lengths = self.inputs.lengths[layout.inputs[homes]]
-            most = max(1, self._fit(int(lengths.max(initial=1))) // max(1, len(homes)))
+            longest = int(lengths.max(initial=1))
+            most = max(1, self._fit(longest) // max(1, len(homes)))
+            order = np.argsort(lengths, kind="stable")
             for start in range(0, len(families), most):
-                yield from self._together(layout, families[start : start + most], kept)
+                own = families[start : start + most]
+                size = max(1, self._fit(longest) // len(own))
+                for first in range(0, len(order), size):
+                    batch = order[first : first + size]
+                    yield Load(own, batch, int(lengths[batch].max(initial=1)))
 
     def _fit(self, tokens: int) -> int:
         """As many as fit the budget, and no more than those whose senders' terms are kept for later receivers."""
-        facts = self.network.facts
-        senders = 1 + (facts.layers or 1) * ((facts.heads or 1) + 1)
-        kept = KEPT // ((senders + TOGETHER) * (facts.width or 1) * self.context.budget.size)
-        return min(super()._fit(tokens), max(1, max(kept, _LEAST_TOKENS) // max(1, tokens)))
+        fit = edge_tokens(self.network.facts, self.context.budget, edge_pass.KEPT)
+        return min(super()._fit(tokens), max(1, fit // max(1, tokens)))
 
     def _together(
-        self, layout: Layout, families: Sequence[Family], kept: PassActivations
-    ) -> Iterator[tuple[Family, tuple[Tensor, np.ndarray]]]:
-        """Interventions on the same pairs, run as the rows of one batch, and of several where there are many pairs."""
+        self, layout: Layout, loads: Sequence[Load], kept: PassActivations, changes: dict[g.Resume, np.ndarray]
+    ) -> Iterator[tuple[Family, np.ndarray, Tensor]]:
+        """Interventions as the rows of one batch: of each its logits on some of its pairs."""
         values = self.context.values(kept, {})
-        homes = [layout.prompt_rows(f.resume.base, f.resume, f.pairs) for f in families]
-        lengths = self.inputs.lengths[layout.inputs[homes[0]]]
-        order = np.argsort(lengths, kind="stable")
-        size = max(1, self._fit(int(lengths.max(initial=1))) // len(families))
-        changes = [np.zeros((len(f.resume.writes), 2)) for f in families]
-        logits: list[list[Tensor]] = [[] for _ in families]
-        for start in range(0, len(order), size):
-            batch = order[start : start + size]
-            writes: list[EdgeWrite] = []
-            whose: list[tuple[int, int]] = []
-            for turn, family in enumerate(families):
-                place = np.full(len(family.pairs), -1)
-                place[batch] = turn * len(batch) + np.arange(len(batch))
-                for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                    here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
-                    if not len(here) or write.to is None:
-                        continue
-                    rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
-                    made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
-                    writes.append(EdgeWrite(made, write.to))
-                    whose.append((turn, number))
-            prompts = self.inputs.rows(layout.inputs[np.concatenate([own[batch] for own in homes])])
-            read = np.concatenate([layout.rows.read[family.rows[batch]] for family in families])
-            if writes:
-                with edges_together(self.network, prompts, writes, self.network.padding) as acted:
-                    found = self._forward(prompts, read)
-                for place_, (count, change) in acted.items():
-                    turn, number = whose[place_]
-                    changes[turn][number] += count, float(change.double().nan_to_num(posinf=0.0).sum())
-            else:
+        each = [(family, load.batch) for load in loads for family in load.families]
+        writes: list[EdgeWrite] = []
+        whose: list[tuple[g.Resume, int]] = []
+        homes: list[np.ndarray] = []
+        count = 0
+        for family, batch in each:
+            place = np.full(len(family.pairs), -1)
+            place[batch] = count + np.arange(len(batch))
+            count += len(batch)
+            homes.append(layout.prompt_rows(family.resume.base, family.resume, family.pairs)[batch])
+            for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
+                here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
+                if not len(here) or write.to is None:
+                    continue
+                rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
+                made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
+                writes.append(EdgeWrite(made, write.to))
+                whose.append((family.resume, number))
+        inputs = layout.inputs[np.concatenate(homes)]
+        read = np.concatenate([layout.rows.read[family.rows[batch]] for family, batch in each])
+        prompts = self.inputs.rows(inputs)
+        if writes:
+            with edges_together(self.network, prompts, writes, self.network.padding, self.room) as acted:
                 found = self._forward(prompts, read)
-            for own, part in zip(logits, found.split(len(batch)), strict=True):
-                own.append(part)
-            self.context.tick(len(families) * self._tokens(layout.inputs[homes[0][batch]]))
-        back = np.empty(len(order), np.int64)
-        back[order] = np.arange(len(order))
-        for turn, family in enumerate(families):
-            every = torch.cat(logits[turn])
-            yield family, (every.index_select(0, torch.from_numpy(back).to(every.device)), changes[turn])
+            for place_, (acts, change) in acted.items():
+                resume, number = whose[place_]
+                changes[resume][number] += acts, float(change.double().nan_to_num(posinf=0.0).sum())
+        else:
+            found = self._forward(prompts, read)
+        self.context.tick(self._tokens(inputs))
+        for (family, batch), logits in zip(each, found.split([len(batch) for _, batch in each]), strict=True):
+            yield family, batch, logits
 
     def _forward(self, prompts: InputRows, read: np.ndarray) -> Tensor:
         outcome = forward(

@@ -19,6 +19,7 @@ from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
+from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
@@ -46,6 +47,7 @@ from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.store.scratch import no_room
 from causal_dsl.store.stored_only import nothing_is_made
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS
@@ -58,7 +60,7 @@ class CellRun:
 
     node: g.ScoreNode
     columns: Columns
-    done: np.ndarray
+    done: DonePairs | np.ndarray
     fired: list[tuple[int, float, int]] = field(default_factory=list)
     noise_floor: float | None = None
     outside: tuple[int, int] = (0, 0)
@@ -128,13 +130,16 @@ class Execution:
         self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
+        #: where columns are, if there are more than are held
+        self.kept = KeptColumns() if columns_of(plan) > HELD_COLUMNS else None
+        if self.store is not None:
+            self.store.apart = self.kept is not None
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
-            nodes = plan.scores[test.name]
-            n = plan.draw_of(test).n
-            self.runs[test.name] = TestRun(
-                test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
-            )
+            shared: dict[tuple[str, Quantity], np.ndarray] = {}
+            nodes, n = plan.scores[test.name], plan.draw_of(test).n
+            cells = [CellRun(node, self._empty(test, i, n, shared), DonePairs(n)) for i, node in enumerate(nodes)]
+            self.runs[test.name] = TestRun(test, n, cells)
         self.contexts = {key: self._context(key) for key in networks}
 
     def _context(self, key: NetworkKey) -> Context:
@@ -162,17 +167,25 @@ class Execution:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
         return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
-    def _empty(self, node: g.ScoreNode, n: int) -> Columns:
-        def blank(read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
-            found: dict[Quantity, np.ndarray] = {}
-            for quantity in read.quantities if read else ():
-                found[quantity] = np.full(n, NO_ANSWER, np.int64) if quantity.kind == "answer" else np.full(n, np.nan)
-            for looked in read.looks if read else ():
-                found |= {quantity: np.full(n, np.nan) for quantity in looked.quantities}
-            return found
+    def _empty(self, test: Test, cell: int, n: int, shared: dict[tuple[str, Quantity], np.ndarray]) -> Columns:
+        """The columns of a cell, without numbers yet. ``shared`` has those that all cells of the test have: of plain runs."""
 
-        others = {run: blank(read) for run, read in node.reads if run not in ("base", "patched")}
-        return Columns(blank(node.read("base")), blank(node.read("patched")), others)
+        def blank(run: str, read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
+            plain = read.quantities if read else ()
+            places = tuple(quantity for looked in (read.looks if read else ()) for quantity in looked.quantities)
+            if self.kept is not None:
+                return self.kept.numbers(test.name, run, cell, n, plain, places)
+            found: dict[Quantity, np.ndarray] = {}
+            for quantity in plain:
+                if (run, quantity) not in shared or run == "patched":
+                    answer = quantity.kind == "answer"
+                    shared[run, quantity] = np.full(n, NO_ANSWER, np.int64) if answer else np.full(n, np.nan)
+                found[quantity] = shared[run, quantity]
+            return found | {quantity: np.full(n, np.nan) for quantity in places}
+
+        node = self.plan.scores[test.name][cell]
+        others = {run: blank(run, read) for run, read in node.reads if run not in ("base", "patched")}
+        return Columns(blank("base", node.read("base")), blank("patched", node.read("patched")), others)
 
     @cached_property
     def cost(self) -> Cost:
@@ -377,37 +390,36 @@ class Execution:
         return halves
 
     def merge(self, block_results: BlockResults) -> None:
+        """Take up the results of a block. Where columns are not held, those that no store keeps are put down."""
+        if self.kept is not None and any(found.lies is None for found in block_results.values()):
+            try:
+                self.kept.put_down(block_results)
+            except OSError as error:
+                raise no_room(error) from error
         for name, block_result in block_results.items():
             self._merge_test(self.runs[name], block_result)
 
     def _merge_test(self, run: TestRun, block_result: BlockResult) -> None:
         run.seconds += block_result.seconds
+        pairs = block_result.pairs
+        if block_result.lies is not None and self.kept is not None:
+            self.kept.take(run.test.name, block_result)
         for role, numbers in block_result.unpatched.items():
+            filled: set[int] = set()
             for cell in run.cells:
                 columns = cell.columns.base if role == "base" else cell.columns.sources[role]
-                for quantity, values in numbers.items():
-                    columns[quantity][block_result.pairs] = values
+                for quantity, values in numbers.items() if block_result.lies is None else ():
+                    if id(columns[quantity]) not in filled:
+                        columns[quantity][pairs] = values
+                        filled.add(id(columns[quantity]))
                 if cell.node.read("patched") is None and role == "base":
-                    cell.done[block_result.pairs] = True
+                    self._mark(cell, pairs)
         for (number, role), numbers in block_result.looked.items():
-            held = run.cells[number].columns
-            own = {**held.sources, "base": held.base, "patched": held.patched}[role]
-            for quantity, values in numbers.items():
-                if values.ndim == 1:
-                    own[quantity][block_result.pairs] = values
-                    continue
-                assert quantity.place is not None
-                vectors, key = run.cells[number].vectors, (role, quantity.place.site)
-                bounds, pairs = self._bounds(run.cells[number], role, quantity), block_result.pairs
-                if key not in vectors:
-                    vectors[key] = rows_of(run.n if bounds is None else int(bounds[-1]), values.shape[1])
-                if bounds is not None:
-                    pairs = np.concatenate([np.arange(bounds[pair], bounds[pair + 1]) for pair in pairs])
-                vectors[key][pairs] = values
+            self._merge_looked(run, number, role, numbers, block_result)
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
-            for quantity, values in block_result.patched.items():
-                cell.columns.patched[quantity][block_result.pairs] = values[place]
+            for quantity, values in block_result.patched.items() if block_result.lies is None else ():
+                cell.columns.patched[quantity][pairs] = values[place]
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in block_result.fired[number]]
             cell.fired = _added(cell.fired, fired)
             if number in block_result.floors:
@@ -415,7 +427,29 @@ class Execution:
                 self._refuse_noise(run.test, cell, share)
             out, of = block_result.outside.get(number, (0, 0))
             cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
-            cell.done[block_result.pairs] = True
+            self._mark(cell, pairs)
+
+    def _mark(self, cell: CellRun, pairs: np.ndarray) -> None:
+        assert isinstance(cell.done, DonePairs)
+        cell.done.mark(pairs)
+
+    def _merge_looked(
+        self, run: TestRun, number: int, role: str, numbers: Mapping[Quantity, np.ndarray], block_result: BlockResult
+    ) -> None:
+        """What was read at places in a run of a cell: a number a pair, or vectors, which are held."""
+        cell, pairs = run.cells[number], block_result.pairs
+        for quantity, values in numbers.items():
+            if values.ndim == 1:
+                if block_result.lies is None:
+                    cell.columns.of_run(role)[quantity][pairs] = values
+                continue
+            assert quantity.place is not None
+            key, bounds, rows = (role, quantity.place.site), self._bounds(cell, role, quantity), pairs
+            if key not in cell.vectors:
+                cell.vectors[key] = rows_of(run.n if bounds is None else int(bounds[-1]), values.shape[1])
+            if bounds is not None:
+                rows = np.concatenate([np.arange(bounds[pair], bounds[pair + 1]) for pair in pairs])
+            cell.vectors[key][rows] = values
 
     def _bounds(self, cell: CellRun, role: str, quantity: Quantity) -> np.ndarray | None:
         """Where the tokens of each pair begin among the vectors that are kept; None where each pair has one vector."""

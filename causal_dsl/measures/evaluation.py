@@ -7,15 +7,15 @@ from __future__ import annotations
 
 import copy
 import dataclasses
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import dataclass, field
 from typing import Any, Protocol
 
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.measures.quantities import Columns, Quantity
-from causal_dsl.measures.weighted_sums import Array, Matrix, Numbers, SomeNumbers, Sums
+from causal_dsl.measures.quantities import Columns, Quantity, ValueRef
+from causal_dsl.measures.weighted_sums import Array, Matrix, Numbers, SomeNumbers, SomeRows, Sums
 
 
 class Evaluable(Protocol):
@@ -45,9 +45,12 @@ class CellData:
     outputs: Mapping[str, CellData] = field(default_factory=dict)
     #: hears which columns are asked for
     heard: Callable[[str, Quantity], None] | None = None
+    #: of values that are not known in some rows: in which, ``[n]`` (:mod:`causal_dsl.measures.known_answers`)
+    unknown: Mapping[ValueRef, Array] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         if self.rows is not None:
+            self.unknown = {value: rows[self.rows] for value, rows in self.unknown.items()}
             self.base_answers = self.base_answers[self.rows]
             self.labels = None if self.labels is None else self.labels[self.rows]
             self.asked = None if self.asked is None else self.asked[self.rows]
@@ -74,6 +77,27 @@ class CellData:
         """What holds a column: the same object in two cells that share it."""
         return self.columns.held(run, quantity)
 
+    def known(self, values: Iterable[ValueRef]) -> Array | None:
+        """The rows in which all ``values`` are known; None if these are all rows."""
+        missing = [self.unknown[value] for value in values if value in self.unknown]
+        return np.flatnonzero(~np.logical_or.reduce(missing)) if missing else None
+
+    def among(self, rows: Array | None) -> CellData:
+        """The same cell over some of its rows, in which all values are known; itself for None."""
+        if rows is None:
+            return self
+        found = copy.copy(self)
+        found.rows = rows if self.rows is None else self.rows[rows]
+        found.base_answers, found.unknown = self.base_answers[rows], {}
+        found.labels = None if self.labels is None else self.labels[rows]
+        found.asked = None if self.asked is None else self.asked[rows]
+        found.source_answers = {role: codes[rows] for role, codes in self.source_answers.items()}
+        return found
+
+
+def _all_rows(score: Any) -> None:
+    return None
+
 
 @dataclass
 class Evaluation:
@@ -94,6 +118,8 @@ class Evaluation:
     outputs: Mapping[str, Evaluation] = field(default_factory=dict)
     #: the cell that the choosing half picks, by score: the same under all weights
     picked: dict[Any, int | None] = field(default_factory=dict)
+    #: the rows in which all that a score needs is known, where these are not all
+    rows_of: Callable[[Any], Array | None] = _all_rows
 
     @property
     def count(self) -> int:
@@ -116,8 +142,27 @@ class Evaluation:
     def of(self, score: Evaluable) -> Array:
         """The score, computed once under these weights."""
         if score not in self.memo:
-            self.memo[score] = score.evaluate(self)
+            rows = self.rows_of(score)
+            env = (
+                self
+                if rows is None
+                else dataclasses.replace(
+                    self, sums=SomeRows(self.sums, rows, self.frames[0].n), memo={}, rows_of=_all_rows
+                )
+            )
+            self.memo[score] = score.evaluate(env)
         return self.memo[score]
+
+    def pairs(self, score: Any, cell: int) -> int:
+        """The number of pairs that the score of a cell is over."""
+        rows = self.rows_of(score)
+        if rows is None:
+            return int(score.count(self, cell))
+        return int(
+            score.count(
+                dataclasses.replace(self, frames=[frame.among(rows) for frame in self.frames], rows_of=_all_rows), cell
+            )
+        )
 
     def total(self, numbers: Numbers) -> Array:
         """Weighted sums over pairs of one number a pair in each cell, ``[R, C]``."""

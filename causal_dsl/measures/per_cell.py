@@ -43,7 +43,7 @@ class CellScore(MeasuredValue):
 
     def count(self, env: Evaluation, cell: int) -> int:
         """The number of pairs that the score of a cell is over."""
-        counts = [part.count(env, cell) for part in self.parts if isinstance(part, CellScore)]
+        counts = [env.pairs(part, cell) for part in self.parts if isinstance(part, CellScore)]
         return min(counts, default=env.frames[cell].n)
 
     def assume(self, known: Mapping[str, float]) -> float:
@@ -151,7 +151,7 @@ class Halfway(CellScore):
         return (env.of(self.one) + env.of(self.other)) / 2
 
     def count(self, env: Evaluation, cell: int) -> int:
-        return self.one.count(env, cell) + self.other.count(env, cell)
+        return env.pairs(self.one, cell) + env.pairs(self.other, cell)
 
 
 def asks(score: CellScore) -> bool:

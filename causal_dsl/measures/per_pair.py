@@ -168,7 +168,9 @@ class Right(Pair):
         answer = frame.column(run, ANSWER)
         wanted = frame.labels if self.label else frame.base_answers
         assert wanted is not None
-        return frame.accepted.right(answer, wanted).astype(np.float64)
+        right = frame.accepted.right(answer, wanted).astype(np.float64)
+        missing = frame.unknown.get(ValueRef("label" if self.label else "base"))
+        return right if missing is None else np.where(missing, np.nan, right)
 
     def needs(self, run: str) -> Iterator[Need]:
         yield run, ANSWER

@@ -14,18 +14,20 @@ from dataclasses import dataclass
 class Unit:
     """``name`` decides what may meet; ``words`` is what a message calls a number of this unit.
 
-    ``most`` is the largest plain number that can be meant (1 for a share: ``iia >= 95`` is a slip for ``95%``).
+    ``most`` is the largest plain number that can be meant (1 for a share: ``iia >= 95`` is a slip for ``95%``). ``shown``
+    stands behind a number and on an axis; empty for what has no dimension.
     """
 
     name: str
     words: str
     most: float = math.inf
+    shown: str = ""
 
 
 SHARE = Unit("share", "a share, from 0 to 1", 1.0)
 RATIO = Unit("ratio", "a ratio, where 1 is the whole", 10.0)
-LOGITS = Unit("logits", "a number of logits")
-NATS = Unit("nats", "an amount of information, in nats")
+LOGITS = Unit("logits", "a number of logits", shown="logits")
+NATS = Unit("nats", "an amount of information, in nats", shown="nats")
 NUMBER = Unit("number", "a plain number")
 INDEX = Unit("index", "a parameter of the sweep")
 TRUTH = Unit("truth", "true or false")

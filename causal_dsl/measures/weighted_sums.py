@@ -90,6 +90,42 @@ class Matrix:
         return Matrix(self.weights * pairs)
 
 
+class SomeRows:
+    """Sums over some of the ``rows`` of cells: what is summed is a number for each of these, and the others count nothing."""
+
+    def __init__(self, sums: Sums, rows: Array, n: int):
+        self.sums, self.rows, self.n = sums, rows, n
+
+    @property
+    def count(self) -> int:
+        return self.sums.count
+
+    def totals(self, frames: Sequence[CellData], numbers: Numbers) -> Array:
+        return self.sums.totals(frames, lambda frame: self._placed(numbers(frame.among(self.rows)), frame.n))
+
+    def whole(self) -> Array:
+        return self.sums.of(self._placed(np.ones(len(self.rows)), self.n))[:, None]
+
+    def of(self, column: Array) -> Array:
+        return self.sums.of(self._placed(column, self.n))
+
+    def ordered(self, frames: Sequence[CellData], numbers: SomeNumbers, which: str) -> Array:
+        def placed(frame: Any) -> tuple[Array, Array | None]:
+            own, some = numbers(frame.among(self.rows))
+            there = np.ones(len(self.rows), bool) if some is None else some
+            return self._placed(own, frame.n), self._placed(there, frame.n).astype(bool)
+
+        return self.sums.ordered(frames, placed, which)
+
+    def among(self, pairs: Array) -> SomeRows:
+        return SomeRows(self.sums.among(pairs), self.rows, self.n)
+
+    def _placed(self, numbers: Array, n: int) -> Array:
+        found = np.zeros(n, np.asarray(numbers).dtype)
+        found[self.rows] = numbers
+        return found
+
+
 def weighted_order(numbers: Array, weights: Array, which: str) -> Array:
     """The median (``min``, ``max``) of numbers [n] under each row of weights [R, n]; NaN where all weights are 0, or a number
     is NaN."""
@@ -117,4 +153,4 @@ def plain_order(numbers: Array, which: str) -> float:
     return float((ranked[low] + ranked[high]) / 2)
 
 
-__all__ = ["Array", "Matrix", "Numbers", "SomeNumbers", "Sums", "plain_order", "weighted_order"]
+__all__ = ["Array", "Matrix", "Numbers", "SomeNumbers", "SomeRows", "Sums", "plain_order", "weighted_order"]

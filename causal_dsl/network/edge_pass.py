@@ -14,6 +14,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
@@ -24,13 +25,39 @@ from causal_dsl.network.edges import Edges, EdgeWrite
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
+from causal_dsl.planning.edge_room import AHEAD, KEPT, TOGETHER
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
-#: How many bytes the terms of the senders may take that are kept for later receivers; all others are made again for each layer.
-KEPT = 1 << 28
-#: How many heads and other senders are in one block.
-TOGETHER = 64
+_COLUMNS: WeakKeyDictionary[Tap, slice | Tensor] = WeakKeyDictionary()
+
+
+class Room:
+    """Memory that passes one after another use again: the kernel need not hand it out anew, page by page. ``kept`` bytes of it may
+    hold terms of senders."""
+
+    def __init__(self, kept: int | None = None) -> None:
+        self.kept = KEPT if kept is None else kept
+        self._held: dict[tuple[str, int], Tensor] = {}
+
+    def take(self, use: str, number: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
+        """A tensor of any numbers, the same memory for each ``use`` and number."""
+        size = int(np.prod(shape))
+        held = self._held.get((use, number))
+        if held is None or held.numel() < size or held.dtype != like.dtype or held.device != like.device:
+            self._held.pop((use, number), None)
+            held = self._held[use, number] = like.new_empty(size)
+        return held[:size].view(shape)
+
+
+@dataclass(eq=False)
+class _Projected:
+    """What a linear map gives [rows, tokens, columns], each receiver's columns from what it is given: ``own`` are those at hand,
+    ``full`` of how many columns are there."""
+
+    out: Tensor | None = None
+    own: list[slice | Tensor] = field(default_factory=list)
+    full: int = 0
 
 
 @dataclass(eq=False)
@@ -85,43 +112,78 @@ class _Terms:
         return self.table.shape[1]
 
 
+@dataclass(eq=False)
+class _Ahead:
+    """Sums that are begun for receivers before they run: ``sums`` [groups, rows, tokens, width], of which ``groups`` by what they
+    are given; ``numbers`` are a receiver of each, and ``done`` how many senders each sum has."""
+
+    groups: dict[bytes, int]
+    numbers: list[int]
+    sums: Tensor
+    done: list[int] = field(default_factory=list)
+
+    def add(self, edges: EdgePass, wanted: Sequence[int]) -> None:
+        """Add the senders that have run since to some groups; to all where the sums are new."""
+        if not self.done:
+            self.done, wanted = [0] * len(self.numbers), range(len(self.numbers))
+        start = 0
+        while start < len(wanted):  # groups next to each other that have the same senders
+            end = start + 1
+            while end < len(wanted) and wanted[end] == wanted[end - 1] + 1:
+                if self.done[wanted[end]] != self.done[wanted[start]]:
+                    break
+                end += 1
+            one = slice(wanted[start], wanted[end - 1] + 1)
+            done = self.done[one.start]
+            late = [sender for sender in edges.senders[done:] if sender.factor is not None]
+            edges.add(self.sums[one], edges.terms_for(late, self.numbers[one]), new=not done)
+            self.done[one] = [len(edges.senders)] * (end - start)
+            start = end
+
+
 class EdgePass(Edges):
     """The hooks of one forward pass in which the rows of many interventions run together."""
 
-    def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite]):
+    def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite], room: Room | None = None):
         super().__init__(network, batch, writes)
+        self.room = room or Room()
         self.senders: list[_Sender] = []
         self.blocks: list[_MadeTerms] = []
+        #: of a layer's projections what its receivers are given, put together
+        self.projected: dict[nn.Module, _Projected] = {}
+        self._linear: dict[int, list[nn.Module]] = {}
+        self.ahead = _Ahead({}, [], torch.empty(0))
 
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
         sender = _Sender(component, layer, tensor, self._factor(component, layer))
         for number in mine:
-            index, tap, new = self.made(number, tensor)
-            self._put(sender, number, index, tap, new)
+            index, tap, _, gap = self.made(number, tensor)
+            self._put(sender, number, index, tap, gap)
         self.senders.append(sender)
 
-    def _put(self, sender: _Sender, number: int, index: tuple[Tensor, ...], tap: Tap, new: Tensor) -> None:
+    def _put(self, sender: _Sender, number: int, index: tuple[Tensor, ...], tap: Tap, gap: Tensor) -> None:
         """Into the first part none of whose tokens it meets."""
         part = next((part for part in sender.parts if not bool(part.code[index].any())), None)
         if part is None:
             shape = sender.tensor.shape[:2]
             code = torch.zeros(shape, dtype=torch.long, device=sender.tensor.device)
-            heads = self._heads(sender)
+            heads = self._heads_of(sender.component)
             part = _Layer(torch.zeros_like(sender.tensor), code, [np.zeros((heads, self.count), np.uint8)])
             sender.parts.append(part)
-        rows = sender.tensor[index]
-        changed = new if tap.columns is None else rows.index_copy(-1, tap.columns.to(rows.device), new)
-        part.gap.index_put_(index, changed - rows)
+        if tap.columns is not None and _columns_of(tap) != slice(0, part.gap.shape[-1]):
+            whole = gap.new_zeros(*gap.shape[:-1], part.gap.shape[-1])
+            gap = whole.index_copy_(-1, tap.columns.to(gap.device), gap)
+        part.gap.index_put_(index, gap)
         part.code.index_put_(index, torch.tensor(len(part.masks), device=part.code.device))
-        part.masks.append(self._bits(number, self._heads(sender)))
+        part.masks.append(self._bits(number, self._heads_of(sender.component)))
 
     @property
     def count(self) -> int:
         """How many receivers there are."""
         return len(self.writes[0].to.ports)
 
-    def _heads(self, sender: _Sender) -> int:
-        return (self.network.facts.heads or 1) if sender.component == "z" else 1
+    def _heads_of(self, component: str) -> int:
+        return (self.network.facts.heads or 1) if component == "z" else 1
 
     def _bits(self, number: int, heads: int) -> np.ndarray:
         """The masks of a write [heads, receivers]."""
@@ -135,56 +197,103 @@ class EdgePass(Edges):
 
     def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
         """Receivers that are given the same, and how much more that is than the stream [rows, tokens, width]."""
-        numbers = [self.writes[0].to.ports.number(port) for port in ports]
-        tables = [[np.stack(part.masks)[:, :, numbers] for part in sender.parts] for sender in self.senders]
-        alike: dict[bytes, list[int]] = {}
-        for i in range(len(ports)):
-            key = b"".join(table[:, :, i].tobytes() for own in tables for table in own)
+        alike: dict[bytes, list[Port]] = {}
+        for port in ports:
+            key = self._key(port)
             if any(key):
-                alike.setdefault(key, []).append(i)
-        first = [same[0] for same in alike.values()]
-        if not first:
+                alike.setdefault(key, []).append(port)
+        if not alike or not self.senders:
             return
-        shape = self.senders[0].tensor.shape
-        width = self.network.facts.width or shape[-1]
+        if any(key not in self.ahead.groups for key in alike):
+            self._look_ahead(ports)
+        self.ahead.add(self, sorted(self.ahead.groups[key] for key in alike))
+        bent = self._bent(list(alike.values()))
+        for n, (key, same) in enumerate(alike.items()):
+            found = self.ahead.sums[self.ahead.groups[key]]
+            yield same, found if bent is None else found + bent[n]
+
+    def _key(self, port: Port) -> bytes:
+        """What of all writes a receiver is given: receivers with one key are given the same."""
+        return self._keys[self.writes[0].to.ports.number(port)]
+
+    @cached_property
+    def _keys(self) -> list[bytes]:
+        """The masks of all writes, receiver by receiver."""
+        own = [self._bits(n, self._heads_of(write.write.site.component)) for n, write in enumerate(self.writes)]
+        return [one.tobytes() for one in np.ascontiguousarray(np.concatenate(own).T)]
+
+    def _look_ahead(self, ports: Sequence[Port]) -> None:
+        """Begin the sums of these receivers, and of those that come next, from all senders that have run: one product for several
+        layers costs little more than one for each."""
+        number = self.writes[0].to.ports.number
+        first = min(map(number, ports))
+        groups: dict[bytes, int] = {}
+        numbers: list[int] = []
+        for port in [*ports, *(port for port in self.ports if number(port) > first)]:
+            if port not in ports and len(numbers) >= AHEAD:
+                break
+            key = self._key(port)
+            if any(key) and key not in groups:
+                groups[key] = len(numbers)
+                numbers.append(number(port))
         tensor = self.senders[0].tensor
-        sums = torch.zeros(len(first), *shape[:2], width, dtype=tensor.dtype, device=tensor.device)
-        together: list[_Terms] = []
+        shape = (len(numbers), *tensor.shape[:2], self.network.facts.width or tensor.shape[-1])
+        self.ahead = _Ahead(groups, numbers, self.room.take("sums", 0, shape, tensor))
+
+    def terms_for(self, senders: Sequence[_Sender], numbers: Sequence[int]) -> list[_Terms]:
+        """Of some senders the terms that reach any of these receivers."""
+        found = []
+        for sender in senders:
+            for part in sender.parts:
+                table = np.stack(part.masks)[:, :, numbers]
+                if table.any():
+                    found.append(_Terms(sender, part, table))
+        return found
+
+    def _bent(self, groups: Sequence[Sequence[Port]]) -> Tensor | None:
+        """What senders change behind whose projection is more than a factor [groups, rows, tokens, width]; None without any."""
+        numbers = [self.writes[0].to.ports.number(same[0]) for same in groups]
+        together = self.terms_for([sender for sender in self.senders if sender.factor is None], numbers)
+        if not together:
+            return None
+        sums = torch.zeros(len(groups), *self.ahead.sums.shape[1:]).to(self.ahead.sums)
         self.inner = True
         try:
             for sender in self.senders:
                 sender.mixed.clear()
-            for sender, own in zip(self.senders, tables, strict=True):
-                for part, table in zip(sender.parts, own, strict=True):
-                    if table[:, :, first].any():
-                        together.append(_Terms(sender, part, table[:, :, first]))
-            self._add(sums, [terms for terms in together if terms.sender.factor is not None])
             for terms in together:
-                if terms.sender.factor is None:
-                    self._mixed(sums, terms)
+                self._mixed(sums, terms)
         finally:
             self.inner = False
-        for n, same in enumerate(alike.values()):
-            yield [ports[i] for i in same], sums[n]
+        return sums
 
-    def _add(self, sums: Tensor, linear: Sequence[_Terms]) -> None:
-        """Add the terms of some senders to the sums of the groups [groups, rows, tokens, width]."""
+    def add(self, sums: Tensor, linear: Sequence[_Terms], new: bool = False) -> None:
+        """Add the terms of some senders to the sums of the groups [groups, rows, tokens, width]; ``new`` sums hold nothing yet."""
         groups = sums.shape[0]
         for block, own in self._blocks(linear, sums):
-            flat = block.terms[: block.full]
+            first, last = min(at for _, at in own), max(at + terms.heads for terms, at in own)
+            flat, own = block.terms[first:last], [(terms, at - first) for terms, at in own]
             codes = [terms.part.of_rows for terms, _ in own]
             if any(code is None for code in codes):
-                weights = self._weights(own, block.full, groups, [t.part.code.cpu().numpy().ravel() for t, _ in own])
+                weights = self._weights(own, len(flat), groups, [t.part.code.cpu().numpy().ravel() for t, _ in own])
                 mixed = torch.from_numpy(weights).to(sums) @ flat.flatten(1, 2).transpose(0, 1)
-                sums += mixed.transpose(0, 1).unflatten(1, sums.shape[1:3])
+                more = mixed.transpose(0, 1).unflatten(1, sums.shape[1:3])
+                if new:
+                    sums.copy_(more)
+                else:
+                    sums += more
+                new = False
                 continue
             # Rows next to each other that have the same masks, as those of one intervention have, are one product.
             each = np.stack(codes)  # type: ignore[arg-type]
             starts = np.flatnonzero(np.r_[True, (each[:, 1:] != each[:, :-1]).any(axis=0)]).tolist()
-            weights = self._weights(own, block.full, groups, list(each[:, starts]))
+            weights = self._weights(own, len(flat), groups, list(each[:, starts]))
             for weight, start, end in zip(torch.from_numpy(weights).to(sums), starts, [*starts[1:], None], strict=True):
                 rows = slice(start, end)
-                sums[:, rows].flatten(1).addmm_(weight, flat[:, rows].flatten(1))
+                sums[:, rows].flatten(1).addmm_(weight, flat[:, rows].flatten(1), beta=0 if new else 1)
+            new = False
+        if new:
+            sums.zero_()
 
     @staticmethod
     def _weights(own: Sequence[tuple[_Terms, int]], senders: int, groups: int, codes: list[np.ndarray]) -> np.ndarray:
@@ -216,15 +325,23 @@ class EdgePass(Edges):
     def _keep(self, terms: _Terms, like: Tensor) -> None:
         """Make terms where later receivers find them, while there is room."""
         if not self.blocks or self.blocks[-1].full + terms.heads > len(self.blocks[-1].terms):
-            size = max(TOGETHER, terms.heads) * like[0].numel() * like.element_size()
-            if sum(block.terms.nbytes for block in self.blocks) + size > KEPT:
+            room = self.room.kept // (like[0].numel() * like.element_size()) - sum(
+                len(block.terms) for block in self.blocks
+            )
+            if room < terms.heads:
                 return
-            self.blocks.append(self._block(terms.heads, like))
+            # one for all senders, if nothing is written twice at one place
+            size = TOGETHER if self.blocks else max(TOGETHER, self._senders)
+            self.blocks.append(self._block(terms.heads, like, min(size, room), len(self.blocks)))
         terms.part.kept = self.blocks[-1], self._make(terms, self.blocks[-1])
 
-    @staticmethod
-    def _block(heads: int, like: Tensor) -> _MadeTerms:
-        return _MadeTerms(like.new_empty(max(TOGETHER, heads), *like.shape[1:]))
+    @cached_property
+    def _senders(self) -> int:
+        sites = {(write.write.site.component, write.write.site.layer) for write in self.writes}
+        return sum(self._heads_of(component) for component, _ in sites)
+
+    def _block(self, heads: int, like: Tensor, size: int = TOGETHER, number: int = -1) -> _MadeTerms:
+        return _MadeTerms(self.room.take("terms", number, (max(size, heads), *like.shape[1:]), like))
 
     @staticmethod
     def _make(terms: _Terms, block: _MadeTerms) -> int:
@@ -266,20 +383,51 @@ class EdgePass(Edges):
     @contextmanager
     def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
         """The projections of attention compute the columns of these receivers alone; nothing else of this run is looked at."""
-        modules: dict[nn.Module, list[Tensor]] = {}
-        for kind in ("q", "k", "v"):
-            every = find_tap(self.network, Site(kind, layer, (0,)))
-            if every.side == "out" and _weight(every.module) is not None and "forward" not in every.module.__dict__:
-                modules.setdefault(every.module, [])
+        modules = self._projections(layer)
+        for module in modules:
+            self.projected.setdefault(module, _Projected()).own = []
         for port in ports:
             tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
             if tap is not None and tap.module in modules and tap.columns is not None:
-                modules[tap.module].append(tap.columns)
+                self.projected[tap.module].own.append(_columns_of(tap))
+                self.projected[tap.module].full += len(tap.columns)
         with ExitStack() as stack:
-            for module, columns in modules.items():
-                module.forward = partial(_columns, module, torch.cat(columns) if columns else None)
+            for module in modules:
+                module.forward = partial(_columns, module, self.projected[module])
                 stack.callback(module.__dict__.pop, "forward")
             yield
+
+    def _layer(self, layer: int, ports: list[Port]) -> list[Any]:
+        module, running = self.network.layers[layer], ExitStack()
+
+        def enter(*_: Any) -> None:
+            if not self.inner:
+                running.enter_context(self._known_whole(layer))
+
+        handles = [*super()._layer(layer, ports), module.register_forward_pre_hook(enter)]
+        return [*handles, module.register_forward_hook(lambda *_: running.close(), always_call=True)]
+
+    @contextmanager
+    def _known_whole(self, layer: int) -> Iterator[None]:
+        """Where every column of a projection is one that receivers have computed, it is not run again."""
+        with ExitStack() as stack:
+            for module in self._projections(layer):
+                known = self.projected.pop(module, None)
+                if known is not None and known.out is not None and known.full == known.out.shape[-1]:
+                    module.forward = partial(_known, known.out)
+                    stack.callback(module.__dict__.pop, "forward")
+            yield
+
+    def _projections(self, layer: int) -> list[nn.Module]:
+        """The linear maps that give the queries, keys and values of a layer."""
+        if layer not in self._linear:
+            found: dict[nn.Module, None] = {}
+            for kind in ("q", "k", "v"):
+                every = find_tap(self.network, Site(kind, layer, (0,)))
+                if every.side == "out" and _weight(every.module) is not None and "forward" not in every.module.__dict__:
+                    found[every.module] = None
+            self._linear[layer] = list(found)
+        return self._linear[layer]
 
     def _projection(self, layer: int | None) -> Tensor | None:
         """The output projection [heads, head, width] of a layer, where nothing but a factor is behind it."""
@@ -306,27 +454,44 @@ def _weight(module: nn.Module) -> Tensor | None:
     return None
 
 
-def _columns(module: nn.Module, columns: Tensor | None, given: Tensor) -> Tensor:
-    """Some columns of what a linear map gives; no one reads the others."""
+def _columns_of(tap: Tap) -> slice | Tensor:
+    """The columns of a place, as a slice where they lie side by side."""
+    if tap not in _COLUMNS:
+        assert tap.columns is not None
+        first, count = int(tap.columns[0]), len(tap.columns)
+        together = bool((tap.columns == torch.arange(first, first + count, device=tap.columns.device)).all())
+        _COLUMNS[tap] = slice(first, first + count) if together else tap.columns
+    return _COLUMNS[tap]
+
+
+def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:
+    """Some columns of what a linear map gives, beside those that are known; no one reads the others."""
     weight = _weight(module)
     assert weight is not None
-    out = given.new_empty(*given.shape[:-1], weight.shape[1])
-    if columns is not None:
-        bias = module.bias[columns] if isinstance(module.bias, Tensor) else None
+    if known.out is None:
+        known.out = given.new_empty(*given.shape[:-1], weight.shape[1])
+    for own in known.own:
+        bias = module.bias[own] if isinstance(module.bias, Tensor) else None
         # the columns of a Linear are rows in memory
-        out[..., columns] = nn.functional.linear(given, weight.T[columns], bias)
+        known.out[..., own] = nn.functional.linear(given, weight.T[own], bias)
+    return known.out
+
+
+def _known(out: Tensor, given: Tensor) -> Tensor:
+    """What a linear map gives, known before."""
     return out
 
 
 @contextmanager
 def edges_together(
-    network: Network, inputs: InputRows, writes: Sequence[EdgeWrite], padding: str
+    network: Network, inputs: InputRows, writes: Sequence[EdgeWrite], padding: str, room: Room | None = None
 ) -> Iterator[dict[int, tuple[int, Tensor]]]:
-    """As :func:`causal_dsl.network.edges.edges_patched`, for the rows of many interventions at once."""
+    """As :func:`causal_dsl.network.edges.edges_patched`, for the rows of many interventions at once; ``room`` is used again by the
+    next pass."""
     batch = network.given.batch(network, inputs, padding)  # type: ignore[arg-type]
-    edges = EdgePass(network, batch, writes)
+    edges = EdgePass(network, batch, writes, room)
     with edges.hooked():
         yield edges.changes
 
 
-__all__ = ["EdgePass", "edges_together"]
+__all__ = ["KEPT", "EdgePass", "Room", "edges_together"]

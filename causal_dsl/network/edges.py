@@ -81,10 +81,11 @@ class Edges:
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
         """Keep what a sender gives, and what its writes would put there."""
         self.sent[component, layer] = _Sent(
-            tensor, self.tail(component, layer), [(n, *self.made(n, tensor)) for n in mine]
+            tensor, self.tail(component, layer), [(n, *self.made(n, tensor)[:3]) for n in mine]
         )
 
-    def made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor]:
+    def made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor, Tensor]:
+        """Of a write where it is, what it puts there, and how much more that is than what is there."""
         write = self.writes[number].write
         tap = find_tap(self.network, write.site)
         index = self.batch.points(write.rows, write.positions).on(tensor.device)
@@ -92,8 +93,9 @@ class Edges:
         old = whole if tap.columns is None else whole[..., tap.columns.to(whole.device)]
         new = write.edit(old * tap.scale).to(old) / tap.scale
         size = old.float().norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
-        self.changes[number] = (len(old), (new.float() - old.float()).norm(dim=-1) / size)
-        return index, tap, new
+        gap = new - old
+        self.changes[number] = (len(old), gap.float().norm(dim=-1) / size)
+        return index, tap, new, gap
 
     def tail(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
         """From what is written of a sender to what it adds to the stream: heads and neurons pass their output projection, and a
@@ -276,14 +278,21 @@ class Edges:
                     if not waiting:
                         raise _Captured
                     return tensor
+                # receivers that have been computed together are put in place together
+                together: dict[int, tuple[Tensor, list[Tap | None]]] = {}
                 for port, tap in own:
                     if port in seen:
                         other = seen.pop(port)
-                        if tap is None or tap.columns is None:
-                            tensor = other
-                        else:
-                            columns = tap.columns.to(tensor.device)
-                            tensor = tensor.index_copy(-1, columns, other.index_select(-1, columns))
+                        together.setdefault(id(other), (other, []))[1].append(tap)
+                for other, taps in together.values():
+                    each = [tap.columns for tap in taps if tap is not None and tap.columns is not None]
+                    if other is tensor:
+                        continue
+                    if len(each) < len(taps):
+                        tensor = other
+                    else:
+                        columns = torch.cat(each).to(tensor.device)
+                        tensor = tensor.index_copy(-1, columns, other.index_select(-1, columns))
                 return tensor
 
             return act

@@ -37,7 +37,9 @@ def content_of(model: nn.Module) -> str:
         if tensor.device.type != "meta" and tensor.numel():
             flat = tensor.detach().contiguous().reshape(-1).view(torch.uint8)
             for start in range(0, len(flat), _PIECE):
-                found.update(flat[start : start + _PIECE].cpu().numpy())
+                piece = flat[start : start + _PIECE]
+                piece = piece if type(piece) is torch.Tensor else piece.clone()  # streamed weights are read here
+                found.update(piece.cpu().numpy())
     return found.hexdigest()
 
 

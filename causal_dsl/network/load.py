@@ -244,7 +244,9 @@ def load_folder(
         source: WeightStream | None = None
         try:
             if stream:
-                model, report, source = open_streamed(kind, parsed, weight_files(folder), device, dtype, **settings)
+                model, report, source = open_streamed(
+                    kind, parsed, weight_files(folder), device, dtype, span, **settings
+                )
             else:
                 loaded: Any = kind.from_pretrained(
                     folder,
@@ -257,7 +259,7 @@ def load_folder(
                     **settings,
                 )
                 model, report = loaded[0] if spread else loaded[0].to(device), loaded[1]
-        except (MemoryError, torch.OutOfMemoryError):
+        except (MemoryError, torch.OutOfMemoryError, SpecError):
             raise
         except Exception as error:
             if method is not None:

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -11,10 +12,12 @@ from causal_dsl.planning.cost import MOST_COUNTED
 from causal_dsl.planning.graph import DrawNode, Forward
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
-from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probe_rows import is_small
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.identity import NetworkKey
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
 
 #: A draw is short that has no more than this share of the pairs of the longest.
 _SHORT = 1 / 16

@@ -10,10 +10,12 @@ import numpy as np
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
+from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Test
+from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
     import networkx as nx
@@ -31,7 +33,7 @@ def to_text(plan: Plan, explain: bool = False) -> str:
 
     cost = cost_of(plan)
     lines = []
-    lines += _fits(plan)
+    lines += [*_fits(plan), *_constants(plan)]
     for test in plan.tests:
         if test.control[0]:
             continue
@@ -59,6 +61,7 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB held at the peak ({cost.process_bytes / 1e6:,.0f} MB of a CPU process); base, source and patched run of every pair and cell would be "
         f"{cost.naive_layer_tokens:,} layer-tokens ({cost.ratio:.2f} times as many)"
     )
+    lines += map(str, streamed_bytes(plan))
     if not explain and not plan.without:
         lines += [executor(plan, step) for step in plan.steps if step.why]
     else:
@@ -128,6 +131,26 @@ def _fits(plan: Plan) -> list[str]:
         told += f", {fitting.restarts} times" if fitting.restarts > 1 else ""
         lines.append(f"fit{whose} {unit}")
         lines.append(f"    on {unit.network.name}: {sum(drawn):,} pairs{told}; {inputs:,} inputs run once")
+    return [*lines, ""] if lines else []
+
+
+def _constants(plan: Plan) -> list[str]:
+    """The constants that are found before the plan is run."""
+    lines = []
+    for test in plan.tests:
+        asked = [
+            next(write.value.find(Optimal))
+            for node in plan.scores[test.name]
+            if (read := node.read("patched")) is not None and isinstance(read.run, g.Resume)
+            for write in read.run.writes[:1]
+            if any(True for _ in write.value.find(Optimal))
+        ]
+        if asked:
+            n = max((one.n or plan.draw_of(test).n for one in asked), default=0)
+            lines.append(
+                f"constants of {test.name}: {len(asked)} intervention{'s' * (len(asked) > 1)}, each in at most {max(one.steps for one in asked)} "
+                f"steps, forwards and backwards over at most {n:,} inputs of the fit part"
+            )
     return [*lines, ""] if lines else []
 
 
@@ -251,7 +274,8 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "path": plan.program.path,
         "cost": cost_of(plan).to_json(),
         "steps": steps,
-        "fits": [line.strip() for line in _fits(plan) if line],
+        "fits": [line.strip() for line in (*_fits(plan), *_constants(plan)) if line],
+        "streamed": [read.to_json() for read in streamed_bytes(plan)],
         "graph": nx.node_link_data(out, edges="edges"),
     }
 

@@ -39,6 +39,11 @@ def _one_pass(plan: Plan) -> Plan:
         first.setdefault(key, step)
         forwards.setdefault(key, {}).update(dict.fromkeys(step.forwards))
         resumes.setdefault(key, {}).update(dict.fromkeys(step.resumes))
+    for key in list(first):
+        edges = (key[0], True)
+        if key != edges and edges in first and not resumes[key]:  # whole passes run these prompts in any case
+            forwards[edges] = {**forwards.pop(key), **forwards[edges]}
+            del first[key]
     merged = (replace(s, forwards=tuple(forwards[key]), resumes=tuple(resumes[key])) for key, s in first.items())
     return replace(plan, steps=tuple(merged))
 

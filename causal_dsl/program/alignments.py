@@ -64,7 +64,7 @@ def read_alignment(
             return None
         left = {name: (fixed[name],) if name in fixed else values for name, values in parent.parameters.items()}
         parent = replace(parent, parameters=left)
-    parameters = read_parameters(declaration, parent, found)
+    parameters = read_parameters(declaration, parent, network, found)
     own = _prompts(declaration, model, network, options, found)
     if own is None or parameters is None:
         return None

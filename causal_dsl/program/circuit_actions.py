@@ -86,7 +86,11 @@ class Circuits:
                 fixed = {a.name.name for a in given if a.name is not None}
                 order = [p for p in declaration.parameters if p.name.name not in fixed]
                 for parameter in order[sum(a.name is None for a in given) :] if not _called(node, action) else ():
-                    values = None if parameter.name.name in known else values_of(parameter, _quiet())
+                    values = (
+                        None
+                        if parameter.name.name in known
+                        else values_of(parameter, _quiet(), self.networks.get(definition))
+                    )
                     found |= {} if values is None else {parameter.name.name: values}
         return found
 

@@ -221,7 +221,7 @@ class CircuitReader:
             name = parameter.name.name
             if name in found:
                 continue
-            values = values_of(parameter, Diagnostics())
+            values = values_of(parameter, Diagnostics(), self.network)
             if name in self.cell:
                 found[name] = self.cell[name]
             elif self.free and values:
@@ -362,9 +362,9 @@ def check_circuit(
     declaration = definition.declaration
     assert isinstance(declaration, tree.CircuitDecl | tree.CircuitAs)
     good = True
-    for parameter in declaration.parameters:
-        good = values_of(parameter, diagnostics) is not None and good
     network = network_of(definition, networks, diagnostics)
+    for parameter in declaration.parameters:
+        good = values_of(parameter, diagnostics, network) is not None and good
     groups: dict[str, tree.Group] = {}
     for member in getattr(declaration, "members", ()):
         if isinstance(member, tree.Group):

@@ -323,7 +323,9 @@ class DrawReader:
         """Actions as they are in the cells of a sweep: one for each value of a parameter that is set."""
         swept = dict(self.alignment.parameters)
         for parameter in getattr(self.declaration, "parameters", ()):
-            swept[parameter.name.name] = values_of(parameter, Diagnostics()) or ()  # faults of it are told by the cells
+            swept[parameter.name.name] = (
+                values_of(parameter, Diagnostics(), self.alignment.network) or ()
+            )  # faults of it are told by the cells
         made: list[tree.Node] = []
         for action in actions:
             if isinstance(action, tree.SetTo) and isinstance(action.value, tree.Name) and action.value.name in swept:

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.program.counts import COUNTS
 from causal_dsl.program.paths import slice_text
 from causal_dsl.program.read_settings import constant
 from causal_dsl.syntax import tree
@@ -22,7 +23,8 @@ def integer(expr: tree.Expr | tree.Slice, what: str, cell: Mapping[str, tree.Exp
         if isinstance(expr, tree.Slice):
             help = f"name one, or make it a parameter: align name(l in {slice_text(expr)}) : …"
         elif isinstance(expr, tree.Name) and expr.name not in cell:
-            help = did_you_mean(expr.name, cell, "write a whole number, or make it a parameter of the alignment")
+            known = [name for name in cell if name not in COUNTS]
+            help = did_you_mean(expr.name, known, "write a whole number, or make it a parameter of the alignment")
         text = slice_text(expr) if isinstance(expr, tree.Slice) else format_expr(expr)
         found.report("E456", f"`{text[:60]}` does not name {what}", expr.span, notes=swept(expr, cell), help=help)
     return value
@@ -31,7 +33,8 @@ def integer(expr: tree.Expr | tree.Slice, what: str, cell: Mapping[str, tree.Exp
 def swept(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> tuple[str, ...]:
     """What the parameters in an index are in this cell: the text at the place does not tell."""
     names = dict.fromkeys(node.name for node in expr.walk() if isinstance(node, tree.Name) and node.name in cell)
-    return tuple(f"`{name}` is {format_expr(cell[name])} in a cell of the alignment" for name in names)
+    where = {name: "in this network" if name in COUNTS else "in a cell of the alignment" for name in names}
+    return tuple(f"`{name}` is {format_expr(cell[name])} {where[name]}" for name in names)
 
 
 def arithmetic(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> int | None:

@@ -105,7 +105,7 @@ def settings_of(
     parameters: Mapping[str, tuple[tree.Expr, ...]] | None = alignment.parameters
     acts = bool(actions_of(declaration))
     if isinstance(declaration, tree.TestDecl) and declaration.parameters and (acts or words):
-        parameters = read_parameters(declaration, alignment, found)
+        parameters = read_parameters(declaration, alignment, alignment.network, found)
     if parameters is None:
         return None
     own = [p.name.name for p in getattr(declaration, "parameters", ())]

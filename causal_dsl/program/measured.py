@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
 
+from causal_dsl.causal.accepted import UNKNOWN
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.measures.compile import compile_metrics, read_number
@@ -66,6 +67,8 @@ def _context(
     diagnostics: Diagnostics,
 ) -> TestContext:
     variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
+    if alignment.network.facts.kind != "vector":  # a row in which it is the empty text has no such token
+        variables = {name: told and tuple(v for v in told if v != UNKNOWN) for name, told in variables.items()}
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False
     cells = tuple(cells)

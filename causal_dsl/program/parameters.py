@@ -2,22 +2,28 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
+from dataclasses import replace
 from math import prod
+from typing import cast
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
-from causal_dsl.program.program import Alignment
+from causal_dsl.program.counts import counted, counts_of
+from causal_dsl.program.indices import arithmetic
+from causal_dsl.program.program import Alignment, NetworkRef
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 
 #: How many cells a sweep may have.
 MOST_CELLS = 100_000
 
 
 def read_parameters(
-    declaration: tree.AlignDecl | tree.TestDecl, parent: Alignment | None, found: Diagnostics
+    declaration: tree.AlignDecl | tree.TestDecl, parent: Alignment | None, network: NetworkRef, found: Diagnostics
 ) -> dict[str, tuple[tree.Expr, ...]] | None:
     """The values of each parameter of an alignment, or of a test on ``parent``: those of the parent that are not restated
-    included; None where one is at fault."""
+    included; None where one is at fault. `layers` and `heads` are those of the ``network``."""
     own: dict[str, tuple[tree.Expr, ...]] = {}
     good = True
     for parameter in declaration.parameters:
@@ -26,7 +32,7 @@ def read_parameters(
             found.report("E202", f"`{name.name}` is declared twice", name.span, help="give one of them another name")
             good = False
             continue
-        values = values_of(parameter, found)
+        values = values_of(parameter, found, network)
         if values is None:
             good = False
             continue
@@ -44,9 +50,20 @@ def read_parameters(
     return merged if good else None
 
 
-def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr, ...] | None:
-    """What a parameter stands for, in order; None, and E670 or E671, where that is nothing or too much."""
+def values_of(
+    parameter: tree.Parameter, found: Diagnostics, network: NetworkRef | None = None
+) -> tuple[tree.Expr, ...] | None:
+    """What a parameter stands for, in order; None, and E670 or E671, where that is nothing or too much. Where it asks how large a
+    network is, and no ``network`` is given, a range stands for itself."""
     values, name = parameter.values, parameter.name.name
+    asked = counted(values)
+    if asked and network is not None:
+        filled = _filled(values, asked, network, found)
+        if filled is None:
+            return None
+        values = filled
+    elif asked and isinstance(values, tree.Slice):
+        return (cast(tree.Expr, values),)  # nothing but its words is looked at
     if isinstance(values, tree.List):
         if not values.items:
             found.report("E671", f"`{name}` has no values", values.span, help="list at least one")
@@ -62,8 +79,8 @@ def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr,
             )
             return None
         return values.items
-    start = 0 if values.start is None else _whole(values.start)
-    stop = None if values.stop is None else _whole(values.stop)
+    start = 0 if values.start is None else arithmetic(values.start, {})
+    stop = None if values.stop is None else arithmetic(values.stop, {})
     ends = ("a range does not include its end: 0:12 is 0 to 11",)
     if start is None or stop is None:
         found.report(
@@ -71,7 +88,7 @@ def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr,
             f"`{name}` needs a range of whole numbers, as 0:12",
             values.span,
             notes=ends,
-            help="write start:stop, or a list as [last, subject]",
+            help="write start:stop, or a list as [last, subject]; the end of all layers is `layers`, as in l in 0:layers",
         )
         return None
     if start >= stop:
@@ -90,8 +107,29 @@ def values_of(parameter: tree.Parameter, found: Diagnostics) -> tuple[tree.Expr,
     return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
 
 
-def _whole(expr: tree.Expr) -> int | None:
-    return expr.value if isinstance(expr, tree.Number) and isinstance(expr.value, int) and expr.unit is None else None
+def _filled(
+    values: tree.Slice | tree.List, asked: Sequence[str], network: NetworkRef, found: Diagnostics
+) -> tree.Slice | tree.List | None:
+    """Values with the numbers of the network's layers and heads in place of their words; None and E789 where one is not known."""
+    known = counts_of(network.facts)
+    missing = next((word for word in asked if word not in known), None)
+    if missing is not None and network.facts.kind == "unknown":  # known once it is loaded: one value stands for all
+        return tree.List((tree.Number(0, span=values.span),), span=values.span)
+    if missing is not None:
+        found.report(
+            "E789",
+            f"`{network.name}` has no {missing} that are counted",
+            values.span,
+            help="write the numbers, as 0:12, or a list",
+        )
+        return None
+    if isinstance(values, tree.Slice):
+        return substitute(values, known)
+    items = []
+    for item in values.items:
+        number = arithmetic(substitute(item, known), {}) if counted(item) else None
+        items.append(item if number is None else tree.Number(number, span=item.span))
+    return replace(values, items=tuple(items))
 
 
 def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) -> dict[str, tree.Expr] | None:

@@ -177,6 +177,8 @@ class Readout:
     stated: bool = True
     #: what must follow an answer for it to count; None: its tokens alone are read
     end: End | None = None
+    #: whether the causal model does not say in every row what the answer is: the empty text, which is not among ``values``
+    gaps: bool = False
     #: of an output that is a real number: the metric whose value is the network's
     metric: tree.Expr | None = None
 

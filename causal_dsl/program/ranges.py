@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.counts import layer_count
 from causal_dsl.program.indices import integer, swept
 from causal_dsl.program.paths import slice_text
 from causal_dsl.syntax import tree
@@ -27,13 +28,6 @@ class SiteRange:
     @property
     def places(self) -> tuple[Place, ...]:
         return tuple(self.at.values())
-
-
-def layer_count(facts: Facts) -> int | None:
-    """How many layers the network has; None where that is not known."""
-    if facts.layers is not None:
-        return facts.layers
-    return len(facts.widths) - 1 if len(facts.widths) > 1 else None
 
 
 def layer_range(index: tree.Slice, facts: Facts, cell: Mapping[str, tree.Expr], found: Diagnostics) -> range | None:

@@ -8,6 +8,7 @@ from dataclasses import dataclass, field, replace
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import head_count, lacking, missing, takes_position, width
+from causal_dsl.program.counts import counts_of
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
@@ -40,6 +41,11 @@ class SiteReader:
     #: no prompt is known yet, in which positions are looked for: each stands for all tokens
     free: bool = False
 
+    @property
+    def numbers(self) -> Mapping[str, tree.Expr]:
+        """What names stand for in an index: parameters, `layers` and `heads`."""
+        return {**counts_of(self.facts), **self.cell}
+
     # ── the path ────────────────────────────────────────────────────────────────────────────────
 
     def places(self, exprs: Sequence[tree.Expr], *, whole: bool = False) -> tuple[Place, ...] | None:
@@ -61,7 +67,7 @@ class SiteReader:
         if not path or indices is None or len(indices) != 1 or not isinstance(indices[0], tree.Slice):
             place = self._place(path, expr, whole)
             return None if place is None else SiteRange({0: place})
-        layers = layer_range(indices[0], self.facts, self.cell, self.diagnostics)
+        layers = layer_range(indices[0], self.facts, self.numbers, self.diagnostics)
         if layers is None:
             return None
         found: dict[int, Place] = {}
@@ -164,7 +170,7 @@ class SiteReader:
         if head.indices is None or len(head.indices) != 1:
             self._report("E453", "`layer` needs one index", head.span, help="write layer[3].resid_post[last]")
             return None, None
-        layer = integer(head.indices[0], "a layer", self.cell, self.diagnostics)
+        layer = integer(head.indices[0], "a layer", self.numbers, self.diagnostics)
         if layer is None:
             return None, None
         count = self.facts.layers
@@ -174,8 +180,9 @@ class SiteReader:
                 f"there is no layer {layer}",
                 head.indices[0].span,
                 label="out of range",
-                notes=swept(head.indices[0], self.cell),
-                help=layers_told(count),
+                notes=swept(head.indices[0], self.numbers),
+                help=layers_told(count)
+                + ("; a parameter is in all of them by `l in 0:layers`" if swept(head.indices[0], self.cell) else ""),
             )
             return None, None
         if not rest:
@@ -246,7 +253,7 @@ class SiteReader:
         indices = head.indices
         if _every(indices, self.cell):
             indices = (tree.Slice(None, None, span=indices[0].span),)
-        heads = integers(indices, count, "head", head.span, self.cell, self.diagnostics)
+        heads = integers(indices, count, "head", head.span, self.numbers, self.diagnostics)
         return (None, None) if heads is None else (Site(step.name, layer, heads), step)
 
     def _in_expert(self, layer: int, rest: list[SiteStep]) -> tuple[Site | None, SiteStep | None]:
@@ -267,7 +274,7 @@ class SiteReader:
                 help="write expert[…].out[last]: the term that it adds",
             )
             return None, None
-        experts = integers(expert.indices, self.facts.experts, "expert", expert.span, self.cell, self.diagnostics)
+        experts = integers(expert.indices, self.facts.experts, "expert", expert.span, self.numbers, self.diagnostics)
         if experts is not None and len(experts) > 1:
             self._one_expert(expert)
             return None, None
@@ -314,7 +321,7 @@ class SiteReader:
             key = self._positions.read(indices[0])
             return None if key is None else Place(site, position, key)
         if indices:
-            dims = integers(tuple(indices), width(site, self.facts), "coordinate", span, self.cell, self.diagnostics)
+            dims = integers(tuple(indices), width(site, self.facts), "coordinate", span, self.numbers, self.diagnostics)
             if dims is None:
                 return None
             site = replace(site, dims=dims)
@@ -331,8 +338,8 @@ class SiteReader:
     def _numbers(self, index: tree.Expr | tree.Slice) -> bool:
         """Whether an index is made of numbers alone: it then counts keys, and names no token."""
         if isinstance(index, tree.Slice):
-            return all(end is None or arithmetic(end, self.cell) is not None for end in (index.start, index.stop))
-        return isinstance(index, tree.List) or arithmetic(index, self.cell) is not None
+            return all(end is None or arithmetic(end, self.numbers) is not None for end in (index.start, index.stop))
+        return isinstance(index, tree.List) or arithmetic(index, self.numbers) is not None
 
     def _report(self, code: str, title: str, span: Span, **more: object) -> None:
         self.diagnostics.report(code, title, span, **more)

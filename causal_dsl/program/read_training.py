@@ -150,6 +150,15 @@ class TrainingReader:
                 help=f"write `output {unstated} := …`",
             )
             return False
+        gaps = next((name for name, readout in alignment.readouts.items() if readout.gaps), None)
+        if gaps is not None:
+            self._report(
+                "E561",
+                f"the causal model does not say in every row what `{gaps}` is, and `train` teaches an answer",
+                others=((alignment.span, "aligned here"),),
+                help="train on rows that all have an answer",
+            )
+            return False
         sets = next((name for name in alignment.readouts if name in alignment.model.sets), None)
         if sets is not None:
             self._report(

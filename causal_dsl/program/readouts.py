@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Literal
 
+from causal_dsl.causal.accepted import UNKNOWN
 from causal_dsl.causal.domains import Domain, Finite, Sets
 from causal_dsl.causal.model import refuse_unstated
 from causal_dsl.diagnostics import Diagnostics
@@ -69,9 +70,21 @@ def read_readout(
     values = _values(member, domain.universe if isinstance(domain, Sets) else domain, found)
     if values is None:
         return None
-    if step.name in ("next_token", "mask"):
-        return _token(member, step, values, aligned, terms, module, found)
     facts = aligned.network.facts
+    gaps = UNKNOWN in values and facts.kind != "vector"
+    if gaps:
+        values = tuple(value for value in values if value != UNKNOWN)
+        if not values:
+            found.report(
+                "E788",
+                f"`{name}` is the empty text in every row, which is no answer",
+                member.span,
+                help=f"write `output {name}` alone where no answer is known",
+            )
+            return None
+    if step.name in ("next_token", "mask"):
+        readout = _token(member, step, values, aligned, terms, module, found)
+        return readout if readout is None or not gaps else replace(readout, gaps=True)
     if len(facts.labels) == 1:
         found.report(
             "E676",
@@ -81,7 +94,8 @@ def read_readout(
             help=f"read it as a number: output {member.name.name} : real(-10, 10) := …",
         )
         return None
-    return _logits(member, step, values, aligned, found)
+    readout = _logits(member, step, values, aligned, found)
+    return readout if readout is None or not gaps else replace(readout, gaps=True)
 
 
 def _unstated(
@@ -324,6 +338,8 @@ def _among(
         found.report("E213", title, among.span, label=f"this is {domain}", help=help)
         return None
     chosen = _values(member, domain, found)
+    if chosen is not None and UNKNOWN in chosen and len(chosen) > 1:  # a column of which cells are empty
+        chosen = tuple(value for value in chosen if value != UNKNOWN)
     shown = domain if isinstance(among, (tree.Set, tree.Range)) else format_expr(among)
     absent = [value for value in values if chosen is not None and value not in chosen]
     if absent:

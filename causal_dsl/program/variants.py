@@ -15,6 +15,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.counts import COUNTS, counted
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import MOST_CELLS, values_of
 from causal_dsl.syntax import tree
@@ -32,7 +33,7 @@ Named = dict[str, tree.Expr]
 #: Words of the language beside measures, features and written values.
 _WORDS = frozenset(
     ("first", "last", "all", "base", "source", "label", "template", "layer", "module", "mean")
-) | frozenset(name for name, component in COMPONENTS.items() if not component.layer)
+) | frozenset((*COUNTS, *(name for name, component in COMPONENTS.items() if not component.layer)))
 #: Read-outs and inputs are those of an alignment, not of a cell.
 _OF_ALIGNMENT = ("next_token", "mask", "logits", "input")
 
@@ -170,7 +171,8 @@ class _Writer:
     # ── alignments ───────────────────────────────────────────────────────────────────────────────
 
     def _of_alignment(self, module: Module, declaration: tree.AlignDecl) -> Iterator[tuple[Named, tree.AlignDecl]]:
-        own = self.sweep_of(declaration)
+        closed = _decides(declaration)  # a range over the layers of a network decides about places alone
+        own = {n: v for n, v in self.sweep_of(declaration).items() if n in closed or not any(map(counted, v))}
         decides = _decides(declaration) - self._variables(module, declaration) if own else frozenset()
         outer = {name: values for name, values in own.items() if name in decides}
         for named in self._each(declaration, outer):
@@ -344,6 +346,18 @@ class _Writer:
         return frozenset(names)
 
     def _each(self, declaration: Any, sweep: Sweep) -> Iterator[Named]:
+        open = next((name for name, values in sweep.items() if any(counted(value) for value in values)), None)
+        if open is not None:
+            self._faulty.add(id(declaration))
+            words = " and ".join(f"`{word}`" for word in dict.fromkeys(w for v in sweep[open] for w in counted(v)))
+            self.found.report(
+                "E789",
+                f"`{open}` makes a test of each value, and how large the network is decides only about cells",
+                declaration.name.span,
+                notes=(f"{words} can be used where a parameter stands for a place alone",),
+                help="write the numbers, as 0:12, or a list",
+            )
+            return
         count = 1
         for values in sweep.values():
             count *= len(values)

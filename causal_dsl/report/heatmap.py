@@ -14,6 +14,8 @@ from causal_dsl.score.results import CellResult, Estimate, Rise
 
 #: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).
 _LOW, _MIDDLE, _HIGH = (186, 140, 92), (236, 236, 236), (20, 84, 160)
+#: How far networks in float32 round, as a part of the number.
+_ROUNDING = 1e-6
 _LOW_BAR, _HIGH_BAR = (191, 129, 45), (67, 133, 201)
 
 
@@ -59,6 +61,8 @@ def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> 
     if share:
         return ColourScale(0.0, 0.0 if ceiling is None else ceiling, 1.0)
     low, high = min(values, default=0.0), max(values, default=0.0)
+    if high - low <= _ROUNDING * max(1.0, abs(low), abs(high)):
+        return ColourScale(low, low, low)  # colours would spread what only rounding tells apart
     if low < 0 < high:
         reach = max(-low, high)
         return ColourScale(-reach, 0.0, reach)

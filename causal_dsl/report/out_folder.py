@@ -15,7 +15,7 @@ from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.score.results import SpecResult, TestResult
-from causal_dsl.score.truth import kept_of
+from causal_dsl.score.truth import kept_of, unknown_of
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
 
@@ -197,7 +197,8 @@ def _measured(test: Test, drawn: Drawn, columns: Columns, labels: np.ndarray | N
             found[name] = _decoded(test, answer)
     output = test.readout.variable
     sources = {role: drawn.values[role][output] for role in dict.fromkeys(role for _, role in test.swaps)}
-    frame = CellData(columns, drawn.values["base"][output], labels, sources, None, accepted=test.model.accepted(output))
+    accepted, unknown = test.model.accepted(output), unknown_of(test, drawn)
+    frame = CellData(columns, drawn.values["base"][output], labels, sources, accepted=accepted, unknown=unknown)
     for name, values in test.scores.per_pair(frame).items():
         found[name] = np.asarray(values, dtype=np.float64)
     return found

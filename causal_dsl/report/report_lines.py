@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+from causal_dsl.measures.units import UNITS
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, Severity, severity
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
@@ -98,6 +99,28 @@ def interval(estimate: Estimate) -> str:
 def is_share(score: str, test: TestResult) -> bool:
     """Whether a score is a share, with a scale of its own; iia_star is one too, from its ceiling at 0 to 1."""
     return test.units.get(score.removesuffix("_unfiltered")) == "share"
+
+
+def unit_of(score: str, test: TestResult) -> str:
+    """What stands behind a number of a score: ``nats``, ``logits``; empty for shares and what else has no dimension."""
+    unit = UNITS.get(test.units.get(score.removesuffix("_unfiltered"), ""))
+    return "" if unit is None else unit.shown
+
+
+def with_unit(score: str, test: TestResult) -> str:
+    """A score with its unit, as an axis names it: ``kl (nats)``."""
+    unit = unit_of(score, test)
+    return f"{score} ({unit})" if unit else score
+
+
+def fewer(score: str, cells: Sequence[CellResult], test: TestResult) -> str:
+    """Where a score of a sweep rests on some of the pairs alone, such as those that another answer would show; empty where on all."""
+    counts = {cell.scores[score].n for cell in cells if score in cell.scores}
+    if not counts or min(counts) >= test.kept or score.endswith("_unfiltered"):
+        return ""
+    low, high = min(counts), max(counts)
+    of = f"{low} of" if low == high else f"{low} to {high} of"
+    return f"over {of} the {counted(test.kept)}" + ("" if low == high else ", cell by cell")
 
 
 def ceiling_of(score: str, test: TestResult) -> float | None:
@@ -230,6 +253,7 @@ __all__ = [
     "chance",
     "extremes",
     "facts",
+    "fewer",
     "findings",
     "interval",
     "is_share",
@@ -239,5 +263,7 @@ __all__ = [
     "of_output",
     "summary",
     "tallied",
+    "unit_of",
     "varying",
+    "with_unit",
 ]

@@ -27,6 +27,7 @@ from causal_dsl.report.report_lines import (
     chance,
     extremes,
     facts,
+    fewer,
     findings,
     interval,
     is_share,
@@ -35,13 +36,15 @@ from causal_dsl.report.report_lines import (
     measured,
     of_output,
     summary,
+    unit_of,
     varying,
+    with_unit,
     worst_lines,
 )
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import severity
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
-from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Results, TestResult
+from causal_dsl.score.results import CellResult, ExpectationResult, Results, TestResult
 
 _MOST_MAPS = 6
 _MOST_ROWS = 12
@@ -154,7 +157,7 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         yield _indented(Text(why))
         return
     if len(test.cells) == 1 or test.alike:
-        yield _indented(_table_of_scores(test.cells[0].scores))
+        yield _indented(_table_of_scores(test))
         for line in worst_lines(test.cells[0]):
             yield _indented(Text(line, style="dim"))
         if test.alike:
@@ -175,10 +178,10 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
             yield _indented(Text(f"{report.text}: {shown}"))
 
 
-def _table_of_scores(scores: dict[str, Estimate]) -> Table:
+def _table_of_scores(test: TestResult) -> Table:
     table = table_of("score", "value", "95% interval", "pairs")
-    for name, estimate in scores.items():
-        table.add_row(Text(name), show(estimate.value), Text(interval(estimate)), str(estimate.n))
+    for name, estimate in test.cells[0].scores.items():
+        table.add_row(Text(with_unit(name, test)), show(estimate.value), Text(interval(estimate)), str(estimate.n))
     return table
 
 
@@ -189,12 +192,15 @@ def _sweep(test: TestResult, score: str, console: Console) -> Iterator[Renderabl
 def _swept(test: TestResult, score: str, title: str, console: Console) -> Iterator[RenderableType]:
     cells = [cell for cell in test.cells if score in cell.scores]
     names = varying(test, cells)
-    yield _indented(Text(title, style="bold"))
+    unit = unit_of(score, test)
+    yield _indented(Text.assemble((title, "bold"), (f" ({unit})" if unit else "", "dim")))
     if len(names) < 2:
         yield from _bars(test, score, cells, names or list(test.parameters), console)
     else:
         yield from _maps(test, score, cells, names, console)
     yield _indented(Text(extremes(score, cells), style="dim"))
+    if pairs := fewer(score, cells, test):
+        yield _indented(Text(pairs, style="dim"))
 
 
 def _maps(

@@ -19,6 +19,7 @@ from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.make_findings import STILL, STILL_WIDE, cell_findings
 from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
 from causal_dsl.score.samples import effects
+from causal_dsl.score.unanswered import answered
 from causal_dsl.score.verdict import settled, top_of, verdict
 from causal_dsl.score.wrong_answers import Speech, elsewhere, nothing_said
 
@@ -45,7 +46,8 @@ def found_in(
     moved = float(estimator.point(_MOVED)[number]) if patched and frame.n else None
     informative = None
     if "iia_informative" in scores and frame.labels is not None:  # sets that differ may yet share answers
-        informative = int((frame.labels != frame.base_answers).sum())
+        told = answered(frame, True)
+        informative = int(np.sum(told.labels != told.base_answers))
     findings = [
         *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
         *nothing_said(frame, patched),

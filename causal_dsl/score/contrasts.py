@@ -7,6 +7,7 @@ from collections.abc import Mapping
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Change
 from causal_dsl.measures.ratios import OverPairs, Ratio, Relative
@@ -26,7 +27,6 @@ _ALIKE = 1e-6
 
 def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int) -> list[Finding]:
     """A finding for scores that are relative to a mean that may be 0."""
-    frame = estimator.frames[cell]
     grouped: dict[tuple[str, str], list[tuple[str, Relative]]] = {}
     for name, score in scores.items():
         for part in score.walk():
@@ -34,10 +34,11 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
                 grouped.setdefault((part.pair.text, part.between), []).append((name, part))
     found = []
     for (metric, between), own in grouped.items():
+        among, frame = estimator.for_score(own[0][1]), estimator.for_score(own[0][1]).frames[cell]
         numbers = own[0][1].contrast(frame)
         if not frame.n or not np.isfinite(numbers).all():
             continue
-        mean, held = _mean(estimator, numbers)
+        mean, held = _mean(among, numbers)
         if held is None:
             continue
         *names, last = [f"`{name}`" for name in dict.fromkeys(name for name, _ in own)]
@@ -79,7 +80,9 @@ def worst_pairs(scores: Mapping[str, CellScore], frame: CellData, speech: Speech
     """The pairs in which ratios of means, and means of changes, are worst: the lowest ratios, and the changes furthest against the mean
     change."""
     found = {}
+    whole = frame
     for name, score in scores.items():
+        frame = whole if score.parts else whole.among(whole.known(values_needed(score)))
         numbers, there = _numbers(score, frame)
         if numbers is None or not there.any():
             continue

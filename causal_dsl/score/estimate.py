@@ -10,6 +10,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
@@ -56,10 +57,43 @@ class Estimator:
         #: the weight of each pair in the scores, [n]
         self.own = np.ones(self.n) if self.weights is None else self.weights
         outputs = {name: one.env.under(Matrix(self.own[None])) for name, one in self.outputs.items()}
-        self.env = Evaluation(self.frames, self.cells, Matrix(self.own[None]), choosing, self.ceiling, outputs=outputs)
+        self.env = Evaluation(
+            self.frames,
+            self.cells,
+            Matrix(self.own[None]),
+            choosing,
+            self.ceiling,
+            outputs=outputs,
+            rows_of=self._rows_of,
+        )
         self._means: dict[tuple[PairMean, int], MeanOf | None] = {}
         self._alike: dict[PairMean, bool] = {}
         self._tried: set[CellScore] = set()
+        #: the same over some of the rows, by these
+        self._among: dict[bytes, Estimator] = {}
+
+    def _rows_of(self, score: Any) -> np.ndarray | None:
+        """The rows in which all that a score needs is known, where these are not all. What is made of scores leaves it to these."""
+        if not self.frames or not self.frames[0].unknown or score.parts:
+            return None
+        return self.frames[0].known(values_needed(score))
+
+    def for_score(self, score: CellScore) -> Estimator:
+        """The same cells over the rows in which all that a score needs is known."""
+        rows = self._rows_of(score)
+        if rows is None:
+            return self
+        if rows.tobytes() not in self._among:
+            self._among[rows.tobytes()] = Estimator(
+                [frame.among(rows) for frame in self.frames],
+                self.cells,
+                {role: np.asarray(ids)[rows] for role, ids in self.ids.items()},
+                self.exhaustive,
+                self.ceiling[rows] if isinstance(self.ceiling, np.ndarray) else self.ceiling,
+                self.draws,
+                None if self.weights is None else self.weights[rows],
+            )
+        return self._among[rows.tobytes()]
 
     def prepare(self, scores: Sequence[CellScore], resample: bool = True) -> None:
         """Compute the scores and, unless the pairs are all there are, their bootstrap replicates (where they are to be resampled)."""
@@ -150,7 +184,7 @@ class Estimator:
     def _estimate(self, score: CellScore, cell: int) -> Estimate:
         self.prepare([score])
         value = float(self.point(score)[0 if score.over_cells else cell])
-        n = score.count(self.env, cell)
+        n = self.env.pairs(score, cell)
         if not np.isfinite(value):
             return Estimate(None, n=n)
         if self.exact(score):
@@ -158,7 +192,7 @@ class Estimator:
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
         if isinstance(score, PairMean):
-            found = self._mean(score, cell)
+            found = self.for_score(score)._mean(score, cell)
             if found is not None:
                 return Estimate(value, *found[0], n, found[1])
         extreme = isinstance(score, Order) and score.which != "median"
@@ -218,7 +252,8 @@ class Estimator:
             level = max(LEVEL, float(2 * ndtr(times) - 1))
         found: list[tuple[float, float] | None] = []
         for cell in range(len(self.frames)):
-            made = None if self.exhaustive or not np.isfinite(points[cell]) else self._mean(score, cell, level)
+            own = self.for_score(score)
+            made = None if self.exhaustive or not np.isfinite(points[cell]) else own._mean(score, cell, level)
             found.append(None if made is None else made[0])
         return found
 

@@ -18,7 +18,7 @@ from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.results import CellInfo, Fired, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.speech import speech_of
-from causal_dsl.score.truth import asked_of, labels_of
+from causal_dsl.score.truth import asked_of, labels_of, unknown_of
 
 
 def score_run(
@@ -64,6 +64,7 @@ def pairs_of(test: Test, plan: Plan, ceilings: Mapping[str, Ceiling], kept: np.n
         "kept": kept,
         "cover": cover_of(test.design, drawn),
         "accepted": test.model.accepted(output),
+        "unknown": unknown_of(test, drawn),
     }
 
 

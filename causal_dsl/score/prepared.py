@@ -11,7 +11,8 @@ import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.measures.evaluation import CellData
-from causal_dsl.measures.quantities import Columns
+from causal_dsl.measures.known_answers import LABEL
+from causal_dsl.measures.quantities import Columns, ValueRef
 from causal_dsl.score.chance import kept_ceilings
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.samples import steady
@@ -48,6 +49,7 @@ def prepare(
     cover: Cover | None = None,
     accepted: Accepted = SINGLE,
     outputs: Mapping[str, Prepared] = MappingProxyType({}),
+    unknown: Mapping[ValueRef, np.ndarray] = MappingProxyType({}),
 ) -> Prepared:
     """The pairs of a test as scores need them; the arguments are those of :func:`score_test`."""
     names = [dict(cell) for cell, _ in cells]
@@ -57,7 +59,9 @@ def prepare(
     def framed(rows: np.ndarray | None) -> list[CellData]:
         if not cells:
             return []
-        first = CellData(cells[0][1], base_answers, labels, dict(source_answers), rows, asked, accepted)
+        first = CellData(
+            cells[0][1], base_answers, labels, dict(source_answers), rows, asked, accepted, unknown=unknown
+        )
         return [first, *(first.of(columns) for _, columns in cells[1:])]
 
     frames = framed(rows)
@@ -69,13 +73,17 @@ def prepare(
     level: float | np.ndarray | None = given["output_only"].value if "output_only" in given else None
     of_kept: dict[str, Ceiling] = {}
     if rows is not None and labels is not None and frames:
-        frame = frames[0]
+        known = frames[0].known([LABEL])
+        frame = frames[0].among(known)
         assert frame.labels is not None
         answers = {next(iter(ids)): frame.base_answers, **frame.source_answers}
-        own = {role: own_ids[role] for role in answers}
-        of_kept, level = kept_ceilings(
-            frame.labels, answers, own, exhaustive, given, len(base_answers), accepted.of_values
-        )
+        own = {role: own_ids[role] if known is None else own_ids[role][known] for role in answers}
+        drawn = len(base_answers) - int(unknown[LABEL].sum() if LABEL in unknown else 0)
+        of_kept, found = kept_ceilings(frame.labels, answers, own, exhaustive, given, drawn, accepted.of_values)
+        level = found
+        if known is not None:
+            level = np.full(len(rows), np.nan)
+            level[known] = found
     weights = None if cover is None else steady(cover, frames, rows)
     draws = cover is not None and cover.seen
     of_outputs = {name: one.estimator for name, one in outputs.items()}

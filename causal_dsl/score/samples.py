@@ -70,10 +70,11 @@ def effects(estimator: Estimator, scores: Sequence[CellScore], cell: int) -> lis
         if not isinstance(score, PairMean) or not isinstance(score.pair, Change):
             continue
         estimate = estimator.estimate(score, cell)
-        numbers = score.pair.of(estimator.frames[cell], score.run)
+        among = estimator.for_score(score)
+        numbers = score.pair.of(among.frames[cell], score.run)
         if estimate.value is None or not len(numbers):
             continue
-        size = float(np.average(np.abs(numbers), weights=estimator.own))
+        size = float(np.average(np.abs(numbers), weights=among.own))
         if size > 0 and size >= HIDES * abs(estimate.value):
             ups, downs = float((numbers > 0).mean()), float((numbers < 0).mean())
             text = f"`{score.text}` is {show_estimate(estimate)} in the mean, and {show(size)} in mean size: it rises in {show_percent(ups)} of pairs and falls in {show_percent(downs)}, and these cancel."

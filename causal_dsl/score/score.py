@@ -11,10 +11,11 @@ import numpy as np
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
+from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.of_numbers import Explained
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, PairMean
 from causal_dsl.measures.per_pair import FixedNumber
-from causal_dsl.measures.quantities import Columns
+from causal_dsl.measures.quantities import Columns, ValueRef
 from causal_dsl.score.cells import found_in, with_verdict
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.failed_pairs import failed_pairs
@@ -37,6 +38,7 @@ from causal_dsl.score.samples import few_inputs
 from causal_dsl.score.setting import FailedPair
 from causal_dsl.score.stillness import at_rest, nothing_expected
 from causal_dsl.score.sweeps import multiple, numbers_of, rises
+from causal_dsl.score.unanswered import answered, unknown_finding
 from causal_dsl.score.verdict import by_design, top_of
 from causal_dsl.score.wrong_answers import PLAIN, Speech, wrong_answers, wrong_finding
 
@@ -69,6 +71,7 @@ def score_test(
     part: bool = False,
     accepted: Accepted = SINGLE,
     outputs: Mapping[str, Prepared] = MappingProxyType({}),
+    unknown: Mapping[ValueRef, np.ndarray] = MappingProxyType({}),
 ) -> TestResult:
     """Score a test.
 
@@ -89,6 +92,7 @@ def score_test(
     part:           the rows are drawn from a part of the inputs (a split)
     accepted:       which answers the causal model's codes accept: one each, or those of a set
     outputs:        the same pairs, prepared for each output by itself, where the test reads several
+    unknown:        of values that are not known in some rows: in which, booleans ``[n]``
     """
     context = scores.context
     names = [dict(cell) for cell, _ in cells]
@@ -107,6 +111,7 @@ def score_test(
         cover=cover,
         accepted=accepted,
         outputs=outputs,
+        unknown=unknown,
     )
     given, of_kept, rows = prepared.ceilings, prepared.of_kept, prepared.rows
     frames, estimator, everything = prepared.frames, prepared.estimator, prepared.everything
@@ -129,7 +134,10 @@ def score_test(
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
     of = " in the part that is drawn from" if part else ""
     passing = " that pass the `where`" if any(not one.value for one in scope) else ""
-    all_of = all_of_them(weights is not None, rows is not None) + of
+    all_of = all_of_them(weights is not None, rows is not None) + (
+        " and have an expected answer" if LABEL in unknown else ""
+    )
+    all_of += of
     # What is outside of a circuit that carries all moves nothing.
     outside = context.circuit is not None and context.circuit.outside
     still = not context.interchange and (outside or nothing_expected(scores.expectations))
@@ -153,6 +161,8 @@ def score_test(
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
     findings += [scope_finding(one) for one in scope]
+    if cells and unknown:
+        findings += unknown_finding(frames[0], wanted)
     if labels is not None:  # several sources together may well decide the answer: that is no leak
         findings += leak_finding({n: c for n, c in known.items() if n != "source_only" or len(sources) < 2})
     findings += _of_all(results, known, design, joint, estimator, context)
@@ -160,15 +170,16 @@ def score_test(
     if iia is not None and labels is not None and len(cells) > 1 and estimator.n:
         best = int(np.argmax(np.nan_to_num(estimator.point(iia), nan=-1)))
     wrong = (
-        wrong_answers(frames[best], labels is not None, speech)
+        wrong_answers(answered(frames[best], labels is not None), labels is not None, speech)
         if cells and context.number is None and context.stated
         else ()
     )
     failures: list[FailedPair] = []
     for c in dict.fromkeys([best, *_judged_in(judged, names)]) if wrong else ():
-        failures += failed_pairs(frames[c], labels is not None, speech, names[c])
+        failures += failed_pairs(answered(frames[c], labels is not None), labels is not None, speech, names[c])
     named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
-    findings += wrong_finding(wrong, estimator.n, named, speech)
+    runs = answered(frames[best], labels is not None).n if wrong else estimator.n
+    findings += wrong_finding(wrong, runs, named, speech)
     if cells:
         values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)

@@ -7,6 +7,7 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.causal.accepted import UNKNOWN
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.planning.plan import Plan
@@ -31,6 +32,8 @@ def target_ids(
         prompt = answered_prompt(test.alignment, tokens)
 
         def one(value: Any) -> int:
+            if value == UNKNOWN and value not in known.ids:
+                return -1
             return first_token(value, test.readout, known, tokens, prompt)
 
         if not ref.role:

@@ -8,9 +8,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.attributes import asked
+from causal_dsl.causal.ceilings import known_in
 from causal_dsl.causal.designs import Drawn
+from causal_dsl.causal.model import CausalModel
+from causal_dsl.measures.known_answers import BASE, LABEL, values_needed
 from causal_dsl.measures.per_cell import CellScore, asks
-from causal_dsl.measures.quantities import Columns
+from causal_dsl.measures.quantities import Columns, ValueRef
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -24,6 +27,35 @@ def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
     do = {variable: drawn.values[role][variable] for variable, role in test.swaps}
     settings = {name: drawn.values["base"][name] for name in test.model.exogenous}
     return test.model.evaluate(settings, do)[test.readout.variable]
+
+
+def unknown_of(test: Test, drawn: Drawn) -> dict[ValueRef, np.ndarray]:
+    """Of the values that the scores of a test need: in which rows each is not known [n], where it is not in some."""
+    if test.readout.kind == "logits" and not test.readout.gaps:
+        return {}
+    labels, found = labels_of(test, drawn), {}
+    for value in frozenset().union(*map(values_needed, test.scores.values)) | {BASE, LABEL}:
+        variable = value.variable or test.readout.variable
+        codes = labels if value == LABEL else drawn.values.get(value.role, {}).get(variable)
+        if codes is not None and (missing := unknown_in(test.model, variable, codes)) is not None and missing.any():
+            found[value] = missing
+    return found
+
+
+def has_answer(test: Test, codes: np.ndarray) -> np.ndarray:
+    """In which rows it is known what is right [n]; ``codes`` are those of the output."""
+    missing = unknown_in(test.model, test.readout.variable, codes) if test.readout.gaps else None
+    return np.ones(len(codes), bool) if missing is None else ~missing
+
+
+def unknown_in(model: CausalModel, variable: str, codes: np.ndarray) -> np.ndarray | None:
+    """In which rows a variable is the empty text, and so not known [n]; None if it never is."""
+    known = known_in(model, variable, codes)
+    if known is None:
+        return None
+    missing = np.ones(len(codes), bool)
+    missing[known] = False
+    return missing
 
 
 def asked_of(test: Test, drawn: Drawn) -> np.ndarray | None:

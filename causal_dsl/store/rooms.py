@@ -13,6 +13,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TypeVar
 
+from causal_dsl.store.code import kept_in_folders
 from causal_dsl.store.files import write_atomic
 from causal_dsl.store.stepwise import kept_in
 
@@ -39,7 +40,8 @@ def kept_beside(own: Path | None, others: tuple[Path, ...] = ()) -> Iterator[Roo
     rooms = Rooms(own, others)
     token = _ROOMS.set(rooms)
     try:
-        yield rooms
+        with kept_in_folders([room for room in (own, *others) if room is not None]):
+            yield rooms
     finally:
         _ROOMS.reset(token)
 

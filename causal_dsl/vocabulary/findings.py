@@ -213,6 +213,12 @@ _ALL = (
         "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
+        "unanswered",
+        "cell",
+        "info",
+        "some pairs have no expected answer, or not each value that a score needs; the scores that need one rest on the others",
+    ),
+    FindingKind(
         "no_contrast",
         "cell",
         "alarm",
@@ -255,6 +261,12 @@ _ALL = (
         "beside",
         "info",
         "`scrubbed` lies above 1 - `abstraction_error`: scrubbing writes no other values, and interventions with these are wrong",
+    ),
+    FindingKind(
+        "optimal",
+        "cell",
+        "info",
+        "how the constants of `optimal` were found: on how many inputs, and their loss at the means and at the end",
     ),
     FindingKind(
         "rest_interferes",

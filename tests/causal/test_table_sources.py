@@ -27,7 +27,7 @@ COLUMNS = {
 }
 ODD = {
     "tags": [["a"], [], ["b"], []],
-    "gap": ["x", None, "y", "z"],
+    "gap": [1, None, 2, 3],
     "huge": [1, 2, 3, 2**63 - 1],
     "none": [1.0, float("nan"), 2.0, 3.0],
 }
@@ -98,6 +98,12 @@ def test_rows_are_named_by_their_number(kind: str, tmp_path: Path) -> None:
     found = of(tmp_path, kind, "row")
     assert found.keys == Finite((0, 1, 2, 3)) and found.columns["row"] == (0, 1, 2, 3)
     assert found.columns["city"] == tuple(COLUMNS["city"])
+
+
+@pytest.mark.parametrize("kind", KINDS)
+def test_a_text_that_is_missing_is_the_empty_one(kind: str, tmp_path: Path) -> None:
+    found = of(tmp_path, kind, rows=COLUMNS | {"answer": ["x", None, "y", None]})
+    assert found.columns["answer"] == ("x", "", "y", "") and not found.unusable
 
 
 def test_a_column_that_is_called_row_is_the_key(tmp_path: Path) -> None:

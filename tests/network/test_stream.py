@@ -2,13 +2,26 @@
 
 from __future__ import annotations
 
+import json
+import os
+from copy import deepcopy
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
 import pytest
 import torch
 
+from causal_dsl import api
+from causal_dsl.api import Options
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.network.fingerprint import content_of, fingerprint
+from causal_dsl.network.forward import forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.stream.weight_stream import WeightStream
+from causal_dsl.tools.cli import main
 from tests.engine.test_matrix import families, matrix_of, vectors
-from tests.engine.tiny import execution_of, spec_of
+from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
 from tests.thinning import some
 
 #: One family of each way in which weights are in files: as they are used, turned (gpt2), fused, as experts, tied.
@@ -48,3 +61,106 @@ def test_every_site_of_the_table_has_the_numbers_of_a_network_in_memory(family: 
     assert len(expected) == len(found) == len(chosen) and len(chosen) > 10
     for case, a, b in zip(chosen, expected, found, strict=True):
         assert torch.equal(a, b), case.action
+
+
+FITTED = """
+align turned : a {
+  same @ layer[1].resid_post[x] via rotation(dim=2, n=16, epochs=2, batch=8, restarts=1)
+}
+test learned on turned(l=1, p=x) {
+  base, source ~ m(n=40, seed=4)
+  do(same <- source)
+  report iia
+}
+"""
+
+
+def results_of(text: str) -> dict[str, Any]:
+    results = api.run(api.parse(text), Options(seed=0))
+    found = results.to_json()
+    (told,) = found["specs"][0]["tests"]
+    return told
+
+
+@pytest.mark.parametrize("family", some(["llama", "gpt2", "qwen3_moe", "gemma2"], ["gpt2"]))
+def test_a_fit_is_the_same(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """Gradients go through layers that are read again on the way back. No untrained copy is made, and the result says so."""
+    text = spec_of(family, FITTED, layers="[1]", positions="[x]")
+    found = []
+    for place, told in (("memory", text), ("files", streamed(text))):
+        monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / place))  # a fit that is kept is not made again
+        found.append(results_of(told))
+        assert list((tmp_path / place / "features").iterdir())
+    one, other = found
+    assert other["cells"][0]["scores"] == one["cells"][0]["scores"]
+    mine, theirs = (told["cells"][0]["learned"] for told in (one, other))
+    assert [f["losses"] for f in theirs["features"]] == [f["losses"] for f in mine["features"]]
+    assert [f["validation"] for f in theirs["features"]] == [f["validation"] for f in mine["features"]]
+    assert set(mine["controls"]) - set(theirs["controls"]) == {"untrained network"}
+    assert {name: mine["controls"][name] for name in theirs["controls"]} == theirs["controls"]
+    assert any("untrained copy" in finding["text"] for finding in other["findings"])
+
+
+def test_each_layer_is_read_once_a_block() -> None:
+    network = network_of(streamed(spec_of("llama", "")).split("align ")[0])
+    stream = stream_of(network)
+    tests = "\ntest t on a { base, source ~ m(n=24, seed=1)\n do(same <- source)\n report iia }"
+    text = streamed(spec_of("llama", tests, layers="0:3"))
+    for memory in (None, 600_000):
+        execution, _ = execution_of(text, memory)
+        blocks = sum(len(step.blocks) for step in execution.plan.steps)
+        before = dict(stream.reads)
+        list(execution.run())
+        assert memory is None or blocks > 1
+        assert all(0 <= stream.reads[group] - before[group] <= blocks for group in stream.groups)
+        assert sum(stream.reads.values()) - sum(before.values()) >= blocks * (len(stream.groups) - 2)
+
+
+def test_weights_are_one_by_digest_and_are_told_apart_in_what_was_run() -> None:
+    text = spec_of("llama", "").split("align ")[0]
+    one, other = network_of(text), network_of(streamed(text))
+    assert one.inputs is not None and one.inputs == other.inputs
+    assert fingerprint(one) == fingerprint(other) and content_of(one.model) == content_of(other.model)
+    assert one.key != other.key and any("stay in their files" in note for note in other.notes)
+
+
+def test_a_file_that_becomes_shorter_is_said(tmp_path: Path) -> None:
+    folder = tmp_path / "net"
+    copytree(folder_of("llama"), folder)
+    text = streamed(spec_of("llama", "")).split("align ")[0].replace(folder_of("llama"), str(folder))
+    network = network_of(text)
+    file = folder / "model.safetensors"
+    os.truncate(file, file.stat().st_size // 3)
+    with pytest.raises(SpecError) as error:
+        for _ in range(2):
+            forward(network, [[1, 2, 3]], readout=torch.tensor([0]))
+    assert error.value.diagnostics[0].code == "E943"
+
+
+def test_streamed_weights_are_not_changed_and_not_copied() -> None:
+    network = network_of(streamed(spec_of("llama", "")).split("align ")[0])
+    weight = next(p for p in network.model.parameters() if p.ndim > 1)
+    with pytest.raises(TypeError), torch.no_grad():
+        weight.add_(1)
+    with pytest.raises(TypeError):
+        deepcopy(network.model)
+
+
+def test_what_needs_all_weights_is_refused() -> None:
+    tests = "\ntest t on a { base, source ~ m(n=4, seed=1)\n do(same <- source)\n report iia }"
+    with pytest.raises(SpecError) as error:
+        execution_of(streamed(spec_of("llama", tests)), compiled=True)
+    assert error.value.diagnostics[0].code == "E942"
+
+
+def test_the_plan_says_what_is_read(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    tests = "\ntest t on a { base, source ~ m(n=24, seed=1)\n do(same <- source)\n report iia }\n"
+    spec = tmp_path / "s.causal"
+    spec.write_text(streamed(spec_of("llama", tests, layers="0:3")), encoding="utf-8")
+    assert main(["plan", str(spec), "--json"]) == 0
+    (read,) = json.loads(capsys.readouterr().out)["specs"][0]["streamed"]
+    layer = sum(part.size for part in stream_of(network_of(spec.read_text().split("align ")[0])).groups[0])
+    assert (read["layer_bytes"], read["blocks"], read["bytes"]) == (layer, 1, 3 * layer)
+    assert read["seconds"] == pytest.approx(read["bytes"] / read["bandwidth"])
+    assert main(["plan", str(spec)]) == 0
+    assert "each layer at most once a block" in capsys.readouterr().out

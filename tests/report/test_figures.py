@@ -5,6 +5,7 @@ from __future__ import annotations
 import csv
 import json
 import struct
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 from xml.etree import ElementTree
@@ -12,6 +13,9 @@ from xml.etree import ElementTree
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.figures.figure_files import as_csv
+from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.tools.cli import main
 from tests.report.shared_results import results
 
@@ -72,15 +76,72 @@ def test_a_chart_is_that_of_the_sweep() -> None:
     found = results()
     assert marks(found["mapped"].plot()) == ["rect", "text"]
     assert marks(found["along"].plot()) == ["rect", "rule", "text", "area", "line", "circle"]
-    assert "circle" in marks(found["fails"].plot())
+    panels = found["fails"].plot().to_dict()["vconcat"]  # shares on one axis, iia_star on another
+    assert all("circle" in [layer["mark"]["type"] for layer in panel["layer"]] for panel in panels) and len(panels) == 2
     assert found["mapped"].plot("accuracy").to_dict()["title"]["text"] == "mapped: accuracy"
     with pytest.raises(KeyError, match="no score `other`"):
         found["mapped"].plot("other")
 
 
-def test_what_cannot_be_drawn_is_told() -> None:
-    from dataclasses import replace
+def svg_of(test: Any) -> str:
+    import vl_convert
 
+    return str(vl_convert.vegalite_to_svg(test.to_dict()))
+
+
+def words_of(svg: str) -> list[str]:
+    return ["".join(text.itertext()) for text in ElementTree.fromstring(svg).iter("{http://www.w3.org/2000/svg}text")]
+
+
+def measured(test: str, **numbers: float) -> TestResult:
+    """A test of the results whose cells have further scores, all in nats."""
+    own = results()[test]
+    cells = tuple(
+        replace(c, scores={**c.scores, **{n: Estimate(v, v / 2, v * 2, 9) for n, v in numbers.items()}})
+        for c in own.cells
+    )
+    return replace(own, cells=cells, asked=tuple(numbers), units={**own.units, **dict.fromkeys(numbers, "nats")})
+
+
+def test_units_stand_on_the_axes_and_numbers_of_a_test_are_all_drawn() -> None:
+    assert "kl (nats)" in words_of(svg_of(measured("along", kl=0.25).plot()))
+    assert "mapped: kl (nats)" in words_of(svg_of(measured("mapped", kl=0.25).plot()))
+    one = measured("fails", kl=0.25, js=0.5)
+    words = words_of(svg_of(one.plot()))
+    assert {*one.cells[0].scores, "nats", "share of pairs"} <= set(words)
+    (picture,) = pictures(one)
+    assert [row["score"] for row in picture.records] == list(one.cells[0].scores)
+    assert {row["score"]: row["unit"] for row in picture.records} == {
+        **dict.fromkeys(one.cells[0].scores, ""),
+        "kl": "nats",
+        "js": "nats",
+    }
+    assert as_csv(pictures(measured("along", kl=0.25))[0]).splitlines()[0] == "l,score,unit,value,low,high,n,ceiling"
+
+
+def test_what_rounding_leaves_is_not_drawn_as_if_it_were_much() -> None:
+    for test in ("mapped", "along", "fails"):
+        words = words_of(svg_of(measured(test, kl=3e-9).plot()))
+        assert not [word for word in words if "0000000" in word or "\u221210" in word], words
+    flat = measured("mapped", kl=3e-9).plot().to_dict()["layer"][0]["encoding"]["color"]["condition"]
+    assert flat["legend"] is None and flat["scale"]["range"][0] == "#ececec"
+
+
+def test_each_of_several_maps_has_its_own_axes() -> None:
+    own = results()["mapped"]
+    cells = tuple(replace(c, cell={**c.cell, "k": k}) for k in ("few", "many", "most") for c in own.cells)
+    words = words_of(svg_of(replace(own, cells=cells, parameters=(*own.parameters, "k")).plot()))
+    heads = [word for word in words if word.split("=")[-1] in ("few", "many", "most", "a", "b", "last") and "=" in word]
+    assert len(heads) == 3 and words.count("l") == 3
+
+
+def test_texts_that_no_svg_may_hold_are_escaped() -> None:
+    own = results()["along"]
+    cells = tuple(replace(c, cell={"l": f"\0\x07<{c.cell['l']}>\u202e"}) for c in own.cells)
+    assert "\\x00\\x07<1>\\u202e" in words_of(svg_of(replace(own, cells=cells, name="n\0").plot()))
+
+
+def test_what_cannot_be_drawn_is_told() -> None:
     with pytest.raises(cd.SpecError, match="E864"):
         replace(results()["mapped"], cells=()).plot()
 

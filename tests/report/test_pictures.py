@@ -9,7 +9,9 @@ import pytest
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.nodes import Size
 from causal_dsl.report.figures.pictures import picture_of, pictures
+from causal_dsl.report.text import text
 from causal_dsl.score.circuit_results import CircuitResult
+from causal_dsl.score.results import Results, SpecResult
 from tests.report.shared_results import results
 
 
@@ -51,3 +53,14 @@ def test_a_score_that_is_not_there_is_a_key_error() -> None:
     with pytest.raises(KeyError, match="nothing_like_it"):
         picture_of(results()["mapped"], "nothing_like_it")
     assert [one.kind for one in picture_of(results()["mapped"], "accuracy")] == ["map"]
+
+
+def test_a_score_over_fewer_pairs_says_over_how_many() -> None:
+    """Only pairs whose answer should change count for iia_informative; tables, figures and the terminal say so."""
+    along = replace(results()["along"], asked=("iia", "iia_informative"))
+    counts = {cell.scores["iia_informative"].n for cell in along.cells}
+    assert max(counts) < along.kept
+    told = f"over {min(counts)} of the {along.kept} pairs"
+    whole, part = pictures(along)
+    assert not whole.note and part.note == told and part.score == "iia_informative"
+    assert text(Results((SpecResult("", "", (along,)),))).count(told) == 1

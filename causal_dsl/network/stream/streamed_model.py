@@ -10,6 +10,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.network.stream.streamed_parameter import Streamed
 from causal_dsl.network.stream.tensor_files import TensorFiles
 from causal_dsl.network.stream.unread import Unread, filler, numbers
@@ -20,7 +21,13 @@ _LAYER = re.compile(r"(.*?)\.(\d+)\.")
 
 
 def open_streamed(
-    kind: Any, config: Any, files: Iterable[Path], device: torch.device, dtype: torch.dtype | None, **settings: Any
+    kind: Any,
+    config: Any,
+    files: Iterable[Path],
+    device: torch.device,
+    dtype: torch.dtype | None,
+    span: Span = NOWHERE,
+    **settings: Any,
 ) -> tuple[nn.Module, Any, WeightStream]:
     """The model of a config with the weights of safetensors ``files``, transformers' report of the load, and what reads the
     weights. ``kind``: the auto class of transformers.
@@ -29,7 +36,7 @@ def open_streamed(
     """
     from transformers.models.auto.auto_factory import _get_model_class
 
-    read = TensorFiles(files)
+    read = TensorFiles(files, span)
     state = {name: Unread.of(read, stored) for name, stored in read.tensors.items()}
     model_class: Any = _get_model_class(config, kind._model_mapping)
     model, report = model_class.from_pretrained(

@@ -18,6 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
+
 #: Bytes that are read, and cast, at once.
 PIECE = 1 << 24
 
@@ -63,7 +65,8 @@ class _Staging(threading.local):
 class TensorFiles:
     """The tensors of some safetensors files. ``bytes`` were read so far, in ``seconds`` of all threads together."""
 
-    def __init__(self, paths: Iterable[Path]):
+    def __init__(self, paths: Iterable[Path], span: Span = NOWHERE):
+        self.span = span
         self.tensors: dict[str, StoredTensor] = {}
         self._open: dict[Path, int] = {}
         self._staging = _Staging()
@@ -82,13 +85,21 @@ class TensorFiles:
         header = json.loads(os.pread(number, size, 8))
         for name, about in header.items():
             if name != "__metadata__":
+                if about["dtype"] not in _TYPES:
+                    raise fail(
+                        "E941",
+                        f"the weights in {shown_path(path.parent)} cannot be streamed",
+                        self.span,
+                        notes=(f"`{name}` is stored as {about['dtype']}",),
+                        help="leave `weights=stream` out",
+                    )
                 begin, shape = 8 + size + int(about["data_offsets"][0]), tuple(map(int, about["shape"]))
                 self.tensors[name] = StoredTensor(path, _TYPES[about["dtype"]], shape, begin)
 
     def read(self, stored: StoredTensor, first: int, out: Tensor) -> None:
         """The numbers of a tensor from ``first`` on (counted as it is stored) into a contiguous ``out``, in its dtype.
 
-        Raises OSError where the file has become shorter.
+        Raises E943 where that cannot be read any more.
         """
         out = out.view(-1)
         if out.device.type == "cpu" and out.dtype == stored.dtype:
@@ -108,13 +119,25 @@ class TensorFiles:
         view, number = memoryview(raw.numpy()), self._open[stored.path]
         begin, done = time.perf_counter(), 0
         while done < len(view):
-            got = os.preadv(number, [view[done : done + PIECE]], stored.begin + skip + done)
+            try:
+                got = os.preadv(number, [view[done : done + PIECE]], stored.begin + skip + done)
+            except OSError as error:
+                raise self._gone(stored.path, str(error)) from error
             if not got:
-                raise OSError(f"{stored.path.name} ends before a tensor that it holds")
+                raise self._gone(stored.path, "it ends before a tensor that it held when it was opened")
             done += got
         with self._lock:
             self.bytes += done
             self.seconds += time.perf_counter() - begin
+
+    def _gone(self, path: Path, why: str) -> SpecError:
+        return fail(
+            "E943",
+            f"weights in {shown_path(path)} could be read before, and cannot be now",
+            self.span,
+            notes=(why, "weights=stream reads them again in every pass"),
+            help="leave the files as they are while something runs on them, and run again",
+        )
 
     def whole(self, stored: StoredTensor) -> Tensor:
         """All of a tensor, as it is stored."""

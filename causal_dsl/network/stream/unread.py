@@ -118,6 +118,56 @@ def filler(value: Unread) -> Callable[[Tensor, int], None]:
         return lambda out, first: files.read(stored, first, out)
 
     def fill(out: Tensor, first: int) -> None:
-        out.view(-1).copy_(numbers(value).reshape(-1)[first : first + out.numel()])
+        if out.numel() == value.numel():
+            _assemble(value, out.view(value.shape))
+        else:
+            out.view(-1).copy_(numbers(value).reshape(-1)[first : first + out.numel()])
 
     return fill
+
+
+def _assemble(value: Unread, out: Tensor) -> None:
+    """Write what is computed of what is noted into ``out``: what is stacked, joined or turned, part by part, so that nothing
+    beside it has to be in memory."""
+    stored = value.as_stored
+    if stored is not None and out.is_contiguous():
+        value.files.read(stored, 0, out)
+        return
+    operation, args, kwargs, _ = value.made or (None, (), {}, None)
+    first: Any = args[0] if args else None
+    if operation is _ATEN.stack.default or operation is _ATEN.cat.default:
+        dim = args[1] if len(args) > 1 else kwargs.get("dim", 0)
+        begin = 0
+        for number, part in enumerate(first):
+            size = 1 if operation is _ATEN.stack.default else part.shape[dim]
+            room = out.select(dim, number) if operation is _ATEN.stack.default else out.narrow(dim, begin, size)
+            begin += size
+            _put(part, room)
+    elif operation in (_ATEN.t.default, _ATEN.transpose.int):
+        _put(first, operation(out, *args[1:]))
+    elif (
+        operation in SAME
+        or operation is _ATEN.clone.default
+        or (operation is _ATEN._to_copy.default and isinstance(first, Unread) and first.dtype == _first_dtype(first))
+    ):
+        _put(first, out)
+    else:
+        out.copy_(numbers(value))
+
+
+def _put(value: Any, out: Tensor) -> None:
+    if isinstance(value, Unread):
+        _assemble(value, out)
+    else:
+        out.copy_(value)
+
+
+def _first_dtype(value: Unread) -> torch.dtype | None:
+    """The dtype in which all that something is made of is stored; None where it is not one."""
+    if value.stored is not None:
+        return value.stored.dtype
+    assert value.made is not None
+    given = value.made[1][0]
+    parts = list(given) if isinstance(given, list | tuple) else [given]
+    found = {_first_dtype(part) if isinstance(part, Unread) else None for part in parts}
+    return found.pop() if len(found) == 1 else None

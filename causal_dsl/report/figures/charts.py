@@ -3,9 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.diagnostics import NOWHERE, fail, printable
 from causal_dsl.report.figures.figure_style import CEILING, CELL, HIGH, LINE, LINES, SMALL, WIDE, config, ink_on
 from causal_dsl.report.figures.pictures import MOST_LINES, Picture, picture_of, pictures
 from causal_dsl.report.heatmap import scale
@@ -13,6 +14,9 @@ from causal_dsl.score.results import Estimate, TestResult
 
 if TYPE_CHECKING:
     import altair as alt
+
+#: An axis without bounds of its own ends here at least: what rounding leaves is not drawn as if it were much.
+_LEAST = 1e-3
 
 
 def charting() -> Any:
@@ -66,9 +70,10 @@ def _configured(chart: Any) -> Any:
 
 
 def _bare(picture: Picture, titled: bool) -> Any:
-    made = {"map": _map, "curve": _curve, "points": _points}[picture.kind](picture)
+    picture = _drawable(picture)
+    made = {"map": _map, "curve": _curve, "points": _panels if picture.apart else _points}[picture.kind](picture)
     title: dict[str, Any] = {"text": picture.title}
-    if picture.note and picture.kind == "map":
+    if picture.note:
         title["subtitle"] = _wrapped(picture.note, 70)
     return made.properties(title=title) if titled else made
 
@@ -86,6 +91,15 @@ def _data(picture: Picture, **more: Sequence[Any]) -> Any:
         own = {key: value for key, value in row.items() if key not in ("cell", "which")}
         rows.append({**own, **{name: values[number] for name, values in more.items()}})
     return alt.Data(values=rows)
+
+
+def _drawable(picture: Picture) -> Picture:
+    """The picture with texts that an SVG may hold: control characters, which values and answers may have, are escaped."""
+    rows = tuple(
+        {key: printable(value) if isinstance(value, str) else value for key, value in row.items()}
+        for row in picture.rows
+    )
+    return replace(picture, rows=rows, title=printable(picture.title), x=printable(picture.x), y=printable(picture.y))
 
 
 def _order(picture: Picture, key: str) -> list[str]:
@@ -109,9 +123,10 @@ def _map(picture: Picture) -> Any:
     wide = max(CELL[0], 6 * max(map(len, words)) + 8)
     points = sorted({colours.bottom, colours.anchor, colours.top})
     named = {colours.bottom: "#ba8c5c", colours.anchor: "#ececec", colours.top: "#1454a0"}
-    if len(points) == 1:
-        points = [points[0], points[0] + 1]
-        named[points[1]] = "#1454a0"
+    flat = len(points) == 1
+    if flat:
+        points = [points[0], points[0] + max(1.0, abs(points[0]))]
+        named = {points[0]: "#ececec", points[1]: "#1454a0"}
     data = _data(
         picture,
         ink=[ink_on(row["value"], [(point, named[point]) for point in points]) for row in picture.rows],
@@ -135,7 +150,7 @@ def _map(picture: Picture) -> Any:
     fill = alt.Color(
         "value:Q",
         scale=alt.Scale(domain=points, range=[named[p] for p in points], clamp=True, interpolate="rgb"),
-        legend=legend,
+        legend=None if flat else legend,
     )
     several = len({row["part"] for row in picture.rows}) > 1
     base = (alt.Chart() if several else alt.Chart(data)).encode(x=x, y=y)
@@ -152,7 +167,7 @@ def _map(picture: Picture) -> Any:
             facet=alt.Facet("part:N", title=None, sort=_order(picture, "part")),
             columns=3 if len(across) < 4 else 2,
             data=data,
-        )
+        ).resolve_axis(x="independent", y="independent")
     return made
 
 
@@ -162,6 +177,8 @@ def _domain(picture: Picture) -> Any:
     known = [row[key] for row in picture.rows for key in ("value", "low", "high") if row[key] is not None]
     if picture.share:
         return alt.Scale(domain=[min(0.0, *known, 0.0), max(1.0, *known, 1.0)], nice=False)
+    if max(map(abs, known), default=0.0) < _LEAST:
+        return alt.Scale(domain=[-_LEAST if min(known, default=0.0) < 0 else 0.0, _LEAST])
     return alt.Scale(zero=True, nice=True)
 
 
@@ -269,6 +286,18 @@ def _curve(picture: Picture) -> Any:
     return alt.layer(*layers).properties(width=WIDE, height=HIGH)
 
 
+def _panels(picture: Picture) -> Any:
+    """Scores of several units, one below the other: a panel for each, with an axis of its own."""
+    parts: dict[str, list[Any]] = {}
+    for row in picture.rows:
+        parts.setdefault(row["part"], []).append({**row, "part": ""})
+    made = []
+    for axis, rows in parts.items():
+        share = axis == "share of pairs"
+        made.append(_points(replace(picture, rows=tuple(rows), x=axis, ceiling=None, share=share, apart=False)))
+    return charting().vconcat(*made, spacing=48, bounds="flush").resolve_scale(x="independent", y="independent")
+
+
 def _points(picture: Picture) -> Any:
     """Names one below the other, a point and its interval for each."""
     alt = charting()
@@ -278,12 +307,13 @@ def _points(picture: Picture) -> Any:
     data = _data(picture)
     several = len({row.get("part", "") for row in picture.rows}) > 1
     base = (alt.Chart() if several else alt.Chart(data)).encode(x=x, y=y)
-    alike = len({row["ceiling"] for row in picture.rows}) == 1
+    tops = {row["ceiling"] for row in picture.rows}
+    band = picture.ceiling is not None and len(tops) == 1
     ticks = base.mark_tick(color=CEILING, thickness=2, height=16, aria=False).encode(
         x=alt.X("ceiling:Q", scale=_domain(picture))
     )
     layers = [
-        *(_ceiling_marks(picture, "x") if alike else [ticks] if picture.ceiling is not None else []),
+        *(_ceiling_marks(picture, "x") if band else [ticks] if tops != {None} else []),
         base.mark_rule(color=LINE, strokeWidth=1.5, aria=False).encode(
             x=alt.X("low:Q", scale=_domain(picture)), x2="high:Q"
         ),

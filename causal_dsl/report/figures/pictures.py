@@ -8,11 +8,22 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
 from causal_dsl.report.heatmap import axes, marks
-from causal_dsl.report.report_lines import ceiling_of, interval, is_share, mapped, marks_said, of_output, varying
+from causal_dsl.report.report_lines import (
+    ceiling_of,
+    fewer,
+    interval,
+    is_share,
+    mapped,
+    marks_said,
+    of_output,
+    unit_of,
+    varying,
+    with_unit,
+)
 from causal_dsl.score.across_networks import FamilyResult
 from causal_dsl.score.format_numbers import counted, show, show_cell
 from causal_dsl.score.results import CellResult, Estimate, TestResult
@@ -29,7 +40,9 @@ class Picture:
     ``x``, ``y``, ``part`` and ``line`` where they are drawn; ``columns`` names these four as the parameters that they are.
 
     ``x``, ``y`` are the titles of the axes. ``ceiling`` (least and greatest value of the rule that knows the answers alone) is a
-    band, None where the score has none. ``share``: the score lies in [0, 1]. ``joined``: points of a line are joined."""
+    band, None where the score has none. ``share``: the score lies in [0, 1]. ``joined``: points of a line are joined. ``score`` and
+    ``unit`` are those of all rows; where they are more than one, each row has its own. ``apart``: each part has an axis of its own,
+    whose title it is."""
 
     name: str
     title: str
@@ -44,6 +57,9 @@ class Picture:
     joined: bool = True
     note: str = ""
     columns: Mapping[str, str] = field(default_factory=dict)
+    score: str = ""
+    unit: str = ""
+    apart: bool = False
 
     @property
     def beside(self) -> bool:
@@ -56,7 +72,8 @@ class Picture:
         found = []
         for row in self.rows:
             own = {self.columns[key]: row[key] for key in ("part", "y", "x", "line") if key in self.columns}
-            found.append({**own, **{key: row[key] for key in ("value", "low", "high", "n", "ceiling")}})
+            score = {"score": row.get("score", self.score), "unit": row.get("unit", self.unit)}
+            found.append({**own, **score, **{key: row[key] for key in ("value", "low", "high", "n", "ceiling")}})
         return found
 
 
@@ -81,35 +98,56 @@ def picture_of(test: TestResult, score: str) -> list[Picture]:
 
 
 def _scores(test: TestResult) -> Iterator[Picture]:
-    """The shares of a test of one cell beside each other; its other numbers have units of their own."""
-    names = [name for name in test.cells[0].scores if is_share(name, test) and name != "iia_star"]
-    if len(names) > 1:
-        yield _points(test, f"{test.name}-scores", [(name, name) for name in names], test.name)
+    """The scores of a test of one cell beside each other, on an axis for each unit; those without a unit on axes of their own."""
+    known = test.cells[0].scores
+    scores = {
+        name: one
+        for name, one in known.items()
+        if one.value is not None and not (name.endswith("_unfiltered") and test.kept == test.n)
+    }
+    if not scores:
+        return
+    axes_of: dict[str, list[str]] = {}
+    for name in scores:
+        axes_of.setdefault(_axis(name, test), []).append(name)
+    shown = [name for names in axes_of.values() for name in names]
+    told = [(name, name) for name in shown]
+    if len(axes_of) == 1:
+        yield _points(test, f"{test.name}-scores", told, test.name)
+        return
+    one = _points(test, f"{test.name}-scores", told, test.name)
+    parts = {name: axis for axis, names in axes_of.items() for name in names}
+    rows = tuple({**row, "part": parts[row["y"]]} for row in one.rows)
+    yield replace(one, rows=rows, apart=True, x="", share=False, part="")
+
+
+def _axis(score: str, test: TestResult) -> str:
+    """The title of the axis on which a score stands beside others of its kind."""
+    unit = test.units.get(score.removesuffix("_unfiltered"), "")
+    if unit == "share":
+        return "share of pairs" if score != "iia_star" else score
+    return unit_of(score, test) or ("ratio" if unit == "ratio" else score)
 
 
 def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], title: str) -> Picture:
     cell = test.cells[0]
-    ceiling = _band(test, "iia") if any(score == "iia" for score, _ in scores) else None
     rows = []
     for score, shown in scores:
-        at = ceiling_of(score, test)
-        rows.append({**_row(cell.scores[score], shown, at, ""), "y": shown})
+        at, unit = ceiling_of(score, test), unit_of(score, test)
+        told = _row(cell.scores[score], shown, at, "", unit=unit)
+        rows.append({**told, "y": shown, "score": score, "unit": unit})
     share = all(is_share(score, test) for score, _ in scores)
-    columns = {"y": "score"}
     return Picture(
         _slug(name),
         title,
         "points",
         tuple(rows),
-        "share of pairs" if share else scores[0][0],
+        "share of pairs" if share else _axis(scores[0][0], test),
         "",
-        "",
-        "",
-        ceiling,
-        share,
-        False,
-        "",
-        columns,
+        ceiling=_band(test, "iia") if any(score == "iia" for score, _ in scores) else None,
+        share=share,
+        joined=False,
+        columns={"y": "score"},
     )
 
 
@@ -142,52 +180,62 @@ def _map(
     settings = {tuple(cell.cell[other] for other in others) for cell in cells}
     if len(settings) > MOST_MAPS:
         return
-    at = ceiling_of(own, test)
+    at, unit = ceiling_of(own, test), unit_of(own, test)
     rows = []
     for cell in cells:
         part = ", ".join(f"{other}={cell.cell[other]}" for other in others)
-        row = _row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own))
+        row = _row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own), unit)
         rows.append(
             {**row, "x": cell.cell[across], "y": cell.cell[down], "part": part, "mark": marks(cell, own, at).strip()}
         )
     columns = {"x": across, "y": down, **({"part": ", ".join(others)} if others else {})}
-    note = marks_said(own, cells, at)
+    note = "; ".join(filter(None, (marks_said(own, cells, at), fewer(own, cells, test))))
     yield Picture(
         _slug(name),
-        title,
+        f"{title} ({unit})" if unit else title,
         "map",
         tuple(rows),
         across,
         down,
         ", ".join(others),
-        "",
-        _band(test, own),
-        is_share(own, test),
-        False,
-        note,
-        columns,
+        ceiling=_band(test, own),
+        share=is_share(own, test),
+        joined=False,
+        note=note,
+        columns=columns,
+        score=score,
+        unit=unit,
     )
 
 
 def _along(
     test: TestResult, own: str, score: str, cells: list[CellResult], along: str, name: str, title: str
 ) -> Picture:
-    at = ceiling_of(own, test)
+    at, unit = ceiling_of(own, test), unit_of(own, test)
     rows = [
         {
-            **_row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own)),
+            **_row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own), unit),
             "x": cell.cell[along],
             "y": str(cell.cell[along]),
         }
         for cell in cells
     ]
-    share, band = is_share(own, test), _band(test, own)
-    if all(isinstance(row["x"], int | float) for row in rows):
-        return Picture(
-            _slug(name), title, "curve", tuple(rows), along, score, "", "", band, share, True, "", {"x": along}
-        )
+    share, band, axis = is_share(own, test), _band(test, own), f"{score} ({unit})" if unit else score
+    curve = _numbers(row["x"] for row in rows)
     return Picture(
-        _slug(name), title, "points", tuple(rows), score, along, "", "", band, share, False, "", {"y": along}
+        _slug(name),
+        title,
+        "curve" if curve else "points",
+        tuple(rows),
+        along if curve else axis,
+        axis if curve else along,
+        ceiling=band,
+        share=share,
+        joined=curve,
+        note=fewer(own, cells, test),
+        columns={"x": along} if curve else {"y": along},
+        score=score,
+        unit=unit,
     )
 
 
@@ -212,12 +260,21 @@ def _controls(test: TestResult) -> Iterator[Picture]:
     if along and len(cells) > 6 and all(isinstance(cell.cell[along], int | float) for cell in cells):
         curve = tuple({**row, "x": row["cell"][along], "line": row["which"]} for row in rows)
         columns = {"x": along, "line": "control"}
-        yield Picture(_slug(name), title, "curve", curve, along, "iia", "", "control", band, True, True, "", columns)
+        yield Picture(
+            *(_slug(name), title, "curve", curve, along, "iia", "", "control", band, True),
+            columns=columns,
+            score="iia",
+        )
     elif len(cells) <= MOST_MAPS:
         points = tuple({**row, "y": row["which"], "part": show_cell(row["cell"])} for row in rows)
         part = ", ".join(names) or ("cell" if len(cells) > 1 else "")
         columns = {"y": "control", **({"part": "cell"} if part else {})}
-        yield Picture(_slug(name), title, "points", points, "iia", "", part, "", band, True, False, "", columns)
+        yield Picture(
+            *(_slug(name), title, "points", points, "iia", "", part, "", band, True),
+            joined=False,
+            columns=columns,
+            score="iia",
+        )
 
 
 def _losses(test: TestResult) -> Iterator[Picture]:
@@ -231,7 +288,7 @@ def _losses(test: TestResult) -> Iterator[Picture]:
                 continue
             lines.add(line)
             for epoch, loss in enumerate(feature.losses, 1):
-                row = _row(Estimate(loss, n=feature.pairs), "loss", None, f"{line}, epoch {epoch}")
+                row = _row(Estimate(loss, n=feature.pairs), "loss", None, f"{line}, epoch {epoch}", unit="nats")
                 rows.append({**row, "x": epoch, "line": line})
     if 0 < len(lines) <= MOST_LINES:
         columns = {"x": "epoch", "line": "fit"}
@@ -243,13 +300,10 @@ def _losses(test: TestResult) -> Iterator[Picture]:
             tuple(rows),
             "epoch",
             "cross-entropy (nats)",
-            "",
-            "fit",
-            None,
-            False,
-            True,
-            "",
-            columns,
+            line="fit",
+            columns=columns,
+            score="loss",
+            unit="nats",
         )
 
 
@@ -267,7 +321,7 @@ def family_pictures(family: FamilyResult) -> list[Picture]:
         along = next(iter(swept))
         ceilings = {ceiling_of(score, test) for test in tests}
         band = _band(tests[0], score) if len(ceilings) == 1 else None
-        common = (band, is_share(score, tests[0]))
+        common = {"ceiling": band, "share": is_share(score, tests[0]), "score": score, "unit": unit_of(score, tests[0])}
         if len(along) == 1 and len(tests) > 1 and _numbers(c.cell[along[0]] for t in tests for c in t.cells):
             found.append(_over_cells(family, tests, score, along[0], common))
         elif not along and len(parameters) == 1:
@@ -280,13 +334,19 @@ def _over_cells(
     tests: list[TestResult],
     score: str,
     along: str,
-    common: tuple[tuple[float, float] | None, bool],
+    common: Mapping[str, Any],
 ) -> Picture:
     rows = []
     for test in tests:
         line = show_cell(dict(test.variant))
         for cell in test.cells:
-            told = _row(cell.scores[score], score, ceiling_of(score, test), f"{line}, {show_cell(cell.cell)}")
+            told = _row(
+                cell.scores[score],
+                score,
+                ceiling_of(score, test),
+                f"{line}, {show_cell(cell.cell)}",
+                unit=common["unit"],
+            )
             rows.append({**told, "x": cell.cell[along], "line": line})
     columns = {"x": along, "line": ", ".join(family.parameters)}
     return Picture(
@@ -295,13 +355,10 @@ def _over_cells(
         "curve",
         tuple(rows),
         along,
-        score,
-        "",
-        ", ".join(family.parameters),
-        *common,
-        True,
-        "",
-        columns,
+        with_unit(score, tests[0]),
+        line=", ".join(family.parameters),
+        columns=columns,
+        **common,
     )
 
 
@@ -310,29 +367,33 @@ def _over_tests(
     tests: list[TestResult],
     score: str,
     along: str,
-    common: tuple[tuple[float, float] | None, bool],
+    common: Mapping[str, Any],
 ) -> Picture:
     rows = []
     for test in tests:
         value = dict(test.variant)[along]
-        told = _row(test.cells[0].scores[score], score, ceiling_of(score, test), show_cell(dict(test.variant)))
+        here = show_cell(dict(test.variant))
+        told = _row(test.cells[0].scores[score], score, ceiling_of(score, test), here, unit=common["unit"])
         rows.append({**told, "x": value, "y": str(value)})
-    name, title = _slug(f"{family.name}-{score}"), f"{family.name}: {score}"
+    name, title, axis = _slug(f"{family.name}-{score}"), f"{family.name}: {score}", with_unit(score, tests[0])
     if _numbers(row["x"] for row in rows):
         joined = along not in family.over or "seed" not in along  # between two seeds there is nothing
-        return Picture(name, title, "curve", tuple(rows), along, score, "", "", *common, joined, "", {"x": along})
-    return Picture(name, title, "points", tuple(rows), score, along, "", "", *common, False, "", {"y": along})
+        return Picture(name, title, "curve", tuple(rows), along, axis, joined=joined, columns={"x": along}, **common)
+    return Picture(name, title, "points", tuple(rows), axis, along, joined=False, columns={"y": along}, **common)
 
 
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _row(estimate: Estimate, score: str, ceiling: float | None, where: str, more: str = "") -> dict[str, Any]:
+def _row(
+    estimate: Estimate, score: str, ceiling: float | None, where: str, more: str = "", unit: str = ""
+) -> dict[str, Any]:
     """A number with all that is told of it: where, value, interval, pairs, ceiling."""
     around = interval(estimate)
     parts = [
         where,
         f"{score} {show(estimate.value)}"
+        + (f" {unit}" if unit and estimate.value is not None else "")
         + (f", 95% interval {around}" if around.startswith("[") else f", {around}" if around == "exact" else ""),
         more,
         counted(estimate.n) if estimate.n else "",

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
@@ -72,7 +73,7 @@ def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
         here = []
         for column in range(len(columns)):
             found = [p for p in places if p.layer == layer and (column in p.tokens or not tokens)]
-            names = list(dict.fromkeys(p.variable or "written" for p in found))
+            names = list(dict.fromkeys(_named(p) if not tokens else p.variable or "written" for p in found))
             here.append((names, "; ".join(dict.fromkeys(map(_told, found)))))
         rows.append(("no layer" if layer is None else str(layer), here))
     return _Grid([name for name, _ in group], setting, columns, rows, list(_listed(group)))
@@ -81,6 +82,12 @@ def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
 def _shown(token: str) -> str:
     """A token as a column's head: its spaces can be seen."""
     return token.replace(" ", "␣").replace("\n", "⏎") or "∅"
+
+
+def _named(place: Occupied) -> str:
+    """A variable of a network of vectors, with the numbers of the vector in which it is."""
+    dims = re.search(r"\[[^\[\]]*\]$", place.place.partition(".")[2] or place.place)
+    return (place.variable or "written") + (f" {dims[0]}" if dims else "")
 
 
 def _told(place: Occupied) -> str:

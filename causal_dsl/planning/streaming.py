@@ -1,0 +1,125 @@
+"""What a plan reads of weights that stay in their files: bytes, and the time that reading them takes."""
+
+from __future__ import annotations
+
+import math
+import os
+import re
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
+from causal_dsl.planning.cost import sizes
+from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.peak import columns_of
+from causal_dsl.planning.steps import layers_of
+from causal_dsl.program.file_shapes import header_of
+
+if TYPE_CHECKING:
+    from causal_dsl import shapes
+    from causal_dsl.planning.plan import Plan
+
+#: A matrix of a layer, by the name of its tensor.
+_OF_LAYER = re.compile(r"(?:^|\.)\d+\.")
+#: Bytes that are read to find how fast the files are.
+_TRIED = 1 << 26
+_SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
+
+
+@dataclass(frozen=True)
+class StreamedBytes:
+    """What is read of the weights of ``network``: ``bytes`` in ``blocks`` passes over ``layers`` of ``layer_bytes`` each, at a
+    ``bandwidth`` of bytes a second, as reading some of them took."""
+
+    network: str
+    bytes: float
+    blocks: int
+    layer_bytes: float
+    bandwidth: float
+
+    @property
+    def seconds(self) -> float:
+        """How long reading takes where nothing else does."""
+        return self.bytes / self.bandwidth
+
+    def __str__(self) -> str:
+        blocks = f"{self.blocks:,} block{'s' * (self.blocks != 1)}"
+        return (
+            f"weights of {self.network}: {_told(self.bytes)} read from their files in {blocks}, each layer at most once a block "
+            f"({_told(self.layer_bytes)} a layer); {self.seconds:,.1f} s at {_told(self.bandwidth)}/s, as fast as some of them were just read"
+        )
+
+    def to_json(self) -> shapes.StreamedBytesJson:
+        return {
+            "network": self.network,
+            "bytes": round(self.bytes),
+            "blocks": self.blocks,
+            "layer_bytes": round(self.layer_bytes),
+            "bandwidth": self.bandwidth,
+            "seconds": self.seconds,
+        }
+
+
+def streamed_bytes(plan: Plan) -> list[StreamedBytes]:
+    """What is read for a plan on a CPU with the memory that it takes unasked, of each network whose weights are streamed and
+    whose files are at hand."""
+    found = []
+    refs = {key: ref for key, ref in plan.networks.items() if ref.held == "`weights=stream`"}
+    refs = {key: ref for key, ref in refs.items() if ref.facts.folder is not None}
+    if not refs:
+        return []
+    budgets = {key: Budget(default_bytes(), _SIZES.get(dict(key.settings).get("dtype", ""), 4)) for key in plan.inputs}
+    cut = chunk_to_memory(plan, budgets)
+    for key, ref in refs.items():
+        assert ref.facts.folder is not None
+        inside, unembedding = _matrices(ref.facts.folder)
+        each = sum(inside.values()) / max(1, layers_of(ref.facts))
+        read, blocks = 0.0, 0.0
+        for step, sized, times in sizes(cut):
+            if step.network != key:
+                continue
+            passes = times / sized.share * (len(step.resumes) + len(step.forwards) if step.why else 1)
+            levels = sum(bool(frame.tokens + frame.keys_only) for frame in sized.schedule.frames[:-1])
+            asked = unembedding if columns_of(cut, step) is None and sized.schedule.frames[-1].tokens else 0
+            read, blocks = read + passes * (levels * each + asked), blocks + passes
+        found.append(StreamedBytes(ref.name, read, round(blocks), each, _bandwidth(ref.facts.folder)))
+    return found
+
+
+def _matrices(folder: Path) -> tuple[Mapping[str, int], int]:
+    """The bytes of each matrix of a layer, by its name, and those of the unembedding."""
+    inside: dict[str, int] = {}
+    outside: dict[str, int] = {}
+    for path in folder.glob("*.safetensors"):
+        for name, about in (header_of(path) or {}).items():
+            if name == "__metadata__" or len(about["shape"]) < 2:
+                continue
+            begin, end = about["data_offsets"]
+            (inside if _OF_LAYER.search(name) else outside)[name] = end - begin
+    return inside, max(outside.values(), default=0)
+
+
+def _bandwidth(folder: Path) -> float:
+    """How many bytes a second are read from the largest file of a checkpoint: from the middle of it."""
+    path = max(folder.glob("*.safetensors"), key=lambda one: one.stat().st_size, default=None)
+    if path is None:
+        return math.inf
+    number = os.open(path, os.O_RDONLY)
+    try:
+        size = os.fstat(number).st_size
+        begin, done, started = max(0, (size - _TRIED) // 2), 0, time.perf_counter()
+        while done < _TRIED and (got := os.pread(number, 1 << 22, begin + done)):
+            done += len(got)
+        return done / max(1e-9, time.perf_counter() - started)
+    finally:
+        os.close(number)
+
+
+def _told(count: float) -> str:
+    return f"{count / 1e9:,.2f} GB" if count >= 1e8 else f"{count / 1e6:,.2f} MB"
+
+
+__all__ = ["StreamedBytes", "streamed_bytes"]

@@ -1,0 +1,33 @@
+"""`layers` and `heads`: how many a network has, as numbers in parameters (`l in 0:layers`) and in the brackets of a site."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+
+from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.network_facts import Facts
+
+#: The words, each with how a network's own number of them is named in messages.
+COUNTS = ("layers", "heads")
+
+
+def layer_count(facts: Facts) -> int | None:
+    """How many layers the network has; None where that is not known."""
+    if facts.layers is not None:
+        return facts.layers
+    return len(facts.widths) - 1 if len(facts.widths) > 1 else None
+
+
+def counts_of(facts: Facts) -> dict[str, tree.Expr]:
+    """What the words stand for in a network: those of which it is known."""
+    found = {"layers": layer_count(facts), "heads": facts.heads}
+    return {name: tree.Number(count) for name, count in found.items() if count is not None}
+
+
+def counted(node: tree.Node, known: Mapping[str, object] = {}) -> tuple[str, ...]:
+    """The words of them that an expression has, but for those that stand for something else."""
+    names = (part.name for part in node.walk() if isinstance(part, tree.Name))
+    return tuple(dict.fromkeys(name for name in names if name in COUNTS and name not in known))
+
+
+__all__ = ["COUNTS", "counted", "counts_of", "layer_count"]

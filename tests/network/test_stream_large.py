@@ -1,0 +1,126 @@
+"""A network of 4 GB of weights in a process that may have 1.5 GB of memory."""
+
+from __future__ import annotations
+
+import json
+import subprocess
+import sys
+from collections.abc import Iterator
+from pathlib import Path
+from shutil import disk_usage, rmtree
+from tempfile import mkdtemp
+from typing import Any
+
+import pytest
+import torch
+from safetensors.torch import save_file
+from transformers import LlamaConfig
+
+from tests.engine.tiny import words
+
+LAYERS, WIDTH, INNER, VOCABULARY = 18, 2048, 5632, 16384
+#: What the process may have of memory that is its own: RLIMIT_DATA counts it as soon as it is asked for. Files that the
+#: system keeps in its cache are not the process's.
+MOST = 1500 * 2**20
+SPEC = """
+domain W = {"w10", "w11", "w12", "w13", "w14"}
+causal m {
+  x, y, z ~ W
+  same := x == y
+  output o := if same then x else z
+}
+network net = hf("FOLDER", HELD)
+align a(l in [0, 9, 17], p in [x, last]) : m -> net {
+  prompt "{x} w1 {y} w2 {z} w3"
+  same @ layer[l].resid_post[p]
+  o    @ next_token(among=W)
+}
+test t on a {
+  base, source ~ m(n=2, seed=0)
+  do(same <- source)
+  report iia, mean(kl)
+}
+"""
+RUN = """
+import resource, sys
+if int(sys.argv[1]):
+    resource.setrlimit(resource.RLIMIT_DATA, (int(sys.argv[1]),) * 2)
+from causal_dsl.tools.cli import main
+sys.exit(main(sys.argv[2:]))
+"""
+
+
+@pytest.fixture(scope="module")
+def folder() -> Iterator[Path]:
+    """A llama with random weights in one file a layer, drawn a layer at a time; removed at the end."""
+    made = Path(mkdtemp(prefix="large-"))
+    if disk_usage(made).free < 8 * 10**9:
+        pytest.skip("there are no 8 GB left on the disk")
+    config = LlamaConfig(
+        hidden_size=WIDTH,
+        intermediate_size=INNER,
+        num_hidden_layers=LAYERS,
+        num_attention_heads=16,
+        vocab_size=VOCABULARY,
+        tie_word_embeddings=False,
+        architectures=["LlamaForCausalLM"],
+        dtype="float32",
+    )
+    config.save_pretrained(made)
+    words().save(str(made / "tokenizer.json"))
+    drawn = torch.Generator().manual_seed(0)
+    index: dict[str, str] = {}
+
+    def matrix(*shape: int) -> torch.Tensor:
+        return torch.empty(*shape).normal_(0, 0.02, generator=drawn)
+
+    def put(name: str, tensors: dict[str, torch.Tensor]) -> None:
+        save_file(tensors, made / f"{name}.safetensors", metadata={"format": "pt"})
+        index.update(dict.fromkeys(tensors, f"{name}.safetensors"))
+
+    put(
+        "ends",
+        {
+            "model.embed_tokens.weight": matrix(VOCABULARY, WIDTH),
+            "lm_head.weight": matrix(VOCABULARY, WIDTH),
+            "model.norm.weight": torch.ones(WIDTH),
+        },
+    )
+    for layer in range(LAYERS):
+        path = f"model.layers.{layer}"
+        own = {f"{path}.self_attn.{name}_proj.weight": matrix(WIDTH, WIDTH) for name in "qkvo"}
+        own |= {f"{path}.mlp.{name}_proj.weight": matrix(INNER, WIDTH) for name in ("gate", "up")}
+        own[f"{path}.mlp.down_proj.weight"] = matrix(WIDTH, INNER)
+        own |= {f"{path}.{name}_layernorm.weight": torch.ones(WIDTH) for name in ("input", "post_attention")}
+        put(f"layer-{layer}", own)
+    (made / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    try:
+        yield made
+    finally:
+        rmtree(made)
+
+
+def cells_of(folder: Path, held: str, most: int, out: Path) -> Any:
+    spec = out / "s.causal"
+    spec.write_text(SPEC.replace("FOLDER", str(folder)).replace("HELD", held), encoding="utf-8")
+    words_ = [sys.executable, "-c", RUN, str(most), "run", str(spec), "--json"]
+    done = subprocess.run(words_, capture_output=True, text=True, timeout=900)
+    assert done.returncode == 0, done.stderr[-2000:]
+    (test,) = json.loads(done.stdout)["specs"][0]["tests"]
+    return test["cells"]
+
+
+@pytest.mark.slow
+def test_four_gigabytes_run_in_less_than_half_of_that(folder: Path, tmp_path: Path) -> None:
+    size = sum(file.stat().st_size for file in folder.glob("*.safetensors"))
+    assert size > 3.9 * 10**9 > 2 * MOST
+    found = cells_of(folder, "weights=stream", MOST, tmp_path)
+    assert len(found) == 6
+    assert found == cells_of(folder, "dtype=float32", 0, tmp_path)
+
+
+@pytest.mark.slow
+def test_in_memory_it_does_not(folder: Path, tmp_path: Path) -> None:
+    """What the test above holds is no accident of the limit."""
+    with pytest.raises(AssertionError):
+        cells_of(folder, "dtype=float32", MOST, tmp_path)
