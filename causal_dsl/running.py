@@ -81,6 +81,7 @@ from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
+from causal_dsl.store.stored_only import nothing_is_made
 from causal_dsl.unexpected import unexpected
 
 
@@ -121,16 +122,16 @@ def run_specs(
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
-                left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
+                left = [not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
             except SpecError as error:
                 found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
                 faults += found
-                unrun = _not_run(spec, checked, error.code)
+                unrun = not_run(spec, checked, error.code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
-            left = [_not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
+            left = [not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
             raise Interrupted(Results((*done, *left)))
     results = Results(tuple(done))
     if faults and not any(cell for test in results.tests for cell in test.cells):
@@ -142,8 +143,8 @@ def _run_mirrored(specs: Sequence[Spec], options: Options, session: Session | No
     """:func:`run_specs` with a folder that stands for the address of ``out``."""
     results: Results | None = None
     try:
-        with mirrored(str(options.out)) as folder:
-            results = run_specs(specs, replace(options, out=folder), session, still)
+        with mirrored(str(options.out)) as mirror:
+            results = run_specs(specs, replace(options, out=mirror.folder), session, still)
     except SpecError as error:
         if results is None:
             raise
@@ -205,7 +206,7 @@ def _run_spec(
                 one = check(spec, replace(session.options, tests=(name,)))
                 one.raise_errors()
             parts.append(_run_part(spec, one, name, session, folder, notices, later))
-            interrupted = parts[-1].interrupted
+            interrupted = interrupted or parts[-1].interrupted
         except KeyboardInterrupt:
             if not parts:
                 raise
@@ -225,7 +226,7 @@ def _run_spec(
             else:
                 alone |= own
                 groups[number + 1 : number + 1] = [[test] for test in tests]
-        if interrupted:
+        if interrupted and not nothing_is_made():
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
@@ -265,7 +266,7 @@ def _run_part(
         return _run(spec, part, options, folder, notices, later)
 
 
-def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
+def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
@@ -333,7 +334,9 @@ def _run(
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
-            with_gradients(execution, bar.say)
+            interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
+            if not interrupted:
+                with_gradients(execution, bar.say)
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
@@ -479,4 +482,4 @@ def _result(
     )
 
 
-__all__ = ["Interrupted", "loaded_plan", "run_specs"]
+__all__ = ["Interrupted", "loaded_plan", "not_run", "run_specs"]

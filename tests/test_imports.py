@@ -64,6 +64,7 @@ ORDER = [
     "preparing",
     "running",
     "units",
+    "cluster",
     "api",
     "build",
     "tools",

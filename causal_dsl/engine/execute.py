@@ -50,6 +50,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store.scratch import no_room
+from causal_dsl.store.stored_only import nothing_is_made
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS
 
@@ -133,6 +134,8 @@ class Execution:
             self.plan = replace(self.plan, steps=tuple(replace(step, blocks=own) for step, own in steps))
         verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
+        #: how many blocks were left out, where only what is stored is used
+        self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         #: where columns are, if there are more than are held
@@ -379,6 +382,9 @@ class Execution:
         """Run a block; where memory does not suffice, its halves."""
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
+            if nothing_is_made():
+                self.left += 1
+                return
             started = time.perf_counter()
             self._means(number, step, context)
             try:

@@ -71,6 +71,9 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Opt
         rehash=getattr(arguments, "rehash", False),
         without=tuple(getattr(arguments, "without", ())),
         command=tuple(line.words),
+        workers=getattr(arguments, "workers", None),
+        cluster=getattr(arguments, "cluster", None),
+        silence=getattr(arguments, "silence", api.Options.silence),
     )
 
 
