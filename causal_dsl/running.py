@@ -212,7 +212,7 @@ def _run_spec(
             if strict() or not is_ours(error) or (len(own) < 2 and not own & alone):
                 raise
             if own & alone:
-                faults.append(unexpected(error, tests[0].span))
+                faults.append((tests[0].network.name, unexpected(error, tests[0].span)))
                 failed |= dict.fromkeys(own, "E799")
             else:
                 alone |= own
