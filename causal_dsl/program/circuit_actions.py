@@ -13,7 +13,7 @@ from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.nodes import kinds_of, places_of
+from causal_dsl.program.nodes import KINDS, kinds_of, places_of
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention, NetworkRef
@@ -198,7 +198,7 @@ def _outside(
     kinds: tuple[str, ...] = ()
     facts = reader.alignment.network.facts
     if "among" in settings:
-        there = kinds_of(facts)
+        there = KINDS if facts.kind == "unknown" else kinds_of(facts)
         for item in _items(settings["among"].value):
             if not isinstance(item, tree.Name) or item.name not in there:
                 found.report(
