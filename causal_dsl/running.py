@@ -22,6 +22,7 @@ from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
+from causal_dsl.faults import is_ours, strict
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library
 from causal_dsl.network.at_hand import prove_at_hand
@@ -59,6 +60,7 @@ from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
@@ -79,6 +81,8 @@ from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
+from causal_dsl.store.stored_only import nothing_is_made
+from causal_dsl.unexpected import unexpected
 
 
 class Interrupted(KeyboardInterrupt):
@@ -118,16 +122,16 @@ def run_specs(
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
-                left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
+                left = [not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
             except SpecError as error:
                 found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
                 faults += found
-                unrun = _not_run(spec, checked, error.code)
+                unrun = not_run(spec, checked, error.code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
-            left = [_not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
+            left = [not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
             raise Interrupted(Results((*done, *left)))
     results = Results(tuple(done))
     if faults and not any(cell for test in results.tests for cell in test.cells):
@@ -139,8 +143,8 @@ def _run_mirrored(specs: Sequence[Spec], options: Options, session: Session | No
     """:func:`run_specs` with a folder that stands for the address of ``out``."""
     results: Results | None = None
     try:
-        with mirrored(str(options.out)) as folder:
-            results = run_specs(specs, replace(options, out=folder), session, still)
+        with mirrored(str(options.out)) as mirror:
+            results = run_specs(specs, replace(options, out=mirror.folder), session, still)
     except SpecError as error:
         if results is None:
             raise
@@ -185,19 +189,24 @@ def _run_spec(
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
-    of one of them loses nothing of the others."""
+    of one of them loses nothing of the others; after a mistake of this package (E799), each test is run by itself."""
     assert checked.program is not None
-    groups = swept(checked.program.tests)
+    groups = [list(tests) for tests in swept(checked.program.tests)]
+    alone: set[str] = set()
     parts: list[RanPart] = []
     faults: list[tuple[str, Diagnostic]] = []
     failed: dict[str, str] = {}
     interrupted = False
-    for number, tests in enumerate(groups):
-        one = checked if len(groups) == 1 else part_of(checked, tests)
+    for number, tests in enumerate(groups):  # grows where a group is taken apart
         name = "" if len(groups) == 1 else tests[0].network.name
         try:
+            one = checked if len(groups) == 1 else part_of(checked, tests)
+            if tests and tests[0].name in alone:
+                name = tests[0].name
+                one = check(spec, replace(session.options, tests=(name,)))
+                one.raise_errors()
             parts.append(_run_part(spec, one, name, session, folder, notices, later))
-            interrupted = parts[-1].interrupted
+            interrupted = interrupted or parts[-1].interrupted
         except KeyboardInterrupt:
             if not parts:
                 raise
@@ -207,7 +216,17 @@ def _run_spec(
                 raise
             faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
             failed |= dict.fromkeys((test.name for test in tests), error.code)
-        if interrupted:
+        except Exception as error:
+            own = {test.name for test in tests}
+            if strict() or not is_ours(error) or (len(own) < 2 and not own & alone):
+                raise
+            if own & alone:
+                faults.append((tests[0].network.name, unexpected(error, tests[0].span)))
+                failed |= dict.fromkeys(own, "E799")
+            else:
+                alone |= own
+                groups[number + 1 : number + 1] = [[test] for test in tests]
+        if interrupted and not nothing_is_made():
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
@@ -247,7 +266,7 @@ def _run_part(
         return _run(spec, part, options, folder, notices, later)
 
 
-def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
+def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
@@ -315,7 +334,9 @@ def _run(
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
-            with_gradients(execution, bar.say)
+            interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
+            if not interrupted:
+                with_gradients(execution, bar.say)
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
@@ -373,6 +394,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
@@ -460,4 +482,4 @@ def _result(
     )
 
 
-__all__ = ["Interrupted", "loaded_plan", "run_specs"]
+__all__ = ["Interrupted", "loaded_plan", "not_run", "run_specs"]

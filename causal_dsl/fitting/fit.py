@@ -36,6 +36,7 @@ from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
 from causal_dsl.store.out import SpecFolder
 from causal_dsl.store.stepwise import kept_in
+from causal_dsl.store.stored_only import refuse_making
 from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
@@ -277,6 +278,7 @@ class _Network:
         """Fit jobs to their ends; gives the file that their states are in till then, None where there is nothing to fit."""
         if not jobs:
             return None
+        refuse_making()
         named = {found[job][0].stem: job for job in jobs}
         # named by all fits of the group: of those that were stopped, some may have been kept as finished
         every = " ".join(sorted(path.stem for path, _ in found.values()))

@@ -14,8 +14,8 @@ from causal_dsl.tools.command_line import (
     folder_path,
     memory_size,
     place_of_results,
+    planned_workers,
     seed_number,
-    worker_count,
 )
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
@@ -31,6 +31,7 @@ from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.skill_command import skill
 from causal_dsl.tools.verbose import add_voice
+from causal_dsl.tools.worker_options import add_workers
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -84,7 +85,7 @@ def parser() -> argparse.ArgumentParser:
         help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),
     )
     plan.add_argument(
-        "--workers", type=worker_count, metavar="N", help="estimate the time that N workers or shards take"
+        "--workers", type=planned_workers, metavar="N", help="estimate the time that N workers or shards take"
     )
     plan.add_argument("--load", action="store_true", help="load and prove the networks, and say how each will be run")
     _memory(plan)
@@ -114,6 +115,7 @@ def parser() -> argparse.ArgumentParser:
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     add_shard(run)
+    add_workers(run)
     add_report_options(run)
 
     run.add_argument("--watch", action="store_true", help="run again when the spec, or a file that it reads, changes")

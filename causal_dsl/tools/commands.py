@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import (
@@ -30,14 +30,12 @@ from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
 from causal_dsl.tools.ended import FAILED, FAULT, FINE, ended, show
+from causal_dsl.tools.followers import is_follower
 from causal_dsl.tools.merge_command import run_shards, shard_of
 from causal_dsl.tools.output import OutputFault, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
-from causal_dsl.tools.unexpected import unexpected
 from causal_dsl.tools.verbose import files_read, layout_diff
-
-if TYPE_CHECKING:
-    pass
+from causal_dsl.unexpected import unexpected
 
 STOPPED = 130
 
@@ -73,6 +71,9 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Opt
         rehash=getattr(arguments, "rehash", False),
         without=tuple(getattr(arguments, "without", ())),
         command=tuple(line.words),
+        workers=getattr(arguments, "workers", None),
+        cluster=getattr(arguments, "cluster", None),
+        silence=getattr(arguments, "silence", api.Options.silence),
     )
 
 
@@ -205,6 +206,8 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
 
 
 def run(arguments: Namespace, line: CommandLine) -> int:
+    if is_follower():
+        return _follow(arguments, line)
     if arguments.watch:
         from causal_dsl.tools.watch_command import watch
 
@@ -214,6 +217,18 @@ def run(arguments: Namespace, line: CommandLine) -> int:
     except SpecError as error:
         write_faults(error.diagnostics, arguments, line)
         raise
+
+
+def _follow(arguments: Namespace, line: CommandLine) -> int:
+    """Run as one of several processes, of which the first tells of the results and writes them."""
+    files, options = inputs(arguments, line)
+    try:
+        api.run_files(files, replace(options, out=None, progress=False))
+    except SpecError as error:
+        if error.code == "E946":  # the process that failed says why
+            return FAULT
+        raise
+    return FINE
 
 
 def _run_once(arguments: Namespace, line: CommandLine) -> int:

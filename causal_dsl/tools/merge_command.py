@@ -55,6 +55,15 @@ def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
             line.place("--shard"),
             help="write --out DIR",
         )
+    for option in ("--workers", "--cluster"):
+        if getattr(arguments, option.strip("-")) is not None:
+            raise fail(
+                "E901",
+                f"`{option}` does not go with `--shard`",
+                line.place(option),
+                notes=("both say who runs which part of the work",),
+                help="leave one of them out",
+            )
     unused = {"--html": arguments.html, "--figures": arguments.figures, "--junit": arguments.junit}
     named = [option for option, value in unused.items() if value is not None]
     if named:

@@ -21,6 +21,7 @@ from causal_dsl.report.progress import Progress as Bar
 from causal_dsl.store import rooms, stopping_points
 from causal_dsl.store.keys import key_of, told
 from causal_dsl.store.stepwise import Checkpoint, kept_in
+from causal_dsl.store.stored_only import refuse_making
 from causal_dsl.store.tensors import take_tensors, write_tensors
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.training_loop import Loop, Tick
@@ -113,6 +114,7 @@ def _found(path: Path, network: Network) -> dict[str, Any] | None:
 def _train(objective: Objective, name: str, path: Path, made_for: dict[str, Any], bar: Bar | None) -> dict[str, Any]:
     """Train from the last checkpoint, or from the start; keeps the weights, and gives what is told of them."""
     training = objective.training
+    refuse_making()
     loop = Loop(objective, _ticker(name, bar))
     checkpoint = Checkpoint(path.with_suffix(".part"), "training step", "the checkpoint of a training", path.stem)
     checkpoint.take(loop)
