@@ -22,6 +22,7 @@ from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
+from causal_dsl.faults import is_ours, strict
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library
 from causal_dsl.network.at_hand import prove_at_hand
@@ -59,6 +60,7 @@ from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
@@ -80,6 +82,7 @@ from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
 from causal_dsl.store.stored_only import nothing_is_made
+from causal_dsl.unexpected import unexpected
 
 
 class Interrupted(KeyboardInterrupt):
@@ -186,17 +189,22 @@ def _run_spec(
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
-    of one of them loses nothing of the others."""
+    of one of them loses nothing of the others; after a mistake of this package (E799), each test is run by itself."""
     assert checked.program is not None
-    groups = swept(checked.program.tests)
+    groups = [list(tests) for tests in swept(checked.program.tests)]
+    alone: set[str] = set()
     parts: list[RanPart] = []
     faults: list[tuple[str, Diagnostic]] = []
     failed: dict[str, str] = {}
     interrupted = False
-    for number, tests in enumerate(groups):
-        one = checked if len(groups) == 1 else part_of(checked, tests)
+    for number, tests in enumerate(groups):  # grows where a group is taken apart
         name = "" if len(groups) == 1 else tests[0].network.name
         try:
+            one = checked if len(groups) == 1 else part_of(checked, tests)
+            if tests and tests[0].name in alone:
+                name = tests[0].name
+                one = check(spec, replace(session.options, tests=(name,)))
+                one.raise_errors()
             parts.append(_run_part(spec, one, name, session, folder, notices, later))
             interrupted = interrupted or parts[-1].interrupted
         except KeyboardInterrupt:
@@ -208,6 +216,16 @@ def _run_spec(
                 raise
             faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
             failed |= dict.fromkeys((test.name for test in tests), error.code)
+        except Exception as error:
+            own = {test.name for test in tests}
+            if strict() or not is_ours(error) or (len(own) < 2 and not own & alone):
+                raise
+            if own & alone:
+                faults.append((tests[0].network.name, unexpected(error, tests[0].span)))
+                failed |= dict.fromkeys(own, "E799")
+            else:
+                alone |= own
+                groups[number + 1 : number + 1] = [[test] for test in tests]
         if interrupted and not nothing_is_made():
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
@@ -376,6 +394,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)

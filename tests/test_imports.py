@@ -20,6 +20,7 @@ ORDER = [
     "shapes",
     "diagnostics",
     "faults",
+    "unexpected",
     "garbage",
     "resources",
     "displayed",
