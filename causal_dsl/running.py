@@ -346,7 +346,16 @@ def _run(
         inputs = inputs_of(spec, checked, networks, options, fitted, behaviour)
         store = _store(inputs, name, folder, later)
         execution = Execution(
-            plan, networks, checked.answers, targets, memory, bar.advance, store, options.compiled, library.maps
+            plan,
+            networks,
+            checked.answers,
+            targets,
+            memory,
+            bar.advance,
+            store,
+            options.compiled,
+            library.maps,
+            _columns(name, folder),
         )
         refuse_nowhere(execution, folder)
         refuse_zarr(execution)
@@ -530,6 +539,13 @@ def fit_features(
         for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
             refuse_seen(library, test, plan.inputs[test.network.key], rows)
     return library
+
+
+def _columns(name: str, folder: SpecFolder | None) -> Path | None:
+    """Where the numbers of very many pairs are kept: those of a network of a sweep in a folder of its own."""
+    if folder is None:
+        return None
+    return folder.columns / of_bytes(name.encode())[:12] if name else folder.columns
 
 
 def _store(inputs: RunInputs, name: str, folder: SpecFolder | None, later: Later) -> ChunkStore | None:
