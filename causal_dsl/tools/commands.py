@@ -27,7 +27,7 @@ from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
-from causal_dsl.tools.followers import is_follower
+from causal_dsl.program.weights_held import is_follower
 from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
 from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.terminal import for_terminal
@@ -216,7 +216,7 @@ def _follow(arguments: Namespace, line: CommandLine) -> int:
     """Run as one of several processes, of which the first tells of the results and writes them."""
     files, options = inputs(arguments, line)
     try:
-        api.run_files(files, replace(options, out=None, progress=False))
+        api.run_files(files, replace(options, progress=False))
     except SpecError as error:
         if error.code == "E946":  # the process that failed says why
             return FAULT

@@ -104,7 +104,7 @@ def test_sweeps_and_fits_are_as_in_one_process(family: str, tmp_path: Path) -> N
     assert [test["name"] for test in one] == ["t", "learned"]
     for told in (*one, *two):  # each of the two has a cache of its own
         for cell in told["cells"]:
-            for feature in (cell["learned"] or {}).get("features", []):
+            for feature in (cell.get("learned") or {}).get("features", []):
                 feature["file"] = Path(feature["file"]).name
     for mine, theirs in zip(one, two, strict=True):
         assert mine["cells"] == theirs["cells"]
