@@ -50,6 +50,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store.scratch import no_room
+from causal_dsl.store.stored_only import nothing_is_made
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS
 
@@ -133,6 +134,8 @@ class Execution:
             self.plan = replace(self.plan, steps=tuple(replace(step, blocks=own) for step, own in steps))
         verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
+        #: how many blocks were left out, where only what is stored is used
+        self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         #: where columns are, if there are more than are held
@@ -224,8 +227,7 @@ class Execution:
     @torch.no_grad()
     def run(self) -> Iterator[str]:
         """Run everything; says what is done after each block."""
-        count = sum(len(step.blocks) for step in self.plan.steps)
-        done = 0
+        count, done = len(self.blocks), 0
         for number, step in enumerate(self.plan.steps):
             context = self.contexts[step.network]
             sharded = context.network.sharded
@@ -236,17 +238,7 @@ class Execution:
                 continue
             for block in step.blocks:
                 done += 1
-                found = self.store.get(number, block, self.plan) if self.store is not None else None
-                if found is not None:
-                    self.merge(found)
-                else:
-                    give_back()
-                    try:
-                        self._block(number, step, block, context)
-                    except Exception as error:
-                        self._go_around(step, error)
-                        context.means = Means(context.layouts, self.given)
-                        self._block(number, step, block, context)
+                self._one(number, step, block, context)
                 yield f"block {done} of {count}"
         self.finish()
 
@@ -284,6 +276,33 @@ class Execution:
                     self._keep(lambda kept, it=(where, block, block_results): kept.put(*it))  # type: ignore[misc]
             yield len(blocks)
 
+    @cached_property
+    def blocks(self) -> list[tuple[int, Block]]:
+        """The blocks of all steps in the order in which they are run, each with the number of its step."""
+        return [(number, block) for number, step in enumerate(self.plan.steps) for block in step.blocks]
+
+    @torch.no_grad()
+    def run_share(self, share: int, count: int) -> None:
+        """Run, or find, one of ``count`` shares of the blocks: all shares together are all blocks."""
+        for place, (number, block) in enumerate(self.blocks):
+            if place * count // len(self.blocks) == share:
+                step = self.plan.steps[number]
+                self._one(number, step, block, self.contexts[step.network])
+
+    def _one(self, number: int, step: Step, block: Block, context: Context) -> None:
+        """Run a block, or take it from the store."""
+        found = self.store.get(number, block, self.plan) if self.store is not None else None
+        if found is not None:
+            self.merge(found)
+            return
+        give_back()
+        try:
+            self._block(number, step, block, context)
+        except Exception as error:
+            self._go_around(step, error)
+            context.means = Means(context.layouts, self.given)
+            self._block(number, step, block, context)
+
     def finish(self) -> None:
         """Make what is made of the vectors of all pairs together, in the cells that are done."""
         for run in self.runs.values():
@@ -301,11 +320,11 @@ class Execution:
     def logits(self) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention, each as its step runs it: for a comparison."""
         found: dict[g.Resume, Tensor] = {}
-        for step in self.plan.steps:
+        for number, step in enumerate(self.plan.steps):
             context = self.contexts[step.network]
             executor = self._executor(step, context)
             for block in step.blocks:
-                self._means(step, context)
+                self._means(number, step, context)
                 found |= executor.logits(step, block)
         return found
 
@@ -329,8 +348,8 @@ class Execution:
         self._broken.add(step.network)
         self.faults.setdefault(step.network, faults.told(error))
 
-    def _means(self, step: Step, context: Context) -> None:
-        """The means over all pairs that no single pass sees whole."""
+    def _means(self, number: int, step: Step, context: Context) -> None:
+        """The means over all pairs that no single pass sees whole. ``step`` may be a part of the step of that number."""
         early = [
             node
             for node in early_means(step, ahead=bool(step.why) or step.network in self._broken)
@@ -338,7 +357,8 @@ class Execution:
         ]
         if not early:
             return
-        for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):
+        whole = self.plan.steps[number].blocks  # also where a run before halved a block, of which `step` is the halves
+        for block in dict.fromkeys(replace(block, first=0, last=None) for block in whole):
             self._mean_of(step, block, early, context)
 
     def _mean_of(self, step: Step, block: Block, early: list[g.Average], context: Context) -> None:
@@ -362,8 +382,11 @@ class Execution:
         """Run a block; where memory does not suffice, its halves."""
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
+            if nothing_is_made():
+                self.left += 1
+                return
             started = time.perf_counter()
-            self._means(step, context)
+            self._means(number, step, context)
             try:
                 block_results = self._executor(step, context).run(step, block)
             except (MemoryError, RuntimeError) as error:
