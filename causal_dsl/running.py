@@ -50,6 +50,7 @@ from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
+from causal_dsl.program.weights_held import is_follower
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
@@ -107,6 +108,8 @@ def run_specs(
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
     """
+    if is_follower() and options.out is not None:
+        options = replace(options, out=None)
     if options.out is not None and is_address(options.out):
         return _run_mirrored(specs, options, session, still)
     checks = [check(spec, options) for spec in specs]
