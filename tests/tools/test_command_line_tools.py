@@ -201,7 +201,55 @@ def test_bash_completes(folder: Path, capsys: Captured) -> None:
     assert {"--seed", "--json", "--junit", "--watch"} <= set(completed(["causal-dsl", "run", "--"], folder))
     assert "--watch" not in completed(["causal-dsl", "check", "--"], folder)
     assert {"specs", "s.causal"} <= set(completed(["causal-dsl", "run", "s"], folder))
+    (folder / "s.txt").write_text("")
+    assert "s.txt" not in completed(["causal-dsl", "run", "s"], folder)
     assert completed(["causal-dsl", "completion", "z"], folder) == ["zsh"]
+    assert completed(["causal-dsl", "run", "--dtype", "bf"], folder) == ["bfloat16"]
+    assert completed(["causal-dsl", "explain", "iia_s"], folder) == ["iia_star"]
+    assert completed(["causal-dsl", "zoo", "fetch", "equality-g"], folder) == ["equality-gpt2"]
+    assert main(["run", "--dtype", "another", "nothing.causal"]) == 2  # what is offered refuses nothing
+    assert "E706" not in capsys.readouterr().err
+
+
+#: Types a line into an interactive zsh and a tab behind it, and prints the line that it makes of it.
+_ZSH = """
+zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z "PS1=; autoload -Uz compinit; compinit -u -d $3; eval \\"\\$(cat $1)\\"; bindkey '^I' complete-word; print re''ady"
+until [[ $seen == *ready* ]]; do zpty -r z more && seen+=$more; done
+zpty -w -n z "$2"$'\\t'; sleep 0.3; zpty -w z " #end"
+until [[ $typed == *'#end'* ]]; do zpty -r z more && typed+=$more; done
+print -r -- "$typed"
+zpty -d z
+"""
+
+
+def typed(shell: str, line: str, folder: Path) -> str:
+    """What a real shell makes of a line when tab is pressed behind it: the line, or what it offers."""
+    script = folder / f"completion.{shell}"
+    if shell == "fish":
+        words = ["fish", "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"]
+    else:
+        words = ["zsh", "-f", "-c", _ZSH, "zsh", str(script), line, str(folder / "zcompdump")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return re.sub(r"\x1b\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|.\x08", "", done.stdout)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete(shell: str, folder: Path, capsys: Captured) -> None:
+    assert main(["completion", shell]) == 0
+    (folder / f"completion.{shell}").write_text(capsys.readouterr().out, encoding="utf-8")
+    (folder / "notes.txt").write_text("")
+    (folder / "notes").mkdir()
+    assert "--dtype" in typed(shell, "causal-dsl run --dt", folder)
+    assert "bfloat16" in typed(shell, "causal-dsl run --dtype bf", folder)
+    assert "iia_informative" in typed(shell, "causal-dsl explain iia_i", folder)
+    assert "equality-gpt2" in typed(shell, "causal-dsl zoo fetch equality-g", folder)
+    told = typed(shell, "causal-dsl run not", folder)
+    assert "notes/" in told and "notes.txt" not in told  # specs and folders alone
+    assert "s.causal" in typed(shell, "causal-dsl check s.", folder)
 
 
 @pytest.mark.parametrize("shell", ["zsh", "tcsh", "fish"])
