@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shlex
@@ -348,6 +349,7 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
         assert process.wait(20) == 0
         told = log.read_text()
         assert "Traceback" not in told and "KeyboardInterrupt" not in told and "beside.txt" not in told
+        assert "watching 2 files; " in told
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -358,3 +360,30 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
     assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout, (
         "a process was left behind"
     )
+
+
+@pytest.mark.slow
+def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
+    (folder / "s.causal").write_text(SPEC, encoding="utf-8")
+    out, log = folder / "out.jsonl", folder / "log.txt"
+    with out.open("w") as lines, log.open("w") as said:
+        words = [*CLI.split(), "run", "s.causal", "--watch", "--json"]
+        process = subprocess.Popen(words, cwd=folder, env=ENV, stdout=lines, stderr=said, start_new_session=True)
+    try:
+        for count, text in ((1, SPEC), (2, SPEC.replace("accuracy <= 10%", "accuracy >= 10%")), (3, "causal {")):
+            if count > 1:
+                time.sleep(0.5)
+                (folder / "s.causal").write_text(text, encoding="utf-8")
+            for _ in range(600):
+                if log.read_text().count("Ctrl-C ends") >= count:
+                    break
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
+    assert "watching 1 file; " in log.read_text()
+    first, second, third = map(json.loads, out.read_text().splitlines())
+    assert [test["status"] for test in first["specs"][0]["tests"]] != [t["status"] for t in second["specs"][0]["tests"]]
+    assert first["specs"][0]["tests"] and "E1" in json.dumps(third)
