@@ -113,6 +113,7 @@ def _circuit(
         ablation.found,
         tests=tests,
         parallel=test.network.facts.parallel,
+        stated=ablation.weights,
     )
 
 

@@ -15,7 +15,7 @@ from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
-from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.ablations import Ablation, AblationChoices
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef, Via
@@ -78,6 +78,8 @@ class Intervention:
     to: tuple[Reach, ...] = ()
     #: the circuit that it is an intervention on
     circuit: Ablation | None = field(default=None, compare=False)
+    #: the six choices that it stands on, where edges or a path are patched
+    choices: AblationChoices | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
     inside: tuple[FeatureRef, ...] = ()
 

@@ -263,6 +263,18 @@ _ALL = (
         "`scrubbed` lies above 1 - `abstraction_error`: scrubbing writes no other values, and interventions with these are wrong",
     ),
     FindingKind(
+        "masks_still",
+        "cell",
+        "alarm",
+        "the gates of some nodes or edges had no gradient in any step of `masks`, so that it cannot tell whether they are needed",
+    ),
+    FindingKind(
+        "choices",
+        "cell",
+        "info",
+        "the six choices (Miller et al. 2024) of a patched edge or path",
+    ),
+    FindingKind(
         "optimal",
         "cell",
         "info",

@@ -29,7 +29,7 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.tools.lsp.check_messages import CheckAnswer, CheckRequest, StopRequest, next_message, packed
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 from causal_dsl.tools.lsp.spec_summary import Summary, summary_of
-from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.unexpected import unexpected
 
 #: Draws and chance levels of the checks before: an edit seldom changes a causal model.
 _MEMO = Memo()
