@@ -28,10 +28,10 @@ def with_alignment(run: TestRun, execution: Execution) -> TestRun:
         for (number, name), expected, one in zip(probe.names, probe.expected, theirs.cells, strict=True):
             columns = _of_base(one.columns.patched or one.columns.base)
             found = BesideRun(columns, expected, probe.row, probe.weight, run.n, probe.exact)
-            lacking = np.bincount(probe.row, ~one.done, minlength=run.n) > 0
+            lacking = np.bincount(probe.row, ~np.asarray(one.done), minlength=run.n) > 0
             for i in range(len(run.cells)) if number is None else (number,):
                 beside[i][name] = found
-                done[i] = done[i] & ~lacking
+                done[i] = np.asarray(done[i]) & ~lacking
     cells = [
         replace(cell, columns=replace(cell.columns, beside=more), done=there)
         for cell, more, there in zip(run.cells, beside, done, strict=True)

@@ -52,7 +52,7 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
     ]
     for i, cell in enumerate(cells):
         mine = [one for (number, _), one in zip(probe.names, theirs.cells, strict=True) if number == i]
-        cell.done = cell.done & np.logical_and.reduce([one.done for one in mine])
+        cell.done = np.logical_and.reduce([np.asarray(one.done) for one in (cell, *mine)])
     return replace(run, cells=cells, seconds=run.seconds + theirs.seconds)
 
 
@@ -113,6 +113,7 @@ def _circuit(
         ablation.found,
         tests=tests,
         parallel=test.network.facts.parallel,
+        stated=ablation.weights,
     )
 
 
@@ -174,7 +175,8 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         found.append(SelfCheck(says, max(gaps), max(sizes)))
 
     check("the full circuit is the clean run", FULL, "base")
-    check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
+    if HALVES in runs:
+        check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
     value, facts = ablation.value, test.network.facts
     there = ablation.kinds | ({"mlp"} if "neuron" in ablation.kinds else set())
     everywhere = all(position is None or position.kind == "all" for position in ablation.positions)

@@ -36,6 +36,10 @@ class Checked(Shown):
     searches: Plan | None = None
     #: the test of each that is in this plan, by what is found
     searched: dict[Discovery, str] = field(default_factory=dict)
+    #: the runs on which the constants of `optimal` are found; None where none is asked for
+    constants: Plan | None = None
+    #: the test of each that is in this plan, by the name of the test that asks for it
+    fitted_on: dict[str, str] = field(default_factory=dict)
     #: what was found by them
     found: Mapping[Discovery, Any] = field(default_factory=dict)
     answers: dict[str, Answers] = field(default_factory=dict)

@@ -736,6 +736,8 @@ class TestJson(TypedDict):
     "the unit of each score"
     part: bool
     "whether the pairs are drawn from a part of the inputs"
+    alike: NotRequired[bool]
+    "true where all cells of a sweep write and read the same, so that their numbers are those of one"
     setting: NotRequired[SettingJson]
     "what it was run on; left out where nothing was run"
     seconds: float

@@ -14,14 +14,13 @@ from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network.edge_pass import KEPT, TOGETHER, Room, edges_together
+from causal_dsl.network import edge_pass
+from causal_dsl.network.edge_pass import Room, edges_together
 from causal_dsl.network.edges import EdgeWrite
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
 from causal_dsl.planning.rows import Family, Layout
-
-#: So many tokens are run together, whatever is kept of them.
-_LEAST_TOKENS = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -43,7 +42,7 @@ class EdgeExecutor(ReferenceExecutor):
 
     def __init__(self, context: Context):
         super().__init__(context)
-        self.room = Room()
+        self.room = Room(kept_bytes(context.budget, edge_pass.KEPT))
 
     def _each(
         self, layout: Layout, kept: PassActivations, places: Looks | None
@@ -98,10 +97,8 @@ class EdgeExecutor(ReferenceExecutor):
 
     def _fit(self, tokens: int) -> int:
         """As many as fit the budget, and no more than those whose senders' terms are kept for later receivers."""
-        facts = self.network.facts
-        senders = 1 + (facts.layers or 1) * ((facts.heads or 1) + 1)
-        kept = KEPT // ((senders + TOGETHER) * (facts.width or 1) * self.context.budget.size)
-        return min(super()._fit(tokens), max(1, max(kept, _LEAST_TOKENS) // max(1, tokens)))
+        fit = edge_tokens(self.network.facts, self.context.budget, edge_pass.KEPT)
+        return min(super()._fit(tokens), max(1, fit // max(1, tokens)))
 
     def _together(
         self, layout: Layout, loads: Sequence[Load], kept: PassActivations, changes: dict[g.Resume, np.ndarray]

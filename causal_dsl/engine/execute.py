@@ -19,6 +19,7 @@ from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
+from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
@@ -26,11 +27,13 @@ from causal_dsl.engine.runner import Context
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
+from causal_dsl.engine.turns import NotedBlocks, found_by_first, take_turns
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.compare import told
 from causal_dsl.network.network import Network
+from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
@@ -46,6 +49,8 @@ from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.store.scratch import no_room
+from causal_dsl.store.stored_only import nothing_is_made
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS
 
@@ -57,7 +62,7 @@ class CellRun:
 
     node: g.ScoreNode
     columns: Columns
-    done: np.ndarray
+    done: DonePairs | np.ndarray
     fired: list[tuple[int, float, int]] = field(default_factory=list)
     noise_floor: float | None = None
     outside: tuple[int, int] = (0, 0)
@@ -99,7 +104,8 @@ class Execution:
         features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
     ):
         self.networks, self.answers, self.targets = networks, answers, targets
-        self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
+        self.tick, self.compiled, self.features = tick, compiled, features
+        self.store = store
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
         if compiled:
             _refuse_compiled(networks.values())
@@ -112,6 +118,7 @@ class Execution:
         proved = {key: network.proof.fault for key, network in networks.items() if network.proof is not None}
         self.faults = {key: fault for key, fault in {**proved, **trials.faults}.items() if fault}
         self.plan = chunk_to_memory(plan, self.budgets)
+        groups = [network.sharded.group for network in networks.values() if network.sharded is not None]
         #: why blocks are kept no longer
         self.unkept: OSError | None = None
         #: why networks were left to whole forward passes in the middle of a run
@@ -121,17 +128,26 @@ class Execution:
                 self.plan = store.settle(self.plan)
             except OSError as error:
                 self.unkept, self.store = error, None
+        if groups:
+            blocks = groups[0].agree([step.blocks for step in self.plan.steps])
+            steps = zip(self.plan.steps, blocks, strict=True)
+            self.plan = replace(self.plan, steps=tuple(replace(step, blocks=own) for step, own in steps))
         verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
+        #: how many blocks were left out, where only what is stored is used
+        self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
+        #: where columns are, if there are more than are held
+        self.kept = KeptColumns() if columns_of(plan) > HELD_COLUMNS else None
+        if self.store is not None:
+            self.store.apart = self.kept is not None
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
-            nodes = plan.scores[test.name]
-            n = plan.draw_of(test).n
-            self.runs[test.name] = TestRun(
-                test, n, [CellRun(node, self._empty(node, n), np.zeros(n, bool)) for node in nodes]
-            )
+            shared: dict[tuple[str, Quantity], np.ndarray] = {}
+            nodes, n = plan.scores[test.name], plan.draw_of(test).n
+            cells = [CellRun(node, self._empty(test, i, n, shared), DonePairs(n)) for i, node in enumerate(nodes)]
+            self.runs[test.name] = TestRun(test, n, cells)
         self.contexts = {key: self._context(key) for key in networks}
 
     def _context(self, key: NetworkKey) -> Context:
@@ -159,17 +175,25 @@ class Execution:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
         return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
 
-    def _empty(self, node: g.ScoreNode, n: int) -> Columns:
-        def blank(read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
-            found: dict[Quantity, np.ndarray] = {}
-            for quantity in read.quantities if read else ():
-                found[quantity] = np.full(n, NO_ANSWER, np.int64) if quantity.kind == "answer" else np.full(n, np.nan)
-            for looked in read.looks if read else ():
-                found |= {quantity: np.full(n, np.nan) for quantity in looked.quantities}
-            return found
+    def _empty(self, test: Test, cell: int, n: int, shared: dict[tuple[str, Quantity], np.ndarray]) -> Columns:
+        """The columns of a cell, without numbers yet. ``shared`` has those that all cells of the test have: of plain runs."""
 
-        others = {run: blank(read) for run, read in node.reads if run not in ("base", "patched")}
-        return Columns(blank(node.read("base")), blank(node.read("patched")), others)
+        def blank(run: str, read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
+            plain = read.quantities if read else ()
+            places = tuple(quantity for looked in (read.looks if read else ()) for quantity in looked.quantities)
+            if self.kept is not None:
+                return self.kept.numbers(test.name, run, cell, n, plain, places)
+            found: dict[Quantity, np.ndarray] = {}
+            for quantity in plain:
+                if (run, quantity) not in shared or run == "patched":
+                    answer = quantity.kind == "answer"
+                    shared[run, quantity] = np.full(n, NO_ANSWER, np.int64) if answer else np.full(n, np.nan)
+                found[quantity] = shared[run, quantity]
+            return found | {quantity: np.full(n, np.nan) for quantity in places}
+
+        node = self.plan.scores[test.name][cell]
+        others = {run: blank(run, read) for run, read in node.reads if run not in ("base", "patched")}
+        return Columns(blank("base", node.read("base")), blank("patched", node.read("patched")), others)
 
     @cached_property
     def cost(self) -> Cost:
@@ -203,25 +227,81 @@ class Execution:
     @torch.no_grad()
     def run(self) -> Iterator[str]:
         """Run everything; says what is done after each block."""
-        count = sum(len(step.blocks) for step in self.plan.steps)
-        done = 0
+        count, done = len(self.blocks), 0
         for number, step in enumerate(self.plan.steps):
             context = self.contexts[step.network]
+            sharded = context.network.sharded
+            if sharded is not None:
+                for blocks in self._shared_out(number, step, context, sharded):
+                    done += blocks
+                    yield f"block {done} of {count}"
+                continue
             for block in step.blocks:
                 done += 1
-                found = self.store.get(number, block, self.plan) if self.store is not None else None
-                if found is not None:
-                    self.merge(found)
-                else:
-                    give_back()
-                    try:
-                        self._block(number, step, block, context)
-                    except Exception as error:
-                        self._go_around(step, error)
-                        context.means = Means(context.layouts, self.given)
-                        self._block(number, step, block, context)
+                self._one(number, step, block, context)
                 yield f"block {done} of {count}"
         self.finish()
+
+    def _shared_out(self, number: int, step: Step, context: Context, sharded: ShardedLayers) -> Iterator[int]:
+        """Run a step whose network's weights several processes share out: each runs a block of its own at a time, or all
+        run the same where interventions are run one by one. Says how many blocks were done."""
+        size = 1 if step.why else sharded.group.size
+        for start in range(0, len(step.blocks), size):
+            blocks = step.blocks[start : start + size]
+            found = found_by_first(sharded, self.store, number, blocks, self.plan)
+            for block_results in found:
+                if block_results is not None:
+                    self.merge(block_results)
+            left = [block for block, known in zip(blocks, found, strict=True) if known is None]
+            give_back()
+            store = self.store
+            if step.why:
+                for block in left:
+                    self._block(number, step, block, context)
+            elif left:
+
+                def run(block: Block, noted: NotedBlocks) -> None:
+                    self.store = noted
+                    self._block(number, step, block, context)
+
+                try:
+                    own, others, halved = take_turns(sharded, number, left, run)
+                finally:
+                    self.store = store
+                for _, _, block_results in others:
+                    self.merge(block_results)
+                for where, block in halved:
+                    self._keep(lambda kept, where=where, block=block: kept.halve(where, block))  # type: ignore[misc]
+                for where, block, block_results in (*own, *others):
+                    self._keep(lambda kept, it=(where, block, block_results): kept.put(*it))  # type: ignore[misc]
+            yield len(blocks)
+
+    @cached_property
+    def blocks(self) -> list[tuple[int, Block]]:
+        """The blocks of all steps in the order in which they are run, each with the number of its step."""
+        return [(number, block) for number, step in enumerate(self.plan.steps) for block in step.blocks]
+
+    @torch.no_grad()
+    def run_share(self, share: int, count: int) -> None:
+        """Run, or find, one of ``count`` shares of the blocks: all shares together are all blocks."""
+        for place, (number, block) in enumerate(self.blocks):
+            if place * count // len(self.blocks) == share:
+                step = self.plan.steps[number]
+                self._one(number, step, block, self.contexts[step.network])
+
+    def _one(self, number: int, step: Step, block: Block, context: Context) -> None:
+        """Run a block, or take it from the store."""
+        found = self.store.get(number, block, self.plan) if self.store is not None else None
+        if found is not None:
+            self.merge(found)
+            return
+        give_back()
+        try:
+            self._block(number, step, block, context)
+        except Exception as error:
+            self._go_around(step, error)
+            context.means = Means(context.layouts, self.given)
+            self._block(number, step, block, context)
 
     def finish(self) -> None:
         """Make what is made of the vectors of all pairs together, in the cells that are done."""
@@ -240,11 +320,11 @@ class Execution:
     def logits(self) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention, each as its step runs it: for a comparison."""
         found: dict[g.Resume, Tensor] = {}
-        for step in self.plan.steps:
+        for number, step in enumerate(self.plan.steps):
             context = self.contexts[step.network]
             executor = self._executor(step, context)
             for block in step.blocks:
-                self._means(step, context)
+                self._means(number, step, context)
                 found |= executor.logits(step, block)
         return found
 
@@ -268,8 +348,8 @@ class Execution:
         self._broken.add(step.network)
         self.faults.setdefault(step.network, faults.told(error))
 
-    def _means(self, step: Step, context: Context) -> None:
-        """The means over all pairs that no single pass sees whole."""
+    def _means(self, number: int, step: Step, context: Context) -> None:
+        """The means over all pairs that no single pass sees whole. ``step`` may be a part of the step of that number."""
         early = [
             node
             for node in early_means(step, ahead=bool(step.why) or step.network in self._broken)
@@ -277,7 +357,8 @@ class Execution:
         ]
         if not early:
             return
-        for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):
+        whole = self.plan.steps[number].blocks  # also where a run before halved a block, of which `step` is the halves
+        for block in dict.fromkeys(replace(block, first=0, last=None) for block in whole):
             self._mean_of(step, block, early, context)
 
     def _mean_of(self, step: Step, block: Block, early: list[g.Average], context: Context) -> None:
@@ -301,8 +382,11 @@ class Execution:
         """Run a block; where memory does not suffice, its halves."""
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
+            if nothing_is_made():
+                self.left += 1
+                return
             started = time.perf_counter()
-            self._means(step, context)
+            self._means(number, step, context)
             try:
                 block_results = self._executor(step, context).run(step, block)
             except (MemoryError, RuntimeError) as error:
@@ -354,37 +438,36 @@ class Execution:
         return halves
 
     def merge(self, block_results: BlockResults) -> None:
+        """Take up the results of a block. Where columns are not held, those that no store keeps are put down."""
+        if self.kept is not None and any(found.lies is None for found in block_results.values()):
+            try:
+                self.kept.put_down(block_results)
+            except OSError as error:
+                raise no_room(error) from error
         for name, block_result in block_results.items():
             self._merge_test(self.runs[name], block_result)
 
     def _merge_test(self, run: TestRun, block_result: BlockResult) -> None:
         run.seconds += block_result.seconds
+        pairs = block_result.pairs
+        if block_result.lies is not None and self.kept is not None:
+            self.kept.take(run.test.name, block_result)
         for role, numbers in block_result.unpatched.items():
+            filled: set[int] = set()
             for cell in run.cells:
                 columns = cell.columns.base if role == "base" else cell.columns.sources[role]
-                for quantity, values in numbers.items():
-                    columns[quantity][block_result.pairs] = values
+                for quantity, values in numbers.items() if block_result.lies is None else ():
+                    if id(columns[quantity]) not in filled:
+                        columns[quantity][pairs] = values
+                        filled.add(id(columns[quantity]))
                 if cell.node.read("patched") is None and role == "base":
-                    cell.done[block_result.pairs] = True
+                    self._mark(cell, pairs)
         for (number, role), numbers in block_result.looked.items():
-            held = run.cells[number].columns
-            own = {**held.sources, "base": held.base, "patched": held.patched}[role]
-            for quantity, values in numbers.items():
-                if values.ndim == 1:
-                    own[quantity][block_result.pairs] = values
-                    continue
-                assert quantity.place is not None
-                vectors, key = run.cells[number].vectors, (role, quantity.place.site)
-                bounds, pairs = self._bounds(run.cells[number], role, quantity), block_result.pairs
-                if key not in vectors:
-                    vectors[key] = rows_of(run.n if bounds is None else int(bounds[-1]), values.shape[1])
-                if bounds is not None:
-                    pairs = np.concatenate([np.arange(bounds[pair], bounds[pair + 1]) for pair in pairs])
-                vectors[key][pairs] = values
+            self._merge_looked(run, number, role, numbers, block_result)
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
-            for quantity, values in block_result.patched.items():
-                cell.columns.patched[quantity][block_result.pairs] = values[place]
+            for quantity, values in block_result.patched.items() if block_result.lies is None else ():
+                cell.columns.patched[quantity][pairs] = values[place]
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in block_result.fired[number]]
             cell.fired = _added(cell.fired, fired)
             if number in block_result.floors:
@@ -392,7 +475,29 @@ class Execution:
                 self._refuse_noise(run.test, cell, share)
             out, of = block_result.outside.get(number, (0, 0))
             cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
-            cell.done[block_result.pairs] = True
+            self._mark(cell, pairs)
+
+    def _mark(self, cell: CellRun, pairs: np.ndarray) -> None:
+        assert isinstance(cell.done, DonePairs)
+        cell.done.mark(pairs)
+
+    def _merge_looked(
+        self, run: TestRun, number: int, role: str, numbers: Mapping[Quantity, np.ndarray], block_result: BlockResult
+    ) -> None:
+        """What was read at places in a run of a cell: a number a pair, or vectors, which are held."""
+        cell, pairs = run.cells[number], block_result.pairs
+        for quantity, values in numbers.items():
+            if values.ndim == 1:
+                if block_result.lies is None:
+                    cell.columns.of_run(role)[quantity][pairs] = values
+                continue
+            assert quantity.place is not None
+            key, bounds, rows = (role, quantity.place.site), self._bounds(cell, role, quantity), pairs
+            if key not in cell.vectors:
+                cell.vectors[key] = rows_of(run.n if bounds is None else int(bounds[-1]), values.shape[1])
+            if bounds is not None:
+                rows = np.concatenate([np.arange(bounds[pair], bounds[pair + 1]) for pair in pairs])
+            cell.vectors[key][rows] = values
 
     def _bounds(self, cell: CellRun, role: str, quantity: Quantity) -> np.ndarray | None:
         """Where the tokens of each pair begin among the vectors that are kept; None where each pair has one vector."""
@@ -417,23 +522,31 @@ class Execution:
 def _refuse_compiled(networks: Iterable[Network]) -> None:
     """Raise E942 where blocks are to be compiled whose weights are read as they are needed."""
     for network in networks:
-        if network.stream is not None:
+        if network.stream is not None or network.sharded is not None:
+            held = "weights=stream" if network.stream is not None else "shard=auto"
             raise fail(
                 "E942",
-                f"`{network.name}` cannot be run with --compile: its weights are streamed",
+                f"`{network.name}` cannot be run with --compile: it has `{held}`",
                 network.span,
-                notes=("compiled code keeps the addresses of weights, and streamed ones have none",),
-                help="leave --compile out, or weights=stream",
+                notes=("compiled code keeps the addresses of weights, and these have none that stay",),
+                help=f"leave --compile out, or {held}",
             )
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:
     """What a run on a network may take: ``given`` bytes, else half of what is free where the network is."""
     size = torch.empty((), dtype=network.dtype).element_size()
+    if network.sharded is not None:  # processes that cut their work otherwise would wait for each other
+        given = network.sharded.group.agree(given or _free(network))
     if network.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(network.device)
-        return Budget(given or free // 2, size, MOST_TOKENS_DEVICE)
-    return Budget(given or default_bytes(), size, MOST_TOKENS_CPU)
+        return Budget(given or _free(network), size, MOST_TOKENS_DEVICE)
+    return Budget(given or _free(network), size, MOST_TOKENS_CPU)
+
+
+def _free(network: Network) -> int:
+    if network.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(network.device)[0]) // 2
+    return default_bytes()
 
 
 def out_of_memory(error: BaseException) -> bool:

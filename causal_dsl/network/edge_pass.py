@@ -25,22 +25,19 @@ from causal_dsl.network.edges import Edges, EdgeWrite
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
+from causal_dsl.planning.edge_room import AHEAD, KEPT, TOGETHER
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
-#: How many bytes the terms of the senders may take that are kept for later receivers; all others are made again for each layer.
-KEPT = 1 << 28
-#: How many heads and other senders are in one block.
-TOGETHER = 64
-#: For how many groups of receivers sums are begun together.
-AHEAD = 64
 _COLUMNS: WeakKeyDictionary[Tap, slice | Tensor] = WeakKeyDictionary()
 
 
 class Room:
-    """Memory that passes one after another use again: the kernel need not hand it out anew, page by page."""
+    """Memory that passes one after another use again: the kernel need not hand it out anew, page by page. ``kept`` bytes of it may
+    hold terms of senders."""
 
-    def __init__(self) -> None:
+    def __init__(self, kept: int | None = None) -> None:
+        self.kept = KEPT if kept is None else kept
         self._held: dict[tuple[str, int], Tensor] = {}
 
     def take(self, use: str, number: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
@@ -328,7 +325,9 @@ class EdgePass(Edges):
     def _keep(self, terms: _Terms, like: Tensor) -> None:
         """Make terms where later receivers find them, while there is room."""
         if not self.blocks or self.blocks[-1].full + terms.heads > len(self.blocks[-1].terms):
-            room = KEPT // (like[0].numel() * like.element_size()) - sum(len(block.terms) for block in self.blocks)
+            room = self.room.kept // (like[0].numel() * like.element_size()) - sum(
+                len(block.terms) for block in self.blocks
+            )
             if room < terms.heads:
                 return
             # one for all senders, if nothing is written twice at one place
@@ -495,4 +494,4 @@ def edges_together(
         yield edges.changes
 
 
-__all__ = ["EdgePass", "edges_together"]
+__all__ = ["KEPT", "EdgePass", "Room", "edges_together"]

@@ -40,6 +40,7 @@ from causal_dsl.program.measured import without_lines
 from causal_dsl.program.probed import CircuitRuns
 from causal_dsl.program.program import Cell, Intervention, Test
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.optimal import Optimal
 
 
 def circuit_runs(test: Test) -> Iterator[Test]:
@@ -79,11 +80,12 @@ def _runs(ablation: Ablation, random: Sequence[Members], wanted: set[str]) -> di
     """What is done in each run beside one cell."""
     circuit, every = ablation.members, ablation.every
     rest = less(every, circuit)
-    found = {
+    found: dict[str, tuple[Intervention, ...]] = {
         EMPTY: (write(ablation, every),),
         FULL: (write(ablation, every, FromRun("base", ())),),
-        HALVES: tuple(write(ablation, part) for part in (circuit, rest) if part),
     }
+    if not isinstance(ablation.value, Optimal):  # each set of constants is found by itself
+        found[HALVES] = tuple(write(ablation, part) for part in (circuit, rest) if part)
     found |= _of(ablation, circuit, wanted)
     for i, other in enumerate(random):
         asked = {name for name in wanted if name.startswith(of_random(i, "@"))}

@@ -15,12 +15,13 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
+from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layout, Layouts
-from causal_dsl.planning.steps import Block, Step, layers_of
+from causal_dsl.planning.steps import EDGES, Block, Step, layers_of
 from causal_dsl.program.components import packs, width
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -75,6 +76,9 @@ class Peaks:
         if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
         columns = columns_of(self.plan, step)
+        if step.why == EDGES:
+            together = sum(float(sized.schedule.lengths[sized.schedule.home[f.rows]].sum()) for f in layout.families)
+            whole += [round(numbers / share) for numbers in edge_room(facts, budget, together * share)]
         stages = [head(frames[-1].tokens, asked, columns, facts)]
         if layout.watches:
             stages.append([*stages[0], *looks_held(self.plan, layout, facts, budget)])

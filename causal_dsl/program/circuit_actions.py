@@ -13,7 +13,7 @@ from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.nodes import kinds_of, places_of
+from causal_dsl.program.nodes import KINDS, kinds_of, places_of
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention, NetworkRef
@@ -131,8 +131,9 @@ def read_circuit_action(
     asked = circuits.searches.asked if circuits.searches is not None else []
     before = len(asked)
     about = reader.alignment
+    weights: dict[str, float] = {}
     members = CircuitReader(
-        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
+        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches, weights=weights
     ).members(expr, circuits.module)
     if members is None:
         return None
@@ -162,6 +163,7 @@ def read_circuit_action(
         _text(action),
         size(kept, network.facts).share,
         tuple(dict.fromkeys(asked[before:])),
+        tuple(weights.items()),
     )
     add = isinstance(action, tree.AddTo)
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)
@@ -196,7 +198,7 @@ def _outside(
     kinds: tuple[str, ...] = ()
     facts = reader.alignment.network.facts
     if "among" in settings:
-        there = kinds_of(facts)
+        there = KINDS if facts.kind == "unknown" else kinds_of(facts)
         for item in _items(settings["among"].value):
             if not isinstance(item, tree.Name) or item.name not in there:
                 found.report(

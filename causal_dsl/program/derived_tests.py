@@ -223,6 +223,12 @@ def search_of(test: Test, number: int, n: int | None, source: str) -> Test:
     return replace(made, scores=replace(made.scores, needed=frozenset((role, Quantity("answer")) for role in roles)))
 
 
+def constants_of(test: Test, n: int | None) -> Test:
+    """What the constants of ``optimal`` are found on: the ``fit`` part of a test's inputs, and no intervention."""
+    made = replace(search_of(test, 0, n, "base"), name=f"{test.name}: constants", control=(test.name, "constants"))
+    return replace(made, scores=replace(made.scores, needed=frozenset({("base", Quantity("answer"))})))
+
+
 # ── controls ────────────────────────────────────────────────────────────────────────────────────
 
 

@@ -16,6 +16,7 @@ from causal_dsl.program.alignments import read_alignment
 from causal_dsl.program.circuits import check_circuit
 from causal_dsl.program.definitions import in_order
 from causal_dsl.program.derived_tests import check_declared, declared_for, held_out, learned
+from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.networks import read_network, warn_of_many
@@ -94,7 +95,7 @@ def _read_tests(
         if test is not None and learned(test):
             taken_over += _take_over_fits(module, test, known, (*fits, *taken_over), found)
             test = held_out(test, bool(declared_for(test, (*fits, *taken_over))))
-        elif test is not None and test.discoveries:
+        elif test is not None and (test.discoveries or optimal_of(test)):
             test = held_out(test, False)
         if test is not None:
             tests.append(replace(test, family=definition.family, variant=definition.variant))

@@ -12,6 +12,7 @@ from causal_dsl.program.definitions import meant
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.discovery import Searches, check_discoveries
 from causal_dsl.program.draws import DrawReader
+from causal_dsl.program.found_constants import check_optimal
 from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of, without_lines
@@ -118,7 +119,7 @@ def read_test(
         return None
     if not _unstated_fit(test, found) or not _held_fitted(test, found):
         return None
-    if not check_discoveries(test, found):
+    if not check_discoveries(test, found) or not check_optimal(test, found):
         return None
     if len(readouts) == 1:
         return test

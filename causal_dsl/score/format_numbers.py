@@ -8,16 +8,16 @@ from typing import Any
 
 from causal_dsl.score.results import Estimate
 
-#: Smaller numbers than this are shown with their power of ten.
-_SMALL = 1e-6
+#: Decimals that tell a number from 0 and from 1: what lies nearer is of the rounding of networks in float32. A bound is told from
+#: it by more, for its side decides whether an expectation holds.
+_MOST, _MOST_AGAINST = 7, 9
 
 
 def show(value: float | None, digits: int = 3, against: float | None = None, missing: str = "undefined") -> str:
     """A number with three decimals, or four significant digits from 1000 on; ``digits=0`` for what names a cell.
 
-    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same: up to nine
-    decimals tell them apart, beyond which a difference is of rounding. Below a millionth the power of ten tells more than the
-    zeros do: ``1.2e-08``. ``missing`` stands for what is not a finite number.
+    What is not quite 0 or 1 does not read as 0 or 1, and what differs from ``against`` does not read the same: more decimals tell
+    them apart, up to those beyond which a difference is of rounding. ``missing`` stands for what is not a finite number.
     """
     if value is None or not math.isfinite(value):
         return missing
@@ -25,13 +25,14 @@ def show(value: float | None, digits: int = 3, against: float | None = None, mis
         return f"{value:.4g}"
     if digits == 0:
         return f"{value:g}"
-    if 0 < abs(value) < _SMALL:
-        return f"{value:.1e}"
     text = f"{value:.{digits}f}"
-    for more in range(digits, 10):
-        text = f"{value:.{more}f}"
-        rounded = float(text)
-        if all(rounded != edge or value == edge for edge in (0.0, 1.0, against)):
+    for more in range(digits, _MOST_AGAINST + 1):
+        told = f"{value:.{more}f}"
+        edges = (0.0, 1.0, against) if more <= _MOST else (against,)
+        if more > _MOST and against is None:
+            break
+        if all(float(told) != edge or value == edge for edge in edges):
+            text = told
             break
     return "0." + "0" * digits if text.strip("-0.") == "" else text
 

@@ -18,12 +18,12 @@ from typing import IO
 
 import numpy as np
 
-from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array, Numbers, SomeNumbers, plain_order, weighted_order
 from causal_dsl.score.ordered import Ranked, replicated_order
 from causal_dsl.score.poisson import PoissonWeights
+from causal_dsl.store.scratch import no_room
 
 #: Pairs whose weights are made at once.
 TILE = 4096
@@ -117,13 +117,7 @@ class PutDown:
             self._file.write(column.data)
             self._end += column.nbytes
         except OSError as error:
-            raise fail(
-                "E930",
-                "there is no room for the numbers of the pairs while they are scored",
-                NOWHERE,
-                notes=(f"`{tempfile.gettempdir()}`: {error.strerror or error}",),
-                help="name a folder with more room in TMPDIR",
-            ) from error
+            raise no_room(error) from error
 
     def tile(self, which: Sequence[int], start: int, stop: int, dtype: type[np.floating]) -> Array:
         """Some columns between two pairs, ``[columns, pairs]``."""

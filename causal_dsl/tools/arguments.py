@@ -29,6 +29,7 @@ from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.skill_command import skill
 from causal_dsl.tools.verbose import add_voice
+from causal_dsl.tools.worker_options import add_workers
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -108,6 +109,7 @@ def parser() -> argparse.ArgumentParser:
         help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
     run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_workers(run)
     add_report_options(run)
 
     run.add_argument("--watch", action="store_true", help="run again when the spec, or a file that it reads, changes")

@@ -82,7 +82,7 @@ def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
     except Exception as error:
         if stops.stopped:
             raise KeyboardInterrupt from None
-        from causal_dsl.tools.unexpected import unexpected
+        from causal_dsl.unexpected import unexpected
 
         fault = SpecError([unexpected(error, place)])
     return _fault(fault, as_json)

@@ -144,7 +144,7 @@ def add_trust(command: ArgumentParser) -> None:
         "--allow",
         action="append",
         default=[],
-        type=folder_path,
+        type=folder_that_is_there,
         metavar="DIR",
         help="also let the specs read files in this folder, beside their project (may be repeated)",
     )
@@ -166,6 +166,15 @@ def place_of_results(text: str) -> Path | str:
     """What ``--out`` names: a folder, or the address of a store."""
     folder = folder_path(text)
     return text.strip() if is_address(text.strip()) else local_path(text) if "://" in text else folder
+
+
+def folder_that_is_there(text: str) -> Path:
+    """A folder to read from."""
+    path = folder_path(text)
+    if not _is_folder(path):
+        why = "it is a file" if _exists(path) else _sibling(path)
+        raise ArgumentTypeError(f"there is no folder {text!r}: {why}")
+    return path
 
 
 def seed_number(text: str) -> int:

@@ -22,7 +22,7 @@ from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, printable
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
-from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.unexpected import unexpected
 
 #: Options that a cell heeds: those of the run itself. Others are about what a terminal prints or about files.
 _HEEDED = frozenset(

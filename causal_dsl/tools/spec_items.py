@@ -21,7 +21,7 @@ from causal_dsl.program.naming import known_names
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.tools.command_line import CommandLine, named_networks
 from causal_dsl.tools.junit import properties_of
-from causal_dsl.tools.unexpected import OUTSIDE, origin, unexpected
+from causal_dsl.unexpected import OUTSIDE, origin, unexpected
 
 if TYPE_CHECKING:
     from causal_dsl.score.results import Results

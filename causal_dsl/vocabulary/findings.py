@@ -263,6 +263,24 @@ _ALL = (
         "`scrubbed` lies above 1 - `abstraction_error`: scrubbing writes no other values, and interventions with these are wrong",
     ),
     FindingKind(
+        "masks_still",
+        "cell",
+        "alarm",
+        "the gates of some nodes or edges had no gradient in any step of `masks`, so that it cannot tell whether they are needed",
+    ),
+    FindingKind(
+        "choices",
+        "cell",
+        "info",
+        "the six choices (Miller et al. 2024) of a patched edge or path",
+    ),
+    FindingKind(
+        "optimal",
+        "cell",
+        "info",
+        "how the constants of `optimal` were found: on how many inputs, and their loss at the means and at the end",
+    ),
+    FindingKind(
         "rest_interferes",
         "beside",
         "info",

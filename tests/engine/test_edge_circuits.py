@@ -16,6 +16,9 @@ from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network import edge_pass
+from causal_dsl.planning import edge_room
+from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import EdgeSet, every_edge, receivers_of
 from causal_dsl.program.nodes import edges_among, universe
 from causal_dsl.vocabulary.network_facts import Facts
@@ -309,3 +312,16 @@ def test_files_of_circuits_of_a_network_that_is_known_once_it_is_loaded(
         return
     circuit = api.run(api.load(tmp_path / "s.causal"), Options(trust=True)).tests[0].cells[0].circuit
     assert circuit is not None and len(circuit.lines) == lines
+
+
+def test_predicted_memory_has_what_senders_change_and_the_sums_of_receivers() -> None:
+    """64 senders and 64 sums at least, each as wide as the stream at each token that runs; and all of it within a small budget."""
+    checked = api.check(
+        api.parse(spec("llama", "outside(c) <- source", "change(gap)").replace("n=6", "n=64, controls=none"))
+    )
+    checked.raise_errors()
+    assert checked.plan is not None
+    (inputs,) = checked.plan.inputs.values()
+    tokens = min(64 * int(inputs.lengths.max()), edge_room.LEAST_TOKENS)
+    assert cost_of(checked.plan).peak_bytes > 128 * tokens * (inputs.facts.width or 0) * 4
+    assert edge_room.kept_bytes(Budget(64 << 20)) == 16 << 20
