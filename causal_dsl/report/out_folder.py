@@ -18,6 +18,7 @@ from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.report.pair_table import TableCell, Words, write_table
 from causal_dsl.score.results import SpecResult, TestResult
+from causal_dsl.score.seal import sealed
 from causal_dsl.score.truth import kept_of, unknown_of
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
@@ -48,7 +49,7 @@ def save(
     the network's answers, what it says of all that it can say (where it was looked at), whether the pair is ``kept`` (in a test
     with ``where solved(…)``), the ``weight`` of each pair where the draws include all rows that can be drawn, and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
-    document = {**result.to_json(), "interrupted": interrupted}
+    document = sealed({**result.to_json(), "interrupted": interrupted})
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
         write_table(list(_cells(result, computed)), part)

@@ -18,6 +18,7 @@ from scipy.optimize import minimize_scalar
 from causal_dsl.compare.differences import paired_shares, share_difference
 from causal_dsl.resources import resource
 from causal_dsl.score.intervals import Resampling
+from causal_dsl.score.seal import sealed
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2
 
@@ -189,7 +190,7 @@ def test_what_only_one_run_has(runs: Path, capsys: Captured, tmp_path: Path) -> 
     swept["cells"].pop()
     first["expectations"][0]["passed"] = False
     document["tests"] = [first, swept, {**filtered, "name": "other"}]
-    (folder / "results.json").write_text(json.dumps(document))
+    (folder / "results.json").write_text(json.dumps(sealed(document)))
     (folder / "spec.causal").write_text(SPEC.replace("n=80", "n=81"), encoding="utf-8")
     code, found = diff(capsys, "a", str(tmp_path / "b"))
     (spec,) = found["specs"]
@@ -225,7 +226,7 @@ def test_bad_input(runs: Path, capsys: Captured, tmp_path: Path, text: str | Non
         document["tests"][0]["cells"][0]["scores"]["accuracy"]["value"] = "high"
     (tmp_path / "b").mkdir()
     if text is not None:
-        (tmp_path / "b" / "results.json").write_text(json.dumps(document) if text.isupper() else text)
+        (tmp_path / "b" / "results.json").write_text(json.dumps(sealed(document)) if text.isupper() else text)
     path = tmp_path / ("b" if text is not None else "bb")
     assert main(["diff", "a", str(path)]) == 2
     told = capsys.readouterr()
@@ -334,7 +335,7 @@ def history(capsys: Captured, *words: str) -> Any:
 def dated(runs: Path, name: str, to: Path, when: str, **changes: Any) -> str:
     shutil.copytree(runs / name, to)
     document = json.loads((to / "s" / "results.json").read_text())
-    (to / "s" / "results.json").write_text(json.dumps({**document, "finished": when, **changes}))
+    (to / "s" / "results.json").write_text(json.dumps(sealed({**document, "finished": when, **changes})))
     return str(to)
 
 
