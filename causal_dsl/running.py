@@ -75,7 +75,7 @@ from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
-from causal_dsl.store.hashes import cache_root, rehashing
+from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
 from causal_dsl.store.keys import versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
@@ -327,6 +327,7 @@ def _run(
             bar,
             lambda made: store_of(made, part.name, folder, later),
             memory,
+            columns=_columns(part.name, folder),
         )
         execution, library, inputs, constants = ready.execution, ready.library, ready.inputs, ready.constants
         plan = constants.plan
@@ -448,6 +449,13 @@ def _unwritable(error: CannotWrite, options: Options, spec: Spec) -> SpecError:
 def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:
     """The folders of checkpoints: they are not copied into results."""
     return [Path(os.path.abspath(n.facts.folder)) for n in networks.values() if n.facts.folder is not None]
+
+
+def _columns(name: str, folder: SpecFolder | None) -> Path | None:
+    """Where the numbers of very many pairs are kept: those of a network of a sweep in a folder of its own."""
+    if folder is None:
+        return None
+    return folder.columns / of_bytes(name.encode())[:12] if name else folder.columns
 
 
 def _versions() -> dict[str, str]:
