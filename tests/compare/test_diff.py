@@ -369,6 +369,24 @@ def test_runs_of_one_spec_are_a_curve_in_the_order_of_time(runs: Path, capsys: C
 
 
 @pytest.mark.tools
+def test_a_report_is_held_against_another_run(runs: Path, capsys: Captured, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", "noisy_run", "--against", "a", "--html", str(page)]) == 0
+    told = page.read_text(encoding="utf-8")
+    assert told.count("<h1") == 1 and "Against another run: s.causal" in told and "where_is" not in told
+    ids = re.findall(r' id="([^"]+)"', told)
+    assert len(ids) == len(set(ids)) and any(one.startswith("against-0-test-") for one in ids)
+    capsys.readouterr()
+    assert main(["report", "noisy_run", "--against", "a"]) == 0
+    both = capsys.readouterr().out
+    assert main(["report", "noisy_run"]) == 0
+    alone = capsys.readouterr().out
+    main(["diff", "a", "noisy_run"])
+    assert both == alone + "\n" + capsys.readouterr().out
+    assert main(["report", "a", "--against", "nothing"]) == 2 and "[E870]" in capsys.readouterr().err
+
+
+@pytest.mark.tools
 def test_curves_of_a_history_as_files(runs: Path, capsys: Captured, tmp_path: Path) -> None:
     first = dated(runs, "a", tmp_path / "first", "2026-01-01T00:00:00+00:00")
     assert main(["history", first, "noisy_run", "--figures", str(tmp_path / "figures")]) == 0
