@@ -98,8 +98,9 @@ _RECENTLY = _Recent()
 class StoredNumbers(MutableMapping[Quantity, np.ndarray]):
     """The numbers of a run by quantity, read at each access; those that are put in are held."""
 
-    def __init__(self, columns: MutableMapping[Quantity, StoredColumn]):
+    def __init__(self, columns: MutableMapping[Quantity, StoredColumn], home: object = None):
         self._columns = columns
+        self._home = home  # a temporary folder is there as long as what reads its files
         self._own: dict[Quantity, np.ndarray] = {}
 
     def __getitem__(self, quantity: Quantity) -> np.ndarray:
@@ -156,7 +157,7 @@ class KeptColumns:
                     own = self._pieces.setdefault(part, [])
                     self._columns[part, quantity] = StoredColumn(n, called, blank, own)
                 columns[quantity] = self._columns[part, quantity]
-        return StoredNumbers(columns)
+        return StoredNumbers(columns, self)
 
     def add(self, test: str, found: BlockResult) -> None:
         """Take the columns of a test in a block. Raises OSError."""
