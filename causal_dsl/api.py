@@ -7,9 +7,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
@@ -44,18 +45,44 @@ def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
     return loaded_plan(spec, checked, options)
 
 
-def run(spec: Spec | str | Path, options: Options = Options()) -> Results:
-    """Run every test of a spec, or of a file's, on its network and score it; raises :class:`SpecError` for a fault of spec or environment."""
-    from causal_dsl.running import run_specs
+def run(
+    spec: Spec | str | Path,
+    options: Options = Options(),
+    *,
+    workers: int | Literal["auto"] | None = None,
+    cluster: str | None = None,
+) -> Results:
+    """Run every test of a spec, or of a file's, on its network and score it; raises :class:`SpecError` for a fault of spec or environment.
 
-    return run_specs([opened(spec)], options)
+    ``workers`` and ``cluster`` stand for those of the options.
+    """
+    return _run([opened(spec)], _with_workers(options, workers, cluster))
 
 
-def run_files(paths: Iterable[str | Path], options: Options = Options()) -> Results:
+def run_files(
+    paths: Iterable[str | Path],
+    options: Options = Options(),
+    *,
+    workers: int | Literal["auto"] | None = None,
+    cluster: str | None = None,
+) -> Results:
     """:func:`run` of several files; a network that they share is loaded once."""
+    return _run([load(path) for path in paths], _with_workers(options, workers, cluster))
+
+
+def _run(specs: Sequence[Spec], options: Options) -> Results:
+    if options.distributed:
+        from causal_dsl.cluster.over_workers import run_on_workers
+
+        return run_on_workers(specs, options)
     from causal_dsl.running import run_specs
 
-    return run_specs([load(path) for path in paths], options)
+    return run_specs(specs, options)
+
+
+def _with_workers(options: Options, workers: int | Literal["auto"] | None, cluster: str | None) -> Options:
+    asked = {name: value for name, value in (("workers", workers), ("cluster", cluster)) if value is not None}
+    return replace(options, **asked) if asked else options  # type: ignore[arg-type]
 
 
 def train(spec: Spec | str | Path, options: Options = Options()) -> dict[str, TrainedNetwork]:

@@ -59,7 +59,7 @@ class Carrying:
         stream = Stream(SEED, len(first))
         cheap = is_small(plan.inputs[key])
         #: how many rows may be run for it
-        cells = len(self.execution.runs[self.test.control[0]].cells)
+        cells = self.execution.runs[self.test.control[0]].test.unlike
         self.left = FREE // cells if cheap else self._spared(drawn.n * len(self.probe.units))
         self.base = self.other = np.empty(0, np.int64)
         first = np.sort(stream.shuffled(first)[: min(_INPUTS, self.left // 8)])

@@ -50,7 +50,7 @@ from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.modules import Loader
+from causal_dsl.program.modules import Loader, Module
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
@@ -65,7 +65,8 @@ from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
 from causal_dsl.score.unanswered import refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
-from causal_dsl.store.reads import note, recording
+from causal_dsl.store.reads import Reads, note, recording
+from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
@@ -78,16 +79,17 @@ def check(
     networks: Mapping[NetworkKey, Network] | None = None,
     beside: bool = True,
     discovered: Scores = MappingProxyType({}),
+    memo: Memo | None = None,
 ) -> Checked:
     """Judge a spec, or that of a file, without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
     plan holds what rides beside its tests; a mere check needs none of it. ``discovered`` are the scores of what its circuits
-    are found by.
+    are found by. ``memo`` remembers draws and chance levels from check to check.
     """
     spec = opened(spec)
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
-        checked = _check(spec, options, networks, beside, discovered)
+        checked = _check(spec, options, networks, beside, discovered, memo, reads)
     checked.reads = reads
     return checked
 
@@ -98,6 +100,8 @@ def _check(
     networks: Mapping[NetworkKey, Network] | None,
     beside: bool,
     discovered: Scores,
+    memo: Memo | None,
+    reads: Reads,
 ) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
@@ -116,8 +120,12 @@ def _check(
     program = read_program(spec.name, module, reading, found, options.tests)
     judge_origins(program.tests, found)
     checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
+    if memo is None:
+        memo = Memo()
+    else:
+        memo.begin((_of_models(module), *map(_of_models, loader.modules.values()), reads.known))
     try:
-        checked.plan = _plan(program, checked, tokenizers, found, beside, options)
+        checked.plan = _plan(program, checked, tokenizers, found, beside, options, memo)
     except SpecError as error:
         found.extend(error.diagnostics)
     if not found.errors:
@@ -138,6 +146,12 @@ def _check(
     members = {name: family for one in every for family, names in one.families.items() for name in names}
     checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
+
+
+def _of_models(module: Module) -> tuple[str, tuple[tree.AnyDeclaration, ...]]:
+    """The declarations of a module that decide its causal models."""
+    beside = tree.TestDecl | tree.FitDecl | tree.AlignDecl | tree.NetworkDecl | tree.CircuitDecl | tree.MetricDecl
+    return module.source.path, tuple(one for one in module.tree.declarations if not isinstance(one, beside))
 
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
@@ -165,10 +179,10 @@ def _plan(
     found: Diagnostics,
     beside: bool,
     options: Options,
+    memo: Memo,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready, seen = [], dict[Any, str | None]()
-    memo = Memo()
     every = [one for test in program.tests for one in test.each]
     parts = {one.name for test in program.tests for one in test.parts}
     for test in program.tests:

@@ -27,7 +27,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
-from causal_dsl.score.results import TestResult
+from causal_dsl.score.results import Finding, TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
@@ -189,9 +189,23 @@ def with_found(result: TestResult, found: Mapping[Discovery, Found]) -> TestResu
     for cell in result.cells:
         if cell.circuit is not None and cell.circuit.kept:
             known = [(kept, found[kept.discovery]) for kept in cell.circuit.kept if kept.discovery in found]
+            still = [Finding("masks_still", _still(one)) for _, one in known if one.scored.still]
+            cell = replace(cell, findings=(*cell.findings, *dict.fromkeys(still)))
+            assert cell.circuit is not None
             cell = replace(cell, circuit=replace(cell.circuit, found=tuple(_told(*one) for one in known)))
         cells.append(cell)
     return replace(result, cells=tuple(cells))
+
+
+def _still(one: Found) -> str:
+    """Of which nodes or edges a mask could not learn anything."""
+    scored, what = one.scored, one.discovery.what
+    names = [one.names[number] for number in scored.still]
+    some = ", ".join(f"`{name}`" for name in names[:4]) + (", …" if len(names) > 4 else "")
+    return (
+        f"the gates of {len(names)} of {len(scored.of)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
+        f"where attention is saturated, or a component changes nothing, `masks` cannot tell which {what} are needed"
+    )
 
 
 def _told(kept: Kept, one: Found) -> Discovered:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -19,17 +19,19 @@ from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns,
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.whole_maps import writes_all
+from causal_dsl.score.codes import LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
-from causal_dsl.score.stillness import not_at_rest
+from causal_dsl.score.stillness import as_meant, meant_to_fail, not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,
     replacement_findings,
 )
+from causal_dsl.score.verdict import settled
 from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -83,6 +85,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     if test.swaps and test.intervenes:
         for i, cell in enumerate(cells):
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
+            if test.firsts[number] < number:
+                continue
             idle = {(part.variable, part.place) for part in cell.parts if part.idle}
             probes = [one.probe for one in in_parts.get(number, ())]
             used = {
@@ -90,8 +94,30 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             }
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
+    cells = _shared(cells, result.cells, test)
+    if meant_to_fail(test.scores.expectations):
+        cells = list(map(as_meant, cells))
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
+
+
+def _shared(cells: Sequence[CellResult], before: Sequence[CellResult], test: Test) -> list[CellResult]:
+    """The cells with the controls of those that do the same, for which alone they were run."""
+    at = {tuple(cell.cell.items()): number for number, cell in enumerate(cells)}
+    found = list(cells)
+    for number, first in enumerate(test.firsts):
+        mine, theirs = (at.get(tuple(test.cells[n].settings.items())) for n in (number, first))
+        if first < number and mine is not None and theirs is not None:
+            found[mine] = _with_controls(before[mine], before[theirs], cells[theirs])
+    return found
+
+
+def _with_controls(own: CellResult, first: CellResult, told: CellResult) -> CellResult:
+    """A cell with the controls that the ``first`` one was told; their own verdicts may go by the cells below them."""
+    known = {(one.code, one.text) for one in first.findings}
+    added = tuple(one for one in told.findings if (one.code, one.text) not in known and one.code not in LADDER)
+    beside = {name: getattr(told, name) for name in ("unclaimed", "apart", "beyond", "parts", "replaced", "learned")}
+    return settled(replace(own, findings=(*own.findings, *added), **beside))
 
 
 def _cover(result: TestResult, test: Test, seen: _Seen) -> Cover | None:

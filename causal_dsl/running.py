@@ -17,42 +17,51 @@ from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
-from causal_dsl.discovering import discover, file_of, with_found
+from causal_dsl.discovering import with_found
 from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
-from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
-from causal_dsl.fitting.fit import fit_all
+from causal_dsl.faults import is_ours, strict
 from causal_dsl.fitting.fit_report import with_controls
-from causal_dsl.fitting.library import Library, refuse_seen
-from causal_dsl.fitting.orthogonal import refuse_slanted
-from causal_dsl.network.at_hand import check_at_hand, prove_at_hand
+from causal_dsl.fitting.library import Library
+from causal_dsl.network.at_hand import prove_at_hand
 from causal_dsl.network.before_and_after import Before, before
-from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
-from causal_dsl.optimising import Constants, find_constants, with_constants
-from causal_dsl.planning.network_parts import of_tests, swept, weights_of
+from causal_dsl.optimising import Constants, with_constants
+from causal_dsl.planning.network_parts import swept, weights_of
 from causal_dsl.planning.plan import Plan
+from causal_dsl.preparing import (
+    LoadedPart,
+    at_hand,
+    behaviour_of,
+    discovered,
+    loaded,
+    memory_of,
+    part_of,
+    prepared,
+    store_of,
+    units_in,
+    with_blanks,
+)
 from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.program import NetworkRef, Test
-from causal_dsl.program.prompt_tokens import answered_prompt
-from causal_dsl.program.templates import show_value
-from causal_dsl.program.tokens import MASK
+from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
-from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of, names_of
+from causal_dsl.program.weights_held import is_follower
+from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
-from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.score.agreement import with_agreement
 from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import Results, SpecResult, TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
@@ -67,11 +76,14 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
-from causal_dsl.store.keys import RunInputs, told, versions
+from causal_dsl.store.keys import versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import SpecFolder, opened, unwritable
+from causal_dsl.store.rooms import kept_beside
+from causal_dsl.store.stored_only import nothing_is_made
+from causal_dsl.unexpected import unexpected
 
 
 class Interrupted(KeyboardInterrupt):
@@ -96,6 +108,8 @@ def run_specs(
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
     """
+    if is_follower() and options.out is not None:
+        options = replace(options, out=None)
     if options.out is not None and is_address(options.out):
         return _run_mirrored(specs, options, session, still)
     checks = [check(spec, options) for spec in specs]
@@ -111,16 +125,16 @@ def run_specs(
             try:
                 result, interrupted = _held(spec, checked, session, notices, later, needed)
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
-                left = [_not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
+                left = [not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
             except SpecError as error:
                 found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
                 faults += found
-                unrun = _not_run(spec, checked, error.code)
+                unrun = not_run(spec, checked, error.code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
-            left = [_not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
+            left = [not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
             raise Interrupted(Results((*done, *left)))
     results = Results(tuple(done))
     if faults and not any(cell for test in results.tests for cell in test.cells):
@@ -132,8 +146,8 @@ def _run_mirrored(specs: Sequence[Spec], options: Options, session: Session | No
     """:func:`run_specs` with a folder that stands for the address of ``out``."""
     results: Results | None = None
     try:
-        with mirrored(str(options.out)) as folder:
-            results = run_specs(specs, replace(options, out=folder), session, still)
+        with mirrored(str(options.out)) as mirror:
+            results = run_specs(specs, replace(options, out=mirror.folder), session, still)
     except SpecError as error:
         if results is None:
             raise
@@ -160,6 +174,7 @@ def _held(
     with ExitStack() as held:
         held.enter_context(rehashing(options.rehash))
         folder = held.enter_context(opened(options.folder, spec.name)) if options.folder is not None else None
+        held.enter_context(kept_beside(None, () if folder is None else (units_in(folder),)))
         try:
             return _run_spec(spec, checked, session, folder, notices, later, needed)
         except CannotWrite as error:
@@ -177,19 +192,24 @@ def _run_spec(
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
-    of one of them loses nothing of the others."""
+    of one of them loses nothing of the others; after a mistake of this package (E799), each test is run by itself."""
     assert checked.program is not None
-    groups = swept(checked.program.tests)
+    groups = [list(tests) for tests in swept(checked.program.tests)]
+    alone: set[str] = set()
     parts: list[RanPart] = []
     faults: list[tuple[str, Diagnostic]] = []
     failed: dict[str, str] = {}
     interrupted = False
-    for number, tests in enumerate(groups):
-        one = checked if len(groups) == 1 else _part_of(checked, tests)
+    for number, tests in enumerate(groups):  # grows where a group is taken apart
         name = "" if len(groups) == 1 else tests[0].network.name
         try:
+            one = checked if len(groups) == 1 else part_of(checked, tests)
+            if tests and tests[0].name in alone:
+                name = tests[0].name
+                one = check(spec, replace(session.options, tests=(name,)))
+                one.raise_errors()
             parts.append(_run_part(spec, one, name, session, folder, notices, later))
-            interrupted = parts[-1].interrupted
+            interrupted = interrupted or parts[-1].interrupted
         except KeyboardInterrupt:
             if not parts:
                 raise
@@ -199,7 +219,17 @@ def _run_spec(
                 raise
             faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
             failed |= dict.fromkeys((test.name for test in tests), error.code)
-        if interrupted:
+        except Exception as error:
+            own = {test.name for test in tests}
+            if strict() or not is_ours(error) or (len(own) < 2 and not own & alone):
+                raise
+            if own & alone:
+                faults.append((tests[0].network.name, unexpected(error, tests[0].span)))
+                failed |= dict.fromkeys(own, "E799")
+            else:
+                alone |= own
+                groups[number + 1 : number + 1] = [[test] for test in tests]
+        if interrupted and not nothing_is_made():
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
@@ -222,16 +252,6 @@ def _told_once(faults: Sequence[tuple[str, Diagnostic]]) -> list[Diagnostic]:
     return told_once(faults, {name: name.partition("(")[0] for name, _ in faults})
 
 
-def _part_of(checked: Checked, tests: list[Test]) -> Checked:
-    """What was found of some of the tests of a spec."""
-    assert checked.program is not None
-    program = replace(checked.program, tests=tuple(tests))
-    if checked.plan is None:
-        return replace(checked, program=program)
-    plan = of_tests(checked.plan, tests)
-    return replace(checked, program=program, plan=plan, fits=plan.fits)
-
-
 def _run_part(
     spec: Spec,
     checked: Checked,
@@ -243,50 +263,13 @@ def _run_part(
 ) -> RanPart:
     """The tests of a spec, or those on one of its networks, which is then called ``name``."""
     options = session.options
-    assert checked.program is not None
-    used = {test.network.key: test.network for test in checked.program.tests}
-    if checked.plan is not None:
-        used |= checked.plan.networks
-    networks = session.networks(used.values())
-    if checked.plan is None and checked.program.tests:
-        own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
-        checked = check(spec, own, _with_blanks(networks, used))
-        checked.raise_errors()
-        if checked.plan is not None:
-            networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
-    if checked.searches is not None:
-        checked = _discovered(spec, checked, name, networks, used, options, folder)
-    roots = [root for ref in used.values() if (root := code_of(ref)) is not None]
+    part = loaded(spec, checked, name, session, folder)
+    roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
-        return _run(spec, checked, name, networks, options, folder, notices, later)
+        return _run(spec, part, options, folder, notices, later)
 
 
-def _discovered(
-    spec: Spec,
-    checked: Checked,
-    name: str,
-    networks: dict[NetworkKey, Network],
-    used: Mapping[NetworkKey, NetworkRef],
-    options: Options,
-    folder: SpecFolder | None,
-) -> Checked:
-    """The spec checked again, with the circuits that its networks are found to have."""
-    assert checked.program is not None
-    with progress(asked=options.progress) as bar:
-        found = discover(checked, networks, options, bar)
-    own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
-    scores = {discovery: one.scores for discovery, one in found.items()}
-    again = check(spec, own, _with_blanks(networks, used), discovered=scores)
-    again.raise_errors()
-    again.found = found
-    for discovery, one in found.items() if folder is not None else ():
-        assert folder is not None
-        number = list(found).index(discovery) + 1
-        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one))
-    return again
-
-
-def _not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
+def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
@@ -301,15 +284,15 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
     session = Session(options)
     networks = session.networks(used.values())
     if checked.plan is None:
-        checked = check(spec, options, _with_blanks(networks, used))
+        checked = check(spec, options, with_blanks(networks, used))
         checked.raise_errors()
     if checked.searches is not None:
-        checked = _discovered(spec, checked, "", networks, used, options, None)
+        checked = discovered(spec, checked, "", networks, used, options, None)
     assert checked.plan is not None
     for key, network in networks.items():
         if key in checked.plan.inputs:
             prove_at_hand(network, checked.plan.inputs[key])
-    memory = {key: options.memory for key in networks if options.memory}
+    memory = memory_of(options, networks)
     return Execution(
         checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks), memory
     ).plan
@@ -317,54 +300,48 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
 
 def _run(
     spec: Spec,
-    checked: Checked,
-    name: str,
-    networks: dict[NetworkKey, Network],
+    part: LoadedPart,
     options: Options,
     folder: SpecFolder | None,
     notices: list[Diagnostic],
     later: Later,
 ) -> RanPart:
     started = time.perf_counter()
-    plan = checked.plan
+    checked, networks, plan = part.checked, part.networks, part.checked.plan
     interrupted = False
     if plan is None:
         inputs = inputs_of(spec, checked, networks, options, "", {})
         return RanPart(_result(spec, checked, networks, [], started, identity_of(inputs, options), notices), inputs)
-    memory = {key: options.memory for key in networks if options.memory}
+    memory = memory_of(options, networks)
     later.known = files_of(spec, checked, networks)
-    noticed = _at_hand(plan, checked, networks)
-    behaviour = _behaviour(plan, checked, networks)
+    noticed = at_hand(plan, checked, networks)
+    behaviour = behaviour_of(plan, checked, networks)
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
     with progress(asked=options.progress) as bar:
-        targets = target_ids(plan, checked.answers, networks)
-        refuse_slanted(plan.program.tests)
-        library = fit_features(checked, networks, options, bar, folder)
-        constants = find_constants(checked, networks, options, bar, folder)
-        plan, fitted = constants.plan, "".join([library.digest, *constants.keys])
-        checked = replace(checked, plan=plan)
-        inputs = inputs_of(spec, checked, networks, options, fitted, behaviour)
-        store = _store(inputs, name, folder, later)
-        execution = Execution(
-            plan,
-            networks,
-            checked.answers,
-            targets,
+        ready = prepared(
+            spec,
+            part,
+            options,
+            folder,
+            behaviour,
+            bar,
+            lambda made: store_of(made, part.name, folder, later),
             memory,
-            bar.advance,
-            store,
-            options.compiled,
-            library.maps,
-            _columns(name, folder),
+            columns=_columns(part.name, folder),
         )
+        execution, library, inputs, constants = ready.execution, ready.library, ready.inputs, ready.constants
+        plan = constants.plan
+        checked = replace(checked, plan=plan)
         refuse_nowhere(execution, folder)
         refuse_zarr(execution)
         bar.begin(spec.name, execution.total())
         try:
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
-            with_gradients(execution, bar.say)
-            _refuse_changed(before_it, store)
+            interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
+            if not interrupted:
+                with_gradients(execution, bar.say)
+            _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
             execution.finish()
@@ -421,6 +398,7 @@ def _scored(
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
@@ -442,25 +420,6 @@ def _finished(test: Test, execution: Execution) -> list[int] | None:
     return found if found or not runs[0] else None
 
 
-def _with_blanks(
-    networks: Mapping[NetworkKey, Network], used: Mapping[NetworkKey, NetworkRef]
-) -> dict[NetworkKey, Network]:
-    """Loaded networks, and those that some were trained from: they are of one shape."""
-    blanks = {r.training.alignment.network.key: networks[key] for key, r in used.items() if r.training is not None}
-    return {**blanks, **networks}
-
-
-def _at_hand(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> tuple[Diagnostic, ...]:
-    """Try each network on the inputs of the plan and of its fits; what was noticed then and as it was loaded."""
-    found: list[Diagnostic] = []
-    for key, network in networks.items():
-        found += network.warnings
-        for inputs in (plan.inputs, checked.fits.plan.inputs if checked.fits is not None else {}):
-            if key in inputs:
-                found += check_at_hand(network, inputs[key], _with_answers(plan, network))
-    return tuple(dict.fromkeys(found))
-
-
 def _refuse_changed(networks: Sequence[Before | None], store: ChunkStore | None) -> None:
     """Raise E663 where a network is not what it was before the run; its blocks are not kept then."""
     try:
@@ -471,30 +430,6 @@ def _refuse_changed(networks: Sequence[Before | None], store: ChunkStore | None)
         if store is not None:
             store.discard()
         raise
-
-
-def _behaviour(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:
-    """What the networks that code makes do with some inputs of the run, by their names."""
-    plans = [plan] if checked.fits is None else [plan, checked.fits.plan]
-    made = {key for one in plans for key, ref in one.networks.items() if of_code(ref)}
-    return {
-        name: behaviour_at_hand(networks[key], [one.inputs[key] for one in plans if key in one.inputs])
-        for key, name in names_of(networks).items()
-        if key in made
-    }
-
-
-def _with_answers(plan: Plan, network: Network) -> list[str]:
-    """A prompt of each test on a network with each of the answers that are looked for, as they are tokenised."""
-    found = []
-    for test in plan.tests:
-        if test.network.key != network.key or test.readout.kind == "logits":
-            continue
-        prompt = answered_prompt(test.alignment, network.tokens)
-        for value in test.readout.values:
-            said = test.readout.prefix + show_value(value)
-            found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
-    return found
 
 
 def _unstored(result: SpecResult, error: OSError, folder: SpecFolder, options: Options, spec: Spec) -> SpecResult:
@@ -516,44 +451,11 @@ def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:
     return [Path(os.path.abspath(n.facts.folder)) for n in networks.values() if n.facts.folder is not None]
 
 
-def fit_features(
-    checked: Checked,
-    networks: dict[NetworkKey, Network],
-    options: Options,
-    bar: Progress,
-    folder: SpecFolder | None,
-) -> Library:
-    """The features that the tests of a spec write through, fitted or found on disk."""
-    if checked.fits is None or checked.plan is None:
-        return Library()
-    plan = checked.plan
-    budgets = {key: budget_of(network, options.memory) for key, network in networks.items()}
-    targets = target_ids(checked.fits.plan, checked.answers, networks)
-    library = fit_all(checked.fits, networks, checked.answers, targets, budgets, bar, options.seed, folder)
-    for test in plan.tests:
-        for cell in test.cells:
-            for intervention in cell.interventions:
-                for feature in intervention.features:
-                    if feature.fitted not in checked.fits.dead:
-                        library.want(feature)
-        for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
-            refuse_seen(library, test, plan.inputs[test.network.key], rows)
-    return library
-
-
 def _columns(name: str, folder: SpecFolder | None) -> Path | None:
     """Where the numbers of very many pairs are kept: those of a network of a sweep in a folder of its own."""
     if folder is None:
         return None
     return folder.columns / of_bytes(name.encode())[:12] if name else folder.columns
-
-
-def _store(inputs: RunInputs, name: str, folder: SpecFolder | None, later: Later) -> ChunkStore | None:
-    """Where finished blocks are kept: those of a network of a sweep in a folder of its own; None without ``--out``."""
-    if folder is None:
-        return None
-    blocks = folder.blocks / of_bytes(name.encode())[:12] if name else folder.blocks
-    return ChunkStore(blocks, told(inputs), later)
 
 
 def _versions() -> dict[str, str]:
@@ -591,4 +493,4 @@ def _result(
     )
 
 
-__all__ = ["Interrupted", "loaded_plan", "run_specs"]
+__all__ = ["Interrupted", "loaded_plan", "not_run", "run_specs"]

@@ -131,6 +131,7 @@ class Session:
             ref.setting("merged", True),
             ref.setting("elsewhere", False),
             ref.kind == "hf" and ref.setting("weights") == "stream",
+            ref.kind == "hf" and ref.setting("shard") == "auto",
         )
         return load(ref.facts, reference, device, dtype, self.options.trust, ref.span, ref.name)
 

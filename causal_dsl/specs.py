@@ -6,6 +6,7 @@ from collections import Counter
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
+from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostics, Source, one_line, printable, real_path, shown_path
 from causal_dsl.garbage import rarely_collected
@@ -64,7 +65,10 @@ class Options:
     ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks, or an address such as ``s3://bucket/runs``.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
     ``reference``: every intervention is run by whole forward passes, cell by cell, and none in one pass with others.
+    ``shared``: several processes share the work, so nothing of how it is cut may depend on what memory is free in one of them.
     ``rehash``: hashes of files that are remembered are not used. ``command``: the words that were typed, for the results. ``without``: switches of the plan that are left off.
+    ``workers``: so many processes run the units of the plan, on this machine or on the Ray cluster of an address, ``cluster``
+    (``"auto"``: one for each GPU, without GPUs one for each core; as a cluster, that of ``RAY_ADDRESS``); a worker without a sign for ``silence`` seconds is ended.
     """
 
     trust: bool = False
@@ -81,8 +85,17 @@ class Options:
     load: bool = False
     allow: tuple[Path, ...] = ()
     rehash: bool = False
+    shared: bool = False
     command: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
+    workers: int | Literal["auto"] | None = None
+    cluster: str | None = None
+    silence: float = 600.0
+
+    @property
+    def distributed(self) -> bool:
+        """Whether units of the run go to several workers."""
+        return self.workers is not None or self.cluster is not None
 
     @property
     def folder(self) -> Path | None:

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+import itertools
+from collections import OrderedDict, deque
+from collections.abc import Callable, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -18,28 +20,61 @@ from causal_dsl.diagnostics import Diagnostics
 UNTOLD = {"span": "rows are the same wherever the draw is written", "choose": "it follows from `strata` and `cover`"}
 #: The fields that decide which rows are drawn, and no exact ceiling.
 OF_ROWS = ("n", "seed", "strata")
+#: What is remembered from check to check: bytes of rows, and sets of chance levels.
+_MOST_BYTES, _MOST_CEILINGS = 200 * 2**20, 2000
+#: Contexts that are remembered: who types a name leaves a text, and comes back to it.
+_MOST_CONTEXTS = 8
 
 
 class Memo:
-    """Remembers within one check. Models count as what they are, not by name; conditions by what they say."""
+    """Remembers within one check, or from check to check where :meth:`begin` is told what decides the models. Conditions count by
+    what they say. Within one check models count as what they are, not by name."""
 
     def __init__(self) -> None:
-        self._drawn: dict[Any, Drawn] = {}
+        #: what was drawn, the least lately used first, with the design, so that no identity of a model is given to another
+        self._drawn: OrderedDict[Any, tuple[Drawn, Design, int]] = OrderedDict()
         self._ceilings: dict[Any, dict[str, Ceiling]] = {}
-        self._kept: list[Design] = []  # so that no identity of a model is given to another
+        self._kept: list[Design] = []
+        #: the contexts of the last checks by their numbers, and the number of this one; None within one check
+        self._contexts: deque[tuple[int, Any]] = deque(maxlen=_MOST_CONTEXTS)
+        self._numbers = itertools.count()
+        self._context: int | None = None
+        self._bytes = 0
+        self._models: dict[int, tuple[CausalModel, Any]] = {}
+        self._taken: dict[Any, int] = {}
+
+    def begin(self, context: Any) -> None:
+        """Another check begins. What is known of a model holds for the model of the same name if the ``context`` is equal: all
+        that decides the models of a spec, which are its declarations and the files that it reads."""
+        if len(self._ceilings) > _MOST_CEILINGS:
+            self._ceilings.clear()
+            self._kept.clear()
+        number = next((number for number, known in self._contexts if known == context), None)
+        if number is None:
+            self._contexts.append((next(self._numbers), context))
+            number = self._contexts[-1][0]
+        self._context = number
+        self._models, self._taken = {}, {}
 
     def draw(self, design: Design, diagnostics: Diagnostics) -> Drawn | None:
         """:func:`~causal_dsl.causal.designs.draw`; what was reported of one draw is reported of the next one, too."""
-        at = _key(design, rows=True)
-        if at not in self._drawn:
-            quiet = Diagnostics()
-            found = draw(design, quiet)
-            diagnostics.extend(quiet)
-            if found is None or len(quiet):
-                return found
-            self._drawn[at] = found
-            self._kept.append(design)
-        return self._drawn[at]
+        at = self._key(design, rows=True)
+        known = self._drawn.get(at)
+        if known is not None:
+            self._drawn.move_to_end(at)
+            return known[0]
+        quiet = Diagnostics()
+        found = draw(design, quiet)
+        diagnostics.extend(quiet)
+        if found is None or len(quiet):
+            return found
+        size = _bytes_of(found) if self._context is not None else 0
+        self._drawn[at] = (found, design, size)
+        self._bytes += size
+        while self._bytes > _MOST_BYTES and len(self._drawn) > 1:
+            _, (_, _, freed) = self._drawn.popitem(last=False)
+            self._bytes -= freed
+        return found
 
     def ceilings(
         self,
@@ -51,7 +86,7 @@ class Memo:
     ) -> dict[str, Ceiling]:
         """:func:`~causal_dsl.causal.ceilings.ceilings`; exact ones hold whatever the seed and the number of rows."""
         asked = (tuple(interventions), output, gaps)
-        exact, sampled = (_key(design, rows=False), *asked), (_key(design, rows=True), *asked)
+        exact, sampled = (self._key(design, rows=False), *asked), (self._key(design, rows=True), *asked)
         for at in (exact, sampled):
             if at in self._ceilings:
                 return self._ceilings[at]
@@ -65,22 +100,46 @@ class Memo:
         self._kept.append(design)
         return found
 
+    def _key(self, design: Design, rows: bool) -> tuple[Any, ...]:
+        """All that decides the ``rows`` of a design or, without them, its exact ceilings."""
+        untold = frozenset(UNTOLD) | (frozenset() if rows else frozenset(OF_ROWS))
+        return tuple(_told(design, untold, self._model))
 
-def _key(design: Design, rows: bool) -> tuple[Any, ...]:
-    """All that decides the ``rows`` of a design or, without them, its exact ceilings."""
-    return _told(design, frozenset(UNTOLD) | (frozenset() if rows else frozenset(OF_ROWS)))
+    def _model(self, model: CausalModel) -> Any:
+        """A model as a part of a key. Two that have one name and are not one are told apart, and are known in this check alone;
+        so is a model with code of its own."""
+        if self._context is None or model.functions:
+            return id(model)
+        if id(model) not in self._models:
+            place = (
+                self._context,
+                model.name,
+                model.span.source.path,
+                model.lines,
+                model.by,
+                model.weight,
+                model.strings.every,
+            )
+            alone = self._taken.setdefault(place, id(model)) != id(model)
+            self._models[id(model)] = (model, id(model) if alone else place)
+        return self._models[id(model)][1]
 
 
-def _told(value: Any, untold: frozenset[str]) -> Any:
+def _bytes_of(drawn: Drawn) -> int:
+    arrays = [*drawn.ids.values(), *(codes for columns in drawn.values.values() for codes in columns.values())]
+    return sum(int(getattr(array, "nbytes", 0)) for array in arrays)
+
+
+def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any]) -> Any:
     """A value as a part of a key: of a design and its statements every field that is not ``untold``."""
     match value:
         case Design() | DrawStatement():
             told = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in untold)
-            return tuple((name, _told(part, untold)) for name, part in told)
+            return tuple((name, _told(part, untold, model)) for name, part in told)
         case tuple():
-            return tuple(_told(part, untold) for part in value)
+            return tuple(_told(part, untold, model) for part in value)
         case CausalModel():
-            return id(value)
+            return model(value)
         case Predicate():
             return _said(value)
     return value

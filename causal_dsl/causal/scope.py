@@ -39,6 +39,11 @@ class Strings:
     def __len__(self) -> int:
         return len(self._texts)
 
+    @property
+    def every(self) -> tuple[str, ...]:
+        """The texts, each at its code."""
+        return tuple(self._texts)
+
     def code(self, text: str) -> int:
         """The code of a text, which is given one if it has none."""
         found = self._codes.get(text)

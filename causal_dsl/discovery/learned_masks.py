@@ -34,6 +34,8 @@ from causal_dsl.vocabulary.ports import Port, Reach
 
 #: The gates' temperature and how far they are stretched beyond 0 and 1 (Louizos et al. 2018), and where their logits begin.
 TEMPERATURE, LOW, HIGH, BEGIN = 2 / 3, -0.1, 1.1, 2.0
+#: A gradient is none that is never more than this share of the largest of all.
+_STILL = 1e-9
 
 
 @dataclass(eq=False)
@@ -60,6 +62,11 @@ class LearnedMasks:
         logits = torch.full((len(parts),), BEGIN, requires_grad=True)
         optimizer = torch.optim.Adam([logits], lr=self.rate)
         noise = Stream(self.seed, "gates")
+        moved = torch.zeros(len(parts))
+
+        def met(gradient: Tensor) -> None:
+            torch.maximum(moved, gradient.detach().abs().to(moved), out=moved)
+
         order: list[int] = []
         for step in range(self.steps):
             if not order:
@@ -70,12 +77,15 @@ class LearnedMasks:
             with torch.enable_grad():
                 uniform = torch.from_numpy(noise.unit(len(parts))).clamp(1e-6, 1 - 1e-6).to(logits)
                 gates = stretched(torch.sigmoid((uniform.log() - (1 - uniform).log() + logits) / TEMPERATURE))
+                gates.register_hook(met)  # the penalty goes around them: this is the gradient of the divergence alone
                 loss = self._divergence(number, batches[number], gates) + self.sparsity * opened(logits).mean()
             optimizer.zero_grad()
             loss.backward()
             optimizer.step()
         scores = opened(logits.detach()).double().numpy()
-        return Scored(tuple(parts), scores[None], np.ones(1), self._ends(batches), (of.forwards, of.backwards))
+        still = tuple(torch.nonzero(moved <= _STILL * moved.max())[:, 0].tolist())
+        ends = self._ends(batches)
+        return Scored(tuple(parts), scores[None], np.ones(1), ends, (of.forwards, of.backwards), still)
 
     def _batches(self) -> Iterator[np.ndarray]:
         """The pairs in batches of one number that stay the same, those of like length together."""

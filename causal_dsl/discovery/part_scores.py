@@ -61,6 +61,8 @@ class Scored:
     weights: np.ndarray
     ends: tuple[float, float]
     passes: tuple[float, float]
+    #: of which parts what is learned had no gradient in any step
+    still: tuple[int, ...] = ()
 
     @property
     def means(self) -> np.ndarray:

@@ -11,9 +11,10 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.discovery.exact_effects import AtToken
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.program.discovery import Discovery, Kept, chosen
+from causal_dsl.vocabulary.discovery_methods import SAMPLED
 
-#: Resamples of the pairs by which it is told how a set holds, and the parts whose exact effect is looked at.
-RESAMPLES, SAMPLED = 20, 24
+#: Resamples of the pairs by which it is told how a set holds.
+RESAMPLES = 20
 _SEED = 12_036
 
 

@@ -28,11 +28,13 @@ from causal_dsl.engine.runner import Context
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
+from causal_dsl.engine.turns import NotedBlocks, found_by_first, take_turns
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.compare import told
 from causal_dsl.network.network import Network
+from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
@@ -49,6 +51,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store.scratch import no_room
+from causal_dsl.store.stored_only import nothing_is_made
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS
 
@@ -104,7 +107,8 @@ class Execution:
         columns: Path | None = None,
     ):
         self.networks, self.answers, self.targets = networks, answers, targets
-        self.tick, self.store, self.compiled, self.features = tick, store, compiled, features
+        self.tick, self.compiled, self.features = tick, compiled, features
+        self.store = store
         self.budgets = {key: budget_of(network, (memory or {}).get(key)) for key, network in networks.items()}
         if compiled:
             _refuse_compiled(networks.values())
@@ -117,6 +121,7 @@ class Execution:
         proved = {key: network.proof.fault for key, network in networks.items() if network.proof is not None}
         self.faults = {key: fault for key, fault in {**proved, **trials.faults}.items() if fault}
         self.plan = chunk_to_memory(plan, self.budgets)
+        groups = [network.sharded.group for network in networks.values() if network.sharded is not None]
         #: why blocks are kept no longer
         self.unkept: OSError | None = None
         #: why networks were left to whole forward passes in the middle of a run
@@ -126,8 +131,14 @@ class Execution:
                 self.plan = store.settle(self.plan)
             except OSError as error:
                 self.unkept, self.store = error, None
+        if groups:
+            blocks = groups[0].agree([step.blocks for step in self.plan.steps])
+            steps = zip(self.plan.steps, blocks, strict=True)
+            self.plan = replace(self.plan, steps=tuple(replace(step, blocks=own) for step, own in steps))
         verify(self.plan, "cut")
         self._broken: set[NetworkKey] = set()
+        #: how many blocks were left out, where only what is stored is used
+        self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         #: where columns are, if there are more than are held
@@ -217,25 +228,81 @@ class Execution:
     @torch.no_grad()
     def run(self) -> Iterator[str]:
         """Run everything; says what is done after each block."""
-        count = sum(len(step.blocks) for step in self.plan.steps)
-        done = 0
+        count, done = len(self.blocks), 0
         for number, step in enumerate(self.plan.steps):
             context = self.contexts[step.network]
+            sharded = context.network.sharded
+            if sharded is not None:
+                for blocks in self._shared_out(number, step, context, sharded):
+                    done += blocks
+                    yield f"block {done} of {count}"
+                continue
             for block in step.blocks:
                 done += 1
-                found = self.store.get(number, block, self.plan) if self.store is not None else None
-                if found is not None:
-                    self.merge(found)
-                else:
-                    give_back()
-                    try:
-                        self._block(number, step, block, context)
-                    except Exception as error:
-                        self._go_around(step, error)
-                        context.means = Means(context.layouts, self.given)
-                        self._block(number, step, block, context)
+                self._one(number, step, block, context)
                 yield f"block {done} of {count}"
         self.finish()
+
+    def _shared_out(self, number: int, step: Step, context: Context, sharded: ShardedLayers) -> Iterator[int]:
+        """Run a step whose network's weights several processes share out: each runs a block of its own at a time, or all
+        run the same where interventions are run one by one. Says how many blocks were done."""
+        size = 1 if step.why else sharded.group.size
+        for start in range(0, len(step.blocks), size):
+            blocks = step.blocks[start : start + size]
+            found = found_by_first(sharded, self.store, number, blocks, self.plan)
+            for block_results in found:
+                if block_results is not None:
+                    self.merge(block_results)
+            left = [block for block, known in zip(blocks, found, strict=True) if known is None]
+            give_back()
+            store = self.store
+            if step.why:
+                for block in left:
+                    self._block(number, step, block, context)
+            elif left:
+
+                def run(block: Block, noted: NotedBlocks) -> None:
+                    self.store = noted
+                    self._block(number, step, block, context)
+
+                try:
+                    own, others, halved = take_turns(sharded, number, left, run)
+                finally:
+                    self.store = store
+                for _, _, block_results in others:
+                    self.merge(block_results)
+                for where, block in halved:
+                    self._keep(lambda kept, where=where, block=block: kept.halve(where, block))  # type: ignore[misc]
+                for where, block, block_results in (*own, *others):
+                    self._keep(lambda kept, it=(where, block, block_results): kept.put(*it))  # type: ignore[misc]
+            yield len(blocks)
+
+    @cached_property
+    def blocks(self) -> list[tuple[int, Block]]:
+        """The blocks of all steps in the order in which they are run, each with the number of its step."""
+        return [(number, block) for number, step in enumerate(self.plan.steps) for block in step.blocks]
+
+    @torch.no_grad()
+    def run_share(self, share: int, count: int) -> None:
+        """Run, or find, one of ``count`` shares of the blocks: all shares together are all blocks."""
+        for place, (number, block) in enumerate(self.blocks):
+            if place * count // len(self.blocks) == share:
+                step = self.plan.steps[number]
+                self._one(number, step, block, self.contexts[step.network])
+
+    def _one(self, number: int, step: Step, block: Block, context: Context) -> None:
+        """Run a block, or take it from the store."""
+        found = self.store.get(number, block, self.plan) if self.store is not None else None
+        if found is not None:
+            self.merge(found)
+            return
+        give_back()
+        try:
+            self._block(number, step, block, context)
+        except Exception as error:
+            self._go_around(step, error)
+            context.means = Means(context.layouts, self.given)
+            self._block(number, step, block, context)
 
     def finish(self) -> None:
         """Make what is made of the vectors of all pairs together, in the cells that are done; hold no columns of many pairs."""
@@ -259,11 +326,11 @@ class Execution:
     def logits(self) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention, each as its step runs it: for a comparison."""
         found: dict[g.Resume, Tensor] = {}
-        for step in self.plan.steps:
+        for number, step in enumerate(self.plan.steps):
             context = self.contexts[step.network]
             executor = self._executor(step, context)
             for block in step.blocks:
-                self._means(step, context)
+                self._means(number, step, context)
                 found |= executor.logits(step, block)
         return found
 
@@ -287,8 +354,8 @@ class Execution:
         self._broken.add(step.network)
         self.faults.setdefault(step.network, faults.told(error))
 
-    def _means(self, step: Step, context: Context) -> None:
-        """The means over all pairs that no single pass sees whole."""
+    def _means(self, number: int, step: Step, context: Context) -> None:
+        """The means over all pairs that no single pass sees whole. ``step`` may be a part of the step of that number."""
         early = [
             node
             for node in early_means(step, ahead=bool(step.why) or step.network in self._broken)
@@ -296,7 +363,8 @@ class Execution:
         ]
         if not early:
             return
-        for block in dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks):
+        whole = self.plan.steps[number].blocks  # also where a run before halved a block, of which `step` is the halves
+        for block in dict.fromkeys(replace(block, first=0, last=None) for block in whole):
             self._mean_of(step, block, early, context)
 
     def _mean_of(self, step: Step, block: Block, early: list[g.Average], context: Context) -> None:
@@ -320,8 +388,11 @@ class Execution:
         """Run a block; where memory does not suffice, its halves."""
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
+            if nothing_is_made():
+                self.left += 1
+                return
             started = time.perf_counter()
-            self._means(step, context)
+            self._means(number, step, context)
             try:
                 block_results = self._executor(step, context).run(step, block)
             except (MemoryError, RuntimeError) as error:
@@ -454,23 +525,31 @@ class Execution:
 def _refuse_compiled(networks: Iterable[Network]) -> None:
     """Raise E942 where blocks are to be compiled whose weights are read as they are needed."""
     for network in networks:
-        if network.stream is not None:
+        if network.stream is not None or network.sharded is not None:
+            held = "weights=stream" if network.stream is not None else "shard=auto"
             raise fail(
                 "E942",
-                f"`{network.name}` cannot be run with --compile: its weights are streamed",
+                f"`{network.name}` cannot be run with --compile: it has `{held}`",
                 network.span,
-                notes=("compiled code keeps the addresses of weights, and streamed ones have none",),
-                help="leave --compile out, or weights=stream",
+                notes=("compiled code keeps the addresses of weights, and these have none that stay",),
+                help=f"leave --compile out, or {held}",
             )
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:
     """What a run on a network may take: ``given`` bytes, else half of what is free where the network is."""
     size = torch.empty((), dtype=network.dtype).element_size()
+    if network.sharded is not None:  # processes that cut their work otherwise would wait for each other
+        given = network.sharded.group.agree(given or _free(network))
     if network.device.type == "cuda":
-        free, _ = torch.cuda.mem_get_info(network.device)
-        return Budget(given or free // 2, size, MOST_TOKENS_DEVICE)
-    return Budget(given or default_bytes(), size, MOST_TOKENS_CPU)
+        return Budget(given or _free(network), size, MOST_TOKENS_DEVICE)
+    return Budget(given or _free(network), size, MOST_TOKENS_CPU)
+
+
+def _free(network: Network) -> int:
+    if network.device.type == "cuda":
+        return int(torch.cuda.mem_get_info(network.device)[0]) // 2
+    return default_bytes()
 
 
 def out_of_memory(error: BaseException) -> bool:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -14,37 +15,66 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.store.blocks import Blocks
+from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.later import Later
 
 
 class ChunkStore:
     """The finished blocks of one spec in a folder. ``inputs`` is what they belong to, as plain data; ``later`` hears of what is read as
-    the run goes on."""
+    the run goes on. ``units``: a folder of blocks that workers computed, each run in a folder of its own there; with
+    ``shared`` this process is one of the workers, and its blocks go there."""
 
-    def __init__(self, folder: Path, inputs: Mapping[str, Any], later: Later | None = None):
-        self._blocks = Blocks(folder, inputs, later)
+    def __init__(
+        self,
+        folder: Path,
+        inputs: Mapping[str, Any],
+        later: Later | None = None,
+        units: Path | None = None,
+        shared: bool = False,
+    ):
+        theirs = None if units is None else units / of_bytes(json.dumps(inputs, sort_keys=True).encode())[:24]
+        self._blocks = Blocks(folder if not shared or theirs is None else theirs, inputs, later, shared)
+        self._noted: list[Path] = []
+        self._theirs = None
+        if theirs is not None and not shared and theirs.is_dir():
+            self._theirs = Blocks(theirs, inputs, later, shared=True)
+
+    @property
+    def folder(self) -> Path:
+        """Where finished blocks are put."""
+        return self._blocks.folder
 
     @property
     def found(self) -> int:
-        """How many blocks were taken from the run before."""
-        return self._blocks.found
+        """How many blocks were taken from the run before, or of what workers computed."""
+        return self._blocks.found + (self._theirs.found if self._theirs is not None else 0)
+
+    def take_noted(self) -> list[Path]:
+        """The files of the blocks that were put or taken since this was last asked."""
+        found, self._noted = self._noted, []
+        return found
 
     def settle(self, plan: Plan) -> Plan:
         """The plan, cut as the run before was cut: blocks that were run can then be taken, and the numbers that come
         after do not depend on how much memory happened to be free."""
         before = _cut(self._blocks.cut)
         if before is not None and len(before) == len(plan.steps):
-            return replace(plan, steps=tuple(replace(s, blocks=b) for s, b in zip(plan.steps, before, strict=True)))
+            return _as_cut(plan, before)
+        before = _cut(self._theirs.cut) if self._theirs is not None else None
+        if before is not None and len(before) == len(plan.steps):
+            plan = _as_cut(plan, before)
         self._blocks.begin([[astuple(block) for block in s.blocks] for s in plan.steps])
-        return plan
+        settled = _cut(self._blocks.cut)  # of several workers the first says it
+        return plan if settled is None or len(settled) != len(plan.steps) else _as_cut(plan, settled)
 
     def discard(self) -> None:
         """Keep nothing of this run: no number of it can be trusted."""
-        self._blocks.begin([])
+        self._blocks.discard()
 
     def was_halved(self, step: int, block: Block) -> bool:
         """Whether memory ran out in this block before."""
-        return self._blocks.was_halved(_name(step, block))
+        name = _name(step, block)
+        return self._blocks.was_halved(name) or (self._theirs is not None and self._theirs.was_halved(name))
 
     def halve(self, step: int, block: Block) -> None:
         """Note that a block is run as its halves."""
@@ -75,11 +105,24 @@ class ChunkStore:
             if block_result.cells:
                 arrays[f"{name}/fired"] = np.concatenate([block_result.fired[cell] for cell in block_result.cells])
         self._blocks.put(_name(step, block), arrays, about)
+        self._note(step, block)
 
     def get(self, step: int, block: Block, plan: Plan) -> BlockResults | None:
         """A block that was finished before, or None."""
         found = self._blocks.get(_name(step, block))
-        return None if found is None else _pieces(*found, plan)
+        if found is None and self._theirs is not None:
+            found = self._theirs.get(_name(step, block))
+        if found is None:
+            return None
+        self._note(step, block)
+        return _pieces(*found, plan)
+
+    def _note(self, step: int, block: Block) -> None:
+        self._noted.append(self.folder / f"{_name(step, block)}.npz")
+
+
+def _as_cut(plan: Plan, blocks: list[tuple[Block, ...]]) -> Plan:
+    return replace(plan, steps=tuple(replace(s, blocks=b) for s, b in zip(plan.steps, blocks, strict=True)))
 
 
 def _cut(said: list[Any] | None) -> list[tuple[Block, ...]] | None:

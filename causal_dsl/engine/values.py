@@ -24,6 +24,7 @@ from causal_dsl.engine.activation_cache import Activations, Means
 from causal_dsl.engine.attended_keys import as_wide, heads_of, keys_of, pick, put
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.network.sending import sent
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.rows import Family
@@ -172,9 +173,7 @@ class Here:
 
     def index(self, index: np.ndarray) -> Tensor:
         """An index, on the device of the written site."""
-        tensor = torch.from_numpy(np.ascontiguousarray(index))
-        device = self.values.device(self.write.place.site)
-        return tensor.pin_memory().to(device, non_blocking=True) if device.type == "cuda" else tensor.to(device)
+        return sent(index, self.values.device(self.write.place.site))
 
 
 @cache

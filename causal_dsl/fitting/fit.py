@@ -3,7 +3,8 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
+from functools import cached_property
 from pathlib import Path
 
 import numpy as np
@@ -22,6 +23,7 @@ from causal_dsl.fitting.precomputed import FitActivations, fill
 from causal_dsl.fitting.step_rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
 from causal_dsl.planning.fit_plan import Experiment, Fits, FitUnit
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.answers import Answers
@@ -34,6 +36,7 @@ from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import FitInputs, key_of
 from causal_dsl.store.out import SpecFolder
 from causal_dsl.store.stepwise import kept_in
+from causal_dsl.store.stored_only import refuse_making
 from causal_dsl.vocabulary.components import COMPONENTS
 
 _SHUFFLES = 7_919
@@ -49,23 +52,64 @@ def fit_all(
     seed: int = 0,
     out: SpecFolder | None = None,
 ) -> Library:
-    """Fit every unit, those of a network together; raises E711 to E729 for faults of data, fits and files.
+    """Fit every unit, those of a group together; raises E711 to E729 for faults of data, fits and files.
 
     ``answers[test]`` and ``targets(test, quantity)`` say what the read-outs can say, and the ids of labels; ``seed`` is
     added to the spec's. Finished fits are kept in the cache, and in the folder ``out``.
     """
-    library = Library()
-    labels: dict[str, Labels] = {}
-    for unit in fits.units:
-        for experiment in unit.experiments:
-            for test, resume in ((experiment.test, experiment.fit), (None, experiment.validation)):
-                name = _name(fits, resume) if test is None else test.name
-                whose = test or next(t for t in fits.plan.tests if t.name == name)
-                labels[name] = labels_of(whose, answers[name], targets)
-    for key in fits.networks:
-        units = [unit for unit in fits.units if unit.network == key]
-        _Network(fits, units, networks[key], labels, budgets[key], bar, seed, out, library).run()
-    return library
+    return FitRun(fits, networks, answers, targets, budgets, bar, seed, out).library()
+
+
+class FitRun:
+    """The fits of a spec, to be run together or group by group; what they read of a network is computed once."""
+
+    def __init__(
+        self,
+        fits: Fits,
+        networks: Mapping[NetworkKey, Network],
+        answers: Mapping[str, Answers],
+        targets: Targets,
+        budgets: Mapping[NetworkKey, Budget],
+        bar: Progress,
+        seed: int = 0,
+        out: SpecFolder | None = None,
+    ):
+        labels: dict[str, Labels] = {}
+        for unit in fits.units:
+            for experiment in unit.experiments:
+                for test, resume in ((experiment.test, experiment.fit), (None, experiment.validation)):
+                    name = _name(fits, resume) if test is None else test.name
+                    whose = test or next(t for t in fits.plan.tests if t.name == name)
+                    labels[name] = labels_of(whose, answers[name], targets)
+        self._networks = [
+            _Network(
+                fits,
+                [unit for unit in fits.units if unit.network == key],
+                networks[key],
+                labels,
+                budgets[key],
+                bar,
+                seed,
+                out,
+            )
+            for key in fits.networks
+        ]
+
+    def library(self) -> Library:
+        """All maps, fitted or found."""
+        library = Library()
+        for one in self._networks:
+            one.library = library
+            one.run()
+        return library
+
+    def share(self, place: int, number: int, count: int) -> None:
+        """Fit, or find, the groups that are a unit's: of the network that is fitted as the ``place``-th, share ``number`` of
+        ``count``; in the order of the groups, and all shares together are all groups."""
+        if place < len(self._networks):
+            one = self._networks[place]
+            one.library = Library()
+            one.run(number, count)
 
 
 def _name(fits: Fits, resume: g.Resume) -> str:
@@ -89,13 +133,14 @@ class _Network:
         bar: Progress,
         seed: int,
         out: SpecFolder | None,
-        library: Library,
     ):
         self.fits, self.units, self.network, self.labels, self.budget = fits, units, network, labels, budget
-        self.bar, self.seed, self.out, self.library = bar, seed, out, library
+        self.bar, self.seed, self.out, self.library = bar, seed, out, Library()
 
-    def run(self) -> None:
-        cache = fill(
+    @cached_property
+    def cache(self) -> FitActivations:
+        """What all fits of the network read: a group comes out alike whether the others are fitted here or elsewhere."""
+        return fill(
             self.fits.plan,
             self.network,
             self._resumes(),
@@ -104,11 +149,30 @@ class _Network:
             lambda total: self.bar.begin(f"{self.network.name}: prompts of the fits", total),
             self.bar.advance,
         )
+
+    @cached_property
+    def stepper(self) -> Stepper:
+        return Stepper(self.cache)
+
+    def run(self, number: int = 0, count: int = 1) -> None:
+        """Fit, or find, share ``number`` of ``count`` of the groups."""
+        groups = groups_of(self.units, self._tokens(self.cache), self.budget.most_tokens // 2)
+        for place, units in enumerate(groups):
+            if place * count // len(groups) == number:
+                self._group(units, self.cache)
+
+    def _tokens(self, cache: FitActivations) -> int:
+        """The tokens that a row of a step has at most."""
+        whole = cache.width if cache.prefixes is None else 0
+        return tokens_of_rows(self.fits.plan, cache.layouts, self.units, whole)
+
+    def _group(self, units: Sequence[FitUnit], cache: FitActivations) -> None:
+        """Fit some units together: what is stored of them is taken, and the others share each step."""
         jobs: list[Job] = []
         found: dict[Job, tuple[Path, FitInputs]] = {}
         seen: dict[Job, np.ndarray] = {}
         there: set[Job] = set()  # kept by a run before, those too that nothing is fitted of
-        for unit in self.units:
+        for unit in units:
             for restart in range(1 if unit.fitting.file else unit.fitting.restarts):
                 job = self._job(unit, cache, restart)
                 if unit.fitting.file:
@@ -116,23 +180,25 @@ class _Network:
                     seen[job] = stored.from_file(Path(unit.fitting.file), job, self.network)
                 else:
                     inputs = stored.key_of(unit, job, cache, self.network, self.seed + restart)
-                    path = kept_in("features") / f"{key_of(inputs)}.safetensors"
+                    key = key_of(inputs)
+                    known = stored.find(key)
+                    path = known[0] if known is not None else kept_in("features") / f"{key}.safetensors"
                     found[job] = (path, inputs)
-                    known = stored.read(path, key_of(inputs))
-                    if known is not None and stored.take(job, known):
+                    if known is not None and stored.take(job, known[1]):
                         there.add(job)
                 jobs.append(job)
         before = {job for job in there if job.optimiser is not None}
-        states = self._train([job for job in jobs if not job.done], found, cache)
+        states = self._train([job for job in jobs if not job.done], found)
         for job in jobs:
             job.finish()
             if job in found and job not in there:
                 with if_possible("a fitted feature"):
                     stored.write(found[job][0], job, cache, self.network, found[job][1])
+                stored.keep(found[job][0], job, cache, self.network, found[job][1])
         if states is not None:
             with if_possible("a fitted feature"):
                 states.unlink(missing_ok=True)  # not before all of them are kept
-        for unit in self.units:
+        for unit in units:
             mine = [job for job in jobs if job.unit is unit]
             best = min(mine, key=lambda job: job.checks[job.best_at][0] if job.checks else 0.0)
             for ref in unit.maps:
@@ -208,19 +274,18 @@ class _Network:
             found = found[counter.permutation(counter.key(_SHUFFLES, "classes"), len(found))]
         return torch.from_numpy(found)
 
-    def _train(
-        self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]], cache: FitActivations
-    ) -> Path | None:
+    def _train(self, jobs: list[Job], found: Mapping[Job, tuple[Path, FitInputs]]) -> Path | None:
         """Fit jobs to their ends; gives the file that their states are in till then, None where there is nothing to fit."""
         if not jobs:
             return None
+        refuse_making()
         named = {found[job][0].stem: job for job in jobs}
-        # named by all fits of the network: of those that were stopped, some may have been kept as finished
+        # named by all fits of the group: of those that were stopped, some may have been kept as finished
         every = " ".join(sorted(path.stem for path, _ in found.values()))
         states = kept_in("features") / f"{of_bytes(every.encode())}.going"
         checkpoint = stepwise.Checkpoint(states, "fit step", "the checkpoint of these fits", states.stem)
-        stepper = Stepper(cache)
-        fitting = fit_loop.FittingLoop(named, stepper, stepper.most_rows(self._resumes(), self.budget), self._tick)
+        most = self.stepper.most_rows(self._resumes(), self.budget)
+        fitting = fit_loop.FittingLoop(named, self.stepper, most, self._tick)
         checkpoint.take(fitting)
         self.bar.begin(f"{self.network.name}: {len(jobs)} fits", sum(job.steps for job in jobs))
         self.bar.advance(sum(job.step for job in jobs))
@@ -274,4 +339,4 @@ class _Network:
                 self.library.unkept = error
 
 
-__all__ = ["Fitted", "Library", "fit_all"]
+__all__ = ["FitRun", "Fitted", "Library", "fit_all"]

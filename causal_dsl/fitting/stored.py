@@ -25,7 +25,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.read_features import FeatureRef, files_of
-from causal_dsl.store import keys, later, reads, stopping_points
+from causal_dsl.store import keys, later, reads, rooms, stopping_points
 from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import FitInputs, versions
 from causal_dsl.store.tensors import Damaged, load_tensors, take_tensors, write_tensors
@@ -130,6 +130,24 @@ def read(path: Path, key: str) -> tuple[dict[str, Tensor], dict[str, Any]] | Non
     is another by now. A damaged one is set aside (W659)."""
     found = take_tensors(path, "a fitted feature in the cache", key)
     return found if found is not None and later.holds(found[1].get("later")) else None
+
+
+def find(key: str) -> tuple[Path, tuple[dict[str, Tensor], dict[str, Any]]] | None:
+    """The kept fit of a key and its file, in the cache or in a store of results."""
+    return rooms.found("features", f"{key}.safetensors", lambda path: read(path, key))
+
+
+def keep(path: Path, job: Job, cache: FitActivations, network: Network, made_for: FitInputs) -> None:
+    """Keep a finished fit in the store of results as well, where there is one, whether or not the cache could take it. Raises
+    :class:`~causal_dsl.store.files.CannotWrite`."""
+    room = rooms.room()
+    if room is None:
+        return
+    if path.is_file():
+        rooms.put("features", path)
+    else:
+        write(room / "features" / path.name, job, cache, network, made_for)
+        rooms.put("features", room / "features" / path.name)
 
 
 def take(job: Job, found: tuple[dict[str, Tensor], dict[str, Any]]) -> bool:

@@ -127,8 +127,8 @@ def check_memory(
         )
 
 
-def check_streamed(folder: Path, method: str | None, span: Span) -> None:
-    """Raise E941 for weights that cannot be read layer by layer: quantised ones, and those of a pickle."""
+def check_streamed(folder: Path, method: str | None, setting: str, span: Span) -> None:
+    """Raise E941 for weights that cannot be read layer by layer, as a ``setting`` asks: quantised ones, and those of a pickle."""
     if method is not None:
         why = f"they are quantised by {method}, whose library holds the weights itself"
     elif not weight_files(folder):
@@ -137,10 +137,10 @@ def check_streamed(folder: Path, method: str | None, span: Span) -> None:
         return
     raise fail(
         "E941",
-        f"the weights in {shown_path(folder)} cannot be streamed",
+        f"the weights in {shown_path(folder)} cannot be read layer by layer",
         span,
         notes=(why,),
-        help="leave `weights=stream` out, or name a folder with plain safetensors files (`save_pretrained` writes them)",
+        help=f"leave `{setting}` out, or name a folder with plain safetensors files (`save_pretrained` writes them)",
     )
 
 

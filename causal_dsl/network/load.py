@@ -30,7 +30,8 @@ from causal_dsl.network.proof import Proof
 from causal_dsl.network.prove import prove
 from causal_dsl.network.quantised import check_library, unusable
 from causal_dsl.network.quiet import quiet
-from causal_dsl.network.stream.streamed_model import open_streamed
+from causal_dsl.network.shard_group import ShardedLayers, ShardGroup, shard_group
+from causal_dsl.network.stream.streamed_model import open_sharded, open_streamed
 from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.adapters import adapter_folder, judge_base, read_adapter, refuse_misfit
@@ -74,6 +75,8 @@ class CheckpointReference:
     elsewhere: bool = False
     #: of a checkpoint: its weights stay in their files, and are read as they are needed
     stream: bool = False
+    #: of a checkpoint: the processes of a group share its weights out
+    shard: bool = False
 
 
 def load(
@@ -174,7 +177,7 @@ def _load_hub_or_folder(
     if folder is None:
         folder = _fetch(reference.name, reference.revision, trust, span)
     put = None if reference.adapter is None else _adapter(reference, reference.adapter, folder, trust, span)
-    return load_folder(folder, device, dtype, trust, span, name, spread, put, reference.stream)
+    return load_folder(folder, device, dtype, trust, span, name, spread, put, reference.stream, reference.shard)
 
 
 def _adapter(reference: CheckpointReference, adapter: str, network: Path, trust: bool, span: Span) -> PutOn:
@@ -199,11 +202,13 @@ def load_folder(
     spread: bool = False,
     adapter: PutOn | None = None,
     stream: bool = False,
+    shard: bool = False,
 ) -> Network:
     """The checkpoint of a local folder, with an adapter on it; nothing is proved yet. ``dtype`` None: what the checkpoint says.
 
     ``spread``: its layers go where there is room, over several devices (``device_map="auto"`` of transformers).
-    ``stream``: its weights stay in their files, and are read layer by layer as they are needed.
+    ``stream``: its weights stay in their files, and are read layer by layer as they are needed. ``shard``: the processes of a
+    group (:func:`causal_dsl.network.shard_group.shard_group`) share them out; alone, this one has them whole.
     """
     device = device or torch.device("cpu")
     check_own(folder, span, trust)
@@ -211,12 +216,18 @@ def load_folder(
     config = read_config(folder, span)
     facts = facts_of_config(config, folder, span)
     _check_code(config, span)
+    _refuse_parallel(config, span)
     method = check_library(config, span)
     check_weights(folder, trust, span)
     note_files(folder)
-    if stream:
-        check_streamed(folder, method, span)
-    elif not spread:
+    group = shard_group(device.type) if shard else None
+    if group is not None:
+        device = group.device
+    if stream or shard:
+        check_streamed(folder, method, "weights=stream" if stream else "shard=auto", span)
+    if shard:
+        _refuse_alone(group, device, span)
+    elif not spread and not stream:
         check_memory(folder, config, device, dtype, span)
     with quiet() as heard:
         import transformers
@@ -242,10 +253,15 @@ def load_folder(
                 help=_WRAP,
             )
         source: WeightStream | None = None
+        sharded: ShardedLayers | None = None
         try:
             if stream:
                 model, report, source = open_streamed(
                     kind, parsed, weight_files(folder), device, dtype, span, **settings
+                )
+            elif shard:
+                model, report, sharded = open_sharded(
+                    kind, parsed, weight_files(folder), group, device, dtype, span, **settings
                 )
             else:
                 loaded: Any = kind.from_pretrained(
@@ -279,7 +295,25 @@ def load_folder(
     notes = () if method is None else (f"its weights are quantised by {method}, and are run as its library runs them",)
     if source is not None:
         notes = (*notes, "its weights stay in their files, and are read layer by layer as they are needed")
-    return replace(network, warnings=warnings, notes=(*network.notes, *notes), stream=source)
+    if group is not None:
+        notes = (*notes, f"each layer's weights are shared out over {group.size} processes")
+    elif shard:
+        notes = (*notes, "there is one process, so nothing is shared out")
+    return replace(network, warnings=warnings, notes=(*network.notes, *notes), stream=source, sharded=sharded)
+
+
+def _refuse_alone(group: ShardGroup | None, device: torch.device, span: Span) -> None:
+    """Raise E947 where weights are to be shared out over several GPUs, and there is one process."""
+    count = torch.cuda.device_count() if device.type == "cuda" else 1
+    if group is not None or count < 2:
+        return
+    raise fail(
+        "E947",
+        f"there are {count} GPUs, and one process to share weights out to",
+        span,
+        notes=("`shard=auto` takes one process a GPU, and `torchrun` starts them",),
+        help=f"torchrun --nproc-per-node {count} -m causal_dsl.tools.cli run FILE; of one GPU alone, leave `shard=auto` out",
+    )
 
 
 def _reads(parsed: Any, config: dict[str, Any]) -> str:
@@ -376,6 +410,19 @@ def _check_code(config: dict[str, Any], span: Span) -> None:
             notes=("such code can do anything on this machine, so a config alone never makes it run",),
             help="read the .py files of the checkpoint, then return the network from a function of your own: "
             'torch("file.py:function") with --trust',
+        )
+
+
+def _refuse_parallel(config: dict[str, Any], span: Span) -> None:
+    """Raise E945 for a config that splits the network within its layers."""
+    said = config.get("distributed_config")
+    if said:
+        raise fail(
+            "E945",
+            "config.json splits the network over devices within its layers",
+            span,
+            notes=("half of a site looks like a whole one, so reads and writes there would mean something else",),
+            help="take `distributed_config` out of config.json; `shard=auto` shares the weights out and keeps sites whole",
         )
 
 

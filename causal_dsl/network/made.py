@@ -22,6 +22,7 @@ from causal_dsl.network.compare import told
 from causal_dsl.network.factory import call_factory, load_weights, vector_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.sequence import refuse_layout, sequence_network
+from causal_dsl.network.shard_group import refuse_split
 from causal_dsl.network.shared import claim
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.facts import facts_of_config
@@ -65,6 +66,7 @@ def load_made(
             help="read it, then run with --trust",
         )
     model, tokens = call_factory(function, base, span, arguments)
+    refuse_split(model, name or function, span)
     held = "" if weights is None else absolute(base / weights)
     claim(model, (held, str(dtype), str(device)), span)
     if weights is not None:

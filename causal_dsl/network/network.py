@@ -12,6 +12,7 @@ from torch import nn
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.inputs import Inputs, given_to
 from causal_dsl.network.proof import Proof
+from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.network.tap import Tap
 from causal_dsl.program.identity import PADDING, NetworkKey
@@ -61,6 +62,8 @@ class Network:
     key: NetworkKey = _NO_ONE
     #: what reads its weights, where they stay in their files
     stream: WeightStream | None = field(default=None, repr=False)
+    #: its layers, where processes share their weights out
+    sharded: ShardedLayers | None = field(default=None, repr=False)
     compiled_blocks: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
 
     def __setattr__(self, name: str, value: Any) -> None:

@@ -36,7 +36,7 @@ def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     if found is None:
         return
     drawn, outside = found
-    rows = np.flatnonzero(outside)[: min(_PAIRS, FREE // 16 // len(test.cells))]
+    rows = np.flatnonzero(outside)[: min(_PAIRS, FREE // 16 // test.unlike)]
     if len(rows) >= LEAST:
         values = {role: {n: column[rows] for n, column in columns.items()} for role, columns in drawn.values.items()}
         given = Drawn(len(rows), values, {role: ids[rows] for role, ids in drawn.ids.items()}, False)

@@ -106,7 +106,7 @@ def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]
     n = plan.draw_of(test).n
     rows = int((PARTED if len(test.swaps) == 1 else PARTED / 2) * n)
     if is_small(plan.inputs[test.network.key]):
-        rows = max(rows, FREE // 8 // len(test.cells))
+        rows = max(rows, FREE // 8 // test.unlike)
     return min(rows // variables // len(sets), MANY, n)
 
 

@@ -21,6 +21,9 @@ MOST_LOGITS_CPU, MOST_LOGITS_DEVICE = 2**18, 2**28
 MOST_UNASKED = 8 * 10**9
 
 
+_SHARERS = [1]
+
+
 @dataclass(frozen=True)
 class Budget:
     """``bytes`` that a pass may take beside the weights; ``size`` of one number in bytes; ``most_tokens`` of a layer."""
@@ -58,8 +61,13 @@ def taken(tensors: float, on_cpu: bool = True) -> float:
 
 
 def default_bytes() -> int:
-    """Half of what is free in main memory, and at most 8 GB."""
-    return min(free_memory() // 2, MOST_UNASKED)
+    """Half of what is free in main memory, and at most 8 GB; where processes share it, a process's part of that."""
+    return min(free_memory() // 2 // _SHARERS[0], MOST_UNASKED)
+
+
+def share_memory(processes: int) -> None:
+    """From now on so many processes like this one share the memory of the machine."""
+    _SHARERS[0] = max(1, processes)
 
 
 def free_memory() -> int:

@@ -57,7 +57,7 @@ def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[Test 
     share = SHARE / 2
     m = int(share * drawn.n)
     if is_small(plan.inputs[test.network.key]):
-        m = max(m, _BESIDE // len(test.cells))
+        m = max(m, _BESIDE // test.unlike)
     m = min(m, MOST)
     _, distinct = np.unique(drawn.ids["base"], return_index=True)
     few = len(distinct) > 1 and len(distinct) ** 2 <= m  # each of them from each other one

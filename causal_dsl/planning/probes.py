@@ -29,7 +29,9 @@ def probes_of(plan: Plan, tests: Sequence[Test]) -> Iterator[Test]:
         yield from alignment_runs(plan, test)
         if not test.controls or test.control[0]:
             continue
-        for number, cell in enumerate(test.cells):
+        for number, (cell, first) in enumerate(zip(test.cells, test.firsts, strict=True)):
+            if first < number:
+                continue  # its controls are those of an earlier cell
             if test.swaps:
                 yield from in_parts(plan, test, number, cell)
                 yield from unclaimed(plan, test, number, cell)[0]

@@ -14,7 +14,9 @@ from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns
-from causal_dsl.program.program import Test
+from causal_dsl.program.program import GradientWay, Test
+from causal_dsl.vocabulary.discovery_methods import SAMPLED, passes_of
+from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
@@ -33,7 +35,7 @@ def to_text(plan: Plan, explain: bool = False) -> str:
 
     cost = cost_of(plan)
     lines = []
-    lines += [*_fits(plan), *_constants(plan)]
+    lines += [*_fits(plan), *_constants(plan), *_gradients(plan)]
     for test in plan.tests:
         if test.control[0]:
             continue
@@ -131,6 +133,32 @@ def _fits(plan: Plan) -> list[str]:
         told += f", {fitting.restarts} times" if fitting.restarts > 1 else ""
         lines.append(f"fit{whose} {unit}")
         lines.append(f"    on {unit.network.name}: {sum(drawn):,} pairs{told}; {inputs:,} inputs run once")
+    return [*lines, ""] if lines else []
+
+
+def _gradients(plan: Plan) -> list[str]:
+    """What is read by gradients, and how circuits are found: in passes of their own, after or before those of the plan."""
+    lines = []
+    for test in plan.tests:
+        if test.control[0]:
+            continue
+        n = plan.draw_of(test).n
+        ways: dict[GradientWay, int] = {}
+        for cell in test.cells:
+            for look in cell.looks:
+                if look.kind in READINGS and READINGS[look.kind].of == "gradients":
+                    ways[look.arguments[0]] = ways.get(look.arguments[0], 0) + 1
+        for way, count in ways.items():
+            places = f"{count} place{'s' * (count > 1)}"
+            each = f"{way.steps * count:,} forward and as many backward" if way.steps else "1 forward and 1 backward"
+            exact = count if way.steps else min(count, SAMPLED)
+            lines.append(
+                f"gradients of {test.name} at {places}: {each} passes over {n:,} rows, beside 2 for what stands there, and {exact} "
+                "for exact effects"
+            )
+        for kept in dict.fromkeys(one.discovery for one in test.discoveries):
+            passes = passes_of(kept.method, dict(kept.settings))
+            lines.append(f"circuit of {test.name} by {kept.text}: {passes} over {kept.n or n:,} pairs of the fit part")
     return [*lines, ""] if lines else []
 
 
@@ -274,7 +302,7 @@ def to_json(plan: Plan) -> dict[str, Any]:
         "path": plan.program.path,
         "cost": cost_of(plan).to_json(),
         "steps": steps,
-        "fits": [line.strip() for line in (*_fits(plan), *_constants(plan)) if line],
+        "fits": [line.strip() for line in (*_fits(plan), *_constants(plan), *_gradients(plan)) if line],
         "streamed": [read.to_json() for read in streamed_bytes(plan)],
         "graph": nx.node_link_data(out, edges="edges"),
     }

@@ -242,12 +242,12 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
     base = plan.rows[g.Forward(test.network.key, plan.scores[test.name][0].label.draw, "base")]
     own = min(inputs.where(place.position, int(base[0]))[0] for i in cell.interventions for place in i.places)
-    cost = drawn.n * (length - own) * above + len(runs) * length * layers / len(test.cells)
+    cost = drawn.n * (length - own) * above + len(runs) * length * layers / test.unlike
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     share -= (PARTED if len(test.swaps) == 1 else PARTED / 2) if parted(test, cell) else 0
     rows = int(share * cost / ((length - first) * above))
     if is_small(inputs):
-        rows = max(rows, FREE // len(test.cells))
+        rows = max(rows, FREE // test.unlike)
     return rows
 
 

@@ -105,7 +105,7 @@ def _rows(plan: Plan, test: Test, cells: int) -> int:
     n = plan.draw_of(test).n
     rows = int(SHARE / 2 * n)
     if is_small(plan.inputs[test.network.key]):
-        rows = max(rows, FREE // 4 // len(test.cells))
+        rows = max(rows, FREE // 4 // test.unlike)
     return min(rows // cells, MANY, n)
 
 

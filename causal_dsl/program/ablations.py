@@ -84,6 +84,8 @@ class Ablation:
     share: float = 0.0
     #: what was discovered of it
     found: tuple[Kept, ...] = ()
+    #: the scores of its edges, if a file says them
+    weights: tuple[tuple[str, float], ...] = ()
 
     def written(self, kept: Members) -> Members:
         """What is written where ``kept`` stands in the place of the circuit."""
@@ -164,4 +166,25 @@ def choices_of(
     )
 
 
-__all__ = ["Ablation", "AblationChoices", "all_members", "at", "choices_of", "inside"]
+def choices_of_edges(
+    senders: Iterable[Spot], source: str, paired: bool, edges: int = 1, mlps: str = ""
+) -> AblationChoices:
+    """The six choices where what flows along an edge, or along a path of so many, comes from another run. ``mlps``: what the MLPs along
+    a path do, ``freeze`` or ``recompute``."""
+    spots = list(senders)
+    positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
+    kinds = [kind for kind in _NAMES if kind in {node.kind for node, _ in spots}]
+    what = f"a path of {edges} edges" if edges > 1 else "a path of one edge" if mlps else "edges"
+    others = {"": "whose receivers read all else as it is", "freeze": "with MLPs between its ends frozen"}
+    held = others.get(mlps, "with MLPs between its ends recomputed")
+    return AblationChoices(
+        "each token by itself",
+        f"{what} from {', '.join(_NAMES[kind] for kind in kinds)}",
+        f"{source}, a counterfactual of the base" if paired else f"{source}, another input",
+        ", ".join(positions),
+        "written into the base run",
+        f"what is named, {held}",
+    )
+
+
+__all__ = ["Ablation", "AblationChoices", "all_members", "at", "choices_of", "choices_of_edges", "inside"]

@@ -40,10 +40,12 @@ def read_file(
     facts: Facts,
     found: Diagnostics,
     position: Callable[[tree.Expr], Position | None] = lambda expr: None,
+    scores: dict[str, float] | None = None,
 ) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
-    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads."""
+    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads.
+    The scores of the edges that are kept are entered into ``scores``."""
     settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
     if settings is None:
         return None
@@ -71,6 +73,10 @@ def read_file(
         if ranked is None:
             return None
         chosen = ranked
+        if what == "edges" and scores is not None:
+            known = ((_at_tokens(name, call.span, position)[0], nodes[name]) for name in ranked)
+            edges = ((edge_of(name), score) for name, score in known)
+            scores |= {edge_name(*edge): float(score) for edge, score in edges if edge is not None}
     else:
         help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
         _refuse(f"`{shown_path(path)}` names no nodes and no edges", help, call.span, found)

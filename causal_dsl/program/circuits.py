@@ -64,6 +64,8 @@ class CircuitReader:
     free: bool = False
     #: what the test discovers; None where a circuit is declared
     searches: Searches | None = None
+    #: where the scores of edges that a file says are entered
+    weights: dict[str, float] | None = None
 
     @property
     def facts(self) -> Facts:
@@ -243,7 +245,9 @@ class CircuitReader:
         if called is not None and called[0] == "json" and "json" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
-            found: Members | None = read_file(call, module.folder, self.facts, self.diagnostics, self.sites.position)
+            found: Members | None = read_file(
+                call, module.folder, self.facts, self.diagnostics, self.sites.position, self.weights
+            )
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)

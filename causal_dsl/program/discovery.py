@@ -19,7 +19,7 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, ports_of
-from causal_dsl.program.nodes import EVERYWHERE, OutputNode, universe
+from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_settings import call_name, read_settings
 from causal_dsl.syntax import tree
@@ -351,7 +351,9 @@ def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: 
     there = ("input", "unit") if facts.kind == "vector" else ("embed", "head", "mlp")
     if names is None:
         return there
-    every = there if what == "edges" or facts.kind == "vector" else (*there, "neuron")
+    every: tuple[str, ...] = there if what == "edges" or facts.kind == "vector" else (*there, "neuron")
+    if facts.kind == "unknown" and what == "nodes":  # known once it is loaded
+        every = KINDS
     for item in names:
         if not isinstance(item, tree.Name) or item.name not in every:
             found.report(

@@ -11,7 +11,7 @@ from collections.abc import Sequence
 from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Literal
 
-from causal_dsl.program.ablations import at
+from causal_dsl.program.ablations import at, choices_of_edges
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuits import PORTS, CircuitReader
 from causal_dsl.program.edge_sets import ports_at, ports_of
@@ -123,12 +123,15 @@ def read_path(action: tree.PatchPath, reader: ActionReader, mlps: Mlps) -> tuple
         run = (*writes, *path.held(stage, number > 0))
         ports, position = stage.received
         if ports[0].kind == "logits":
-            return run
+            writes = run
+            break
         taken = FromRun("base", (), tuple(run))
         writes = (path.write(_sites(ports, position), taken),)
         if number + 1 < len(stages):
             writes += path.others(stages[number + 1].senders, ports, position)
-    return writes
+    likened = value.role in reader.circuits.likened
+    choices = choices_of_edges(stages[0].senders, value.role, likened, len(stages), mlps)
+    return (replace(writes[0], choices=choices), *writes[1:])
 
 
 def _stages(action: tree.PatchPath, reader: ActionReader, circuits: CircuitReader) -> list[_Stage] | None:

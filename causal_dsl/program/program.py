@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -14,7 +15,7 @@ from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
-from causal_dsl.program.ablations import Ablation
+from causal_dsl.program.ablations import Ablation, AblationChoices
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef, Via
@@ -77,6 +78,8 @@ class Intervention:
     to: tuple[Reach, ...] = ()
     #: the circuit that it is an intervention on
     circuit: Ablation | None = field(default=None, compare=False)
+    #: the six choices that it stands on, where edges or a path are patched
+    choices: AblationChoices | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
     inside: tuple[FeatureRef, ...] = ()
 
@@ -148,6 +151,12 @@ class Cell:
     @property
     def settings(self) -> dict[str, int | float | str]:
         return dict(self.values)
+
+    @property
+    def does(self) -> tuple[object, ...]:
+        """What it writes and reads: cells for which it is equal have equal numbers. Their controls are equal, too, if their
+        variables are ``placed`` alike."""
+        return self.interventions, self.looks, self.held
 
     def __str__(self) -> str:
         return ", ".join(f"{name}={value}" for name, value in self.values)
@@ -346,6 +355,17 @@ class Test:
     def outputs(self) -> str | tuple[str, ...]:
         """The output that is read; where there are several, all of them."""
         return self.readout.variable if not self.parts else tuple(part.readout.variable for part in self.parts)
+
+    @cached_property
+    def firsts(self) -> tuple[int, ...]:
+        """Of each cell the number of the first one with the same numbers and the same controls."""
+        known: dict[object, int] = {}
+        return tuple(known.setdefault((cell.does, cell.placed), number) for number, cell in enumerate(self.cells))
+
+    @property
+    def unlike(self) -> int:
+        """How many of its cells have controls of their own."""
+        return max(1, len(set(self.firsts)))
 
     @property
     def each(self) -> tuple[Test, ...]:

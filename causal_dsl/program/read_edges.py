@@ -6,7 +6,7 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostics, Span
-from causal_dsl.program.ablations import at
+from causal_dsl.program.ablations import at, choices_of_edges
 from causal_dsl.program.circuit_edges import refuse_edges, why_not
 from causal_dsl.program.circuits import PORTS, CircuitReader
 from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_place, receivers_of, written_along
@@ -53,7 +53,9 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     edges = EdgeSet.make(every, (((node, position if position is not None else own), mask) for node, own in senders))
     places, reached = written_along(edges, whole=False)
     text = f"{format_expr(action.sender)} -> {format_expr(action.receiver)} <- {format_expr(action.source)}"
-    return Intervention(places, at(value, places), text=text, span=action.span, to=reached)
+    spots = [spot for spot, _ in edges.senders]
+    choices = choices_of_edges(spots, value.role, value.role in reader.circuits.likened)
+    return Intervention(places, at(value, places), text=text, span=action.span, to=reached, choices=choices)
 
 
 def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, span: Span, found: Diagnostics) -> bool:

@@ -18,6 +18,7 @@ from causal_dsl.diagnostics import one_line, printable
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.report.one_line import one_line_of, standing
+from causal_dsl.report.report_lines import alike_said
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, Finding, Results, TestResult
@@ -150,7 +151,7 @@ def _score_of(test: TestResult) -> str:
     values = [
         estimate.value for cell in test.cells if (estimate := cell.scores.get(name)) and estimate.value is not None
     ]
-    if len(test.cells) == 1 or not values:
+    if len(test.shown_cells) == 1 or not values:
         told = f"{name} {show_estimate(known[name])}"
     else:
         told = f"{name} {show(min(values))} to {show(max(values))} in {counted(len(test.cells), 'cell')}"
@@ -173,8 +174,9 @@ def _(value: TestResult) -> list[Markup]:
     ceilings = value.ceilings_kept or value.ceilings
     if ceilings:
         parts.append(_made("line", strong="chance", text=_clean(show_ceilings(ceilings))))
-    if len(value.cells) == 1:
+    if len(value.shown_cells) == 1:
         parts += _of_cell(value.cells[0])
+        parts += [_made("line", strong="", text=_clean(said))] if (said := alike_said(value)) else []
     elif value.cells:
         parts.append(_sweep(value))
     if value.reports:

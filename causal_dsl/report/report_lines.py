@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from causal_dsl.measures.units import UNITS
 from causal_dsl.score.chance import show_ceilings, show_distinct
@@ -178,6 +178,30 @@ def measured(expectation: ExpectationResult) -> str:
     return "; ".join(parts)
 
 
+def alike_said(test: TestResult) -> str:
+    """Why one cell is shown for all of a sweep; empty where all are shown."""
+    if not test.alike:
+        return ""
+    names = " and ".join(f"`{name}`" for name in test.parameters)
+    change = "changes" if len(test.parameters) == 1 else "change"
+    return f"the same in all {len(test.cells)} cells: {names} {change} nothing that the test writes or reads"
+
+
+def controlled(test: TestResult) -> TestResult:
+    """The test with the cells whose controls are told: of cells that are alike, those that differ in their controls."""
+    if not test.alike:
+        return test
+    kept: list[CellResult] = []
+    for cell in test.cells:
+        told = (cell.unclaimed, cell.apart, cell.beyond, cell.parts, cell.replaced, cell.learned, cell.circuit)
+        if all(
+            told != (one.unclaimed, one.apart, one.beyond, one.parts, one.replaced, one.learned, one.circuit)
+            for one in kept
+        ):
+            kept.append(cell)
+    return replace(test, cells=tuple(kept))
+
+
 def chance(test: TestResult) -> Iterator[str]:
     """The chance levels of a test, a line for each output and filter."""
     for name, one in (("", test), *test.outputs.items()):
@@ -249,8 +273,10 @@ def tallied(test: TestResult) -> Iterator[ToldFinding]:
 
 __all__ = [
     "ToldFinding",
+    "alike_said",
     "ceiling_of",
     "chance",
+    "controlled",
     "extremes",
     "facts",
     "fewer",

@@ -23,8 +23,10 @@ from causal_dsl.report.family_table import family
 from causal_dsl.report.gradient_rows import gradients
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
 from causal_dsl.report.report_lines import (
+    alike_said,
     ceiling_of,
     chance,
+    controlled,
     extremes,
     facts,
     fewer,
@@ -127,9 +129,10 @@ def _test(test: TestResult, path: str, console: Console, several: bool = False) 
         yield _indented(Text(line))
     yield Text("")
     yield from _scores(test, console)
-    yield from controls(test)
-    yield from beside(test)
-    yield from circuits(test)
+    told = controlled(test)
+    yield from controls(told)
+    yield from beside(told)
+    yield from circuits(told)
     yield from attributions(test)
     yield from gradients(test)
     if test.expectations:
@@ -161,10 +164,7 @@ def _scores(test: TestResult, console: Console) -> Iterator[RenderableType]:
         for line in worst_lines(test.cells[0]):
             yield _indented(Text(line, style="dim"))
         if test.alike:
-            names = " and ".join(f"`{name}`" for name in test.parameters)
-            change = "changes" if len(test.parameters) == 1 else "change"
-            told = f"the same in all {len(test.cells)} cells: {names} {change} nothing that the test writes or reads"
-            yield _indented(Text(told, style="dim"))
+            yield _indented(Text(alike_said(test), style="dim"))
     else:
         for i, score in enumerate(mapped(test)):
             if i:

@@ -177,11 +177,14 @@ class CircuitResult:
     tests: Mapping[str, HypothesisTest] = field(default_factory=dict)
     #: whether the MLPs of its network read the same stream as the heads of their layer
     parallel: bool = False
+    #: the scores of its edges that a file says
+    stated: tuple[tuple[str, float], ...] = ()
 
     @property
     def weights(self) -> dict[str, float]:
-        """The scores by which its edges were found, by their names; none where they were not."""
-        return {name: score for one in self.found if one.what == "edges" for name, score in one.scores.items()}
+        """The scores by which its edges were found, or that a file says of them, by their names; none where there are none."""
+        found = {name: score for one in self.found if one.what == "edges" for name, score in one.scores.items()}
+        return {**dict(self.stated), **found}
 
     @property
     def lines(self) -> tuple[str, ...]:

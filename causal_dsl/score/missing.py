@@ -11,7 +11,7 @@ from causal_dsl.score.results import TestResult
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
-    from causal_dsl.program.program import Cell, Test
+    from causal_dsl.program.program import Test
 
 
 def not_measured(test: Test, ceilings: Mapping[str, Ceiling], fault: str = "") -> TestResult:
@@ -46,15 +46,11 @@ def as_far_as_measured(result: TestResult, test: Test) -> TestResult:
         family=test.family,
         variant=test.variant,
         who=str(test.network.key),
-        alike=len(test.cells) > 1 and all(_does(cell) == _does(test.cells[0]) for cell in test.cells),
+        alike=len(test.cells) > 1 and all(cell.does == test.cells[0].does for cell in test.cells),
     )
     if told.status != "interrupted":
         return told
     return replace(told, expectations=(), diagnostics=())
-
-
-def _does(cell: Cell) -> tuple[object, ...]:
-    return cell.interventions, cell.looks, cell.held
 
 
 def refuse_missing(asked: Sequence[Test], results: Iterable[TestResult], interrupted: bool) -> None:

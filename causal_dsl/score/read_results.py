@@ -102,6 +102,7 @@ def _test(one: Json, who: Mapping[str, str]) -> TestResult:
         asked=tuple(one["asked"]),
         units=dict(one["units"]),
         part=bool(one["part"]),
+        alike=bool(one.get("alike", False)),
         wrong=tuple(map(_wrong, one["wrong_answers"])),
         network=str(one["network"]),
         cell_count=int(one["cell_count"]),

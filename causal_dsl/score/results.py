@@ -368,6 +368,11 @@ class TestResult(Shown):
         return self.status == "finished"
 
     @property
+    def shown_cells(self) -> tuple[CellResult, ...]:
+        """The cells that tables and figures show: of those that are all alike the first."""
+        return self.cells[:1] if self.alike else self.cells
+
+    @property
     def verdict(self) -> Verdict | None:
         """That of its one cell, or of all cells together; None where no variable is interchanged."""
         return of_test(self.cells)
@@ -413,6 +418,7 @@ class TestResult(Shown):
             "asked": list(self.asked),
             "units": dict(self.units),
             "part": self.part,
+            **({"alike": True} if self.alike else {}),
             **({} if self.setting is None else {"setting": self.setting.to_json()}),
             "seconds": self.seconds,
             **({"gradients": [check.to_json() for check in self.gradients]} if self.gradients else {}),

@@ -20,6 +20,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
+from causal_dsl.resources import resource
 from causal_dsl.store import hashes, native, reads
 
 #: The files that were opened to be read, each with its size and time as it was opened first.
@@ -184,14 +185,32 @@ def stamp_of(path: Path) -> tuple[int, int] | None:
 
 def is_theirs(path: Path, root: Path) -> bool:
     """Whether a file is the user's: under the folder of the code, or neither a library's nor temporary."""
-    if "site-packages" in path.parts or path.is_relative_to(_OWN):
+    if "site-packages" in path.parts or any(path.is_relative_to(own) for own in (_OWN, _grammar())):
         return False
-    if path.is_relative_to(hashes.cache_root()):
+    if any(path.is_relative_to(kept) for kept in (hashes.cache_root(), *_KEPT.get())):
         return False
     return path.is_relative_to(root) or not any(path.is_relative_to(place) for place in _places())
 
 
 _OWN = Path(__file__).resolve().parents[1]
+#: Folders in which finished fits and trainings are kept beside the cache.
+_KEPT: ContextVar[tuple[Path, ...]] = ContextVar("kept", default=())
+
+
+@contextmanager
+def kept_in_folders(folders: Iterable[Path]) -> Iterator[None]:
+    """Within, what lies in some folders is read by this package, as what lies in the cache is."""
+    token = _KEPT.set(tuple(Path(os.path.abspath(folder)) for folder in folders))
+    try:
+        yield
+    finally:
+        _KEPT.reset(token)
+
+
+@cache
+def _grammar() -> Path:
+    """Where the grammar of this package lies: of a checkout beside its code."""
+    return resource("grammar", "causal.lark").resolve().parent
 
 
 @cache

@@ -16,7 +16,7 @@ import sys
 import tempfile
 import threading
 import time
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from pathlib import Path
 from typing import Any
@@ -38,37 +38,35 @@ _LAST_TRIES, BETWEEN = 3, 2.0
 
 
 class Mirror:
-    """A folder and the store that it stands for. ``alone``: no other writes there, so what is removed here is removed there."""
+    """A folder and the store that it stands for. ``wanted`` says of a name whether it is fetched (None: all are); without it no
+    other writes there, so what is removed here is removed there."""
 
-    def __init__(self, address: Address, folder: Path, alone: bool = True):
-        self.address, self.folder, self._alone = address, folder, alone
+    def __init__(self, address: Address, folder: Path, wanted: Callable[[str], bool] | None = None):
+        self.address, self.folder, self._wanted = address, folder, wanted
         self._there: dict[str, tuple[Any, ...]] = {}
         self._here: dict[str, tuple[int, int, int]] = {}
         self._lock = threading.Lock()
 
-    def pull(self, below: str = "") -> int:
+    def pull(self) -> int:
         """Fetch what is in the store and not here, or was changed there since; how many files. Raises :class:`Unreachable`."""
         with self._lock:
             marks = self.address.names()
-            wanted = [
+            fetched = [
                 name
                 for name, mark in marks.items()
-                if name.startswith(below) and not _is_note(name) and self._there.get(name) != mark
+                if not _is_note(name) and self._there.get(name) != mark and (self._wanted is None or self._wanted(name))
             ]
-            for name in wanted:
+            for name in fetched:
                 self.address.fetch(name, self.folder / name)
                 self._there[name], self._here[name] = marks[name], _mark(self.folder / name)
-            return len(wanted)
+            return len(fetched)
 
     def push(self) -> int:
         """Put what was written here into the store; how many files. Raises :class:`Unreachable`."""
         with self._lock:
             found = _files(self.folder)
             changed = [name for name, mark in found.items() if self._here.get(name) != mark]
-            # first what says what a folder holds: a file that it does not speak of is not known as ours
-            for name in sorted(
-                changed, key=lambda name: (not name.endswith(".json"), name.endswith("results.json"), name)
-            ):
+            for name in sorted(changed, key=lambda name: (_turn(name), name)):
                 try:
                     mark = _mark(self.folder / name)
                     data = (self.folder / name).read_bytes()
@@ -79,7 +77,7 @@ class Mirror:
             if changed:
                 marks = self.address.names()
                 self._there |= {name: marks[name] for name in changed if name in marks}
-            for name in [name for name in self._here if name not in found] if self._alone else ():
+            for name in [name for name in self._here if name not in found] if self._wanted is None else ():
                 self.address.remove(name)
                 del self._here[name]
                 self._there.pop(name, None)
@@ -94,18 +92,18 @@ def address_of(folder: Path) -> str:
         return ""
 
 
-def standing_for(address: Address, folder: Path, alone: bool = True) -> Mirror:
+def standing_for(address: Address, folder: Path, wanted: Callable[[str], bool] | None = None) -> Mirror:
     """The mirror of a store in a folder, which is made and filled. Raises :class:`Unreachable`."""
     folder.mkdir(parents=True, exist_ok=True)
     (folder / STANDS_FOR).write_text(json.dumps({"address": address.written}), encoding="utf-8")
-    mirror = Mirror(address, folder, alone)
+    mirror = Mirror(address, folder, wanted)
     mirror.pull()
     return mirror
 
 
 @contextmanager
-def mirrored(written: str) -> Iterator[Path]:
-    """A folder that stands for an address while a run writes into it. Raises E915 and E916, and E756 where another run is there.
+def mirrored(written: str) -> Iterator[Mirror]:
+    """A mirror whose folder stands for an address while a run writes into it. Raises E915 and E916, and E756 where another run is there.
 
     Where the store cannot be reached at the end, the folder stays, and E916 names it.
     """
@@ -123,7 +121,7 @@ def mirrored(written: str) -> Iterator[Path]:
         thread = threading.Thread(target=_keep_up, args=(mirror, holder, stop), daemon=True)
         thread.start()
         try:
-            yield mirror.folder
+            yield mirror
         finally:
             stop.set()
             thread.join()
@@ -187,6 +185,14 @@ def _hold(address: Address) -> dict[str, Any]:
 
 def _renew(address: Address, holder: dict[str, Any]) -> None:
     address.write(_HOLDER, json.dumps({**holder, "renewed": time.time()}).encode())
+
+
+def _turn(name: str) -> int:
+    """When a file is put there: first what says whose a folder is and what its blocks belong to, since a file that it does not speak of
+    is not known as ours; last what says that others are there."""
+    if name.endswith(("/causal-dsl.json", "/run.json")):
+        return 0
+    return 2 if "/done/" in name or name.endswith("/results.json") else 1
 
 
 def _is_note(name: str) -> bool:

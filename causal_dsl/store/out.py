@@ -25,6 +25,8 @@ from causal_dsl.store.mirror import address_of
 MARKER = "causal-dsl.json"
 #: The spec's text as it was run, and where its files are kept as they lay beside it.
 SPEC, SOURCE = "spec.causal", "source"
+#: Where workers and shards put what they finished.
+UNITS = "units"
 _LONGEST = 100
 
 
@@ -288,4 +290,4 @@ def _near(path: Path, home: Path) -> bool:
     return shared != Path(shared.anchor) and not hidden
 
 
-__all__ = ["MARKER", "SpecFolder", "folder_of", "keep_source", "kept_source", "opened", "unwritable"]
+__all__ = ["MARKER", "UNITS", "SpecFolder", "folder_of", "keep_source", "kept_source", "opened", "unwritable"]

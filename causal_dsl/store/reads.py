@@ -36,6 +36,11 @@ class Reads:
     def paths(self) -> tuple[Path, ...]:
         return tuple(self._known)
 
+    @property
+    def known(self) -> frozenset[tuple[Path, str | tuple[int, int]]]:
+        """Each file with what is known of its content: equal ones have the same, as far as size and time tell."""
+        return frozenset(self._known.items())
+
     def add(self, path: Path, known: str | tuple[int, int]) -> None:
         before = self._known.get(path)
         if before is not None and type(before) is type(known) and before != known:

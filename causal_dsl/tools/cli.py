@@ -82,14 +82,15 @@ def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
     except Exception as error:
         if stops.stopped:
             raise KeyboardInterrupt from None
-        from causal_dsl.tools.unexpected import unexpected
+        from causal_dsl.unexpected import unexpected
 
         fault = SpecError([unexpected(error, place)])
     return _fault(fault, as_json)
 
 
 def _fault(error: Any, as_json: bool) -> int:
-    from causal_dsl.tools.commands import FAULT, by_file
+    from causal_dsl.tools.commands import by_file
+    from causal_dsl.tools.ended import FAULT
     from causal_dsl.tools.output import OutputFault, say_json, tell
 
     try:

@@ -144,7 +144,7 @@ def add_trust(command: ArgumentParser) -> None:
         "--allow",
         action="append",
         default=[],
-        type=folder_path,
+        type=folder_that_is_there,
         metavar="DIR",
         help="also let the specs read files in this folder, beside their project (may be repeated)",
     )
@@ -168,8 +168,24 @@ def place_of_results(text: str) -> Path | str:
     return text.strip() if is_address(text.strip()) else local_path(text) if "://" in text else folder
 
 
+def folder_that_is_there(text: str) -> Path:
+    """A folder to read from."""
+    path = folder_path(text)
+    if not _is_folder(path):
+        why = "it is a file" if _exists(path) else _sibling(path)
+        raise ArgumentTypeError(f"there is no folder {text!r}: {why}")
+    return path
+
+
 def seed_number(text: str) -> int:
     """A seed: a whole number from 0 to 2^63 - 1."""
     if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
         raise ArgumentTypeError(f"{text!r} is not a seed; write a whole number from 0 upwards")
+    return int(text)
+
+
+def planned_workers(text: str) -> int:
+    """How many workers: a whole number from 1 to 100,000."""
+    if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > 100_000:
+        raise ArgumentTypeError(f"{text!r} is no number of workers; write a whole number from 1 to 100000")
     return int(text)

@@ -30,7 +30,7 @@ from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.explain import list_of_all, page_of
 from causal_dsl.tools.mcp_tools import TEMPLATE, TOOLS, called, page_at, pages, refuse_wrong, title_of
 from causal_dsl.tools.mcp_worker import faults
-from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.unexpected import unexpected
 
 _INSTRUCTIONS = """\
 causal_dsl tests hypotheses about what a neural network computes. Read the resource causal-dsl://docs/skill.md first: it teaches

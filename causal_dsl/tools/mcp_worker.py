@@ -66,7 +66,7 @@ def _write(wire: TextIO, line: dict[str, Any]) -> None:
 def _answer(request: dict[str, Any], wire: TextIO, stop: _Stop) -> dict[str, Any]:
     try:
         from causal_dsl.diagnostics import NOWHERE, SpecError
-        from causal_dsl.tools.unexpected import unexpected
+        from causal_dsl.unexpected import unexpected
 
         try:
             return _act(request, lambda line: _write(wire, line))

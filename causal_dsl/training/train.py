@@ -18,9 +18,10 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import locked, say, unwritable
 from causal_dsl.program.program import NetworkRef, Training
 from causal_dsl.report.progress import Progress as Bar
-from causal_dsl.store import stopping_points
+from causal_dsl.store import rooms, stopping_points
 from causal_dsl.store.keys import key_of, told
 from causal_dsl.store.stepwise import Checkpoint, kept_in
+from causal_dsl.store.stored_only import refuse_making
 from causal_dsl.store.tensors import take_tensors, write_tensors
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.training_loop import Loop, Tick
@@ -71,7 +72,8 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
     made_for = inputs_of(training, blank, objective.pool)
     digest = key_of(made_for)
     path = kept_in("trained") / f"{digest}.safetensors"
-    found = _found(path, blank)
+    there = rooms.found("trained", path.name, lambda place: _found(place, blank))
+    path, found = there if there is not None else (path, None)
     if found is None:
         waiting = f"another process is training `{ref.name}`: waiting"
         try:
@@ -81,6 +83,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
                 about = _train(objective, ref.name, path, told(made_for), bar) if found is None else found
         except OSError as error:
             raise unwritable(error, training.span) from error
+        rooms.put("trained", path)
     else:
         about = found
     return TrainedNetwork(
@@ -111,6 +114,7 @@ def _found(path: Path, network: Network) -> dict[str, Any] | None:
 def _train(objective: Objective, name: str, path: Path, made_for: dict[str, Any], bar: Bar | None) -> dict[str, Any]:
     """Train from the last checkpoint, or from the start; keeps the weights, and gives what is told of them."""
     training = objective.training
+    refuse_making()
     loop = Loop(objective, _ticker(name, bar))
     checkpoint = Checkpoint(path.with_suffix(".part"), "training step", "the checkpoint of a training", path.stem)
     checkpoint.take(loop)

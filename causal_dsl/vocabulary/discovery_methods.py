@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import dataclass, field
+from typing import Any
 
 from causal_dsl.vocabulary.settings import Setting
 
@@ -65,4 +66,25 @@ METHODS = {
     )
 }
 
-__all__ = ["METHODS", "Method"]
+#: Of how many nodes, edges or places scores are held against exact effects.
+SAMPLED = 24
+
+
+def passes_of(method: str, settings: Mapping[str, Any]) -> str:
+    """How often a method runs all pairs, in words, beside the exact effects of those that are sampled."""
+    steps = settings.get("steps", 0)
+    match method:
+        case "eap":
+            return f"2 forward and 1 backward passes, and {SAMPLED} at most for exact effects,"
+        case "eap_ig" if settings.get("path") == "activations":
+            return f"2 forward passes and {steps} forward and backward for the heads and the MLP of each layer, and {SAMPLED} at most for exact effects,"
+        case "eap_ig":
+            return f"{2 + steps} forward and {steps} backward passes, and {SAMPLED} at most for exact effects,"
+        case "masks":
+            return f"{steps} forward and backward passes of batches of {settings.get('batch')}"
+        case "acdc":
+            return "2 forward passes, and 1 at most for each node or edge,"
+    return "2 forward passes, and 1 for each node or edge,"
+
+
+__all__ = ["METHODS", "SAMPLED", "Method", "passes_of"]

@@ -196,7 +196,7 @@ _ALL = (
         "beside",
         "alarm",
         "units that no variable claims move the answer",
-        graded="alarm; info if a network that is not exact may do as much by itself",
+        graded="alarm; info if a network that is not exact may do as much by itself, or if the expectations ask for a failure",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
     ),
@@ -210,7 +210,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
+        "beside `exact` or `supported`: up to how many unclaimed units all sets were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
         "unanswered",
@@ -261,6 +261,18 @@ _ALL = (
         "beside",
         "info",
         "`scrubbed` lies above 1 - `abstraction_error`: scrubbing writes no other values, and interventions with these are wrong",
+    ),
+    FindingKind(
+        "masks_still",
+        "cell",
+        "alarm",
+        "the gates of some nodes or edges had no gradient in any step of `masks`, so that it cannot tell whether they are needed",
+    ),
+    FindingKind(
+        "choices",
+        "cell",
+        "info",
+        "the six choices (Miller et al. 2024) of a patched edge or path",
     ),
     FindingKind(
         "optimal",

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from copy import copy
 from dataclasses import fields, replace
+from pathlib import Path
 from typing import Any
 
 import pytest
 
-from causal_dsl import api
+from causal_dsl import api, checking
 from causal_dsl.causal import memo
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.diagnostics import Diagnostics
@@ -83,3 +84,52 @@ def test_a_design_is_shared_unless_a_field_differs(name: str, monkeypatch: pytes
 
 def test_what_is_left_out_is_a_field() -> None:
     assert {*memo.UNTOLD, *memo.OF_ROWS} <= {field.name for field in fields(DrawStatement)}
+
+
+#: Edits of a spec, one after the other, and how many of its two draws each of them asks for anew.
+EDITS = [
+    ("", "", 2),
+    ("report iia", "report iia, accuracy", 0),
+    ("onehot()  same", "onehot()   same", 0),
+    ("n=8) where", "n=12) where", 1),
+    ("n=12) where", "n=8) where", 0),
+    ("output same := a == b }", "output same := a >= b }", 2),
+    ("output same := a >= b }", "output same := a == b }", 0),
+    ("base.a != source.a", "base.b != source.a", 1),
+]
+
+
+def test_what_is_remembered_from_check_to_check_is_what_a_check_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
+    drawn = []
+    inner = memo.draw
+    monkeypatch.setattr(memo, "draw", lambda design, found: drawn.append(1) or inner(design, found))
+    known, text = memo.Memo(), _TEXT
+    for old, new, count in EDITS:
+        assert old in text
+        text = text.replace(old, new, 1)
+        drawn.clear()
+        again = checking.check(api.parse(text), memo=known)
+        assert len(drawn) == count, (old, new)
+        fresh = checking.check(api.parse(text))
+        assert again.ceilings == fresh.ceilings and again.distinct == fresh.distinct
+        assert [one.to_json() for one in again.diagnostics] == [one.to_json() for one in fresh.diagnostics]
+        assert again.plan is not None and fresh.plan is not None
+        for one, other in zip(again.plan.tests, fresh.plan.tests, strict=True):
+            mine, theirs = again.plan.ids_of(one), fresh.plan.ids_of(other)
+            assert all((mine[role] == theirs[role]).all() for role in theirs)
+
+
+def test_a_file_that_a_model_reads_is_part_of_what_is_remembered(tmp_path: Path) -> None:
+    (tmp_path / "s.causal").write_text(
+        _TEXT.replace("a, b ~ 0..3  output same := a == b", 'a, b ~ lines("w.txt")  output same := a == b')
+        .replace("a @ input[0:4] via onehot()  ", "")
+        .replace("do(a <- source)", "")
+    )
+    known, found = memo.Memo(), []
+    for words in ("one two three four", "one two", "one two three four five"):
+        (tmp_path / "w.txt").write_text("\n".join(words.split()))
+        checked = checking.check(api.load(tmp_path / "s.causal"), memo=known)
+        fresh = checking.check(api.load(tmp_path / "s.causal"))
+        assert checked.distinct == fresh.distinct
+        found.append(checked.distinct)
+    assert found[0] != found[1]

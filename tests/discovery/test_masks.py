@@ -148,3 +148,21 @@ test t on a(l=0, p=last) {
     assert three is not None and half is not None and three.found[0].scores == half.found[0].scores
     assert (three.size.nodes, three.found[0].by) == (3, "signed") and half.size.nodes > 3
     assert "masks(steps=20" in text(results, 300)
+
+
+def test_gates_that_no_step_moves_are_told_of() -> None:
+    """Compiled programs attend so sharply that what their queries and keys read has no gradient; a random network has some everywhere."""
+    cell: Any = judged("hist", "edges", "masks(steps=20, seed=3)")
+    (said,) = [one.text for one in cell.findings if one.code == "masks_still"]
+    assert " edges had no gradient in any step" in said and "`" in said
+    more = """
+circuit found : net = discover(nodes, method=masks(steps=20), keep=3)
+metric gap = logit(o) - logit(source.o)
+test t on a(l=0, p=last) {
+  base, source ~ m(n=4, seed=3, controls=none) where base.template == source.template
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+"""
+    (test,) = api.run(api.parse(spec_of("llama", more))).tests
+    assert not [one for one in test.cells[0].findings if one.code == "masks_still"]

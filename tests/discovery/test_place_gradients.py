@@ -197,3 +197,26 @@ test inside on halves {
     told = text(results, 200)
     assert "the metric falls by" in told and "due to the finite number of steps" in told
     assert all(one["cells"][0]["exact"] is not None for one in test.to_json()["gradients"])
+
+
+def test_the_plan_says_which_passes_gradients_take() -> None:
+    more = """
+circuit found : net = discover(nodes, method=eap_ig(steps=5), keep=3, by=signed)
+metric gap = logit(o) - logit(source.o)
+test t on a(l=0, p=last) {
+  base, source ~ m(n=4, seed=3, controls=none) where base.template == source.template
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+test g on a(l=0, p=last) {
+  base, source ~ m(n=4, seed=3)
+  report attribution_patching(logit(o), baseline=source) @ layer[1].mlp_out[last]
+  report integrated_gradients(logit(o), baseline=0, steps=7) @ layer[1].mlp_out[last]
+}
+"""
+    checked = api.check(api.parse(spec_of("llama", more)))
+    assert checked.plan is not None
+    told = checked.plan.text()
+    assert told.count("circuit of t") == 1 and "7 forward and 5 backward passes" in told
+    assert "1 forward and 1 backward passes over 4 rows" in told and "7 forward and as many backward passes" in told
+    assert any("circuit of t" in line for line in checked.plan.to_json()["fits"])

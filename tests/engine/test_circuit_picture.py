@@ -81,3 +81,21 @@ def test_a_run_with_a_folder_draws_its_circuits(tmp_path: Path) -> None:
     assert told["kind"] == "edges" and tuple(told["members"]) == circuit.lines
     assert {line.find(f"{SVG}title").text for line in lines} == set(circuit.lines)  # type: ignore[union-attr]
     assert all(choice in file.read_text().replace("&#x27;", "'") for choice in circuit.choices.lines)
+
+
+def test_scores_of_a_file_are_the_widths_of_its_edges(tmp_path: Path) -> None:
+    """The higher the score, the thicker the line, as where a run finds the edges; a negative one is dashed."""
+    scores = {"embed -> layer[0].head[0].q": 0.5, "layer[0].mlp_out -> logits": -0.25, "embed -> logits": 1.0}
+    (tmp_path / "found.json").write_text(json.dumps({"edges": scores}))
+    more = 'circuit f : net = json("found.json", keep=3, by=absolute)\n'
+    (tmp_path / "s.causal").write_text(spec("llama", "outside(f) <- source", "faithfulness(gap)", more))
+    api.run_files([tmp_path / "s.causal"], Options(out=tmp_path / "out"))
+    (picture,) = (tmp_path / "out").rglob("circuit-t-0.svg")
+    _, lines = drawn(picture.read_text())
+    told = ((str(line.find(f"{SVG}title").text), line) for line in lines)  # type: ignore[union-attr]
+    named = {title.rpartition(": ")[0]: line for title, line in told}
+    widths = {name: float(line.get("stroke-width", "0")) for name, line in named.items()}
+    assert sorted(widths, key=lambda name: widths[name]) == sorted(scores, key=lambda name: abs(scores[name]))
+    assert len(set(widths.values())) == 3
+    dashed = [name for name, line in named.items() if line.get("stroke-dasharray")]
+    assert dashed == ["layer[0].mlp_out -> logits"]

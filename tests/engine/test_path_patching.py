@@ -208,3 +208,20 @@ def test_a_parameter_of_a_circuit_stands_for_a_port() -> None:
     declared = "circuit d(port in [q, v]) : net { layer[0].head[1] -> layer[2].head[0].port }\ntest t on a"
     found = api.run(api.parse(text.replace("test t on a", declared))).tests[0].cells[0].scores["change(gap)"].value
     assert found == pytest.approx(change("layer[0].head[1] -> layer[2].head[0].v <- source"), abs=1e-6)
+
+
+@pytest.mark.parametrize(
+    ("action", "words"),
+    [
+        ("layer[0].head[1] -> layer[2].head[0].q[last] <- source", ("edges from heads", "read all else as it is")),
+        ("layer[0].mlp_out -> layer[2].head[0].v <- source, mlp = recompute", ("path of one edge", "recomputed")),
+        ("embed -> layer[1].head[0].v -> layer[2].head[0].q <- source", ("a path of 2 edges from the", "frozen")),
+    ],
+)
+def test_the_six_choices_stand_with_edges_and_paths(action: str, words: tuple[str, ...]) -> None:
+    text = circuit_spec("llama", action, "change(gap)")
+    (said,) = [one.text for one in api.run(api.parse(text)).tests[0].cells[0].findings if one.code == "choices"]
+    for word in (*words, "granularity", "component", "value source", "positions", "direction", "set"):
+        assert word in said
+    with_node = circuit_spec("llama", "layer[0].mlp_out[last] <- source", "change(gap)")
+    assert not [one for one in api.run(api.parse(with_node)).tests[0].cells[0].findings if one.code == "choices"]

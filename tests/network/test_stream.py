@@ -19,6 +19,8 @@ from causal_dsl.network.fingerprint import content_of, fingerprint
 from causal_dsl.network.forward import forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.stream.weight_stream import WeightStream
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.session import Session
 from causal_dsl.tools.cli import main
 from tests.engine.test_matrix import families, matrix_of, vectors
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
@@ -73,6 +75,12 @@ test learned on turned(l=1, p=x) {
   report iia
 }
 """
+
+
+def ref_of(text: str) -> NetworkRef:
+    checked = api.check(api.parse(text))
+    assert checked.program is not None
+    return next(iter(checked.program.networks.values()))
 
 
 def results_of(text: str) -> dict[str, Any]:
@@ -164,3 +172,54 @@ def test_the_plan_says_what_is_read(capsys: pytest.CaptureFixture[str], tmp_path
     assert read["seconds"] == pytest.approx(read["bytes"] / read["bandwidth"])
     assert main(["plan", str(spec)]) == 0
     assert "each layer at most once a block" in capsys.readouterr().out
+
+
+#: What a run does beside sweeps and fits, each with a circuit or measures of its own.
+OTHERS = {
+    "readings": "\ntest t on a { base, source ~ m(n=12, seed=1)\n do(same <- source)\n"
+    " report logit(o) @ layer[1].resid_post[last], norm @ layer[1].attn_out[last]\n"
+    " report attention(last, x) @ layer[1].head[1], attribution(logit(o)) @ layer[1].head[1] }",
+    "gradients of a place": "\ntest t on a(l=0, p=x) { base, source ~ m(n=12, seed=1)\n"
+    " report attribution_patching(logit(o), baseline=source) @ layer[1].mlp_out[last] }",
+    "discovery by gradients": "\ncircuit found : net = discover(nodes, method=eap_ig(steps=3), keep=0.5, by=absolute)\n"
+    "metric gained = logit(o) - logit(source.o)\n"
+    "test t on a(l=0, p=x) { base, source ~ m(n=12, seed=1) where base.o != source.o and base.template == source.template\n"
+    " do(outside(found) <- source)\n report faithfulness(gained) }",
+    "discovery of edges": "\ncircuit found : net = discover(edges, method=exact, keep=0.2, by=absolute)\n"
+    "metric gained = logit(o) - logit(source.o)\n"
+    "test t on a(l=0, p=x) { base, source ~ m(n=6, seed=1) where base.o != source.o and base.template == source.template\n"
+    " do(outside(found) <- source)\n report faithfulness(gained) }",
+}
+
+
+@pytest.mark.parametrize("what", OTHERS)
+def test_what_else_a_run_does_is_the_same(what: str) -> None:
+    text = spec_of("llama", OTHERS[what], layers="0:3")
+    one, other = results_of(text), results_of(streamed(text))
+    assert other["cells"] == one["cells"] and one["cells"]
+    assert other["reports"] == one["reports"]
+
+
+def test_an_unembedding_larger_than_a_layer_goes_in_pieces(monkeypatch: pytest.MonkeyPatch) -> None:
+    """Its products are those of the whole but for their last bits, and its rows and its gradients are exact."""
+    monkeypatch.setattr("causal_dsl.network.stream.weight_stream.LEAST", 1000)
+    tokens = [list(range(1, 9)), list(range(3, 11))]
+    text = spec_of("llama", "").split("align ")[0]
+    one, other = network_of(text), Session().network(ref_of(streamed(text)))
+    stream = stream_of(other)
+    monkeypatch.setattr(stream, "slot_bytes", 61 * 32 * 4 // 5)
+    head: Any = other.model.get_output_embeddings()  # type: ignore[operator]
+    assert len(list(stream.pieces(head.weight.part))) == 6
+    rows = torch.tensor([0, 1, 1])
+    a, b = (forward(net, tokens, readout=rows, positions=torch.tensor([3, 3, 7])).logits for net in (one, other))
+    assert a is not None and b is not None and torch.allclose(a, b, atol=1e-6)
+    wanted = torch.tensor([60, 2, 2, 3])
+    weight: Any = one.model.get_output_embeddings().weight  # type: ignore[operator]
+    assert torch.equal(head.weight.index_select(0, wanted), weight.index_select(0, wanted))
+    assert torch.equal(head.weight[wanted], weight[wanted])
+    found = []
+    for own in (head, one.model.get_output_embeddings()):  # type: ignore[operator]
+        given = torch.linspace(-1, 1, 32)[None].requires_grad_()
+        own(given)[0, 7].backward()
+        found.append(given.grad)
+    assert torch.equal(found[0], found[1])

@@ -84,7 +84,8 @@ def test_a_run_that_is_stopped_leaves_what_it_finished(spec, address, monkeypatc
 
 def test_what_is_written_is_put_there_while_the_run_goes_on(address, tmp_path, monkeypatch) -> None:
     monkeypatch.setattr(mirror, "EVERY", 0.01)
-    with mirror.mirrored(address) as folder:
+    with mirror.mirrored(address) as held:
+        folder = held.folder
         (folder / "x").mkdir()
         (folder / "x" / "a.bin").write_bytes(b"one")
         until = time.monotonic() + 30

@@ -4,16 +4,19 @@ from __future__ import annotations
 
 import json
 from pathlib import Path
+from typing import Any
 
 import pytest
 
-from causal_dsl import api
+from causal_dsl import api, faults, running
+from causal_dsl.faults import OwnFault
 from causal_dsl.tools.cli import main
 from causal_dsl.tools.command_line import memory_size
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
 
 MODEL = "causal m {\n  a ~ 0..3\n\n  output b := a == 1\n}\n"
+ROOT = Path(__file__).parents[2]
 FAULTY = MODEL.replace("a == 1", "c == 1")
 Captured = pytest.CaptureFixture[str]
 
@@ -138,3 +141,35 @@ def test_results_beside_specs_are_no_specs(folder: Path, capsys: Captured) -> No
     assert sorted(entry.name for entry in (folder / "kept").iterdir()) == ["good"]
     assert main(["check", "kept/good", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["specs"]
+
+
+def test_a_mistake_of_the_package_in_one_test_loses_nothing_of_the_others(
+    folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each test is then run by itself: the numbers of the others are those of a run without it."""
+    spec = (ROOT / "specs" / "equality_relu.causal").read_text(encoding="utf-8")
+    test = "\ntest NAME on halves {\n  base, source ~ equality(n=8, controls=none)\n  do(left <- source)\n  report iia\n}\n"
+    name, text = "whole", spec[: spec.index("\ntest ")]
+    (folder / "two.causal").write_text(
+        text + test.replace("NAME", name) + test.replace("NAME", "broken"), encoding="utf-8"
+    )
+    assert main(["run", "--json", "two.causal"]) in (0, 1)
+    whole = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
+    real = running.with_attributions
+
+    def broken(scored: object, test: Any, *more: Any) -> object:
+        if test.name == "broken":
+            raise OwnFault("of all things")
+        return real(scored, test, *more)  # type: ignore[arg-type]
+
+    monkeypatch.setattr(running, "with_attributions", broken)
+    with pytest.raises(OwnFault):
+        running.run_specs([api.load("two.causal")], api.Options())
+    monkeypatch.setattr(faults, "fall_back", True)
+    assert main(["run", "--json", "two.causal"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)["specs"]
+    tests = {test["name"]: test for test in found["tests"]}
+    assert tests[name]["cells"][0]["scores"] == whole[0]["cells"][0]["scores"]
+    assert not tests["broken"]["cells"]
+    (told,) = [one for one in found["diagnostics"] if one["code"] == "E799"]
+    assert "OwnFault: of all things" in told["notes"] and told["line"] > 1

@@ -14,6 +14,9 @@ from pygls.exceptions import JsonRpcException
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.program.networks import NETWORKS
+from causal_dsl.syntax.grammar import load_grammar
+from causal_dsl.tools.lsp.keyword_pages import KEYWORDS
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.measures import MEASURES
@@ -370,6 +373,8 @@ def test_hovers(tmp_path: Path) -> None:
         assert "left  := a == b" in await hovered(one, uri, "left  @")
         assert "at least 1" in await hovered(one, uri, "n=256")
         assert "layers 3" in await hovered(one, uri, "net =")
+        for word in ("expect", "do(", "via" if "via" in EQUALITY else "prompt", "align"):
+            assert KEYWORDS[word.rstrip("(")][0] in await hovered(one, uri, word)
 
     edit(tmp_path, work)
 
@@ -402,8 +407,61 @@ def test_completion(tmp_path: Path) -> None:
         assert await completed(one, uri, "test where_is_left on ", "") == ["halves", "both"]
         assert await completed(one, uri, "left_is_at_the_second_word on halves(", "") == ["l", "p"]
         assert await completed(one, uri, "on halves(l=0, p=", "") == ["a", "b", "c", "d", "last"]
+        assert (await completed(one, uri, "report iia", "\n  expect kl <= 0.1 "))[:2] == ["nats", "bits"]
+        percent = await completed(one, uri, "report iia", "\n  expect max(iia) >= 95")
+        assert percent[0] == "%" and "nats" not in percent
+        assert await completed(one, uri, 'zoo("equality-gpt2"', ", dtype=") == list(NETWORKS["zoo"]["dtype"].choices)
+        trained = 'zoo("equality-gpt2")\n\nnetwork other = train(net, '
+        assert await completed(
+            one, uri, 'network net = zoo("equality-gpt2")', f"\nnetwork more = {trained.split(' = ')[1]}steps="
+        ) == ["2000"]
 
     edit(tmp_path, work)
+
+
+def test_networks_of_this_machine_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    for name in ("models--gpt2", "models--EleutherAI--pythia-70m", "datasets--x"):
+        (tmp_path / "hub" / name).mkdir(parents=True)
+    (tmp_path / "checkpoint").mkdir()
+    monkeypatch.setenv("HF_HUB_CACHE", str(tmp_path / "hub"))
+    (tmp_path / "s.causal").write_text(EQUALITY, encoding="utf-8")
+
+    async def work(one: Editor) -> None:
+        uri = one.file(tmp_path / "s.causal")
+        offered = await completed(one, uri, "network net = ", 'hf("')
+        assert offered[:2] == ["EleutherAI/pythia-70m", "gpt2"] and "checkpoint/" in offered
+        assert "datasets/x" not in offered
+
+    edit(tmp_path, work)
+
+
+def test_every_keyword_has_its_hover() -> None:
+    assert set(KEYWORDS) == set(load_grammar().keywords)
+
+
+def test_a_command_with_other_arguments_is_a_clean_error(tmp_path: Path) -> None:
+    (tmp_path / "s.causal").write_text(EQUALITY, encoding="utf-8")
+
+    async def work(one: Editor) -> None:
+        uri = one.file(tmp_path / "s.causal")
+        for given in ((), (1,), (uri, "t", "more"), (None, None), ({"uri": uri},), ([uri],)):
+            for name in ("causal-dsl.run", "causal-dsl.result", "causal-dsl.checked"):
+                if name == "causal-dsl.checked" and given == (uri,):
+                    continue
+                with pytest.raises(JsonRpcException) as told:
+                    await one.command(name, *given)
+                assert told.value.code == -32602 and f"`{name}` takes `uri`" in told.value.message
+                assert told.value.data is None
+        assert await one.command("causal-dsl.checked", uri) in (True, False)
+
+    edit(tmp_path, work)
+
+
+def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:
+    for command in ("lsp", "mcp", "check"):
+        words = [sys.executable, "-m", "causal_dsl.tools.cli", command, *(["."] if command == "check" else [])]
+        found = subprocess.run([*words, "--allow", "nosuch"], cwd=tmp_path, capture_output=True, text=True, check=False)
+        assert found.returncode == 2 and "there is no folder 'nosuch'" in found.stderr, command
 
 
 # ── whole texts ─────────────────────────────────────────────────────────────────────────────────
@@ -448,6 +506,11 @@ def test_layout_outline_folds_and_colours(tmp_path: Path) -> None:
         ('"equality-gpt2"', '"equality-gpt"', '"equality-gpt2"'),
         ('"equality-gpt2"', "'equality-gpt2'", '"equality-gpt2"'),
         ("halves {\n  base", "halve {\n  base", "halves {\n  base"),
+        ("report iia", "report iia // more", "report iia # more"),
+        ("report iia", "/* more\n   * of it */\n  report iia", "# more\n# of it\n  report iia"),
+        ("report iia", "expect max(kl) <= 0.5", "expect max(kl) <= 0.5 nats"),
+        ("report iia", "expect max(kl) <= 0.5", "expect max(kl) <= 0.5 bits"),
+        ("report iia", "expect max(iia) >= 95", "expect max(iia) >= 95%"),
     ],
 )
 def test_the_help_of_a_diagnostic_is_applied(before: str, after: str, fixed: str | None, tmp_path: Path) -> None:

@@ -88,10 +88,10 @@ class TensorFiles:
                 if about["dtype"] not in _TYPES:
                     raise fail(
                         "E941",
-                        f"the weights in {shown_path(path.parent)} cannot be streamed",
+                        f"the weights in {shown_path(path.parent)} cannot be read layer by layer",
                         self.span,
                         notes=(f"`{name}` is stored as {about['dtype']}",),
-                        help="leave `weights=stream` out",
+                        help="leave `weights=stream` or `shard=auto` out",
                     )
                 begin, shape = 8 + size + int(about["data_offsets"][0]), tuple(map(int, about["shape"]))
                 self.tensors[name] = StoredTensor(path, _TYPES[about["dtype"]], shape, begin)

@@ -17,6 +17,7 @@ from causal_dsl.inputs.batches import Points
 from causal_dsl.network.attention_weights import Wanted, want
 from causal_dsl.network.forward import Jobs, add_sum_read, add_write
 from causal_dsl.network.network import Network
+from causal_dsl.network.sending import sent
 from causal_dsl.network.site_tensors import READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.head import Head
@@ -52,10 +53,7 @@ class Acts:
 
     def _put(self, array: np.ndarray, level: int) -> Tensor:
         device = self._devices[min(level, len(self.layers) - 1)] if self.layers else self.network.device
-        tensor = torch.from_numpy(np.ascontiguousarray(array))
-        if device.type == "cuda":
-            return tensor.pin_memory().to(device, non_blocking=True)
-        return tensor.to(device)
+        return sent(array, device)
 
     def _refuse_early(self) -> None:
         """Refuse a schedule in which something is written before what it is made from is read."""
@@ -205,4 +203,4 @@ class Anywhere:
             found = of._here(of.level, self.rows, self.places)
         if not (found >= 0).all():
             raise OwnFault("a place is not live where it is read or written")
-        return (torch.from_numpy(found).to(device),)
+        return (sent(found, device),)

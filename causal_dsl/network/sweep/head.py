@@ -15,6 +15,7 @@ from torch.nn import functional
 from causal_dsl.diagnostics import fail
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
+from causal_dsl.network.sending import sent
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.thin import linear
 from causal_dsl.network.tape import Tape
@@ -165,4 +166,4 @@ def _together(asked: list[ReadRows], places: list[np.ndarray]) -> Iterator[tuple
 
 
 def _on(array: np.ndarray, like: Tensor) -> Tensor:
-    return torch.from_numpy(np.ascontiguousarray(array, dtype=np.int64)).to(like.device)
+    return sent(np.ascontiguousarray(array, dtype=np.int64), like.device)

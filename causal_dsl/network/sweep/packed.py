@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.attention_weights import Look
+from causal_dsl.network.sending import sent
 from causal_dsl.planning.liveness import Schedule
 
 
@@ -167,7 +168,7 @@ def look(
     """What some tokens of the frame look at, prompt by prompt."""
 
     def put(array: np.ndarray) -> Tensor:
-        return torch.from_numpy(np.ascontiguousarray(array)).to(q.device)
+        return sent(array, q.device)
 
     lengths = plan.lengths[rows]
     width = int(lengths.max())

@@ -17,6 +17,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
+from causal_dsl.network.sending import sent
 from causal_dsl.network.sweep.drive import Pass, PassOutcome, ReadRows, SiteRead, SiteWrite
 from causal_dsl.network.sweep.thin import turned
 from causal_dsl.network.tape import reads_in
@@ -207,9 +208,9 @@ class _Record(Pass):
         if level in self.entries:
             slots = self.found.slots[level]
             mine = slots[self.at]
-            taken = torch.from_numpy(np.nonzero(mine >= 0)[0]).to(hidden.device)
+            taken = sent(np.nonzero(mine >= 0)[0], hidden.device)
             room = self._room(self.found.hidden, level, hidden, int(slots.max(initial=-1)) + 1)
-            room[torch.from_numpy(mine[mine >= 0]).to(hidden.device)] = hidden.index_select(0, taken)
+            room[sent(mine[mine >= 0], hidden.device)] = hidden.index_select(0, taken)
 
     def _after(self, level: int) -> Callable[..., Any]:
         after = super()._after(level)
@@ -225,7 +226,7 @@ class _Record(Pass):
         if self.entries and level >= self.entries[0]:
             for where, tensor in ((self.found.keys, k), (self.found.values, v)):
                 rows = tensor[0].transpose(0, 1)
-                self._room(where, level, rows, self.total)[torch.from_numpy(self.at).to(rows.device)] = rows
+                self._room(where, level, rows, self.total)[sent(self.at, rows.device)] = rows
         return k, v
 
 
@@ -341,8 +342,7 @@ class _Replay(Pass):
         if slots is not None:
             index = slots[index]
             assert (index >= 0).all(), "a token enters that was not kept"
-        tensor = torch.from_numpy(index)
-        return tensor.pin_memory().to(like, non_blocking=True) if like.type == "cuda" else tensor.to(like)
+        return sent(index, like)
 
     def _enter(self, hidden: Tensor, level: int) -> Tensor:
         if len(self.fresh[level][0]):

@@ -81,6 +81,7 @@ def pictures(test: TestResult) -> list[Picture]:
     """The figures of a test, the most telling first; none for a test of which no cell was measured."""
     if not test.cells:
         return []
+    test = replace(test, cells=test.shown_cells)
     found = list(_scores(test)) if len(test.cells) == 1 else [p for score in mapped(test) for p in _sweep(test, score)]
     return [*found, *_controls(test), *_losses(test)]
 
@@ -89,6 +90,7 @@ def picture_of(test: TestResult, score: str) -> list[Picture]:
     """The figures of one score of a test. Raises KeyError for a score that it does not have."""
     if not any(score in cell.scores for cell in test.cells):
         raise KeyError(f"`{test.name}` has no score `{score}`; it has {', '.join(test.cells[0].scores) or 'none'}")
+    test = replace(test, cells=test.shown_cells)
     if len(test.cells) == 1:
         return [_points(test, f"{test.name}-{score}", [(score, score)], test.name)]
     return list(_sweep(test, score))
@@ -105,8 +107,8 @@ def _scores(test: TestResult) -> Iterator[Picture]:
         for name, one in known.items()
         if one.value is not None and not (name.endswith("_unfiltered") and test.kept == test.n)
     }
-    if not scores:
-        return
+    if len(scores) < 2:
+        return  # one number is no picture
     axes_of: dict[str, list[str]] = {}
     for name in scores:
         axes_of.setdefault(_axis(name, test), []).append(name)

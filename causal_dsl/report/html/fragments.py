@@ -18,7 +18,18 @@ from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.environment import made_of
 from causal_dsl.report.html.pages import styled as in_style
 from causal_dsl.report.html.rich_html import html_of
-from causal_dsl.report.report_lines import chance, facts, findings, interval, measured, worst_lines
+from causal_dsl.report.report_lines import (
+    alike_said,
+    chance,
+    controlled,
+    facts,
+    fewer,
+    findings,
+    interval,
+    measured,
+    with_unit,
+    worst_lines,
+)
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
@@ -41,6 +52,7 @@ def fragment(test: TestResult, styled: bool = False) -> str:
 
 def article(test: TestResult, id: str = "") -> Markup:
     """The same within a page that has the style sheet."""
+    told = controlled(test)
     return made_of(
         "test.html.j2",
         test=test,
@@ -48,13 +60,19 @@ def article(test: TestResult, id: str = "") -> Markup:
         facts=facts(test),
         chance=list(chance(test)),
         pictures=[drawn(picture, table=picture.beside) for picture in pictures(test)],
-        scores=html_of([*scores(test), *(worst_lines(test.cells[0]) if len(test.cells) == 1 else ())]),
+        scores=html_of(
+            [
+                *scores(test),
+                *(worst_lines(test.cells[0]) if len(test.shown_cells) == 1 else ()),
+                *filter(None, [alike_said(test)]),
+            ]
+        ),
         reports=[
             (one.text, show_cell(one.cell) if one.cell is not None else show_estimate(one.estimate))
             for one in test.reports
         ],
-        controls=html_of([*controls(test), *beside(test)]),
-        circuits=html_of([*circuits(test), *attributions(test), *gradients(test)]),
+        controls=html_of([*controls(told), *beside(told)]),
+        circuits=html_of([*circuits(told), *attributions(test), *gradients(test)]),
         circuit_pictures=list(_circuit_pictures(test)),
         measured=measured,
         findings=findings(test),
@@ -118,10 +136,10 @@ def scores(test: TestResult) -> Iterator[Table]:
     """Every score of every cell, with its interval and its pairs."""
     if not test.cells:
         return
-    if len(test.cells) == 1:
+    if len(test.shown_cells) == 1:
         table = table_of("score", "value", "95% interval", "pairs")
         for name, estimate in test.cells[0].scores.items():
-            table.add_row(name, show(estimate.value), interval(estimate), str(estimate.n))
+            table.add_row(with_unit(name, test), show(estimate.value), interval(estimate), str(estimate.n))
         yield table
         return
     yield _of_cells(test, test.cells)
@@ -135,7 +153,8 @@ def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:
     if any(cell.verdict for cell in cells):
         table.add_column("verdict")
     for name in names:
-        table.add_column(name, justify="right")
+        part = fewer(name, cells, test)
+        table.add_column(with_unit(name, test) + (f", {part}" if part else ""), justify="right")
     table.add_column("pairs", justify="right")
     for cell in cells:
         row = [str(cell.cell.get(parameter, "")) for parameter in test.parameters]

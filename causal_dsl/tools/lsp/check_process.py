@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
+from causal_dsl.causal.memo import Memo
 from causal_dsl.checking import check, planned
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.planning.cost import cost_of
@@ -28,7 +29,10 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.tools.lsp.check_messages import CheckAnswer, CheckRequest, StopRequest, next_message, packed
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 from causal_dsl.tools.lsp.spec_summary import Summary, summary_of
-from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.unexpected import unexpected
+
+#: Draws and chance levels of the checks before: an edit seldom changes a causal model.
+_MEMO = Memo()
 
 
 class Unwanted(BaseException):
@@ -94,7 +98,7 @@ def answer_to(request: CheckRequest, options: Options) -> CheckAnswer:
             if request.cost:
                 cost = told_cost(spec, replace(options, tests=(request.cost,)))
             else:
-                checked = check(spec, replace(options, tests=request.tests), beside=False)
+                checked = check(spec, replace(options, tests=request.tests), beside=False, memo=_MEMO)
                 found, summary, reads = checked.diagnostics, summary_of(checked), checked.reads.paths
     except SpecError as error:
         found = list(error.diagnostics)
@@ -105,7 +109,7 @@ def answer_to(request: CheckRequest, options: Options) -> CheckAnswer:
 
 def told_cost(spec: Spec, options: Options) -> str:
     """The work of running one test with all that rides beside it, in words; empty where its plan needs the network."""
-    checked = check(spec, options)
+    checked = check(spec, options, memo=_MEMO)
     if checked.errors or checked.plan is None:
         return ""
     cost = cost_of(planned(checked, options))

@@ -7,6 +7,7 @@ once the author pauses (:mod:`causal_dsl.tools.lsp.check_process`); an edit give
 from __future__ import annotations
 
 import asyncio
+import inspect
 import time
 from collections.abc import Callable, Sequence
 from contextlib import suppress
@@ -14,6 +15,7 @@ from pathlib import Path
 from typing import Any
 
 from lsprotocol import types
+from pygls.exceptions import JsonRpcInvalidParams
 from pygls.lsp.server import LanguageServer
 
 from causal_dsl.diagnostics import Diagnostic, real_path
@@ -67,9 +69,13 @@ class SpecServer(LanguageServer):
         """Answer a request, or a command, by what a handler gives."""
 
         def answer(*given: Any) -> Any:
+            if command:
+                _refuse_arguments(method, handler, given)
             return handler(*given)
 
         async def later(*given: Any) -> Any:
+            if command:
+                _refuse_arguments(method, handler, given)
             return await handler(*given)
 
         function = later if asyncio.iscoroutinefunction(handler) else answer
@@ -257,6 +263,15 @@ class SpecServer(LanguageServer):
             self._meanings, self._meant_at = Meanings(self.files), (self._edits, time.monotonic())
             self._uses = {}
         return self._meanings
+
+
+def _refuse_arguments(command: str, handler: Callable[..., Any], given: Sequence[Any]) -> None:
+    """Raise JsonRpcInvalidParams where a client gives a command other arguments than texts, or too few or too many."""
+    names = list(inspect.signature(handler).parameters.values())
+    needed = sum(one.default is inspect.Parameter.empty for one in names)
+    if not needed <= len(given) <= len(names) or not all(isinstance(one, str) for one in given):
+        told = " and ".join(f"`{one.name}`" for one in names)
+        raise JsonRpcInvalidParams(f"`{command}` takes {told}, as {'a text' if len(names) == 1 else 'texts'}")
 
 
 def gone(state: SpecState) -> Diagnostic:

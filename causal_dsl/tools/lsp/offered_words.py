@@ -10,6 +10,7 @@ from lsprotocol import types
 
 from causal_dsl.measures.names import FUNCTIONS
 from causal_dsl.program.encodings import ENCODINGS
+from causal_dsl.program.facts import hub_cache
 from causal_dsl.program.networks import NETWORKS
 from causal_dsl.program.positions import EDGES, PARTS_OF_PLACES
 from causal_dsl.program.read_settings import wanted
@@ -18,6 +19,7 @@ from causal_dsl.program.readouts import READOUTS
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.hints import DECLARATIONS
+from causal_dsl.tools.lsp.keyword_pages import keyword_page
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.settings_of_words import (
     draw_settings,
@@ -200,6 +202,9 @@ class Offers:
             yield from self.sites()
         elif before == "TILDE":
             yield from self.of_kind("causal model" if kind in ("TEST", "FIT") else "domain", "table")
+        elif kind == "TEST" and before == "NUMBER" and any(one.type == "EXPECT" for one in self.at.last):
+            yield from self.units()
+            yield from self.statements()
         elif kind == "TEST" and any(one.type in ("EXPECT", "REPORT") for one in self.at.last):
             yield from self.expression()
             yield from self.statements()
@@ -209,6 +214,17 @@ class Offers:
             yield from self.keywords(_OPERATORS)
         else:
             yield from self.statements()
+
+    def units(self) -> Iterator[Offer]:
+        """The units of the measure that a number is compared with; of one that is not known, all."""
+        start = max(i for i, one in enumerate(self.at.last) if one.type == "EXPECT")
+        words = [one.text for one in self.at.last[start:]]
+        units = {measure.unit for measure in MEASURES.own.values() if measure.name in words}
+        if units <= {"nats"} or not units:
+            yield Offer("nats", _KIND.Unit, "information", keyword_page("nats"))
+            yield Offer("bits", _KIND.Unit, "information", keyword_page("bits"))
+        if units & {"share", "ratio"} or not units:
+            yield Offer("%", _KIND.Unit, "of the whole")
 
     def statements(self) -> Iterator[Offer]:
         """What may begin a statement, or go on with the one before."""
@@ -308,6 +324,10 @@ class Offers:
                 yield from (Offer(name, _KIND.Function, method.says) for name, method in METHODS.items())
             case "value":
                 yield from self.written()
+        default = setting.default
+        if default is not None and default != "" and default not in setting.choices:
+            told = str(default).lower() if isinstance(default, bool) else str(default)
+            yield Offer(told, _KIND.Value, "where it is not given")
 
     def in_do(self) -> Iterator[Offer]:
         """In `do(…)`: what is written, what is taken, and how."""
@@ -432,6 +452,10 @@ class Offers:
         elif bracket is not None and bracket.called == "zoo":
             for name, entry in catalogue().items():
                 yield Offer(name, _KIND.Module, f"{entry.parameters:,} parameters", str(entry.task))
+        elif bracket is not None and bracket.called == "hf" and self.at.before() in ("LPAR", "EQUAL"):
+            if self.at.before() == "LPAR":
+                yield from (Offer(name, _KIND.Module, "on this machine") for name in local_networks())
+            yield from self.paths(written)
         elif self.at.kind == "ALIGN" and (self.at.before() in ("PROMPT", "STRING") or bracket is not None):
             if "{" in written and "}" not in written[written.rindex("{") :]:
                 start = written[: written.rindex("{") + 1]
@@ -466,6 +490,15 @@ class Offers:
         for name, symbol in self.meanings.declared(file).names.items() if Path(file).is_absolute() else ():
             if symbol.kind != "test" and name not in taken:
                 yield self.named(symbol, name)
+
+
+def local_networks() -> list[str]:
+    """The networks of the Hugging Face hub that were fetched to this machine."""
+    try:
+        found = sorted(entry.name for entry in hub_cache().iterdir() if entry.name.startswith("models--"))
+    except (OSError, ImportError):
+        return []
+    return [name.removeprefix("models--").replace("--", "/") for name in found]
 
 
 #: What completion calls the symbols of an outline.

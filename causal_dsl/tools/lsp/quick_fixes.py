@@ -48,7 +48,7 @@ def register(server: SpecServer) -> None:
         for one in state.diagnostics:
             if one.span.source != state.parsed.source or one.span.start > last or one.span.end < first:
                 continue
-            for fix in fixes_of(one, state.parsed):
+            for number, fix in enumerate(fixes_of(one, state.parsed)):
                 edit = types.TextEdit(lines.range(fix.start, fix.end), fix.text)
                 change = types.TextDocumentEdit(
                     types.OptionalVersionedTextDocumentIdentifier(text.uri, text.version), [edit]
@@ -58,7 +58,7 @@ def register(server: SpecServer) -> None:
                         fix.title,
                         types.CodeActionKind.QuickFix,
                         [shown(one, text, server.texts, imports)],
-                        is_preferred=True,
+                        is_preferred=number == 0,  # of units none is likelier, but one has to be the first
                         edit=types.WorkspaceEdit(document_changes=[change]),
                     )
                 )
@@ -85,7 +85,15 @@ def fixes_of(found: Diagnostic, parsed: ParsedText) -> Iterator[Fix]:
 def _written(found: Diagnostic) -> Iterator[Fix]:
     """What the help says to write, to leave out, or to add."""
     span = found.span
-    if found.code == "E102" and found.others:
+    if found.code == "E104" and found.help == "a comment begins with `#`":
+        block = _block(span) if span.text == "/*" else Fix("Begin the comment with `#`", span.start, span.end, "#")
+        yield from [block] if block is not None else []
+    elif found.code == "E603" and (units := _QUOTED.findall(found.help)):
+        for written in units:
+            yield Fix(f"Write `{written}`", span.start, span.end, written)
+    elif found.code in ("E604", "E605") and (number := re.fullmatch(r"write `([\d.e+-]+%?)`", found.help)) is not None:
+        yield Fix(f"Write `{number[1]}`", span.start, span.end, number[1])
+    elif found.code == "E102" and found.others:
         after = found.others[0][0].start
         text = span.source.text
         end = len(text[:after].rstrip())
@@ -98,6 +106,17 @@ def _written(found: Diagnostic) -> Iterator[Fix]:
         yield Fix(f"Write {quoted[1]}", span.start, span.end, quoted[1])
     elif found.code == "E455":
         yield Fix("Read it at the last token: `[last]`", span.end, span.end, "[last]")
+
+
+def _block(span: Span) -> Fix | None:
+    """A comment of `/*` and `*/` as lines that begin with `#`; None where it does not end, or where more follows in its last line."""
+    text = span.source.text
+    end = text.find("*/", span.end)
+    if end < 0 or text[end + 2 :].partition("\n")[0].strip():
+        return None
+    lines = text[span.end : end].strip().split("\n")
+    written = "\n".join(f"# {line.strip().removeprefix('*').strip()}".rstrip() for line in lines)
+    return Fix("Begin its lines with `#`", span.start, end + 2, written)
 
 
 def _apart(span: Span, word: str) -> str:

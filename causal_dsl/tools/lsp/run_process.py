@@ -18,7 +18,7 @@ from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
-from causal_dsl.tools.unexpected import unexpected
+from causal_dsl.unexpected import unexpected
 
 
 class LineProgress(Progress):

@@ -9,6 +9,8 @@ from lsprotocol import types
 from causal_dsl.diagnostics import Span, printable
 from causal_dsl.report.word_pages import of_word
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.grammar import load_grammar
+from causal_dsl.tools.lsp.keyword_pages import keyword_page
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.navigation import use_at
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
@@ -51,6 +53,8 @@ def register(server: SpecServer) -> None:
         if not parts:
             network = network_at(server, server.files.key(text), state.parsed, span, state.summary)
             parts = list(words_told(span.text, use, network))
+        if not parts and use is None and token is not None and token.type in load_grammar().keywords.values():
+            parts = [keyword_page(span.text)]
         if not parts:
             return None
         content = types.MarkupContent(types.MarkupKind.Markdown, printable("\n\n".join(parts)))

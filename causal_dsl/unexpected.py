@@ -12,7 +12,7 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, real_path
 DEBUG = "CAUSAL_DSL_DEBUG"
 #: What :func:`origin` says of an exception that came from none of our lines.
 OUTSIDE = "outside the package"
-_PACKAGE = real_path(__file__).parents[1]
+_PACKAGE = real_path(__file__).parent
 
 
 def unexpected(error: BaseException, span: Span = NOWHERE) -> Diagnostic:

@@ -1,0 +1,20 @@
+"""What a worker says of a unit."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+
+from causal_dsl.diagnostics import Diagnostic
+
+
+@dataclass(frozen=True)
+class Answer:
+    """What became of a unit: ``stored``, in so many ``seconds``; or ``why`` not, and whether another try may go well. ``full``: the
+    store takes nothing more."""
+
+    stored: bool
+    seconds: float = 0.0
+    why: str = ""
+    again: bool = True
+    full: bool = False
+    diagnostics: tuple[Diagnostic, ...] = ()

@@ -1,0 +1,229 @@
+"""Specs run on several workers: their units are computed into the store, and then what is stored is scored as any run does it.
+
+The driver is the only one that writes results. It plans, hands out units, and in the end does what ``run --out`` does in one
+process, which finds everything stored. So a run whose driver died goes on with the same command, on workers or without.
+"""
+
+from __future__ import annotations
+
+import os
+import secrets
+import sys
+import tempfile
+from collections.abc import Iterator, Sequence
+from contextlib import ExitStack, contextmanager
+from dataclasses import replace
+from pathlib import Path
+
+from causal_dsl.checking import check
+from causal_dsl.cluster.actor import Host, Load, Task
+from causal_dsl.cluster.driving import drive
+from causal_dsl.cluster.ray_session import Machines, address_used, session
+from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
+from causal_dsl.cluster.worker_pool import WorkerPool
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail
+from causal_dsl.report.which_progress import progress
+from causal_dsl.running import Interrupted, not_run, run_specs
+from causal_dsl.score.format_numbers import counted
+from causal_dsl.score.results import Results
+from causal_dsl.session import Session
+from causal_dsl.specs import Options, Spec
+from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
+from causal_dsl.store.keys import versions
+from causal_dsl.store.mirror import Mirror, mirrored
+from causal_dsl.store.stored_only import stored_only
+from causal_dsl.units import unit_folder, units_of
+
+#: How the file begins by which workers see that a store is the driver's.
+_TOKEN = ".driver-"
+
+
+def run_on_workers(specs: Sequence[Spec], options: Options) -> Results:
+    """Run specs on the workers that ``options`` ask for; as :func:`~causal_dsl.running.run_specs`.
+
+    Raises also E917 to E919 where Ray cannot be used, E921 to E923 where the store cannot, E924 where no worker can be had. Units that were set aside
+    (E920) are among the faults of the results.
+    """
+    for spec in specs:
+        check(spec, options).raise_errors()
+    with ExitStack() as held:
+        alone, store, mirror = _store(options, held)
+        faults: dict[int, list[Diagnostic]] = {}
+        try:
+            faults = _computed(specs, alone, options, store)
+            if mirror is not None:
+                mirror.pull()
+        except KeyboardInterrupt:
+            with stored_only(()):
+                raise Interrupted(_each(specs, alone, {})) from None
+        except Unreachable as error:
+            raise unreachable(error) from error
+        if not faults:
+            return run_specs(specs, alone)
+        return _each(specs, alone, faults)
+
+
+def _store(options: Options, held: ExitStack) -> tuple[Options, str, Mirror | None]:
+    """The options of the driver, whose ``out`` is a folder; the store as workers know it; and the mirror of an address."""
+    plain = replace(options, workers=None, cluster=None, shared=True)
+    if options.out is None:
+        folder = held.enter_context(tempfile.TemporaryDirectory(prefix="causal-dsl-units-", ignore_cleanup_errors=True))
+        return replace(plain, out=folder), folder, None
+    if not is_address(options.out):
+        assert options.folder is not None
+        options.folder.mkdir(parents=True, exist_ok=True)
+        return plain, os.path.abspath(options.folder), None
+    written = str(options.out)
+    if written.startswith("memory://"):
+        raise fail(
+            "E921",
+            f"`{written}` is a store within one process, which no worker sees",
+            Span(Source(written, ""), 0, 0),
+            help="pass a folder to --out, or an address that all machines reach, such as s3://bucket/runs",
+        )
+    mirror = held.enter_context(mirrored(written))
+    return replace(plain, out=mirror.folder), written, mirror
+
+
+def _asked(options: Options) -> int | None:
+    return options.workers if isinstance(options.workers, int) else None
+
+
+def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: str) -> dict[int, list[Diagnostic]]:
+    """Let workers compute the units of specs into the store; why some were not, by the number of their spec."""
+    tasks: list[Task] = []
+    stored: set[str] = set()
+    assert alone.folder is not None
+    for number, spec in enumerate(specs):
+        mine = [Task(number, unit) for unit in units_of(spec, alone)]
+        found = unit_folder(alone.folder, spec).among(task.unit.key for task in mine)
+        stored |= {task.key for task in mine if task.unit.key in found}
+        tasks += mine
+    if all(task.key in stored for task in tasks):
+        return {}
+    with session(options.cluster, _asked(options)) as machines:
+        gpu = machines.gpus > 0 and options.device in (None, "auto", "cuda")
+        workers = _count(options, machines, gpu, len(tasks) - len(stored))
+        limits = Limits(silence=options.silence, doubles=0.0 if machines.local else DOUBLES)
+        scheduler = Scheduler(tasks, workers, lambda task: task.unit.flops, stored, limits)
+        sharers = workers if machines.local else -(-workers // machines.nodes)
+        with _token(store) as token, progress(asked=options.progress) as bar:
+            load = Load(
+                tuple(specs),
+                replace(alone, out=store, progress=False),
+                versions(),
+                token,
+                machines.where,
+                sharers,
+                _threads(),
+            )
+            pool = WorkerPool(machines, Host, load, {task.key: task for task in tasks}, gpu)
+            drive(scheduler, pool, bar)
+    return _faults(scheduler, pool)
+
+
+def _threads() -> int | None:
+    """The threads of each worker, where the environment says it."""
+    said = os.environ.get("OMP_NUM_THREADS", "")
+    return int(said) if said.isdigit() and int(said) else None
+
+
+def _count(options: Options, machines: Machines, gpu: bool, units: int) -> int:
+    """How many workers there are to be: as many as were asked for, or one for each GPU, or for each core; no more than GPUs, where
+    each has one, and than units."""
+    most = machines.gpus if gpu else machines.cpus
+    asked = options.workers if isinstance(options.workers, int) else max(1, most)
+    if gpu and asked > most:
+        _say(
+            Diagnostic(
+                "W925",
+                f"{counted(most, 'worker')} in place of {asked}: each has a GPU of its own",
+                Span(Source(machines.where, ""), 0, 0),
+                help="pass --device cpu to run on processors instead",
+            )
+        )
+        asked = most
+    if options.cluster == "auto":
+        address, source = address_used("auto")
+        print(f"workers run on the cluster {address}" + (f", from {source}" if source else ""), file=sys.stderr)
+    return max(1, min(asked, units))
+
+
+def _say(diagnostic: Diagnostic) -> None:
+    print(diagnostic.render(), file=sys.stderr, flush=True)
+
+
+@contextmanager
+def _token(store: str) -> Iterator[tuple[str, str]]:
+    """A file in the store while the block runs, by its name and content. Raises E708 or :class:`Unreachable`."""
+    name, content = f"{_TOKEN}{secrets.token_hex(6)}", secrets.token_hex(16)
+    if is_address(store):
+        address = Address(store)
+        address.write(name, content.encode())
+        try:
+            yield name, content
+        finally:
+            address.remove(name)
+        return
+    path = Path(store) / name
+    path.write_text(content, encoding="utf-8")
+    try:
+        yield name, content
+    finally:
+        path.unlink(missing_ok=True)
+
+
+def _faults(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diagnostic]]:
+    """Why units were not stored, by the number of their spec. Raises what keeps all of them from being run."""
+    stored = f"{len(scheduler.done)} of {len(scheduler.units)} units are stored"
+    if pool.refused:
+        raise SpecError([replace(one, notes=(*one.notes, stored)) for one in pool.refused])
+    if scheduler.stuck:
+        raise fail(
+            "E924",
+            "no worker can be started",
+            Span(Source("<command line>", "--workers"), 0, 9),
+            notes=(scheduler.why_stuck, stored),
+            help="look at the machines; with fewer workers each has more memory",
+        )
+    found: dict[int, list[Diagnostic]] = {}
+    for key, fault in scheduler.faults.items():
+        if fault.behind:
+            continue
+        task = scheduler.units[key]
+        waiting = sum(other.behind == key for other in scheduler.faults.values())
+        behind = (
+            f"{counted(waiting, 'unit')} that {'needs' if waiting == 1 else 'need'} it {'was' if waiting == 1 else 'were'} not run",
+        )
+        tries = tuple(f"try {number}: {why}" for number, why in enumerate(fault.tries, 1))
+        told = Diagnostic(
+            "E920",
+            f"a unit was set aside: {task.unit.label}",
+            Span(Source(pool.load.specs[task.number].name, ""), 0, 0),
+            notes=(*tries, *(behind if waiting else ())),
+            help="the same command tries it again; without --workers it runs in one process, where its error is seen",
+        )
+        found.setdefault(task.number, []).extend((*pool.diagnostics.get(key, ()), told))
+    return found
+
+
+def _each(specs: Sequence[Spec], options: Options, faults: dict[int, list[Diagnostic]]) -> Results:
+    """The results of what is stored, spec by spec; ``faults`` are told with those of their spec."""
+    found = []
+    active = Session(options)
+    for number, spec in enumerate(specs):
+        mine = tuple(dict.fromkeys(faults.get(number, ())))
+        with stored_only(mine):
+            try:
+                results = run_specs([spec], options, active)
+            except Interrupted as stopped:
+                results = stopped.results
+            except SpecError as error:
+                mine = error.diagnostics
+                results = Results((not_run(spec, check(spec, options), error.code),))
+        one = results.specs[0]
+        found.append(replace(one, warnings=tuple(dict.fromkeys((*one.warnings, *mine)))))
+    results = Results(tuple(found))
+    if results.faults and not any(cell for test in results.tests for cell in test.cells):
+        raise SpecError(list(dict.fromkeys(results.faults)))
+    return results

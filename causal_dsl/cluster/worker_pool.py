@@ -1,0 +1,179 @@
+"""The workers of a run as the driver sees them: Ray actors that are started, given units, looked at, and ended."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Mapping
+from dataclasses import dataclass, field
+from typing import Any
+
+from causal_dsl.cluster.answer import Answer
+from causal_dsl.cluster.events import Action, Alive, Died, Event, Failed, Finished, Joined, Kill, Run, Start, Stopped
+from causal_dsl.cluster.ray_session import Machines, died_of, installed
+from causal_dsl.diagnostics import Diagnostic
+
+#: Seconds between two looks at each worker.
+LOOK = 2.0
+#: Seconds that a worker may take for its last look.
+_LAST = 60.0
+
+
+@dataclass
+class _Actor:
+    handle: Any
+    process: int = 0
+    node: str = ""
+    seen: Any = None
+    looked: float = 0.0
+    looking: bool = False
+
+
+@dataclass
+class WorkerPool:
+    """Workers on the machines of ``place``: actors of the class ``host``, which is given ``load``; ``tasks`` are the units by their keys.
+    ``gpu``: each worker has one of its own.
+
+    ``diagnostics`` has those of units that failed by a fault of the spec or of its environment.
+    """
+
+    place: Machines
+    host: type
+    load: Any
+    tasks: Mapping[str, Any]
+    gpu: bool = False
+    diagnostics: dict[str, tuple[Diagnostic, ...]] = field(default_factory=dict)
+    #: why no worker can be used, whichever machine it is on: the driver stops for it
+    refused: list[Diagnostic] = field(default_factory=list)
+    _actors: dict[str, _Actor] = field(default_factory=dict)
+    _waits: dict[Any, tuple[str, str]] = field(default_factory=dict)
+
+    def act(self, action: Action) -> None:
+        """Do what the scheduler asks for."""
+        ray = installed()
+        match action:
+            case Start(name):
+                made = ray.remote(self.host).options(
+                    num_cpus=0, num_gpus=1 if self.gpu else 0, max_restarts=0, max_task_retries=0, max_concurrency=2
+                )
+                handle = made.remote(self.load)
+                self._actors[name] = _Actor(handle, looked=time.monotonic())
+                self._waits[handle.join.remote()] = (name, "")
+            case Run(name, key, halved):
+                self._waits[self._actors[name].handle.run.remote(self.tasks[key], halved)] = (name, key)
+            case Kill(name, _):
+                self.end(name)
+
+    def end(self, name: str) -> None:
+        """End a worker, at once."""
+        actor = self._actors.pop(name, None)
+        if actor is not None:
+            installed().kill(actor.handle)
+
+    def finish(self) -> None:
+        """Let each worker look whether its networks are what they were; what is wrong goes to :attr:`refused`."""
+        ray = installed()
+        for name, actor in list(self._actors.items()):
+            if not actor.process:
+                continue
+            try:
+                found = ray.get(actor.handle.finish.remote(), timeout=_LAST)
+            except Exception:  # it died after its last unit: what it stored is whole
+                self.end(name)
+                continue
+            self.refused += [one for one in found if one not in self.refused]
+
+    def close(self) -> None:
+        """End all workers."""
+        for name in list(self._actors):
+            self.end(name)
+        self._waits.clear()
+
+    @property
+    def waiting(self) -> int:
+        """How many workers were asked for and have not said that they are up."""
+        return sum(not actor.process for actor in self._actors.values())
+
+    def processes(self) -> dict[str, int]:
+        """The process of each worker that is up."""
+        return {name: actor.process for name, actor in self._actors.items() if actor.process}
+
+    def events(self, seconds: float) -> list[Event]:
+        """What happened, waited for at most so long."""
+        ray = installed()
+        self._look()
+        if not self._waits:
+            time.sleep(seconds)
+            return []
+        ready, _ = ray.wait(list(self._waits), num_returns=1, timeout=seconds)
+        if ready and len(self._waits) > 1:  # with what else there is by now
+            ready, _ = ray.wait(list(self._waits), num_returns=len(self._waits), timeout=0)
+        return [event for one in ready for event in self._heard(one)]
+
+    def _look(self) -> None:
+        """Ask workers how far they are, each now and then."""
+        for name, actor in self._actors.items():
+            if actor.process and not actor.looking and time.monotonic() - actor.looked >= LOOK:
+                actor.looking, actor.looked = True, time.monotonic()
+                self._waits[actor.handle.look.remote()] = (name, "?")
+
+    def _heard(self, reference: Any) -> list[Event]:
+        ray = installed()
+        name, about = self._waits.pop(reference)
+        actor = self._actors.get(name)
+        try:
+            found = ray.get(reference)
+        except Exception as error:  # it died; or what it raised cannot be told
+            if about == "?" or actor is None:
+                return []
+            return self._lost(name, error)
+        if about == "?":
+            if actor is None:
+                return []
+            actor.looking = False
+            moved, actor.seen = found != actor.seen, found
+            return [Alive(name)] if moved else []
+        if not about:
+            return self._up(name, found) if actor is not None else []
+        return self._answered(name, about, found)
+
+    def _up(self, name: str, found: Any) -> list[Event]:
+        process, node, faults = found
+        if faults:
+            self.refused += [one for one in faults if one not in self.refused]
+            return [Stopped("no worker can be used")]
+        self._actors[name].process, self._actors[name].node = process, node
+        return [Joined(name)]
+
+    def _answered(self, name: str, key: str, answer: Answer) -> list[Event]:
+        if answer.stored:
+            return [Finished(name, key, answer.seconds)]
+        if answer.diagnostics:
+            self.diagnostics[key] = answer.diagnostics
+        events: list[Event] = [Failed(name, key, answer.why, answer.again)]
+        if answer.full:
+            self.refused += [one for one in answer.diagnostics if one not in self.refused]
+            events.append(Stopped(answer.why))
+        return events
+
+    def _lost(self, name: str, error: BaseException) -> list[Event]:
+        actor = self._actors.pop(name)
+        said = " ".join(str(error).split())
+        memory = type(error).__name__ == "OutOfMemoryError" or "running low on memory" in said
+        crash = died_of(self.place.logs, actor.process) if actor.process else ""
+        if memory:
+            why = "its machine ran out of memory, and Ray ended it"
+        elif crash:
+            why = f"its process crashed: {crash}"
+        elif actor.process:
+            why = "its process ended without a word: it was killed, it crashed, or the system had no memory left for it"
+        else:
+            why = f"it could not start: {_reason(said)}"
+        return [Died(name, why, memory)]
+
+
+def _reason(said: str) -> str:
+    """What Ray says of an actor that did not start, without its identifiers."""
+    for mark in ("ModuleNotFoundError: ", "ImportError: ", "Error: "):
+        if mark in said:
+            return mark + said.rpartition(mark)[2][:200]
+    return said[:200]

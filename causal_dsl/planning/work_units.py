@@ -1,0 +1,283 @@
+"""The work of a spec as units: trainings of networks, groups of fits, and blocks of the sweeps, each with what it costs.
+
+How the work is cut is decided by the plan and by the memory that was asked for, never by how many workers there are; so any
+number of processes may run the units, in any order that their needs allow, and their numbers are those of one process.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Iterator, Mapping, Sequence
+from dataclasses import dataclass
+from typing import TYPE_CHECKING, Any, Literal
+
+import numpy as np
+
+from causal_dsl.planning.chunk_to_memory import chunk_to_memory
+from causal_dsl.planning.cost import MOST_COUNTED, flops_of, layer_flops
+from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
+from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_UNASKED, Budget
+from causal_dsl.planning.network_parts import of_tests, swept, weights_of
+from causal_dsl.planning.peak import Peaks, columns_of
+from causal_dsl.planning.rows import Layouts
+from causal_dsl.planning.steps import Block, Step, layers_of
+from causal_dsl.program.components import trims
+from causal_dsl.program.derived_tests import trained_of
+from causal_dsl.vocabulary.network_facts import Facts
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.fit_plan import FitUnit
+    from causal_dsl.planning.plan import Plan
+    from causal_dsl.program.program import NetworkRef, Test
+
+Kind = Literal["training", "fit", "block"]
+#: A pass back takes twice the multiplications of the pass on.
+_BACK = 2.0
+_NUMBER = 8
+
+
+@dataclass(frozen=True)
+class WorkUnit:
+    """One piece of work of a spec. ``key`` names it: two processes that read the same spec with the same options give the
+    same unit the same key. ``network``: the part of the spec that it belongs to, by the name of its network (empty: all
+    networks are one part); ``number`` of its kind there, of ``count``. ``needs``: keys of units that must be stored before.
+
+    ``flops``: multiplications and additions, predicted; ``bytes`` that it reads from the store and writes to it;
+    ``memory``: bytes that it holds beside the weights; ``weights``: bytes of the networks that it is run on.
+    """
+
+    key: str
+    kind: Kind
+    spec: str
+    network: str
+    needs: tuple[str, ...]
+    flops: float
+    bytes: int
+    label: str
+    number: int = 0
+    count: int = 1
+    memory: int = 0
+    weights: int = 0
+    #: of fits: which of the networks of the part, in the order in which they are fitted; of trainings: the network's name
+    among: int = 0
+    name: str = ""
+
+    def to_json(self) -> dict[str, Any]:
+        """Plain data."""
+        return {
+            "key": self.key,
+            "kind": self.kind,
+            "network": self.network,
+            "label": self.label,
+            "needs": list(self.needs),
+            "flops": self.flops,
+            "bytes": self.bytes,
+            "memory": self.memory,
+            "weights": self.weights,
+        }
+
+
+@dataclass(frozen=True, eq=False)
+class PartOfSpec:
+    """Tests that are run together: all of a spec, or those on one network of a sweep, by whose ``name`` the part is known."""
+
+    name: str
+    tests: tuple[Test, ...]
+
+
+def parts_of(tests: Sequence[Test]) -> list[PartOfSpec]:
+    """The parts of a spec, in the order in which one process runs them."""
+    groups = swept(tests)
+    return [PartOfSpec("" if len(groups) == 1 else own[0].network.name, tuple(own)) for own in groups]
+
+
+def units_of_plan(plan: Plan, spec: str, said: Mapping[str, Any], memory: int | None = None) -> tuple[WorkUnit, ...]:
+    """The units of a plan that is not cut yet, each before those that need it. ``said`` is what identifies the run, as plain
+    data, which goes into every key; ``memory``: bytes that a pass may take beside the weights."""
+    head = json.dumps(said, sort_keys=True)
+    found: list[WorkUnit] = []
+    for part in parts_of(plan.program.tests):
+        own = plan if not part.name else of_tests(plan, part.tests)
+        found += _of_part(own, part.name, spec, head, memory)
+    return tuple(dict.fromkeys(found))
+
+
+def key_of(head: str, *named: object) -> str:
+    """The key of a unit: of what identifies the run, and of what the unit is."""
+    return hashlib.sha256("\0".join([head, *map(str, named)]).encode("utf-8", "surrogatepass")).hexdigest()[:32]
+
+
+def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) -> Iterator[WorkUnit]:
+    trainings = [_training(ref, spec, head) for ref in _trained(plan)]
+    yield from trainings
+    needs = tuple(unit.key for unit in trainings)
+    fits = list(_fits(plan, part, spec, head, needs))
+    yield from fits
+    blocks = list(blocks_of(plan, memory))
+    weights = sum(weight_bytes(inputs.facts) for inputs in plan.inputs.values())
+    needs += tuple(unit.key for unit in fits)
+    fitted = sum(unit.bytes for unit in fits)
+    sized = _sized(plan, blocks, Budget(memory or MOST_UNASKED))
+    of = f" of {part}" if part else ""
+    for number, ((step, block), (flops, held)) in enumerate(zip(blocks, sized, strict=True)):
+        yield WorkUnit(
+            key_of(head, part, "block", number, len(blocks), block),
+            "block",
+            spec,
+            part,
+            needs,
+            flops,
+            fitted + _stored(plan, step, block),
+            f"block {number + 1} of {len(blocks)}{of}",
+            number,
+            len(blocks),
+            held,
+            weights,
+        )
+
+
+# ── blocks ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def blocks_of(plan: Plan, memory: int | None = None) -> Iterator[tuple[Step, Block]]:
+    """The blocks of a plan in the order in which one process runs them."""
+    budget = Budget(memory or MOST_UNASKED)
+    cut = chunk_to_memory(plan, dict.fromkeys(plan.inputs, budget))
+    for step in cut.steps:
+        yield from ((step, block) for block in step.blocks)
+
+
+def _sized(plan: Plan, blocks: Sequence[tuple[Step, Block]], budget: Budget) -> list[tuple[float, int]]:
+    """FLOPs and bytes held of each block; where there are many, some are counted and those between are like them."""
+    peaks, known = Peaks(plan), dict[int, tuple[float, int]]()
+    few = len(blocks) <= MOST_COUNTED
+    counted = (
+        range(len(blocks)) if few else np.unique(np.linspace(0, len(blocks) - 1, MOST_COUNTED).astype(int)).tolist()
+    )
+    for number in counted:
+        step, block = blocks[number]
+        sized = peaks.size(step, block)
+        facts = plan.inputs[step.network].facts
+        flops = flops_of(step, sized, facts, columns_of(plan, step)) / sized.share
+        known[number] = flops, int(peaks.held(step, sized, budget).taken)
+    places = np.array(sorted(known))
+    nearest = [int(places[np.abs(places - number).argmin()]) for number in range(len(blocks))]
+    return [known[number] for number in nearest]
+
+
+def _stored(plan: Plan, step: Step, block: Block) -> int:
+    """Bytes of what is read of a block, as they are stored."""
+    runs, total = {*step.forwards, *step.resumes[block.first : block.last]}, 0
+    for test in plan.tests:
+        if test.network.key != step.network:
+            continue
+        pairs = len(block.pairs(plan.draw_of(test).n))
+        for number, score in enumerate(plan.scores[test.name]):
+            for role, read in score.reads:
+                if read.run in runs and (role == "patched" or number == 0):
+                    total += pairs * _NUMBER * (len(read.quantities) + sum(len(look.quantities) for look in read.looks))
+    return total
+
+
+# ── fits and trainings ──────────────────────────────────────────────────────────────────────────
+
+
+def _fits(plan: Plan, part: str, spec: str, head: str, needs: tuple[str, ...]) -> Iterator[WorkUnit]:
+    if plan.fits is None:
+        return
+    fits, layouts = plan.fits, Layouts(plan.fits.plan)
+    for place, network in enumerate(fits.networks):
+        own = [unit for unit in fits.units if unit.network == network]
+        inputs = fits.plan.inputs[network]
+        whole = int(inputs.lengths.max(initial=1)) if trims(inputs.facts) is not None else 0
+        tokens = tokens_of_rows(fits.plan, layouts, own, whole)
+        groups, first = groups_of(own, tokens, MOST_TOKENS_CPU // 2), 0
+        weights = weight_bytes(inputs.facts)
+        prompts = inputs.lengths.sum() * max(1, layers_of(inputs.facts)) * layer_flops(inputs.facts)
+        for number, group in enumerate(groups):
+            last, files = first + len(group), all(unit.fitting.file for unit in group)
+            said = f"fit{'s' * (len(group) > 1)} {first + 1}{f' to {last}' * (len(group) > 1)} of {len(own)}"
+            first = last
+            flops = sum(_fit_flops(fits.plan, unit, tokens, inputs.facts) for unit in group)
+            yield WorkUnit(
+                key_of(head, part, "fit", place, number, len(groups)),
+                "fit",
+                spec,
+                part,
+                needs,
+                0.0 if files else float(flops + prompts),
+                sum(_map_bytes(unit, inputs.facts) for unit in group),
+                f"{said} on {network.name}: {group[0]}{' …' * (len(group) > 1)}",
+                number,
+                len(groups),
+                _held(group, tokens, inputs.facts),
+                weights,
+                among=place,
+            )
+
+
+def _fit_flops(plan: Plan, unit: FitUnit, tokens: int, facts: Facts) -> float:
+    """Of every step of a fit, and of its checks after each epoch, if no fit ends early."""
+    if unit.fitting.file:
+        return 0.0
+    pairs = sum(plan.drawn[e.fit.base.draw].n for e in unit.experiments)
+    checked = sum(plan.drawn[e.validation.base.draw].n for e in unit.experiments)
+    layers = max(1, layers_of(facts))
+    depth = [layers - min(layers, w.place.site.layer or 0) for e in unit.experiments for w in e.fit.writes]
+    row = tokens * max(depth, default=layers) * layer_flops(facts)
+    return row * unit.fitting.epochs * unit.fitting.restarts * ((1 + _BACK) * pairs + checked)
+
+
+def _held(group: Sequence[FitUnit], tokens: int, facts: Facts) -> int:
+    """Bytes of what the rows of a step keep for their gradients."""
+    rows = sum(unit.fitting.batch * unit.fitting.restarts for unit in group)
+    wide = facts.width or max(facts.widths, default=1)
+    return int(4 * rows * tokens * max(1, layers_of(facts)) * (8 * wide + 3 * (facts.mlp_width or 0)))
+
+
+def _map_bytes(unit: FitUnit, facts: Facts) -> int:
+    """Of the maps of a fit as they are stored: a square matrix of the width at most, for each."""
+    wide = facts.width or max(facts.widths, default=1)
+    return len(unit.maps) * wide * wide * 4
+
+
+def _trained(plan: Plan) -> list[NetworkRef]:
+    refs = (trained_of(test.network) for test in plan.tests if test.network.training is not None)
+    return list({weights_of(ref.key): ref for ref in refs}.values())
+
+
+def _training(ref: NetworkRef, spec: str, head: str) -> WorkUnit:
+    training = ref.training
+    assert training is not None
+    wanted = sum(weight > 0 for weight in (training.task, training.interchange, training.strict))
+    facts = training.alignment.network.facts
+    rows = training.steps * training.batch * max(1, wanted + (training.interchange > 0))
+    tokens = 1 if not facts.has_tokens else max(1, min(facts.context or 16, 16))
+    flops = rows * tokens * max(1, layers_of(facts)) * layer_flops(facts) * (1 + _BACK)
+    size = weight_bytes(facts)
+    return WorkUnit(
+        key_of(head, "training", ref.name),
+        "training",
+        spec,
+        "",
+        (),
+        flops,
+        size,
+        f"training of {ref.name}: {training.steps:,} steps of {training.batch}",
+        0,
+        1,
+        4 * size,
+        size,
+        name=ref.name,
+    )
+
+
+def weight_bytes(facts: Facts) -> int:
+    """Bytes of the weights of a network in float32, as its facts say: layers and both embeddings."""
+    if not facts.has_tokens:
+        return 4 * sum(a * b for a, b in zip(facts.widths, facts.widths[1:], strict=False))
+    return int(4 * (layers_of(facts) * layer_flops(facts) / 2 + (facts.width or 0) * (facts.outputs or 0)))
+
+
+__all__ = ["PartOfSpec", "WorkUnit", "blocks_of", "key_of", "parts_of", "units_of_plan", "weight_bytes"]

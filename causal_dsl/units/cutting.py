@@ -1,0 +1,48 @@
+"""The units of a spec, from its plan: no network is loaded for it, unless too little is known of one without."""
+
+from __future__ import annotations
+
+from typing import Any
+
+from causal_dsl.checked import Checked
+from causal_dsl.checking import check
+from causal_dsl.planning.work_units import WorkUnit, units_of_plan
+from causal_dsl.preparing import loaded
+from causal_dsl.session import Session
+from causal_dsl.specs import Options, Spec
+
+
+def units_of(spec: Spec, options: Options = Options(), checked: Checked | None = None) -> tuple[WorkUnit, ...]:
+    """The units of a spec, each before those that need it; the same, with the same keys, in every process that reads the same
+    spec with the same options. Raises :class:`SpecError` for a fault of the spec. ``checked``: what :func:`check` found.
+
+    A spec whose plan needs what is known of a loaded network has its networks loaded for it.
+    """
+    if checked is None:
+        checked = check(spec, options)
+        checked.raise_errors()
+    plan = checked.plan
+    if plan is None:
+        plan = loaded(spec, checked, "", Session(options), None).checked.plan
+    if plan is None:
+        return ()
+    return units_of_plan(plan, spec.name, identity(checked, options), options.memory)
+
+
+def identity(checked: Checked, options: Options) -> dict[str, Any]:
+    """What identifies the run that units belong to, as plain data: the same on every machine."""
+    return {
+        "spec": checked.digest,
+        "tests": sorted(options.tests),
+        "seed": options.seed,
+        "dtype": options.dtype,
+        "device": options.device,
+        "compiled": options.compiled,
+        "reference": options.reference,
+        "memory": options.memory,
+        "networks": sorted(options.networks),
+        "without": sorted(options.without),
+    }
+
+
+__all__ = ["identity", "units_of"]

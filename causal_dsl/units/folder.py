@@ -1,0 +1,83 @@
+"""The folder in which workers and shards put what they finished: ``DIR/STEM/units`` of ``--out DIR``.
+
+``features/`` and ``trained/`` hold fits and trained weights under their keys; ``blocks/RUN/`` the blocks of a run, RUN being
+made of everything that decides their numbers; ``done/KEY.json`` says of a unit which files hold its result. Every file is there whole or
+not at all, and no process removes one of another, so any number of processes may write here at once.
+"""
+
+from __future__ import annotations
+
+import re
+import time
+from collections.abc import Iterable
+from dataclasses import asdict, dataclass
+from pathlib import Path
+
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.specs import Spec
+from causal_dsl.store.documents import read_document, write_document
+from causal_dsl.store.out import MARKER, UNITS, folder_of, opened
+
+#: Seconds for which another process may be making the folder of a spec.
+_WAIT = 20.0
+
+
+@dataclass(frozen=True)
+class DoneUnit:
+    """What is told of a finished unit: its ``files`` from the folder of the units, and ``seconds`` that it took where it was
+    computed; ``found``: it was there already."""
+
+    key: str
+    files: tuple[str, ...]
+    seconds: float
+    found: bool
+
+
+class UnitFolder:
+    """What is finished of the units of one spec."""
+
+    def __init__(self, root: Path):
+        self.root = root
+
+    def say_done(self, done: DoneUnit) -> None:
+        """Note a finished unit. Raises :class:`~causal_dsl.store.files.CannotWrite`."""
+        (self.root / "done").mkdir(parents=True, exist_ok=True)
+        write_document(self.root / "done" / f"{done.key}.json", asdict(done))
+
+    def done(self, key: str) -> DoneUnit | None:
+        """What is told of a finished unit whose files are there; None where it is not finished. It tells nothing of the
+        weights that it was computed with: whoever takes a result compares the key that its file holds."""
+        try:
+            said = read_document(self.root / "done" / f"{key}.json")
+            done = DoneUnit(key, tuple(map(str, said["files"])), float(said["seconds"]), bool(said["found"]))
+        except (OSError, ValueError, KeyError, TypeError):
+            return None
+        return done if all((self.root / file).is_file() for file in done.files) else None
+
+    def among(self, keys: Iterable[str]) -> set[str]:
+        """Those of some units that are finished."""
+        return {key for key in keys if self.done(key) is not None}
+
+
+def unit_folder(out: Path, spec: Spec) -> UnitFolder:
+    """The folder of the units of a spec under ``--out``, made and marked as ours where there is none. Raises E708, E755 and
+    E756 as a run does."""
+    folder = folder_of(out, spec.name)
+    until = time.monotonic() + _WAIT
+    while not ((folder / MARKER).is_file() and (folder / UNITS).is_dir()):
+        try:
+            with opened(out, spec.name) as held:
+                (held.folder / UNITS).mkdir(exist_ok=True)
+        except SpecError as error:  # another worker is making it
+            if error.code != "E756" or time.monotonic() > until:
+                raise
+            time.sleep(0.05)
+    return UnitFolder(folder / UNITS)
+
+
+def file_name(text: str) -> str:
+    """A text as part of the name of a file."""
+    return re.sub(r"[^\w.-]+", "_", text)
+
+
+__all__ = ["DoneUnit", "UnitFolder", "file_name", "unit_folder"]

@@ -1,0 +1,228 @@
+"""A process that runs units: it reads the spec, loads a network once, proves it once, and puts every result into the store."""
+
+from __future__ import annotations
+
+import time
+from collections.abc import Iterator, Mapping
+from contextlib import contextmanager
+from dataclasses import replace
+from functools import cached_property
+from pathlib import Path
+
+from causal_dsl.checking import check
+from causal_dsl.diagnostics import Diagnostic, Source, Span, fail
+from causal_dsl.engine.stored_blocks import ChunkStore
+from causal_dsl.fitting.fit import FitRun
+from causal_dsl.network.before_and_after import Before, before
+from causal_dsl.planning.network_parts import weights_of
+from causal_dsl.planning.work_units import PartOfSpec, WorkUnit, parts_of
+from causal_dsl.preparing import (
+    LoadedPart,
+    PreparedPart,
+    at_hand,
+    behaviour_of,
+    fits_of,
+    loaded,
+    memory_of,
+    part_of,
+    prepared,
+)
+from causal_dsl.program.derived_tests import trained_of
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.provenance import code_of, files_of
+from causal_dsl.report.progress import Progress
+from causal_dsl.session import Session
+from causal_dsl.specs import Options, Spec
+from causal_dsl.store.files import CannotWrite
+from causal_dsl.store.hashes import rehashing
+from causal_dsl.store.keys import RunInputs, told
+from causal_dsl.store.notices import collecting
+from causal_dsl.store.out import unwritable
+from causal_dsl.store.rooms import kept_beside
+from causal_dsl.units.cutting import units_of
+from causal_dsl.units.folder import DoneUnit, UnitFolder, unit_folder
+
+
+class Worker:
+    """Runs units of one spec into the folder of its units under ``options.out``, which must be set.
+
+    ``others`` are folders of units that are only read: of other shards. A unit whose needs are stored nowhere computes them,
+    so it is never wrong to run a unit too early, only slow. Raises :class:`SpecError` for a fault of the spec.
+    """
+
+    def __init__(self, spec: Spec, options: Options, others: tuple[Path, ...] = (), bar: Progress | None = None):
+        out = options.folder
+        assert out is not None, "a worker needs a folder for results"
+        options = replace(options, shared=True)
+        self.spec, self.options, self.others, self.bar = spec, options, others, bar or Progress()
+        self._checked = check(spec, options)
+        self._checked.raise_errors()
+        assert self._checked.program is not None
+        self._session = Session(options)
+        self._parts = {part.name: part for part in parts_of(self._checked.program.tests)}
+        self._ready: _ReadyPart | None = None
+        self.folder: UnitFolder = unit_folder(out, spec)
+        #: warnings that were told while units were run
+        self.notices: list[Diagnostic] = []
+
+    @cached_property
+    def units(self) -> tuple[WorkUnit, ...]:
+        """All units of the spec."""
+        return units_of(self.spec, self.options, self._checked)
+
+    def run(self, unit: WorkUnit) -> DoneUnit:
+        """Compute a unit and store its result, or find it stored. Raises :class:`SpecError` for a fault of the spec, of its network
+        or of the store (E708: nothing of this unit is lost that was stored before), and MemoryError as a run does."""
+        started = time.perf_counter()
+        with collecting() as notices, rehashing(self.options.rehash):
+            try:
+                files, found = self._run(unit)
+                done = DoneUnit(unit.key, files, time.perf_counter() - started, found)
+                self.folder.say_done(done)
+            except CannotWrite as error:
+                assert self.options.folder is not None
+                raise unwritable(self.options.folder, self.spec.name, error) from error
+            finally:
+                self.notices += [notice for notice in notices if notice not in self.notices]
+        return done
+
+    def _run(self, unit: WorkUnit) -> tuple[tuple[str, ...], bool]:
+        """The files of a unit from the folder of the units, and whether all of them were there before."""
+        before_it = time.time()
+        with kept_beside(self.folder.root, self.others) as rooms:
+            if unit.kind == "training":
+                self._session.network(self._network_of(unit))
+                noted = [self.folder.root / name for name in rooms.noted if name.startswith("trained/")]
+            elif unit.kind == "fit":
+                with self._part(unit.network) as ready:
+                    rooms.noted.clear()
+                    ready.fit(unit)
+                noted = [self.folder.root / name for name in rooms.noted if name.startswith("features/")]
+            else:
+                with self._part(unit.network) as ready:
+                    noted = ready.block(unit)
+        files = tuple(path.relative_to(self.folder.root).as_posix() for path in dict.fromkeys(noted))
+        missing = [file for file in files if not (self.folder.root / file).is_file()]
+        assert not missing, f"{unit.label}: {missing} should be stored by now"
+        return files, all((self.folder.root / file).stat().st_mtime < before_it for file in files)
+
+    def _network_of(self, unit: WorkUnit) -> NetworkRef:
+        program = self._checked.program
+        assert program is not None
+        tests = [test.network for test in program.tests]
+        planned = [] if self._checked.plan is None else list(self._checked.plan.networks.values())
+        refs = [trained_of(ref) for ref in (*tests, *planned) if ref.training is not None]
+        return next(ref for ref in refs if ref.name == unit.name)
+
+    @contextmanager
+    def _part(self, name: str) -> Iterator[_ReadyPart]:
+        """A part with its networks loaded; what its networks read as they run is heard within."""
+        assert self.options.folder is not None
+        part, later = self._parts[name], self._session.later
+        if self._ready is not None and self._ready.part.name != name:
+            self._ready = None
+            self._session.keep({weights_of(test.network.key) for test in part.tests})
+        ready = self._ready or _ReadyPart(self, part)
+        roots = [root for ref in ready.loaded.used.values() if (root := code_of(ref)) is not None]
+        with later.watching(self.spec.folder, roots, (self.options.folder,)):
+            later.known = files_of(self.spec, ready.loaded.checked, ready.loaded.networks)
+            ready.prove()
+            self._ready = ready
+            yield ready
+
+    def close(self) -> None:
+        """Let go of the networks, after a look at whether they are what they were before (E663 where one is not: what was stored
+        of its blocks is removed)."""
+        ready, self._ready = self._ready, None
+        try:
+            if ready is not None:
+                ready.refuse_changed()
+        finally:
+            self._session.keep(())
+
+
+class _ReadyPart:
+    """A part of a spec in a worker: its networks, and what is made once for all of its units."""
+
+    def __init__(self, worker: Worker, part: PartOfSpec):
+        self.worker, self.part, self.options = worker, part, worker.options
+        checked = worker._checked
+        one = checked if len(worker._parts) == 1 else part_of(checked, list(part.tests))
+        self.loaded: LoadedPart = loaded(worker.spec, one, part.name, worker._session, None)
+        self.memory = memory_of(self.options, self.loaded.networks)
+        self._behaviour: Mapping[str, str] | None = None
+        self._before: list[Before | None] = []
+
+    def prove(self) -> None:
+        """Try the networks on the inputs of the plan, once."""
+        plan = self.loaded.checked.plan
+        if self._behaviour is not None or plan is None:
+            return
+        at_hand(plan, self.loaded.checked, self.loaded.networks)
+        self._behaviour = behaviour_of(plan, self.loaded.checked, self.loaded.networks)
+        self._before = [before(self.loaded.networks[key], rows) for key, rows in plan.inputs.items()]
+
+    @cached_property
+    def fits(self) -> FitRun | None:
+        checked, networks = self.loaded.checked, self.loaded.networks
+        return fits_of(checked, networks, self.options, self.worker.bar, None, self.memory)
+
+    def fit(self, unit: WorkUnit) -> None:
+        """Fit, or find, the fits of a unit."""
+        if self.fits is not None:
+            self.fits.share(unit.among, unit.number, unit.count)
+
+    @cached_property
+    def prepared(self) -> PreparedPart:
+        made = prepared(
+            self.worker.spec,
+            self.loaded,
+            self.options,
+            None,
+            self._behaviour or {},
+            self.worker.bar,
+            self._store,
+            self.memory,
+            self.fits,
+        )
+        self.__dict__["fits"] = None  # what fits read of a network is large
+        return made
+
+    def _store(self, inputs: RunInputs) -> ChunkStore:
+        blocks = self.worker.folder.root / "blocks"
+        return ChunkStore(blocks, told(inputs), self.worker._session.later, blocks, shared=True)
+
+    def block(self, unit: WorkUnit) -> list[Path]:
+        """Run, or find, the blocks of a unit; gives their files."""
+        execution = self.prepared.execution
+        store = execution.store
+        if store is None:
+            raise _full(execution.unkept, self.worker)
+        execution.run_share(unit.number, unit.count)
+        if execution.unkept is not None:
+            unkept = execution.unkept
+            execution.store, execution.unkept = store, None  # the next unit may find room again
+            raise _full(unkept, self.worker)
+        return store.take_noted()
+
+    def refuse_changed(self) -> None:
+        """Raise E663 where a network is not what it was."""
+        try:
+            for one in self._before:
+                if one is not None:
+                    one.refuse_change()
+        except Exception:
+            if "prepared" in self.__dict__ and self.prepared.execution.store is not None:
+                self.prepared.execution.store.discard()
+            raise
+
+
+def _full(error: OSError | None, worker: Worker) -> Exception:
+    """E708: the result of a unit cannot be stored."""
+    assert worker.options.folder is not None
+    if error is not None:
+        return unwritable(worker.options.folder, worker.spec.name, error)
+    return fail("E708", "cannot write the results", Span(Source(worker.spec.name, ""), 0, 0))
+
+
+__all__ = ["Worker"]

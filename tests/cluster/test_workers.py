@@ -1,0 +1,255 @@
+"""``run --workers``: results equal those of one process bit for bit, whatever happens to workers and drivers."""
+
+from __future__ import annotations
+
+import json
+import os
+import random
+import re
+import signal
+import subprocess
+import sys
+import time
+from pathlib import Path
+from typing import Any
+
+import pandas
+import psutil
+import pytest
+
+import causal_dsl as cd
+from causal_dsl.tools.cli import main
+from tests.equality import gpt2, relu
+from tests.store.small import VECTOR
+
+pytestmark = [pytest.mark.tools]
+
+SWEEP = gpt2(
+    "left @ layer[l].resid_post[d]",
+    align="at(l in 0:2)",
+    tests="""
+test swap on at {
+  base, source ~ equality(n=96, seed=0)
+  do(left <- source)
+  report iia
+  report kl
+}
+""",
+)
+FITS = relu(
+    "left @ layer[l].out via rotation(dim=2, n=512, batch=8192, epochs=3, rate=0.01)",
+    align="halves(l in 0:3)",
+    tests="""
+test fitted on halves {
+  base, source ~ equality(n=64, seed=0)
+  do(left <- source)
+  report iia
+}
+""",
+)
+OTHER = ("seconds", "finished", "machine", "cost", "command")
+
+
+def told(folder: Path) -> Any:
+    """What results say, without times; and the pairs."""
+
+    def bare(value: Any) -> Any:
+        if isinstance(value, dict):
+            inside = {name: Path(inner).name if name == "file" else inner for name, inner in value.items()}
+            return {name: bare(inner) for name, inner in inside.items() if name not in OTHER}
+        return [bare(inner) for inner in value] if isinstance(value, list) else value
+
+    document = bare(json.loads((folder / "results.json").read_text()))
+    return document["tests"], pandas.read_parquet(folder / "pairs.parquet")
+
+
+def timeless(text: str) -> str:
+    return re.sub(r"\d+\.\d s\b", "", text)
+
+
+def same(one: Path, other: Path) -> None:
+    (tests, pairs), (others, other_pairs) = told(one), told(other)
+    assert tests == others
+    pandas.testing.assert_frame_equal(pairs, other_pairs, check_exact=True)
+
+
+@pytest.fixture(autouse=True)
+def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
+    """A working directory with both specs, and a cache of its own."""
+    monkeypatch.chdir(tmp_path)
+    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))
+    monkeypatch.setenv("OMP_NUM_THREADS", "1")
+    (tmp_path / "sweep.causal").write_text(SWEEP)
+    (tmp_path / "fits.causal").write_text(FITS)
+    return tmp_path
+
+
+def fresh(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
+    """From now on nothing that was fitted before is found."""
+    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(Path.cwd() / name))
+
+
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+def test_results_of_several_workers_are_those_of_one_process(workers, monkeypatch, capfd):
+    small = ["--batch-memory", "12MB"]
+    assert main(["run", "sweep.causal", "fits.causal", "--out", "one", *small]) == 0
+    plain = capfd.readouterr()
+    fresh(monkeypatch, "other")
+    several = ["run", "sweep.causal", "fits.causal", "--workers", str(workers), "--out", "several", *small]
+    assert main(several) == 0
+    told_of = capfd.readouterr()
+    assert timeless(told_of.out) == timeless(plain.out)
+    assert told_of.err == plain.err
+    for name in ("sweep", "fits"):
+        same(Path("one") / name, Path("several") / name)
+    before = {path: path.stat().st_mtime_ns for path in Path("several").rglob("units/**/*") if path.is_file()}
+    assert len([path for path in before if path.name.startswith("step")]) > 2, "it was cut into blocks"
+    assert main(several) == 0
+    after = {path: path.stat().st_mtime_ns for path in Path("several").rglob("units/**/*") if path.is_file()}
+    assert after == before, "what is stored was computed again"
+
+
+def test_the_python_api_takes_workers_and_no_folder(folder):
+    results = cd.run("sweep.causal", cd.Options(memory=12_000_000), workers=2)
+    plain = cd.run("sweep.causal", cd.Options(memory=12_000_000))
+    assert [test.to_json()["cells"] for test in results.tests] == [test.to_json()["cells"] for test in plain.tests]
+    assert not list(folder.glob("causal-dsl-units-*"))
+
+
+def test_a_store_that_takes_nothing_more_stops_the_run_and_says_what_is_stored(folder, capfd):
+    (folder / "several" / "sweep" / "units").mkdir(parents=True)
+    (folder / "several" / "sweep" / "units" / "blocks").write_text("no folder can be made here")
+    assert main(["run", "sweep.causal", "--workers", "1", "--out", "several"]) == 2
+    assert "E755" in capfd.readouterr().err  # no run made that folder
+    (folder / "several").rename("other")
+    assert main(["run", "sweep.causal", "--out", "several"]) == 0
+    blocks = folder / "several" / "sweep" / "units" / "blocks"
+    blocks.parent.mkdir(exist_ok=True)
+    blocks.write_text("no folder can be made here")
+    capfd.readouterr()
+    assert main(["run", "sweep.causal", "--seed", "3", "--workers", "1", "--out", "several"]) == 2
+    said = capfd.readouterr().err
+    assert "E923" in said and "0 of 1 units are stored" in said
+
+
+POISON = """
+import os
+import sys
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.in_features = 8
+        self.layers = nn.ModuleList([nn.Linear(8, 6), nn.Linear(6, 6)])
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        if "default_worker" in sys.argv[0] and os.environ.get("POISON") == str(len(x)):
+            os.kill(os.getpid(), 9)
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return self.head(x)
+
+def build():
+    return Net()
+"""
+
+
+def test_a_unit_that_ends_its_worker_is_named_and_the_rest_is_told(folder, monkeypatch, capfd):
+    text = VECTOR.replace(" VIA", "").replace(', weights="net.safetensors"', "")
+    for name, when in (("good", "== str(len(x))"), ("bad", "is not None")):
+        (folder / name).mkdir()
+        (folder / name / "net.py").write_text(POISON.replace("== str(len(x))", when))
+        (folder / name / f"{name}.causal").write_text(text)
+    monkeypatch.setenv("POISON", "yes")
+    words = ["run", "bad/bad.causal", "good/good.causal", "--trust", "--out", "kept"]
+    assert main([*words, "--workers", "2"]) == 2
+    said = capfd.readouterr()
+    assert said.err.count("E920") == 1 and "a unit was set aside: block 1 of 1" in said.err and "bad.causal" in said.err
+    assert said.err.count("ended without a word") == 3
+    assert "good.causal" in said.out and not list(Path("kept/bad").rglob("step*.npz"))
+    monkeypatch.delenv("POISON")
+    assert main(words) == 0, "without workers the same command runs what was set aside"
+
+
+def test_ray_that_is_not_installed_is_told(monkeypatch, capsys):
+    monkeypatch.setitem(sys.modules, "ray", None)
+    assert main(["run", "sweep.causal", "--workers", "2"]) == 2
+    said = capsys.readouterr().err
+    assert "E917" in said and "pip install 'causal-dsl[ray]'" in said
+
+
+def test_a_store_that_no_worker_sees_is_refused(capsys):
+    assert main(["run", "sweep.causal", "--workers", "2", "--out", "memory://here"]) == 2
+    assert "E921" in capsys.readouterr().err
+
+
+def test_without_workers_ray_is_not_imported():
+    code = "import sys; from causal_dsl.tools.cli import main; main(['run', 'sweep.causal']); sys.exit('ray' in sys.modules)"
+    assert subprocess.run([sys.executable, "-c", code], capture_output=True, check=False).returncode == 0
+
+
+def started(*words: str) -> subprocess.Popen[bytes]:
+    return subprocess.Popen(
+        [sys.executable, "-m", "causal_dsl.tools.cli", "run", *words],
+        stdout=subprocess.PIPE,
+        stderr=subprocess.PIPE,
+        start_new_session=True,
+    )
+
+
+def workers_of(driver: int) -> list[int]:
+    """The processes of the workers of a driver."""
+    found = []
+    for process in psutil.Process(driver).children(recursive=True) if psutil.pid_exists(driver) else []:
+        try:
+            if process.name().startswith("ray::Host") or any("ray::Host" in word for word in process.cmdline()):
+                found.append(process.pid)
+        except psutil.Error:
+            continue
+    return found
+
+
+@pytest.mark.slow
+def test_twenty_kills_of_workers_and_three_of_drivers_lose_nothing(monkeypatch):
+    small = ["--batch-memory", "12MB"]
+    assert main(["run", "sweep.causal", "fits.causal", "--out", "one", *small]) == 0
+    fresh(monkeypatch, "other")
+    random.seed(1)
+    kills = ends = 0
+    until = time.monotonic() + 500
+    while time.monotonic() < until:
+        driver = started("sweep.causal", "fits.causal", "--workers", "2", "--out", "several", *small)
+        own = 0
+        while driver.poll() is None and time.monotonic() < until:
+            time.sleep(random.uniform(0.2, 0.8))
+            there = workers_of(driver.pid)
+            if there and kills < 20:
+                os.kill(random.choice(there), signal.SIGKILL)
+                kills, own = kills + 1, own + 1
+            if ends < 3 and own >= 5:
+                driver.kill()
+                ends += 1
+                break
+        if driver.wait() == 0:
+            break
+    assert ends == 3 and driver.returncode == 0, driver.communicate()[1].decode()
+    for name in ("sweep", "fits"):
+        same(Path("one") / name, Path("several") / name)
+
+
+def test_ctrl_c_leaves_what_is_finished(monkeypatch):
+    driver = started("sweep.causal", "--workers", "2", "--out", "several", "--batch-memory", "12MB")
+    until = time.monotonic() + 120
+    done = Path("several/sweep/units/done")
+    while not (done.is_dir() and list(done.iterdir())) and time.monotonic() < until:
+        time.sleep(0.02)
+    os.killpg(driver.pid, signal.SIGINT)
+    _, said = driver.communicate(timeout=120)
+    assert driver.returncode in (130, 0), said.decode()  # all may have been done by then
+    if driver.returncode == 130:
+        assert b"the finished part is in several" in said
+    assert main(["run", "sweep.causal", "--out", "several", "--batch-memory", "12MB"]) == 0

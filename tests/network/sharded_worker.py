@@ -1,0 +1,56 @@
+"""What one of several processes runs for ``test_sharded.py``: a spec by the package's own API; the first writes what it found."""
+
+from __future__ import annotations
+
+import json
+import os
+import pickle
+import signal
+import sys
+from pathlib import Path
+from typing import Any
+
+from causal_dsl import api
+from causal_dsl.api import Options
+from causal_dsl.engine.execute import Execution
+from causal_dsl.score.targets import target_ids
+from causal_dsl.session import Session
+
+
+def logits_of(spec: Path, die: bool = False) -> list[Any]:
+    """The logits of every intervention of a spec, in the order of its plan."""
+    checked = api.check(api.load(spec), Options(trust=True))
+    checked.raise_errors()
+    assert checked.plan is not None
+    networks = Session().networks(checked.plan.networks.values())
+    if die and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
+    execution = Execution(checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks))
+    found = [value.numpy() for value in execution.logits().values()]
+    (network,) = networks.values()
+    layers = [parameter for layer in network.layers for parameter in layer.parameters()]
+    held = sum((p.to_local() if hasattr(p, "to_local") else p).numel() for p in layers)
+    assert network.proof is not None
+    return [sorted(network.proof.ok), network.proof.sweep, held, found]
+
+
+def tests_of(spec: Path, memory: int | None) -> Any:
+    """What a run of a spec says of its tests."""
+    return json.loads(
+        json.dumps(api.run(api.load(spec), Options(seed=0, memory=memory)).to_json()["specs"][0]["tests"])
+    )
+
+
+def main() -> None:
+    what, spec, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
+    found = (
+        logits_of(spec, what == "die")
+        if what in ("logits", "die")
+        else tests_of(spec, int(sys.argv[4]) if len(sys.argv) > 4 else None)
+    )
+    if os.environ.get("RANK", "0") == "0":
+        out.write_bytes(pickle.dumps(found))
+
+
+if __name__ == "__main__":
+    main()
