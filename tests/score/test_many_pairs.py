@@ -6,7 +6,7 @@ import json
 import os
 import subprocess
 import sys
-from collections.abc import Iterator
+from itertools import pairwise
 from pathlib import Path
 from typing import Any
 
@@ -34,10 +34,9 @@ expect argmax(iia).l >= 1 and max(iia) - min(iia) <= 90%"""
 
 
 @pytest.fixture
-def streamed(monkeypatch: pytest.MonkeyPatch) -> Iterator[None]:
+def streamed(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(intervals, "MANY", 500)
     monkeypatch.setattr(streamed_sums, "TILE", 256)
-    yield
 
 
 def pairs(n: int, own: bool = False) -> dict[str, Any]:
@@ -68,7 +67,7 @@ def put_down(every: list[tuple[dict[str, int], Columns]], n: int, cut: list[int]
         patched = kept.numbers("t", "patched", cell, n, tuple(columns.patched), ())
         stored.append((name, Columns(own.pop("base"), patched, own)))
     ends = sorted({0, n, *(end % n for end in cut)})
-    for start, stop in zip(ends, ends[1:], strict=False):
+    for start, stop in pairwise(ends):
         found = BlockResult(np.arange(start, stop), cells=list(range(len(every))))
         found.unpatched = {run: {q: v[start:stop] for q, v in numbers.items()} for run, numbers in runs.items()}
         found.patched = {q: np.stack([c.patched[q][start:stop] for _, c in every]) for q in every[0][1].patched}
