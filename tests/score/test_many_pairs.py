@@ -92,7 +92,7 @@ def test_scores_of_columns_in_files_are_those_of_columns_in_memory(
         patch.setattr(intervals, "MANY", 500)
         patch.setattr(streamed_sums, "TILE", 256)
         held = told(score_test(scores, every, **pairs(n)))
-        patch.setattr(kept_columns, "_FILE", size)
+        patch.setattr(kept_columns, "FILE_BYTES", size)
         patch.setattr(streamed_sums, "HELD", 10_000)
         stored = put_down(every, n, cut, tmp_path_factory.mktemp("columns"))
         assert told(score_test(scores, stored, **pairs(n))) == held
