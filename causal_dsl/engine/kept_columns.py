@@ -23,7 +23,7 @@ HELD_COLUMNS = 256 * 2**20
 #: Bytes of columns that were read last and are held, as several scores in turn read the same ones.
 _RECENT = 64 * 2**20
 #: Bytes of columns that one file has.
-_FILE = 128 * 2**20
+FILE_BYTES = 128 * 2**20
 #: Behind the name of a run: what was read at places in it.
 AT_PLACES = " at places"
 
@@ -34,7 +34,7 @@ def names_of(quantities: Sequence[Quantity]) -> list[str]:
     """What the columns of some quantities of a run are called, each by a name of its own."""
     names: list[str] = []
     for quantity in quantities:
-        name = str(quantity)
+        name = " ".join(str(quantity).replace(" of None", "").split())
         names.append(f"{name} ({len(names)})" if name in names else name)
     return names
 
@@ -98,8 +98,9 @@ _RECENTLY = _Recent()
 class StoredNumbers(MutableMapping[Quantity, np.ndarray]):
     """The numbers of a run by quantity, read at each access; those that are put in are held."""
 
-    def __init__(self, columns: MutableMapping[Quantity, StoredColumn]):
+    def __init__(self, columns: MutableMapping[Quantity, StoredColumn], home: object = None):
         self._columns = columns
+        self._home = home  # a temporary folder is there as long as what reads its files
         self._own: dict[Quantity, np.ndarray] = {}
 
     def __getitem__(self, quantity: Quantity) -> np.ndarray:
@@ -156,7 +157,7 @@ class KeptColumns:
                     own = self._pieces.setdefault(part, [])
                     self._columns[part, quantity] = StoredColumn(n, called, blank, own)
                 columns[quantity] = self._columns[part, quantity]
-        return StoredNumbers(columns)
+        return StoredNumbers(columns, self)
 
     def add(self, test: str, found: BlockResult) -> None:
         """Take the columns of a test in a block. Raises OSError."""
@@ -168,7 +169,7 @@ class KeptColumns:
         patched = _named(found.patched)
         for place, cell in enumerate(found.cells):
             self._add((test, "patched", cell), found.pairs, {name: values[place] for name, values in patched.items()})
-        if self._bytes > _FILE:
+        if self._bytes > FILE_BYTES:
             self.flush()
 
     def _add(self, part: PartName, pairs: np.ndarray, numbers: dict[str, np.ndarray]) -> None:
@@ -269,6 +270,7 @@ def columns_of(plan: Plan) -> int:
 
 __all__ = [
     "AT_PLACES",
+    "FILE_BYTES",
     "HELD_COLUMNS",
     "DonePairs",
     "KeptColumns",

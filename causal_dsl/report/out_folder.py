@@ -16,7 +16,7 @@ from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
-from causal_dsl.report.pair_table import TableCell, Words, write_table
+from causal_dsl.report.pair_table import CodedTexts, TableCell, write_table
 from causal_dsl.score.results import SpecResult, TestResult
 from causal_dsl.score.seal import sealed
 from causal_dsl.score.truth import kept_of, unknown_of
@@ -140,7 +140,7 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
         rows = plan.rows.get(g.Forward(test.network.key, draw, role))
         if rows is not None and inputs.has_tokens:
             own, codes = np.unique(rows, return_inverse=True)
-            yield role, Words(codes.reshape(-1), [inputs.text(index) for index in own.tolist()])
+            yield role, CodedTexts(codes.reshape(-1), [inputs.text(index) for index in own.tolist()])
         elif rows is not None:
             yield role, _settings(test, drawn, role)
         yield f"{role}_id", ids[role]
@@ -153,19 +153,19 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
     assert output in test.model.variables
 
 
-def _settings(test: Test, drawn: Drawn, role: str) -> Words:
+def _settings(test: Test, drawn: Drawn, role: str) -> CodedTexts:
     """The values of the variables that a row draws, as text."""
     names = list(test.model.exogenous)
     columns = [drawn.values[role][name] for name in names]
     if not columns:
-        return Words(np.zeros(drawn.n, np.int64), ["{}"])
+        return CodedTexts(np.zeros(drawn.n, np.int64), ["{}"])
     first, codes = different(columns)
     decoded = [test.model.decode(name, column[first]) for name, column in zip(names, columns, strict=True)]
     texts = [str(dict(zip(names, row, strict=True))) for row in zip(*decoded, strict=True)]
-    return Words(codes, texts)
+    return CodedTexts(codes, texts)
 
 
-def _decoded(test: Test, codes: np.ndarray) -> Words | list[float]:
+def _decoded(test: Test, codes: np.ndarray) -> CodedTexts | list[float]:
     if test.model.variables[test.readout.variable].type == "real":
         return [float(code) for code in codes]
     kinds, own = np.unique(codes, return_inverse=True)
@@ -176,10 +176,10 @@ def _decoded(test: Test, codes: np.ndarray) -> Words | list[float]:
             for value in test.model.decode(test.readout.variable, np.array([code])):
                 place[i] = len(texts)
                 texts.append(show_value(value))
-    return Words(place[own.reshape(-1)], texts)
+    return CodedTexts(place[own.reshape(-1)], texts)
 
 
-def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, Words]:
+def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, CodedTexts]:
     """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at. If the
     answer is not ``stated``, what is read is just that."""
     found = {}
@@ -189,7 +189,7 @@ def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, W
             kinds, own = np.unique(np.nan_to_num(run[said], nan=-1).astype(np.int64), return_inverse=True)
             place = np.cumsum(kinds >= 0) - 1
             texts = [speech.token(int(i)) for i in kinds if i >= 0]
-            found[name] = Words(np.where(kinds >= 0, place, -1)[own.reshape(-1)], texts)
+            found[name] = CodedTexts(np.where(kinds >= 0, place, -1)[own.reshape(-1)], texts)
     return found
 
 

@@ -19,7 +19,7 @@ _SOME = 64
 
 
 @dataclass(frozen=True, eq=False)
-class Words:
+class CodedTexts:
     """A text for each pair: ``texts[codes]`` [n]; none where the code is -1."""
 
     codes: np.ndarray
@@ -41,13 +41,13 @@ class TableCell:
 
     same: Mapping[str, Any]
     n: int
-    own: Any  # () -> Mapping[str, Words | np.ndarray | list]
+    own: Any  # () -> Mapping[str, CodedTexts | np.ndarray | list]
 
     def frame(self, rows: slice = slice(None)) -> pandas.DataFrame:
         import pandas
 
         columns = {
-            name: values.listed(rows) if isinstance(values, Words) else values[rows]
+            name: values.listed(rows) if isinstance(values, CodedTexts) else values[rows]
             for name, values in self.own().items()
         }
         return pandas.DataFrame({**self.same, **columns})
@@ -78,16 +78,16 @@ def _column(values: Any, n: int, kind: Any) -> Any:
     """A column of n rows in Arrow."""
     import pyarrow as pa
 
-    if isinstance(values, Words):
+    if isinstance(values, CodedTexts):
         return values.arrow()
     if pa.types.is_dictionary(kind):
         if values is None or isinstance(values, str | int | float | bool):
             text = [] if values is None else [str(values)]
-            return Words(np.full(n, len(text) - 1), text).arrow()
+            return CodedTexts(np.full(n, len(text) - 1), text).arrow()
         texts = ["" if value is None else str(value) for value in values]
         kinds, codes = np.unique(texts, return_inverse=True)
         lacking = np.array([value is None or value != value for value in values])
-        return Words(np.where(lacking, -1, codes), kinds.tolist()).arrow()
+        return CodedTexts(np.where(lacking, -1, codes), kinds.tolist()).arrow()
     if values is None:
         return pa.nulls(n, kind)
     if np.ndim(values) == 0:
@@ -120,4 +120,4 @@ def _joined(frames: list[pandas.DataFrame]) -> pandas.DataFrame:
     return table
 
 
-__all__ = ["AT_ONCE", "TableCell", "Words", "write_table"]
+__all__ = ["AT_ONCE", "CodedTexts", "TableCell", "write_table"]
