@@ -40,11 +40,12 @@ class Task:
 
     @property
     def key(self) -> str:
-        return self.unit.key
+        """Its name: two specs of one text have units of the same keys, and stores of their own."""
+        return f"{self.number} {self.unit.key}"
 
     @property
     def needs(self) -> tuple[str, ...]:
-        return self.unit.needs
+        return tuple(f"{self.number} {key}" for key in self.unit.needs)
 
     @property
     def network(self) -> tuple[int, object]:

@@ -95,9 +95,10 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
     stored: set[str] = set()
     assert alone.folder is not None
     for number, spec in enumerate(specs):
-        units = units_of(spec, alone)
-        stored |= unit_folder(alone.folder, spec).among(unit.key for unit in units)
-        tasks += [Task(number, unit) for unit in units]
+        mine = [Task(number, unit) for unit in units_of(spec, alone)]
+        found = unit_folder(alone.folder, spec).among(task.unit.key for task in mine)
+        stored |= {task.key for task in mine if task.unit.key in found}
+        tasks += mine
     if all(task.key in stored for task in tasks):
         return {}
     with session(options.cluster, _asked(options)) as machines:

@@ -20,6 +20,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2, relu
+from tests.store.small import VECTOR
 
 pytestmark = [pytest.mark.tools]
 
@@ -129,6 +130,49 @@ def test_a_store_that_takes_nothing_more_stops_the_run_and_says_what_is_stored(f
     assert main(["run", "sweep.causal", "--seed", "3", "--workers", "1", "--out", "several"]) == 2
     said = capfd.readouterr().err
     assert "E923" in said and "0 of 1 units are stored" in said
+
+
+POISON = """
+import os
+import sys
+import torch
+from torch import nn
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.in_features = 8
+        self.layers = nn.ModuleList([nn.Linear(8, 6), nn.Linear(6, 6)])
+        self.head = nn.Linear(6, 2)
+
+    def forward(self, x):
+        if "default_worker" in sys.argv[0] and os.environ.get("POISON") == str(len(x)):
+            os.kill(os.getpid(), 9)
+        for layer in self.layers:
+            x = torch.tanh(layer(x))
+        return self.head(x)
+
+def build():
+    return Net()
+"""
+
+
+def test_a_unit_that_ends_its_worker_is_named_and_the_rest_is_told(folder, monkeypatch, capfd):
+    text = VECTOR.replace(" VIA", "").replace(', weights="net.safetensors"', "")
+    for name, when in (("good", "== str(len(x))"), ("bad", "is not None")):
+        (folder / name).mkdir()
+        (folder / name / "net.py").write_text(POISON.replace("== str(len(x))", when))
+        (folder / name / f"{name}.causal").write_text(text)
+    monkeypatch.setenv("POISON", "yes")
+    words = ["run", "bad/bad.causal", "good/good.causal", "--trust", "--out", "kept"]
+    assert main([*words, "--workers", "2"]) == 2
+    said = capfd.readouterr()
+    assert said.err.count("E920") == 1 and "a unit was set aside: block 1 of 1" in said.err and "bad.causal" in said.err
+    assert said.err.count("ended without a word") == 3
+    assert "good.causal" in said.out and not list(Path("kept/bad").rglob("step*.npz"))
+    monkeypatch.delenv("POISON")
+    assert main(words) == 0, "without workers the same command runs what was set aside"
 
 
 def test_ray_that_is_not_installed_is_told(monkeypatch, capsys):
