@@ -24,7 +24,7 @@ from tests.store.test_kills import prepare as prepared_for_kills
 #: Each fit is a group of its own: a step of it is a thousand rows.
 FITTED = "via rotation(dim=2, n=8, epochs=2, batch=1500, controls=none)"
 CIRCUITS = """
-circuit found : net = discover(nodes, method=eap, keep=3)
+circuit found : net = discover(nodes, method=eap, keep=3, by=absolute)
 
 metric gap = logit(answer) - logit(source.answer)
 
