@@ -273,6 +273,7 @@ READING_ORDER = (
     "measures",
     "features",
     "running",
+    "scale",
     "training",
     "extending",
     "architectures",
