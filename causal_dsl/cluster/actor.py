@@ -54,7 +54,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Load:
+class WorkerLoad:
     """What each worker is told: ``specs`` with the ``options`` of the run (``out`` is the store), the ``versions`` that compute, and how
     many workers share a machine's memory and cores. ``token`` is the name and content of a file of the store."""
 
@@ -86,7 +86,7 @@ class _Counting(Progress):
 class Host:
     """The actor. :meth:`look` is answered while a unit runs, by another thread."""
 
-    def __init__(self, load: Load):
+    def __init__(self, load: WorkerLoad):
         self.load, self.steps = load, 0
         self._workers: dict[int, Any] = {}
         self._mirror: Mirror | None = None
