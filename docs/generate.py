@@ -78,6 +78,7 @@ CHAPTERS = (
     (880, "Editors"),
     (885, "Notebooks and agents"),
     (890, "More of circuits and readings"),
+    (900, "Work in shards"),
     (915, "Workers, clusters and stores"),
     (930, "Very many pairs"),
     (940, "Weights that are in no one memory"),

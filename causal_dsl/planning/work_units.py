@@ -23,6 +23,7 @@ from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.program.components import trims
+from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
@@ -242,8 +243,8 @@ def _map_bytes(unit: FitUnit, facts: Facts) -> int:
 
 
 def _trained(plan: Plan) -> list[NetworkRef]:
-    found = {weights_of(test.network.key): test.network for test in plan.tests if test.network.training is not None}
-    return list(found.values())
+    refs = (trained_of(test.network) for test in plan.tests if test.network.training is not None)
+    return list({weights_of(ref.key): ref for ref in refs}.values())
 
 
 def _training(ref: NetworkRef, spec: str, head: str) -> WorkUnit:

@@ -14,6 +14,7 @@ from causal_dsl.tools.command_line import (
     folder_path,
     memory_size,
     place_of_results,
+    planned_workers,
     seed_number,
 )
 from causal_dsl.tools.completion_command import add_completion, completion
@@ -24,6 +25,7 @@ from causal_dsl.tools.init_command import add_init, init
 from causal_dsl.tools.lsp_command import ABOUT as LSP
 from causal_dsl.tools.lsp_command import lsp, lsp_options
 from causal_dsl.tools.mcp_command import mcp, mcp_options
+from causal_dsl.tools.merge_command import add_shard, merge, merge_options
 from causal_dsl.tools.output import say
 from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
@@ -82,6 +84,9 @@ def parser() -> argparse.ArgumentParser:
         metavar="SWITCH",
         help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),
     )
+    plan.add_argument(
+        "--workers", type=planned_workers, metavar="N", help="estimate the time that N workers or shards take"
+    )
     plan.add_argument("--load", action="store_true", help="load and prove the networks, and say how each will be run")
     _memory(plan)
 
@@ -108,7 +113,12 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
-    run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    run.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON document and nothing else; with --watch one in a line for each run",
+    )
+    add_shard(run)
     add_workers(run)
     add_report_options(run)
 
@@ -128,6 +138,7 @@ def parser() -> argparse.ArgumentParser:
 
     add_init(_command(command, "init", "write a spec for a table of facts, a network and a prompt", init))
 
+    merge_options(_command(command, "merge", "unite the shards of a run, and score them", merge))
     add_report(_command(command, "report", "write kept results as a page, as figures, or as text", report))
     add_completion(_command(command, "completion", "print a script of completions for a shell", completion), top)
 
@@ -152,6 +163,12 @@ def parser() -> argparse.ArgumentParser:
 
     lsp_options(_command(command, "lsp", LSP, lsp))
     return top
+
+
+def command_names() -> tuple[str, ...]:
+    """The commands of the command line."""
+    among = next(one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return tuple(among.choices)
 
 
 def _command(

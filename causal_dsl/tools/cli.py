@@ -89,7 +89,8 @@ def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
 
 
 def _fault(error: Any, as_json: bool) -> int:
-    from causal_dsl.tools.commands import FAULT, by_file
+    from causal_dsl.tools.commands import by_file
+    from causal_dsl.tools.ended import FAULT
     from causal_dsl.tools.output import OutputFault, say_json, tell
 
     try:

@@ -8,7 +8,7 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import (
@@ -23,21 +23,21 @@ from causal_dsl.diagnostics import (
     shown_path,
 )
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.planning.unit_lines import lines as unit_lines
+from causal_dsl.planning.unit_lines import summed
+from causal_dsl.program.weights_held import is_follower
 from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
-from causal_dsl.tools.followers import is_follower
-from causal_dsl.tools.output import OutputFault, rescue, say, say_json, tell, unwritten
+from causal_dsl.tools.ended import FAILED, FAULT, FINE, ended, show
+from causal_dsl.tools.merge_command import run_shards, shard_of
+from causal_dsl.tools.output import OutputFault, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
-from causal_dsl.tools.terminal import for_terminal
-from causal_dsl.tools.verbose import files_read, layout_diff, what_ran
+from causal_dsl.tools.verbose import files_read, layout_diff
 from causal_dsl.unexpected import unexpected
 
-if TYPE_CHECKING:
-    from causal_dsl.score.results import Results
-
-FINE, FAILED, FAULT, STOPPED = 0, 1, 2, 130
+STOPPED = 130
 
 
 def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
@@ -188,8 +188,12 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
         if arguments.mermaid:
             say(printable(made.mermaid()))
         elif not arguments.json:
-            say(printable(made.text(explain=arguments.explain)))
-        return {"path": shown_path(file), **made.to_json()} if arguments.json else {}
+            told = [made.text(explain=arguments.explain), *unit_lines(summed(made, options.memory, arguments.workers))]
+            say(printable("\n".join(told)))
+        if not arguments.json:
+            return {}
+        units = summed(made, options.memory, arguments.workers)
+        return {"path": shown_path(file), **made.to_json(), "units": units}
 
     def shown(error: SpecError) -> None:
         if not arguments.json:
@@ -219,7 +223,7 @@ def _follow(arguments: Namespace, line: CommandLine) -> int:
     """Run as one of several processes, of which the first tells of the results and writes them."""
     files, options = inputs(arguments, line)
     try:
-        api.run_files(files, replace(options, out=None, progress=False))
+        api.run_files(files, replace(options, progress=False))
     except SpecError as error:
         if error.code == "E946":  # the process that failed says why
             return FAULT
@@ -230,6 +234,7 @@ def _follow(arguments: Namespace, line: CommandLine) -> int:
 def _run_once(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
     refuse_early(arguments, line)
+    shard = shard_of(arguments, line)
     if arguments.verbose and not options.progress:
         in_lines(True)
         options = replace(options, progress=True)
@@ -241,11 +246,13 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
             place = line.place(str(options.folder))
             raise fail("E708", f"cannot write into {options.folder}", place, notes=(why,)) from error
     try:
+        if shard is not None:
+            return run_shards(files, options, shard, arguments)
         results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:
         finished = getattr(stopped, "results", None)
         if finished is not None:
-            _show(finished, arguments, line)
+            show(finished, arguments, line)
             write_reports(finished, arguments, line)
             write_for_ci(finished, arguments, line)
         kept = (
@@ -255,44 +262,4 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
         )
         tell(printable(f"stopped; {kept}"))
         return STOPPED
-    shown = _show(results, arguments, line)
-    write_reports(results, arguments, line)
-    write_for_ci(results, arguments, line)
-    if arguments.verbose:
-        tell(what_ran(results))
-    if not shown or results.faults:
-        return FAULT
-    return FINE if results.passed else FAILED
-
-
-def _show(results: Results, arguments: Namespace, line: CommandLine) -> bool:
-    """Tell of results; False where that failed. They are not lost then: they are in ``--out``, else in a file."""
-    try:
-        if arguments.json:
-            say_json(results.to_json())
-        else:
-            _show_text(results, arguments.quiet)
-    except OutputFault as fault:
-        kept = str(arguments.out) if arguments.out is not None else rescue(results)
-        told = f"the results are in {kept}" if kept else "the results could not be stored either"
-        tell(unwritten(fault, line.place("run"), told).render())
-        return False
-    if results.faults:
-        tell("\n" + render_all(results.faults))
-    return True
-
-
-def _show_text(results: Results, quiet: bool) -> None:
-    from causal_dsl.report.report_lines import summary
-    from causal_dsl.report.text import print_results, text
-
-    warnings = [d for spec in results.specs for d in spec.warnings if not d.is_error]
-    if warnings:
-        tell(render_all(warnings) + "\n")
-    if not quiet:
-        shown = for_terminal(sys.stdout, lambda console: print_results(results, console))
-        say(text(results) if shown is None else shown, end="")
-    if results.diagnostics:
-        say(("" if quiet else "\n") + render_all(results.diagnostics))
-    if quiet:
-        say(("\n" if results.diagnostics else "") + summary(results)[0])
+    return ended(results, arguments, line)

@@ -27,6 +27,7 @@ from causal_dsl.preparing import (
     part_of,
     prepared,
 )
+from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.provenance import code_of, files_of
 from causal_dsl.report.progress import Progress
@@ -110,7 +111,8 @@ class Worker:
         assert program is not None
         tests = [test.network for test in program.tests]
         planned = [] if self._checked.plan is None else list(self._checked.plan.networks.values())
-        return next(ref for ref in (*tests, *planned) if ref.name == unit.name and ref.training is not None)
+        refs = [trained_of(ref) for ref in (*tests, *planned) if ref.training is not None]
+        return next(ref for ref in refs if ref.name == unit.name)
 
     @contextmanager
     def _part(self, name: str) -> Iterator[_ReadyPart]:

@@ -362,6 +362,8 @@ def test_runs_of_one_spec_are_a_curve_in_the_order_of_time(runs: Path, capsys: C
     accuracy = [d["tests"][0]["cells"][0]["scores"]["accuracy"]["value"] for d in documents]
     blocks = "▁▂▃▄▅▆▇█"
     assert "".join(blocks[min(7, int(value * 8))] for value in accuracy) in line
+    assert "no verdict, as no variable is interchanged: finished x" in told or "interchanged: failed" in told
+    assert told.count("verdicts: ") == 2
     assert main(["history", str(tmp_path / "nothing")]) == 2 and "[E870]" in capsys.readouterr().err
 
 

@@ -1,0 +1,147 @@
+"""``run --shard i/N`` and ``causal-dsl merge DIR… --out DIR``: a spec run in parts that share nothing, and put together."""
+
+from __future__ import annotations
+
+import argparse
+from argparse import Namespace
+from dataclasses import replace
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
+
+from causal_dsl import api
+from causal_dsl.diagnostics import Diagnostic, SpecError, fail, printable, render_all
+from causal_dsl.store.addresses import is_address
+from causal_dsl.tools.ci_output import add_ci_options
+from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path
+from causal_dsl.tools.ended import FAULT, FINE, ended
+from causal_dsl.tools.output import say, say_json, tell
+from causal_dsl.tools.report_output import add_report_options, refuse_early
+from causal_dsl.tools.verbose import add_voice
+
+if TYPE_CHECKING:
+    from causal_dsl.units.shards import RanShard, Shard
+
+
+def add_shard(command: argparse.ArgumentParser) -> None:
+    """The option of ``run``."""
+    command.add_argument(
+        "--shard",
+        metavar="i/N",
+        help="run the i-th of N parts of the work into --out; `causal-dsl merge` unites them",
+    )
+
+
+def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
+    """The shard that was asked for. Raises E900 for one that there is not, and E901 for what does not go with it."""
+    written = arguments.shard
+    if written is None:
+        return None
+    from causal_dsl.units.shards import Shard
+
+    number, slash, count = written.partition("/")
+    well = slash and number.isascii() and count.isascii() and number.isdigit() and count.isdigit()
+    if not well or not 1 <= int(number) <= int(count) <= 100_000:
+        raise fail(
+            "E900",
+            f"`{written}` is no shard",
+            line.place(written),
+            notes=("a shard is i/N: the i-th of N parts of the work, counted from 1",),
+            help="write --shard 1/4 for the first of four",
+        )
+    if arguments.out is None or is_address(arguments.out):
+        raise fail(
+            "E901",
+            "`--shard` needs a folder of this machine, or one that all machines share, as `--out`",
+            line.place("--shard"),
+            help="write --out DIR",
+        )
+    for option in ("--workers", "--cluster"):
+        if getattr(arguments, option.strip("-")) is not None:
+            raise fail(
+                "E901",
+                f"`{option}` does not go with `--shard`",
+                line.place(option),
+                notes=("both say who runs which part of the work",),
+                help="leave one of them out",
+            )
+    unused = {"--html": arguments.html, "--figures": arguments.figures, "--junit": arguments.junit}
+    named = [option for option, value in unused.items() if value is not None]
+    if named:
+        raise fail(
+            "E901",
+            f"`{named[0]}` does not go with `--shard`",
+            line.place(named[0]),
+            notes=("a shard has no results by itself",),
+            help=f"pass {named[0]} to `causal-dsl merge`",
+        )
+    return Shard(int(number), int(count))
+
+
+def run_shards(files: list[Path], options: api.Options, shard: Shard, arguments: Namespace) -> int:
+    """Run one shard of every spec. A fault in one of them does not keep the others from being run."""
+    from causal_dsl.units.shards import run_shard
+
+    documents: list[dict[str, Any]] = []
+    faults: list[Diagnostic] = []
+    for file in files:
+        try:
+            ran = run_shard(api.load(file), options, shard)
+        except SpecError as error:
+            faults += error.diagnostics
+            continue
+        warnings = [warning.to_json() for warning in ran.warnings]
+        documents.append({"path": ran.path, "diagnostics": warnings, "tests": [], "shard": ran.to_json()})
+        if ran.warnings:
+            tell(render_all(list(ran.warnings)) + "\n")
+        if not arguments.json:
+            say(printable(_told(ran, options)))
+    if arguments.json:
+        say_json({"specs": documents})
+    if faults:
+        tell(render_all(list(dict.fromkeys(faults))))
+    return FAULT if faults else FINE
+
+
+def _told(ran: RanShard, options: api.Options) -> str:
+    mine, found = len(ran.units), f", {ran.found} of them by a run before or by others" if ran.found else ""
+    return (
+        f"{ran.path}: shard {ran.shard} has {mine} of {ran.every} unit{'s' * (ran.every != 1)}, all stored{found}, "
+        f"in {ran.seconds:,.1f} s\nonce all shards are done: causal-dsl merge {options.out} --out DIR"
+    )
+
+
+def merge_options(command: argparse.ArgumentParser) -> None:
+    """The words of the command."""
+    command.add_argument(
+        "paths", nargs="+", type=folder_path, metavar="DIR", help="the --out of shards; several where they share none"
+    )
+    command.add_argument(
+        "--out", type=folder_path, required=True, metavar="DIR", help="the folder of the whole; it may be one of theirs"
+    )
+    command.add_argument("--spec", type=folder_path, metavar="PATH", help="where the spec is now, if it was moved")
+    command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    add_trust(command)
+    add_report_options(command)
+    add_ci_options(command)
+    add_voice(
+        command, "print failed expectations and the last line alone", "say what is done, and what identifies the run"
+    )
+
+
+def merge(arguments: Namespace, line: CommandLine) -> int:
+    """Unite shards and score them; nothing is computed again."""
+    from causal_dsl.running import run_specs
+    from causal_dsl.units.merging import merged
+
+    refuse_early(arguments, line)
+    specs = merged(arguments.paths, arguments.out, arguments.trust, arguments.allow, arguments.spec, line.place)
+    results = None
+    for one in specs:
+        tell(printable(f"{one.spec.name}: {one.units} units of {one.shards} shards, all there"))
+        found = run_specs([one.spec], replace(one.options, command=tuple(line.words)))
+        results = found if results is None else type(found)((*results.specs, *found.specs))
+    assert results is not None
+    return ended(results, arguments, line)
+
+
+__all__ = ["add_shard", "merge", "merge_options", "run_shards", "shard_of"]

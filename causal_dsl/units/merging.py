@@ -1,0 +1,291 @@
+"""``causal-dsl merge DIR… --out DIR``: what shards finished, united in one folder of results, and scored."""
+
+from __future__ import annotations
+
+import json
+import os
+import shutil
+from collections.abc import Callable, Iterator, Sequence
+from dataclasses import dataclass, field
+from pathlib import Path
+from typing import Any
+
+from causal_dsl.checking import check
+from causal_dsl.diagnostics import Span, SpecError, fail, shown_path
+from causal_dsl.specs import Options, Spec, load
+from causal_dsl.store.documents import read_document
+from causal_dsl.store.files import replacing
+from causal_dsl.store.keys import changes
+from causal_dsl.store.out import UNITS, opened, unwritable
+from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors
+from causal_dsl.units.folder import UnitFolder
+from causal_dsl.units.shards import SHARD, shard_folders
+
+#: How many missing units a message names.
+_NAMED = 6
+
+
+@dataclass(frozen=True, eq=False)
+class KeptShard:
+    """The folder of one spec in one shard, and what its manifest says."""
+
+    folder: Path
+    said: dict[str, Any]
+    units: UnitFolder = field(init=False)
+
+    def __post_init__(self) -> None:
+        object.__setattr__(self, "units", UnitFolder(self.folder / UNITS))
+
+    @property
+    def name(self) -> str:
+        return f"shard {self.said['shard']}/{self.said['of']}"
+
+
+@dataclass(frozen=True, eq=False)
+class MergedSpec:
+    """A spec whose shards were united, and the options that it was run with."""
+
+    spec: Spec
+    options: Options
+    units: int
+    shards: int
+
+
+def merged(
+    folders: Sequence[Path],
+    out: Path,
+    trust: bool,
+    allow: Sequence[Path],
+    spec: Path | None,
+    place: Callable[[str], Span],
+) -> list[MergedSpec]:
+    """Unite the shards below some folders in ``out``. Raises E902 for a folder without shards, E903 for shards of different
+    runs, E904 where units are missing, E905 where a spec is not where the shards read it, and E708, E755 and E756 of ``out``."""
+    specs: dict[str, list[KeptShard]] = {}
+    for folder in folders:
+        found = list(_shards_in(folder))
+        if not found:
+            raise _no_shards(folder, place(str(folder)))
+        for one in found:
+            specs.setdefault(one.said["spec"] if one.said["path"] is None else Path(one.said["path"]).name, []).append(
+                one
+            )
+    if spec is not None and len(specs) > 1:
+        raise fail(
+            "E905",
+            "`--spec` names one spec, and the shards are of several",
+            place(str(spec)),
+            notes=(f"there are {', '.join(f'`{name}`' for name in specs)}",),
+            help="leave --spec out, or merge the shards of one spec alone",
+        )
+    return [_merged(shards, out, trust, allow, spec, place(str(folders[0]))) for shards in specs.values()]
+
+
+def _shards_in(folder: Path) -> Iterator[KeptShard]:
+    """The shards in a folder: it may be the ``--out`` of all of them, of one, or the folder of a spec."""
+    places = [folder, *shard_folders(folder)]
+    for inner in [*places, *(path for place in places for path in sorted(place.glob("*")) if path.is_dir())]:
+        try:
+            said = json.loads((inner / SHARD).read_text(encoding="utf-8"))
+            keys = {"shard", "of", "spec", "path", "identity", "networks", "versions", "units"}
+            if isinstance(said, dict) and said.keys() >= keys:
+                yield KeptShard(inner, said)
+        except (OSError, ValueError):
+            continue
+
+
+def _no_shards(folder: Path, at: Span) -> SpecError:
+    return fail(
+        "E902",
+        f"`{shown_path(folder)}` holds no shard",
+        at,
+        notes=(f"no folder in it has a `{SHARD}`, which a shard writes as it begins",),
+        help="name the --out of `causal-dsl run SPEC --shard i/N --out DIR`",
+    )
+
+
+def _merged(
+    shards: list[KeptShard], out: Path, trust: bool, allow: Sequence[Path], spec: Path | None, at: Span
+) -> MergedSpec:
+    first = shards[0]
+    for other in shards[1:]:
+        _refuse_others(first, other, at)
+    read = load(_spec_of(first, spec, at))
+    shown = read.name
+    _refuse_runs(shards, at)
+    missing, damaged = _missing(shards)
+    with opened(out, shown) as held:
+        try:
+            for one in shards:
+                _copy(one.units.root, held.folder / UNITS)
+        except OSError as error:
+            raise unwritable(out, shown, error) from error
+    if missing:
+        raise _incomplete(first, missing, damaged, shown, len(shards), at)
+    said = first.said["identity"]
+    options = Options(
+        trust=trust,
+        networks={name: Path(one) for name, one in first.said["networks"].items()},
+        seed=said["seed"],
+        tests=tuple(said["tests"]),
+        device=said["device"],
+        dtype=said["dtype"],
+        memory=said["memory"],
+        compiled=said["compiled"],
+        reference=said["reference"],
+        without=tuple(said["without"]),
+        out=out,
+        allow=tuple(allow),
+        shared=True,
+    )
+    checked = check(read, options)
+    checked.raise_errors()
+    if checked.digest != said["spec"]:
+        raise _other_spec(read, at)
+    return MergedSpec(read, options, len(first.said["units"]), first.said["of"])
+
+
+def _refuse_others(first: KeptShard, other: KeptShard, at: Span) -> None:
+    """Raise E903 for shards of different runs."""
+    found = [
+        *changes(first.said["identity"], other.said["identity"]),
+        *changes(first.said["versions"], other.said["versions"]),
+        *([f"of was {first.said['of']}, and is {other.said['of']}"] if first.said["of"] != other.said["of"] else []),
+        *changes(_units(first), _units(other))[:1],
+    ]
+    if found:
+        raise _different(first, other, found, at)
+
+
+def _other_spec(spec: Spec, at: Span) -> SpecError:
+    return fail(
+        "E903",
+        "the spec is another than the one that the shards ran",
+        at,
+        notes=(f"`{spec.name}`, or a file that it imports, has another content",),
+        help="restore it, or run the shards again",
+    )
+
+
+def _units(shard: KeptShard) -> list[Any]:
+    return [[unit["key"], unit["shard"]] for unit in shard.said["units"]]
+
+
+def _different(first: KeptShard, other: KeptShard, found: Sequence[str], at: Span) -> SpecError:
+    notes = [
+        f"from {first.name} in `{shown_path(first.folder)}` to {other.name} in `{shown_path(other.folder)}`:",
+        *found[:_NAMED],
+    ]
+    return fail(
+        "E903",
+        "the shards are of different runs",
+        at,
+        notes=(*notes, *([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else [])),
+        help="run every shard with the same command but for i of --shard i/N, with the same files and the same versions",
+    )
+
+
+def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
+    """Raise E903 where the blocks of one part belong to different runs, though the spec and versions are the same: of other
+    weights, say, or cut otherwise."""
+    known: dict[str, tuple[KeptShard, dict[str, Any]]] = {}
+    for shard in shards:
+        for unit in shard.said["units"]:
+            done = shard.units.done(unit["key"]) if unit["kind"] == "block" else None
+            for file in done.files[:1] if done is not None else ():
+                about = _run_of(shard.units.root / file)
+                if about is None:
+                    continue
+                first, before = known.setdefault(unit["network"], (shard, about))
+                found = changes(before["inputs"], about["inputs"])
+                if not found and before["cut"] != about["cut"]:
+                    found = ["the work was cut into other blocks: give every shard the same --batch-memory"]
+                if found:
+                    raise _different(first, shard, found, at)
+
+
+def _run_of(file: Path) -> dict[str, Any] | None:
+    try:
+        return read_document(file.parent / "run.json")
+    except (OSError, ValueError):
+        return None
+
+
+def _missing(shards: Sequence[KeptShard]) -> tuple[list[dict[str, Any]], list[Path]]:
+    """The units that no shard has finished, and files that are not as they were written."""
+    missing, damaged = [], []
+    for unit in shards[0].said["units"]:
+        there = False
+        for shard in shards:
+            done = shard.units.done(unit["key"])
+            if done is None:
+                continue
+            broken = [shard.units.root / file for file in done.files if not _whole(shard.units.root / file)]
+            damaged += broken
+            there = there or not broken
+        if not there:
+            missing.append(unit)
+    return missing, damaged
+
+
+def _whole(path: Path) -> bool:
+    """Whether a file is as it was written."""
+    try:
+        if path.suffix == ".npz":
+            load_arrays(path)
+        elif path.suffix == ".safetensors":
+            load_tensors(path)
+    except (OSError, Damaged):
+        return False
+    return path.is_file()
+
+
+def _copy(here: Path, there: Path) -> None:
+    """Put every file of one folder of units into another that lacks it, or has it damaged."""
+    for inner, _, names in os.walk(here):
+        for name in names:
+            path = Path(inner) / name
+            target = there / path.relative_to(here)
+            if name.startswith(".") or not _whole(path) or (target.is_file() and _whole(target)):
+                continue
+            target.parent.mkdir(parents=True, exist_ok=True)
+            with replacing(target) as part:
+                shutil.copyfile(path, part)
+
+
+def _incomplete(
+    first: KeptShard, missing: Sequence[dict[str, Any]], damaged: Sequence[Path], spec: str, there: int, at: Span
+) -> SpecError:
+    of = first.said["of"]
+    whose: dict[int, list[str]] = {}
+    for unit in missing:
+        whose.setdefault(unit["shard"], []).append(unit["label"])
+    notes = [
+        f"shard {number}/{of}: {', '.join(labels[:2])}{f' and {len(labels) - 2} more' if len(labels) > 2 else ''}"
+        for number, labels in sorted(whose.items())
+    ]
+    more = [f"and of {len(notes) - _NAMED} more shards"] if len(notes) > _NAMED else []
+    more += [f"`{shown_path(path)}` is not as it was written" for path in damaged[:_NAMED]]
+    number = min(whose)
+    return fail(
+        "E904",
+        f"{len(missing)} of {len(first.said['units'])} units are missing",
+        at,
+        notes=(*notes[:_NAMED], *more, f"{there} of {of} shards are here; what they finished was united and is kept"),
+        help=f"run the missing shards (causal-dsl run {spec} --shard {number}/{of} --out DIR), and merge again",
+    )
+
+
+def _spec_of(shard: KeptShard, given: Path | None, at: Span) -> Path:
+    path = given or (Path(shard.said["path"]) if shard.said["path"] else None)
+    if path is not None and path.is_file():
+        return path
+    raise fail(
+        "E905",
+        f"the spec of the shards is not there: `{shown_path(path) if path else shard.said['spec']}`",
+        at,
+        help="name it with --spec PATH",
+    )
+
+
+__all__ = ["MergedSpec", "merged"]
