@@ -77,6 +77,27 @@ def test_it_fits_the_screen_and_stands_out(opened: Any, file: Path, width: int, 
         assert cut == []
 
 
+@pytest.mark.parametrize("width", [320, 400, 701, 1000])
+def test_a_spec_keeps_its_width_beside_many_verdicts(opened: Any, tmp_path: Path, width: int) -> None:
+    """The badges of a test with parameters stand below its line on narrow screens, and are seen in full on all."""
+    from causal_dsl.report.html.results_page import results_page
+
+    spec = results().specs[0]
+    one = spec.tests[0]
+    runs = [replace(one, name=f"{one.name}({n})", variant=(("a_long_parameter", n), ("seed", n))) for n in range(5)]
+    path = tmp_path / "variants.html"
+    path.write_text(results_page(cd.Results((replace(spec, tests=tuple(runs)),))), encoding="utf-8")
+    with shown(opened, path, viewport={"width": width, "height": 900}) as page:
+        whole, code, badges = page.evaluate(
+            "[document.querySelector('.spec').clientWidth,"
+            " Math.min(...[...document.querySelectorAll('.spec td:nth-child(2)')].map((e) => e.clientWidth)),"
+            " [...document.querySelectorAll('.spec .badge')].map((e) => [e.getBoundingClientRect().right, e.textContent])]"
+        )
+        assert code > whole / 2
+        assert len(badges) > 2 and all(right <= width for right, _ in badges)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
+
+
 def test_it_is_whole_without_javascript(opened: Any, file: Path) -> None:
     """Each number of a figure, and each pair that fails, is in a table; charts are drawn."""
     with shown(opened, file, java_script_enabled=False) as page:
