@@ -44,6 +44,8 @@ class Checked(Shown):
     found: Mapping[Discovery, Any] = field(default_factory=dict)
     answers: dict[str, Answers] = field(default_factory=dict)
     digest: str = ""
+    #: the texts of all files that it imports, by their paths from its folder, in the order in which the digest has them
+    imports: Mapping[str, str] = field(default_factory=dict)
     #: the files that were read to check it, or that the run will read
     reads: Reads = field(default_factory=Reads)
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import hashlib
+import os
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
@@ -119,7 +120,8 @@ def _check(
     reading = ReadOptions(options.trust, others, facts, names, options.seed, tokenizers, discovered)
     program = read_program(spec.name, module, reading, found, options.tests)
     judge_origins(program.tests, found)
-    checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader))
+    imports = {_from(spec.folder, path): one.source.text for path, one in sorted(loader.modules.items())}
+    checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader), imports=imports)
     if memo is None:
         memo = Memo()
     else:
@@ -353,6 +355,14 @@ def _alike(discovery: Discovery, search: Test, source: Counterfactual, plan: Pla
             notes=(f"base {inputs.text(mine)!r}", f"source {inputs.text(theirs)!r}"),
             help="draw pairs of one length, say `where base.template == source.template`",
         )
+
+
+def _from(folder: Path, path: Path) -> str:
+    """The path from a folder; whole where none leads there (another drive)."""
+    try:
+        return Path(os.path.relpath(path, folder.resolve())).as_posix()
+    except ValueError:
+        return path.as_posix()
 
 
 def _digest(spec: Spec, loader: Loader) -> str:

@@ -77,6 +77,7 @@ def joined(
             finished,
         ),
         text=spec.source_text.text,
+        imports=checked.imports,
         models={name: model for part in parts for name, model in part.result.models.items()},
     )
 

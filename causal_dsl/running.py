@@ -273,8 +273,12 @@ def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
-    text = spec.source_text.text
-    return SpecResult(spec.name, checked.digest, unrun, _versions(), warnings=tuple(checked.diagnostics), text=text)
+    return SpecResult(
+        *(spec.name, checked.digest, unrun, _versions()),
+        warnings=tuple(checked.diagnostics),
+        text=spec.source_text.text,
+        imports=checked.imports,
+    )
 
 
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
@@ -489,6 +493,7 @@ def _result(
     return SpecResult(
         *(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended),
         text=spec.source_text.text,
+        imports=checked.imports,
         models=models_of(checked.program.tests),
     )
 

@@ -1011,6 +1011,8 @@ class SpecJson(TypedDict):
     "the versions of all that computed"
     text: str
     "the spec as it was run"
+    imports: NotRequired[dict[str, str]]
+    "the texts of all files that it imports, by their paths from its folder"
     models: dict[str, list[ModelVariableJson]]
     "the causal models of the tests, by name: their variables in topological order"
     machine: MachineJson | EmptyJson

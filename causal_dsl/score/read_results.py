@@ -64,6 +64,7 @@ def spec_result(document: Json) -> SpecResult:
         machine=dict(document["machine"]),
         finished=str(document["finished"]),
         text=str(document["text"]),
+        imports=dict(document.get("imports", {})),
         models={
             name: tuple(_made(ModelVariable, one, parents=tuple(one["parents"])) for one in model)
             for name, model in document["models"].items()

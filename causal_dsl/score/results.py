@@ -462,6 +462,8 @@ class SpecResult(Shown):
     finished: str = field(default="", compare=False)
     #: the spec as it was written, and its causal models by name
     text: str = ""
+    #: the texts of all files that it imports, by their paths from its folder, in the order in which ``digest`` has them
+    imports: Mapping[str, str] = field(default_factory=dict)
     models: Mapping[str, Sequence[ModelVariable]] = field(default_factory=dict)
 
     @property
@@ -484,6 +486,7 @@ class SpecResult(Shown):
             "machine": dict(self.machine),
             "finished": self.finished,
             "text": self.text,
+            **({"imports": dict(self.imports)} if self.imports else {}),
             "models": {name: [one.to_json() for one in model] for name, model in self.models.items()},
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],

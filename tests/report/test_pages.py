@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import hashlib
+import json
 import re
 from collections.abc import Iterator
 from dataclasses import replace
@@ -11,7 +13,8 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
-from tests.report.shared_results import HOSTILE, results
+from tests.equality import relu
+from tests.report.shared_results import HOSTILE, ONE, results
 
 pytestmark = pytest.mark.tools
 WIDTHS = [400, 1000, 1600]
@@ -75,6 +78,52 @@ def test_it_fits_the_screen_and_stands_out(opened: Any, file: Path, width: int, 
             "[...document.querySelectorAll('h1, h2, h3, p, li, figcaption')].filter((e) => e.scrollWidth > e.clientWidth + 1).map((e) => e.textContent.slice(0, 60))"
         )
         assert cut == []
+
+
+def test_imported_text_is_in_a_fold(opened: Any, tmp_path: Path) -> None:
+    """The page of a spec that imports its hypothesis has the text of it, also from results that were kept."""
+    from causal_dsl.tools.cli import main
+
+    whole = relu("left @ layer[1].out[2:4]", tests=ONE)
+    head, test = whole[: whole.index("test one")], ONE
+    (tmp_path / "parts").mkdir()
+    (tmp_path / "parts" / "hypothesis.causal").write_text(head)
+    (tmp_path / "main.causal").write_text(f'from "parts/hypothesis.causal" import equality, halves\n{test}')
+    found = cd.run(tmp_path / "main.causal")
+    assert found.specs[0].imports == {"parts/hypothesis.causal": head}
+    text = "\0".join((found.specs[0].text, *found.specs[0].imports.values()))
+    assert hashlib.sha256(text.encode()).hexdigest() == found.specs[0].digest
+    (tmp_path / "results.json").write_text(json.dumps(found.specs[0].to_json()))
+    assert cd.read_results(tmp_path / "results.json").specs[0].imports == found.specs[0].imports
+    assert main(["report", str(tmp_path / "results.json"), "--html", str(tmp_path / "page.html")]) == 0
+    with shown(opened, tmp_path / "page.html", viewport={"width": 400, "height": 900}) as page:
+        fold = page.locator("details.imported")
+        assert "parts/hypothesis.causal" in fold.locator("summary").inner_text()
+        assert not fold.locator(".spec").is_visible()
+        fold.locator("summary").click()
+        shown_lines = fold.locator("td:nth-child(2)").all_inner_texts()
+        assert [line.rstrip() for line in shown_lines] == [line.rstrip() for line in head.splitlines()]
+
+
+@pytest.mark.parametrize("width", [320, 400, 701, 1000])
+def test_a_spec_keeps_its_width_beside_many_verdicts(opened: Any, tmp_path: Path, width: int) -> None:
+    """The badges of a test with parameters stand below its line on narrow screens, and are seen in full on all."""
+    from causal_dsl.report.html.results_page import results_page
+
+    spec = results().specs[0]
+    one = spec.tests[0]
+    runs = [replace(one, name=f"{one.name}({n})", variant=(("a_long_parameter", n), ("seed", n))) for n in range(5)]
+    path = tmp_path / "variants.html"
+    path.write_text(results_page(cd.Results((replace(spec, tests=tuple(runs)),))), encoding="utf-8")
+    with shown(opened, path, viewport={"width": width, "height": 900}) as page:
+        whole, code, badges = page.evaluate(
+            "[document.querySelector('.spec').clientWidth,"
+            " Math.min(...[...document.querySelectorAll('.spec td:nth-child(2)')].map((e) => e.clientWidth)),"
+            " [...document.querySelectorAll('.spec .badge')].map((e) => [e.getBoundingClientRect().right, e.textContent])]"
+        )
+        assert code > whole / 2
+        assert len(badges) > 2 and all(right <= width for right, _ in badges)
+        assert page.evaluate("document.documentElement.scrollWidth") <= width
 
 
 def test_it_is_whole_without_javascript(opened: Any, file: Path) -> None:

@@ -49,7 +49,8 @@ _PARTS = re.compile(rf'(?P<comment>#.*)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(
 
 
 def annotated(spec: SpecResult, links: Mapping[str, str]) -> Markup:
-    """The text of a spec, line by line, with the verdict of each test and the outcome of each expectation beside it."""
+    """The text of a spec, line by line, with the verdict of each test and the outcome of each expectation beside it, and the
+    texts that it imports, folded."""
     margin: dict[int, list[tuple[str, str, str]]] = {}
     for test in spec.tests:
         own = margin.setdefault(test.line, [])
@@ -68,7 +69,11 @@ def annotated(spec: SpecResult, links: Mapping[str, str]) -> Markup:
         (number, highlighted(line), _few(margin.get(number, [])))
         for number, line in enumerate(spec.text.splitlines(), 1)
     ]
-    return made_of("spec.html.j2", lines=lines)
+    imported = [
+        (path, [(number, highlighted(line), []) for number, line in enumerate(text.splitlines(), 1)])
+        for path, text in spec.imports.items()
+    ]
+    return made_of("spec.html.j2", lines=lines, imported=imported)
 
 
 def _few(notes: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
