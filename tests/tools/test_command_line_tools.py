@@ -58,6 +58,7 @@ def test_version_names_what_computes(capsys: Captured) -> None:
     assert f"torch {version('torch')}" in told and f"transformers {version('transformers')}" in told
 
 
+@pytest.mark.slow
 def test_version_does_not_import_what_it_names() -> None:
     script = (
         "import sys; from causal_dsl.tools.cli import main\ntry: main(['--version'])\n"
@@ -275,6 +276,7 @@ def test_a_missing_extra_is_named(
     assert "error[E872]" in told and f"pip install 'causal-dsl[{extra}]'" in told
 
 
+@pytest.mark.slow
 def test_the_hooks_of_pre_commit_stop_a_commit(folder: Path) -> None:
     """Each entry is called as pre-commit calls it, with the staged files that match, in a hook of a real repository."""
     hooks = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
