@@ -139,7 +139,7 @@ def main(arguments: list[str] | None = None) -> int:
             f"streamed from {name}: {seconds:.3f} s a layer, hidden from {tokens:,.0f} tokens a layer on: at most {blocks:,.0f} blocks"
         )
         print(
-            f"  one block more: {layers * seconds:,.1f} s of reading; all blocks of that size: {blocks * layers * seconds / 3600:.2f} h of reading beside the computing"
+            f"  in blocks of half that size: {2 * blocks * layers * seconds / 3600:.2f} h of reading\n  one block more: {layers * seconds:,.1f} s of reading; all blocks of that size: {blocks * layers * seconds / 3600:.2f} h of reading beside the computing"
         )
     for number in (2, 4, 8):
         held = 2 * every / number
@@ -148,6 +148,12 @@ def main(arguments: list[str] | None = None) -> int:
         print(
             f"sharded on {number} cards: {held / 1e9:.0f} GB each ({fits} with a pass); {gather:.2f} s of gathering a pass"
         )
+        for blocks in (18, 24) if fits == "fits" else ():
+            rounds = -(-blocks // number)
+            wall = rounds * (computing / blocks + gather)
+            print(f"  {blocks} blocks: {rounds} rounds, {wall:.0f} s, {wall * number / 3600:.2f} card-hours")
+    for name, rate in (("a disk", card.disk), ("a network file system", 0.5e9)):
+        print(f"loading from {name}: {2 * every / rate:,.0f} s")
     return 0
 
 

@@ -22,7 +22,8 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from causal_dsl.score.intervals import LEVEL, Resampling, mean_interval
+from causal_dsl.score.intervals import LEVEL, Resampling, mean_interval, percentiles
+from causal_dsl.score.poisson import PoissonWeights
 from causal_dsl.score.samples import FEW
 
 INPUTS = (4, 6, 8, 12, 16, 32, 64)
@@ -99,11 +100,42 @@ def coverage(setting: Setting, trials: int, seed: int = 0) -> tuple[float, float
     return held / trials, float(np.mean(widths))
 
 
+def resampled(setting: Setting, trials: int, seed: int = 0) -> dict[str, float]:
+    """The share of bootstrap intervals of a share that hold the truth, by how inputs are resampled: ``drawn`` with replacement, or as
+    many times as a ``poisson`` number says, as those of very many pairs are."""
+    rng = np.random.default_rng([seed, *setting.design.encode(), setting.inputs, round(1000 * setting.share)])
+    held = {"drawn": 0, "poisson": 0}
+    for _ in range(trials):
+        hits, resampling, truth = sample(setting, rng)
+        drawn = np.concatenate([weights for weights in resampling.weights(400)]).T
+        for name, weights in (("drawn", drawn), ("poisson", PoissonWeights(resampling.inverses, 400).of(slice(None)))):
+            total = weights.sum(axis=0, dtype=np.float64)
+            found = percentiles(np.where(total > 0, hits @ weights.astype(np.float64) / np.maximum(total, 1), np.nan))
+            held[name] += found is not None and found[0] - 1e-12 <= truth <= found[1] + 1e-12
+    return {name: count / trials for name, count in held.items()}
+
+
 def main(arguments: list[str] | None = None) -> int:
     parser = argparse.ArgumentParser(prog="python -m benchmarks.coverage", description=__doc__.splitlines()[0])  # type: ignore[union-attr]
     parser.add_argument("--trials", type=int, default=1000)
     parser.add_argument("--designs", default=",".join(DESIGNS))
+    parser.add_argument(
+        "--bootstrap", action="store_true", help="hold both ways of resampling inputs beside each other"
+    )
     given = parser.parse_args(arguments)
+    if given.bootstrap:
+        print(f"coverage of {100 * LEVEL:.0f}% bootstrap intervals, {given.trials} trials each: drawn, Poisson")
+        for setting in settings():
+            if (
+                setting.inputs == INPUTS[-1]
+                and setting.share in (0.5, 0.9)
+                and setting.design in given.designs.split(",")
+            ):
+                found = resampled(setting, given.trials)
+                alone = "shared" if setting.shared else "alone"
+                told = " ".join(f"{share:.3f}" for share in found.values())
+                print(f"{setting.design:6} {alone:6} {setting.share:5.2f}  {told}", flush=True)
+        return 0
     print(
         f"coverage of {100 * LEVEL:.0f}% intervals, {given.trials} trials each; ~: `few_inputs` is said; !: outside {BAND}"
     )

@@ -187,7 +187,7 @@ def table(jobs: Sequence[Job], workers: Sequence[int], machines: Machines) -> li
     for count in workers:
         row: dict[str, Any] = {"workers": count, "least": least(jobs, count)}
         for name, case in cases.items():
-            limits = Limits(doubles=DOUBLES if name == "doubled" else 0.0)
+            limits = Limits(doubles=DOUBLES if name in ("doubled", "deaths") else 0.0)
             found = simulate(jobs, replace(case, workers=count), limits=limits)
             row[name] = found.seconds
             row[f"{name}: lost"] = found.lost

@@ -180,7 +180,13 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
     value, facts = ablation.value, test.network.facts
     there = ablation.kinds | ({"mlp"} if "neuron" in ablation.kinds else set())
     everywhere = all(position is None or position.kind == "all" for position in ablation.positions)
-    if isinstance(value, FromRun) and everywhere and set(kinds_of(facts)) <= there and value.role in runs:
+    if (
+        isinstance(value, FromRun)
+        and not value.under
+        and everywhere
+        and set(kinds_of(facts)) <= there
+        and value.role in runs
+    ):
         check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
     return found
 

@@ -300,6 +300,8 @@ def hf(
 ) -> NetworkWord:
     """``network NAME = hf("repo or folder", revision=…, adapter="folder", dtype=float32, device=…, padding=…)``.
 
+    ``weights="stream"`` leaves the weights in their files, and reads each layer as it runs; ``shard="auto"`` shares them out over
+    the processes that ``torchrun`` started.
     ``sweep`` are its parameters: ``hf("run", revision="step{step}", name="run", sweep={"step": [0, 512]})``.
     """
     return _network("hf", reference, name, doc, words, {"revision": revision, "adapter": adapter}, sweep)

@@ -119,9 +119,11 @@ def prepared(
     stored: Callable[[RunInputs], ChunkStore | None],
     memory: Mapping[NetworkKey, int],
     fits: FitRun | None = None,
+    columns: Path | None = None,
 ) -> PreparedPart:
     """A part with its features fitted, or found, and its plan cut. ``stored`` gives the store of its blocks, ``memory`` the
-    bytes that a pass on a network may take, ``fits`` the fits of the part (made here by default)."""
+    bytes that a pass on a network may take, ``fits`` the fits of the part (made here by default),
+    ``columns`` the folder for the numbers of very many pairs."""
     checked, plan = part.checked, part.checked.plan
     assert plan is not None
     targets = target_ids(plan, checked.answers, part.networks)
@@ -141,6 +143,7 @@ def prepared(
         stored(inputs),
         options.compiled,
         library.maps,
+        columns,
     )
     return PreparedPart(execution, library, inputs, constants)
 

@@ -50,6 +50,7 @@ from causal_dsl.probing import with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
+from causal_dsl.program.weights_held import is_follower
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
 from causal_dsl.ran import RanPart, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
@@ -74,7 +75,7 @@ from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
-from causal_dsl.store.hashes import cache_root, rehashing
+from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
 from causal_dsl.store.keys import versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
@@ -107,6 +108,8 @@ def run_specs(
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
     interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
     """
+    if is_follower() and options.out is not None:
+        options = replace(options, out=None)
     if options.out is not None and is_address(options.out):
         return _run_mirrored(specs, options, session, still)
     checks = [check(spec, options) for spec in specs]
@@ -328,6 +331,7 @@ def _run(
             bar,
             lambda made: store_of(made, part.name, folder, later),
             memory,
+            columns=_columns(part.name, folder),
         )
         execution, library, inputs, constants = ready.execution, ready.library, ready.inputs, ready.constants
         plan = constants.plan
@@ -449,6 +453,13 @@ def _unwritable(error: CannotWrite, options: Options, spec: Spec) -> SpecError:
 def _folders(networks: Mapping[NetworkKey, Network]) -> list[Path]:
     """The folders of checkpoints: they are not copied into results."""
     return [Path(os.path.abspath(n.facts.folder)) for n in networks.values() if n.facts.folder is not None]
+
+
+def _columns(name: str, folder: SpecFolder | None) -> Path | None:
+    """Where the numbers of very many pairs are kept: those of a network of a sweep in a folder of its own."""
+    if folder is None:
+        return None
+    return folder.columns / of_bytes(name.encode())[:12] if name else folder.columns
 
 
 def _versions() -> dict[str, str]:

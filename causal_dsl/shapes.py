@@ -1031,6 +1031,8 @@ class SpecJson(TypedDict):
     "the warnings"
     interrupted: NotRequired[bool]
     "in `results.json`: whether the run was stopped"
+    seal: str
+    "SHA-256 of the other fields, by which a document that was changed after the run is told"
 
 
 class CheckedTestJson(TypedDict):

@@ -79,8 +79,8 @@ def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
 
 
 def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:
-    """Of which sets of units not all were taken, where these are sets of one, two or three; one sentence a test."""
-    short = [(upto, one) for one, upto in layers if upto < min(3, len(one.taken[0].units))]
+    """Of which sets of units not all were taken; one sentence a test. All units together, and so all but one of two, always are."""
+    short = [(upto, one) for one, upto in layers if upto < len(one.taken[0].units) - 1 or not upto]
     if short:
         upto, least = min(short, key=lambda pair: pair[0])
         alike = {(one.site, len(one.taken[0].units)) for _, one in short}

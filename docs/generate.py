@@ -274,6 +274,7 @@ READING_ORDER = (
     "measures",
     "features",
     "running",
+    "scale",
     "training",
     "extending",
     "architectures",

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import errno
 import os
+import shutil
 import socket
 import sys
 import tempfile
@@ -16,7 +17,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.cluster.answer import Answer
-from causal_dsl.cluster.ray_session import other_versions
+from causal_dsl.cluster.ray_session import WORKER, clear_left, other_versions
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
@@ -54,7 +55,7 @@ class Task:
 
 
 @dataclass(frozen=True)
-class Load:
+class WorkerLoad:
     """What each worker is told: ``specs`` with the ``options`` of the run (``out`` is the store), the ``versions`` that compute, and how
     many workers share a machine's memory and cores. ``token`` is the name and content of a file of the store."""
 
@@ -86,7 +87,7 @@ class _Counting(Progress):
 class Host:
     """The actor. :meth:`look` is answered while a unit runs, by another thread."""
 
-    def __init__(self, load: Load):
+    def __init__(self, load: WorkerLoad):
         self.load, self.steps = load, 0
         self._workers: dict[int, Any] = {}
         self._mirror: Mirror | None = None
@@ -125,7 +126,8 @@ class Host:
             address = Address(str(out))
             if address.read(name) != content.encode():
                 return [_not_shared(str(out), "")]
-            folder = Path(tempfile.mkdtemp(prefix="causal-dsl-worker-"))
+            clear_left()
+            folder = Path(tempfile.mkdtemp(prefix=f"{WORKER}{os.getpid()}-"))
             self._mirror = standing_for(address, folder, _needed)
             self._options = replace(self.load.options, out=folder)
         elif not (Path(out) / name).is_file() or (Path(out) / name).read_text(encoding="utf-8") != content:
@@ -166,6 +168,9 @@ class Host:
                 worker.close()
         except SpecError as error:
             return list(error.diagnostics)
+        finally:
+            if self._mirror is not None:
+                shutil.rmtree(self._mirror.folder, ignore_errors=True)
         return []
 
     def _worker(self, number: int) -> Any:

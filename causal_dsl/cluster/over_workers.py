@@ -16,7 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 
 from causal_dsl.checking import check
-from causal_dsl.cluster.actor import Host, Load, Task
+from causal_dsl.cluster.actor import Host, Task, WorkerLoad
 from causal_dsl.cluster.driving import drive
 from causal_dsl.cluster.ray_session import Machines, address_used, session
 from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
@@ -108,7 +108,7 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         scheduler = Scheduler(tasks, workers, lambda task: task.unit.flops, stored, limits)
         sharers = workers if machines.local else -(-workers // machines.nodes)
         with _token(store) as token, progress(asked=options.progress) as bar:
-            load = Load(
+            load = WorkerLoad(
                 tuple(specs),
                 replace(alone, out=store, progress=False),
                 versions(),

@@ -31,6 +31,8 @@ _OBJECTS = 80 * 2**20
 #: Seconds that the machine of an address may take to answer.
 _ANSWERS = 10.0
 _PREFIX = "causal-dsl-ray-"
+#: How the folder of a worker begins in which it has the files of a store with an address.
+WORKER = "causal-dsl-worker-"
 #: The token of the sessions that this process starts: Ray remembers the first that it reads.
 _TOKEN = secrets.token_hex(32)
 #: What Ray reads from the environment as it is imported and started.
@@ -212,11 +214,12 @@ def _short_folder() -> str:
 
 
 def clear_left() -> None:
-    """Remove the temporary folders of drivers that were killed."""
-    for path in Path(_short_folder()).glob(f"{_PREFIX}*"):
-        number = path.name.removeprefix(_PREFIX).partition("-")[0]
-        if number.isdigit() and not psutil.pid_exists(int(number)):
-            shutil.rmtree(path, ignore_errors=True)
+    """Remove the temporary folders of drivers and workers that were killed."""
+    for folder, prefix in ((_short_folder(), _PREFIX), (tempfile.gettempdir(), WORKER)):
+        for path in Path(folder).glob(f"{prefix}*"):
+            number = path.name.removeprefix(prefix).partition("-")[0]
+            if number.isdigit() and not psutil.pid_exists(int(number)):
+                shutil.rmtree(path, ignore_errors=True)
 
 
 def died_of(logs: Path | None, process: int) -> str:

@@ -42,7 +42,7 @@ DOUBLES = 2.0
 
 @dataclass(frozen=True)
 class Limits:
-    """``tries`` of a unit before it waits until all others are done; then it has one more, alone. ``silence``: seconds without a
+    """``tries`` of a unit before it waits until all others are done; then it has one more (alone, without ``doubles``). ``silence``: seconds without a
     sign after which a worker is ended. ``halvings``: how often memory is halved for a unit whose machine ran out of it. ``doubles``: a unit
     that takes so many times as long as it should is begun by a free worker as well, and who is first ends the other (0: never)."""
 
@@ -305,8 +305,8 @@ class Scheduler(Generic[T]):
         return found
 
     def _alone(self) -> str | None:
-        """A unit that failed before, while no other runs."""
-        while self._last and not self._busy:
+        """A unit that failed before, while no other waits; where all workers share one machine, while no other runs."""
+        while self._last and (self.limits.doubles or not self._busy):
             key = self._last.pop(0)
             if key not in self.done:
                 return key

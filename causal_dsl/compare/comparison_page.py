@@ -22,18 +22,25 @@ from causal_dsl.score.results import CellResult
 
 def comparison_page(comparison: RunComparison) -> str:
     """The whole file: a section for what differs, one for the lines of the spec, and one for each test."""
-    specs = comparison.specs
-    sections = [one for number, spec in enumerate(specs) for one in _sections(spec, number)]
-    for which, names in (("A", comparison.gone), ("B", comparison.new)):
-        if names:
-            text = Text(printable(", ".join(names)))
-            sections.append(Section(f"only-{which.lower()}", f"Specs that only {which} has", html_of([text])))
+    specs, sections = comparison.specs, comparison_sections(comparison, "spec")
     title = f"{specs[0].b.spec}, two runs" if len(specs) == 1 else f"{len(specs)} specs, two runs each"
     return page(title, sections, html_of([Text(printable(summary_of(comparison)))]))
 
 
-def _sections(spec: SpecComparison, number: int) -> Iterator[Section]:
-    own = f"spec-{number}"
+def comparison_sections(comparison: RunComparison, named: str, title: str = "") -> list[Section]:
+    """The sections of a comparison; the names by which a page links to them begin with ``named``, their titles are those of the
+    specs, or ``title`` and these."""
+    sections = [
+        one for number, spec in enumerate(comparison.specs) for one in _sections(spec, f"{named}-{number}", title)
+    ]
+    for which, names in (("A", comparison.gone), ("B", comparison.new)):
+        if names:
+            text = Text(printable(", ".join(names)))
+            sections.append(Section(f"{named}-only-{which.lower()}", f"Specs that only {which} has", html_of([text])))
+    return sections
+
+
+def _sections(spec: SpecComparison, own: str, title: str) -> Iterator[Section]:
     sides = [
         Text(
             printable(
@@ -42,15 +49,15 @@ def _sections(spec: SpecComparison, number: int) -> Iterator[Section]:
         )
         for letter, run in (("A", spec.a), ("B", spec.b))
     ]
-    yield Section(f"{own}-runs", spec.b.spec, html_of([*sides, changes_of(spec)]))
+    yield Section(f"{own}-runs", f"{title}{spec.b.spec}", html_of([*sides, changes_of(spec)]))
     if spec.spec_lines:
         lines = printable("\n".join(spec.spec_lines))
         body = Markup('<pre class="scroll" tabindex="0">{}</pre>').format(lines)
         yield _within(f"{own}-spec", "Changed lines of the spec", body, own)
     for place, test in enumerate(spec.tests):
-        title = f"{test.name} (changed)" if test.changed else test.name
+        named = f"{test.name} (changed)" if test.changed else test.name
         body = Markup().join([*map(drawn, _pictures(test)), html_of(told_of_test(test, None))])
-        yield _within(f"{own}-test-{place}", title, body, own)
+        yield _within(f"{own}-test-{place}", named, body, own)
     for which, names in (("A", spec.gone), ("B", spec.new)):
         if names:
             told = html_of([Text(printable(", ".join(names)))])
@@ -106,4 +113,4 @@ def _row(cell: CellComparison, score: str, across: str, down: str, pairs: int) -
     }
 
 
-__all__ = ["comparison_page"]
+__all__ = ["comparison_page", "comparison_sections"]

@@ -91,6 +91,11 @@ class SpecHistory:
         found = [run.tests.get(test) for run in self.runs]
         return [None if one is None else (one.get("verdict") or {}).get("code") or one["status"] for one in found]
 
+    def judged(self, test: str) -> bool:
+        """Whether a run gives the test a verdict, or one was cut off before it could: where nothing is interchanged none does."""
+        found = [run.tests[test] for run in self.runs if test in run.tests]
+        return any(one.get("verdict") is not None or one["status"] == "interrupted" for one in found)
+
     def pictures(self) -> dict[str, Picture]:
         """A figure for each curve, by the name of its file."""
         made: dict[str, Picture] = {}

@@ -56,8 +56,9 @@ def _print(one: SpecHistory, console: Console) -> None:
         console.print(Padding(table, (0, 0, 0, 2)))
         stretches = [(code or "not run", len(list(same))) for code, same in itertools.groupby(one.verdicts(test))]
         told = ", ".join(code if times == 1 else f"{code} x{times}" for code, times in stretches)
+        what = "verdicts" if one.judged(test) else "no verdict, as no variable is interchanged"
         console.print(
-            Padding(Text(printable(f"verdicts: {told}"), "yellow" if len(stretches) > 1 else "dim"), (0, 0, 1, 2))
+            Padding(Text(printable(f"{what}: {told}"), "yellow" if len(stretches) > 1 else "dim"), (0, 0, 1, 2))
         )
 
 

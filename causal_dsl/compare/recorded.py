@@ -13,6 +13,7 @@ from causal_dsl.diagnostics import Source, Span, SpecError, did_you_mean, fail, 
 from causal_dsl.score.document_faults import fault_in
 from causal_dsl.score.read_results import spec_result
 from causal_dsl.score.results import SCHEMA, Results, SpecResult, TestResult
+from causal_dsl.score.seal import SEAL, seal_of
 from causal_dsl.store.json_text import NotJson, json_of
 from causal_dsl.store.keys import own_version
 from causal_dsl.store.out import MARKER, SPEC
@@ -158,7 +159,7 @@ def _of_file(file: Path, place: Span) -> Iterator[RecordedRun]:
                 f"its schema is {one['schema']}, and this version of causal_dsl reads {SCHEMA}",
                 "run the spec again with this version",
             )
-        why = fault_in(one)
+        why = fault_in(one) or _changed(one)
         if why:
             raise _damaged(file, one, place, why)
         try:
@@ -177,6 +178,11 @@ def _other(one: Any) -> str:
         return f"it is not the result of a run: `{lacking}` is missing"
     schema = one["schema"]
     return "" if type(schema) is int else "it is not the result of a run: its `schema` is no number"
+
+
+def _changed(one: Mapping[str, Any]) -> str:
+    """Whether a document is not as a run wrote it, though each of its fields could be."""
+    return "" if one[SEAL] == seal_of(one) else f"something in it was changed after the run: its `{SEAL}` is another"
 
 
 def _damaged(file: Path, document: Mapping[str, Any], place: Span, why: str) -> SpecError:

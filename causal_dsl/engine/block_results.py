@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import dataclass, field
-from pathlib import Path
 
 import numpy as np
 
@@ -31,8 +30,6 @@ class BlockResult:
     #: of each cell and run, the numbers [pairs] that were read at places
     looked: dict[tuple[int, str], dict[Quantity, np.ndarray]] = field(default_factory=dict)
     seconds: float = 0.0
-    #: the file that the columns lie in, once they need not be held (:mod:`causal_dsl.engine.kept_columns`): here are none then
-    lies: Path | None = None
 
 
 #: The results of a block, by the names of the tests.

@@ -24,7 +24,7 @@ from causal_dsl.planning.rows import Family, Layout
 
 
 @dataclass(frozen=True, eq=False)
-class Load:
+class EdgeBatch:
     """Some interventions on the same pairs, of which those of ``batch``, with at most so many ``tokens``."""
 
     families: Sequence[Family]
@@ -52,7 +52,7 @@ class EdgeExecutor(ReferenceExecutor):
                 layout, kept, places
             )  # what is read at places is read intervention by intervention
             return
-        loads: list[list[Load]] = []
+        loads: list[list[EdgeBatch]] = []
         for load in self._loads(layout):  # few pairs, as those of a noise floor, ride along with others
             before = loads[-1] if loads else []
             if before and self._rows(before) + load.rows <= self._fit(max(one.tokens for one in (*before, load))):
@@ -74,10 +74,10 @@ class EdgeExecutor(ReferenceExecutor):
                     yield family, (whole, changes[family.resume])
 
     @staticmethod
-    def _rows(loads: Sequence[Load]) -> int:
+    def _rows(loads: Sequence[EdgeBatch]) -> int:
         return sum(load.rows for load in loads)
 
-    def _loads(self, layout: Layout) -> Iterator[Load]:
+    def _loads(self, layout: Layout) -> Iterator[EdgeBatch]:
         """Interventions on the same pairs, as many as fit, and of the pairs as many as fit where those of one do not."""
         alike: dict[tuple[object, bytes], list[Family]] = {}
         for family in layout.families:
@@ -93,7 +93,7 @@ class EdgeExecutor(ReferenceExecutor):
                 size = max(1, self._fit(longest) // len(own))
                 for first in range(0, len(order), size):
                     batch = order[first : first + size]
-                    yield Load(own, batch, int(lengths[batch].max(initial=1)))
+                    yield EdgeBatch(own, batch, int(lengths[batch].max(initial=1)))
 
     def _fit(self, tokens: int) -> int:
         """As many as fit the budget, and no more than those whose senders' terms are kept for later receivers."""
@@ -101,7 +101,7 @@ class EdgeExecutor(ReferenceExecutor):
         return min(super()._fit(tokens), max(1, fit // max(1, tokens)))
 
     def _together(
-        self, layout: Layout, loads: Sequence[Load], kept: PassActivations, changes: dict[g.Resume, np.ndarray]
+        self, layout: Layout, loads: Sequence[EdgeBatch], kept: PassActivations, changes: dict[g.Resume, np.ndarray]
     ) -> Iterator[tuple[Family, np.ndarray, Tensor]]:
         """Interventions as the rows of one batch: of each its logits on some of its pairs."""
         values = self.context.values(kept, {})

@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
 from dataclasses import dataclass, field, replace
 from functools import cached_property
+from pathlib import Path
 from types import MappingProxyType
 
 import numpy as np
@@ -89,6 +90,7 @@ class Execution:
     asked; ``memory[network]`` is how many bytes a pass may take beside the weights (:func:`budget_of` by default).
     ``tick`` hears of layer-tokens that are done. ``store`` keeps finished blocks and gives back those of a run before.
     ``compiled``: the MLPs of the layers go through ``torch.compile``. ``features`` are the fitted maps.
+    ``columns`` is the folder for the numbers of pairs, where there are too many to be held.
     """
 
     def __init__(
@@ -102,6 +104,7 @@ class Execution:
         store: ChunkStore | None = None,
         compiled: bool = False,
         features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
+        columns: Path | None = None,
     ):
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.compiled, self.features = tick, compiled, features
@@ -139,9 +142,7 @@ class Execution:
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         #: where columns are, if there are more than are held
-        self.kept = KeptColumns() if columns_of(plan) > HELD_COLUMNS else None
-        if self.store is not None:
-            self.store.apart = self.kept is not None
+        self.kept = KeptColumns(columns) if columns_of(plan) > HELD_COLUMNS else None
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
             shared: dict[tuple[str, Quantity], np.ndarray] = {}
@@ -304,7 +305,12 @@ class Execution:
             self._block(number, step, block, context)
 
     def finish(self) -> None:
-        """Make what is made of the vectors of all pairs together, in the cells that are done."""
+        """Make what is made of the vectors of all pairs together, in the cells that are done; hold no columns of many pairs."""
+        if self.kept is not None:
+            try:
+                self.kept.flush()
+            except OSError as error:
+                raise no_room(error) from error
         for run in self.runs.values():
             for cell in run.cells:
                 for role, read in cell.node.reads if cell.vectors and cell.done.all() else ():
@@ -438,25 +444,22 @@ class Execution:
         return halves
 
     def merge(self, block_results: BlockResults) -> None:
-        """Take up the results of a block. Where columns are not held, those that no store keeps are put down."""
-        if self.kept is not None and any(found.lies is None for found in block_results.values()):
-            try:
-                self.kept.put_down(block_results)
-            except OSError as error:
-                raise no_room(error) from error
         for name, block_result in block_results.items():
             self._merge_test(self.runs[name], block_result)
 
     def _merge_test(self, run: TestRun, block_result: BlockResult) -> None:
         run.seconds += block_result.seconds
         pairs = block_result.pairs
-        if block_result.lies is not None and self.kept is not None:
-            self.kept.take(run.test.name, block_result)
+        if self.kept is not None:
+            try:
+                self.kept.add(run.test.name, block_result)
+            except OSError as error:
+                raise no_room(error) from error
         for role, numbers in block_result.unpatched.items():
             filled: set[int] = set()
             for cell in run.cells:
                 columns = cell.columns.base if role == "base" else cell.columns.sources[role]
-                for quantity, values in numbers.items() if block_result.lies is None else ():
+                for quantity, values in numbers.items() if self.kept is None else ():
                     if id(columns[quantity]) not in filled:
                         columns[quantity][pairs] = values
                         filled.add(id(columns[quantity]))
@@ -466,7 +469,7 @@ class Execution:
             self._merge_looked(run, number, role, numbers, block_result)
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]
-            for quantity, values in block_result.patched.items() if block_result.lies is None else ():
+            for quantity, values in block_result.patched.items() if self.kept is None else ():
                 cell.columns.patched[quantity][pairs] = values[place]
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in block_result.fired[number]]
             cell.fired = _added(cell.fired, fired)
@@ -488,7 +491,7 @@ class Execution:
         cell, pairs = run.cells[number], block_result.pairs
         for quantity, values in numbers.items():
             if values.ndim == 1:
-                if block_result.lies is None:
+                if self.kept is None:
                     cell.columns.of_run(role)[quantity][pairs] = values
                 continue
             assert quantity.place is not None

@@ -1,4 +1,4 @@
-"""Columns of a run that lie in the files of its blocks: which pairs and numbers are where, read when they are asked for.
+"""Columns of a run that lie in files: which pairs and numbers are where, read when they are asked for.
 
 A test of a million pairs and a hundred cells has more numbers than a process should hold. Scores take them a column after another.
 """
@@ -8,20 +8,22 @@ from __future__ import annotations
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
 
-from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.block_results import BlockResult
 from causal_dsl.measures.quantities import NO_ANSWER, Quantity
 from causal_dsl.planning.plan import Plan
 from causal_dsl.store.column_files import ColumnPart, PartName, parts_in, read_column, write_columns
 
-#: Bytes of columns that a run holds; from more on they stay in the files of its blocks.
+#: Bytes of columns that a run holds; from more on they lie in files.
 HELD_COLUMNS = 256 * 2**20
 #: Bytes of columns that were read last and are held, as several scores in turn read the same ones.
 _RECENT = 64 * 2**20
+#: Bytes of columns that one file has.
+FILE_BYTES = 128 * 2**20
 #: Behind the name of a run: what was read at places in it.
 AT_PLACES = " at places"
 
@@ -32,25 +34,9 @@ def names_of(quantities: Sequence[Quantity]) -> list[str]:
     """What the columns of some quantities of a run are called, each by a name of its own."""
     names: list[str] = []
     for quantity in quantities:
-        name = str(quantity)
+        name = " ".join(str(quantity).replace(" of None", "").split())
         names.append(f"{name} ({len(names)})" if name in names else name)
     return names
-
-
-def parts_of(block_results: BlockResults) -> list[ColumnPart]:
-    """The columns of a block: what was read of plain runs, of each cell's intervention, and at places."""
-    parts = []
-    for test, found in block_results.items():
-        for role, numbers in found.unpatched.items():
-            parts.append(ColumnPart(test, role, None, _named(numbers)))
-        for (cell, run), numbers in found.looked.items():
-            own = {name: values for name, values in _named(numbers).items() if values.ndim == 1}
-            if own:
-                parts.append(ColumnPart(test, run + AT_PLACES, cell, own))
-        for place, cell in enumerate(found.cells):
-            own = {name: values[place] for name, values in _named(found.patched).items()}
-            parts.append(ColumnPart(test, "patched", cell, own))
-    return parts
 
 
 def _named(numbers: MutableMapping[Quantity, np.ndarray]) -> dict[str, np.ndarray]:
@@ -58,19 +44,32 @@ def _named(numbers: MutableMapping[Quantity, np.ndarray]) -> dict[str, np.ndarra
 
 
 @dataclass(eq=False)
+class ColumnPiece:
+    """The numbers of some pairs in one run of a cell: held, by name, or as one ``part`` of a file."""
+
+    pairs: Pairs
+    numbers: dict[str, np.ndarray]
+    path: Path | None = None
+    part: int = 0
+
+    def of(self, name: str) -> np.ndarray:
+        return self.numbers[name] if self.path is None else read_column(self.path, self.part, name)
+
+
+@dataclass(eq=False)
 class StoredColumn:
-    """One number of the n pairs in one run, in the pieces of its blocks: (pairs, file, part)."""
+    """One number of the n pairs in one run, in pieces."""
 
     n: int
     name: str
     blank: float
-    pieces: list[tuple[Pairs, Path, int]]
+    pieces: list[ColumnPiece]
 
     def read(self) -> np.ndarray:
         """The column, [n], not to be written to; pairs that were not run have no number."""
         found = np.full(self.n, self.blank) if np.isnan(self.blank) else np.full(self.n, int(self.blank))
-        for pairs, path, part in self.pieces:
-            found[pairs] = read_column(path, part, self.name)
+        for piece in self.pieces:
+            found[piece.pairs] = piece.of(self.name)
         found.flags.writeable = False
         return found
 
@@ -79,15 +78,15 @@ class _Recent:
     """The columns that were read last."""
 
     def __init__(self) -> None:
-        self._held: OrderedDict[int, tuple[StoredColumn, int, np.ndarray]] = OrderedDict()
+        self._held: OrderedDict[int, tuple[StoredColumn, list[ColumnPiece], np.ndarray]] = OrderedDict()
 
     def read(self, column: StoredColumn) -> np.ndarray:
         known = self._held.get(id(column))
-        if known is not None and known[:2] == (column, len(column.pieces)):
+        if known is not None and known[0] is column and known[1] == column.pieces:
             self._held.move_to_end(id(column))
             return known[2]
         numbers = column.read()
-        self._held[id(column)] = column, len(column.pieces), numbers
+        self._held[id(column)] = column, list(column.pieces), numbers
         while len(self._held) > 1 and sum(one.nbytes for _, _, one in self._held.values()) > _RECENT:
             self._held.popitem(last=False)
         return numbers
@@ -99,8 +98,9 @@ _RECENTLY = _Recent()
 class StoredNumbers(MutableMapping[Quantity, np.ndarray]):
     """The numbers of a run by quantity, read at each access; those that are put in are held."""
 
-    def __init__(self, columns: MutableMapping[Quantity, StoredColumn]):
+    def __init__(self, columns: MutableMapping[Quantity, StoredColumn], home: object = None):
         self._columns = columns
+        self._home = home  # a temporary folder is there as long as what reads its files
         self._own: dict[Quantity, np.ndarray] = {}
 
     def __getitem__(self, quantity: Quantity) -> np.ndarray:
@@ -127,14 +127,19 @@ class StoredNumbers(MutableMapping[Quantity, np.ndarray]):
         return self._own[quantity] if quantity in self._own else self._columns[quantity]
 
 
-@dataclass(eq=False)
 class KeptColumns:
-    """Where the columns of a run are. Blocks that no folder of results keeps are kept in a folder of the system's for temporary files."""
+    """Where the columns of a run are: in Arrow files in a ``folder``, which is emptied of those of runs before; None: in one of the
+    system's for temporary files, which goes with this object. What was added last is held until there is enough for a file."""
 
-    pieces: dict[PartName, list[tuple[Pairs, Path, int]]] = field(default_factory=dict)
-    shared: dict[tuple[PartName, Quantity], StoredColumn] = field(default_factory=dict)
-    _folder: tempfile.TemporaryDirectory[str] | None = None
-    _count: int = 0
+    def __init__(self, folder: Path | None = None):
+        self._folder = folder
+        self._temporary: tempfile.TemporaryDirectory[str] | None = None
+        self._pieces: dict[PartName, list[ColumnPiece]] = {}
+        self._columns: dict[tuple[PartName, Quantity], StoredColumn] = {}
+        self._bytes = self._files = 0
+        for path in folder.glob("*.arrow") if folder is not None else ():
+            if parts_in(path) is not None:
+                path.unlink()
 
     def numbers(
         self, test: str, run: str, cell: int, n: int, plain: Sequence[Quantity], places: Sequence[Quantity]
@@ -147,32 +152,67 @@ class KeptColumns:
         ):
             part: PartName = test, name, of
             for called, quantity in zip(names_of(quantities), quantities, strict=True):
-                if (part, quantity) not in self.shared:
+                if (part, quantity) not in self._columns:
                     blank = float(NO_ANSWER) if quantity.kind == "answer" else float("nan")
-                    own = self.pieces.setdefault(part, [])
-                    self.shared[part, quantity] = StoredColumn(n, called, blank, own)
-                columns[quantity] = self.shared[part, quantity]
-        return StoredNumbers(columns)
+                    own = self._pieces.setdefault(part, [])
+                    self._columns[part, quantity] = StoredColumn(n, called, blank, own)
+                columns[quantity] = self._columns[part, quantity]
+        return StoredNumbers(columns, self)
 
-    def put_down(self, block_results: BlockResults) -> None:
-        """Put the columns of a block into a file of the temporary folder. Raises OSError."""
-        if self._folder is None:
-            self._folder = tempfile.TemporaryDirectory(prefix="causal-dsl-", ignore_cleanup_errors=True)
-        self._count += 1
-        path = Path(self._folder.name) / f"{self._count}.arrow"
-        write_columns(path, parts_of(block_results), "")
-        for found in block_results.values():
-            found.lies = path
+    def add(self, test: str, found: BlockResult) -> None:
+        """Take the columns of a test in a block. Raises OSError."""
+        for role, numbers in found.unpatched.items():
+            self._add((test, role, None), found.pairs, _named(numbers))
+        for (cell, run), numbers in found.looked.items():
+            own = {name: values for name, values in _named(numbers).items() if values.ndim == 1}
+            self._add((test, run + AT_PLACES, cell), found.pairs, own)
+        patched = _named(found.patched)
+        for place, cell in enumerate(found.cells):
+            self._add((test, "patched", cell), found.pairs, {name: values[place] for name, values in patched.items()})
+        if self._bytes > FILE_BYTES:
+            self.flush()
 
-    def take(self, test: str, found: BlockResult) -> None:
-        """Note where the columns of a test lie in the file of a block."""
-        assert found.lies is not None
-        first = int(found.pairs[0]) if len(found.pairs) else 0
-        run = len(found.pairs) and np.array_equal(found.pairs, np.arange(first, first + len(found.pairs)))
-        pairs: Pairs = slice(first, first + len(found.pairs)) if run else found.pairs
-        for number, part in enumerate(parts_in(found.lies) or ()):
-            if part[0] == test:
-                self.pieces.setdefault(part, []).append((pairs, found.lies, number))
+    def _add(self, part: PartName, pairs: np.ndarray, numbers: dict[str, np.ndarray]) -> None:
+        if numbers and len(pairs):
+            self._pieces.setdefault(part, []).append(ColumnPiece(pairs, numbers))
+            self._bytes += sum(values.nbytes for values in numbers.values())
+
+    def flush(self) -> None:
+        """Put what is held into a file. Raises OSError."""
+        parts: list[ColumnPart] = []
+        pairs: list[Pairs] = []
+        for name, pieces in self._pieces.items():
+            held = [piece for piece in pieces if piece.path is None]
+            if held:
+                names = held[0].numbers
+                joined = {one: np.concatenate([piece.numbers[one] for piece in held]) for one in names}
+                parts.append(ColumnPart(*name, joined))
+                pairs.append(_run(np.concatenate([np.asarray(piece.pairs) for piece in held])))
+        if not parts:
+            return
+        room = self._room()
+        while (path := room / f"{self._files}.arrow").exists():  # something else is called so
+            self._files += 1
+        write_columns(path, parts)
+        self._files, self._bytes = self._files + 1, 0
+        for number, (part, mine) in enumerate(zip(parts, pairs, strict=True)):
+            kept = [piece for piece in self._pieces[part.name] if piece.path is not None]
+            self._pieces[part.name][:] = [*kept, ColumnPiece(mine, {}, path, number)]
+
+    def _room(self) -> Path:
+        """The folder that files are put into."""
+        if self._folder is not None:
+            self._folder.mkdir(parents=True, exist_ok=True)
+            return self._folder
+        if self._temporary is None:
+            self._temporary = tempfile.TemporaryDirectory(prefix="causal-dsl-", ignore_cleanup_errors=True)
+        return Path(self._temporary.name)
+
+
+def _run(pairs: np.ndarray) -> Pairs:
+    """Pairs as a slice, where they follow one another."""
+    first = int(pairs[0])
+    return slice(first, first + len(pairs)) if np.array_equal(pairs, np.arange(first, first + len(pairs))) else pairs
 
 
 class DonePairs:
@@ -230,11 +270,11 @@ def columns_of(plan: Plan) -> int:
 
 __all__ = [
     "AT_PLACES",
+    "FILE_BYTES",
     "HELD_COLUMNS",
     "DonePairs",
     "KeptColumns",
     "StoredNumbers",
     "columns_of",
     "names_of",
-    "parts_of",
 ]

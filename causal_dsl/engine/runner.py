@@ -95,6 +95,7 @@ class Gather:
         self.context, self.step, self.layout, self.block = context, step, layout, block
         context.outside.clear()
         self.families: dict[g.Resume, Family] = {family.resume: family for family in layout.families}
+        self.asked = frozenset(step.resumes[block.first : block.last])
 
     def tests(self) -> list[Test]:
         """The tests that read something of this block."""
@@ -104,7 +105,8 @@ class Gather:
         found = []
         for number, node in enumerate(self.context.plan.scores[test.name]):
             read = node.read("patched")
-            if read is not None and read.run in self.families:
+            # what runs here as the noise floor of another may be read in another step, on all of its pairs
+            if read is not None and read.run in self.families and read.run in self.asked:
                 found.append(number)
         return found
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
 from typing import Any
@@ -11,13 +11,10 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.kept_columns import AT_PLACES, names_of, parts_of
-from causal_dsl.measures.quantities import Quantity
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
-from causal_dsl.store.blocks import Blocks, StoredBlock
-from causal_dsl.store.column_files import PartName, parts_in, read_column
+from causal_dsl.store.blocks import Blocks
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.later import Later
 
@@ -38,8 +35,6 @@ class ChunkStore:
         theirs = None if units is None else units / of_bytes(json.dumps(inputs, sort_keys=True).encode())[:24]
         self._blocks = Blocks(folder if not shared or theirs is None else theirs, inputs, later, shared)
         self._noted: list[Path] = []
-        #: whether the columns of a block are kept in a file of their own, and are not held
-        self.apart = False
         self._theirs = None
         if theirs is not None and not shared and theirs.is_dir():
             self._theirs = Blocks(theirs, inputs, later, shared=True)
@@ -86,7 +81,7 @@ class ChunkStore:
         self._blocks.halve(_name(step, block))
 
     def put(self, step: int, block: Block, block_results: BlockResults) -> None:
-        """Keep a finished block; where columns are kept apart, the results say in which file theirs lie."""
+        """Keep a finished block."""
         arrays: dict[str, np.ndarray] = {}
         about = {}
         for name, block_result in block_results.items():
@@ -99,22 +94,17 @@ class ChunkStore:
                 "seconds": block_result.seconds,
             }
             arrays[f"{name}/pairs"] = block_result.pairs
-            for (cell, run), numbers in block_result.looked.items():
-                for i, values in enumerate(numbers.values()):
-                    if values.ndim > 1 or not self.apart:
-                        arrays[f"{name}/{cell}/{run}/at/{i}"] = values
-            if block_result.cells:
-                arrays[f"{name}/fired"] = np.concatenate([block_result.fired[cell] for cell in block_result.cells])
-            if self.apart:
-                continue
             for role, numbers in block_result.unpatched.items():
                 for i, values in enumerate(numbers.values()):
                     arrays[f"{name}/{role}/{i}"] = values
             for i, values in enumerate(block_result.patched.values()):
                 arrays[f"{name}/patched/{i}"] = values
-        self._blocks.put(_name(step, block), arrays, about, parts_of(block_results) if self.apart else None)
-        for block_result in block_results.values() if self.apart else ():
-            block_result.lies = self._blocks.columns(_name(step, block))
+            for (cell, run), numbers in block_result.looked.items():
+                for i, values in enumerate(numbers.values()):
+                    arrays[f"{name}/{cell}/{run}/at/{i}"] = values
+            if block_result.cells:
+                arrays[f"{name}/fired"] = np.concatenate([block_result.fired[cell] for cell in block_result.cells])
+        self._blocks.put(_name(step, block), arrays, about)
         self._note(step, block)
 
     def get(self, step: int, block: Block, plan: Plan) -> BlockResults | None:
@@ -125,13 +115,10 @@ class ChunkStore:
         if found is None:
             return None
         self._note(step, block)
-        return _pieces(found, plan, self.apart)
+        return _pieces(*found, plan)
 
     def _note(self, step: int, block: Block) -> None:
-        name = _name(step, block)
-        self._noted.append(self.folder / f"{name}.npz")
-        if self.apart:
-            self._noted.append(self._blocks.columns(name))
+        self._noted.append(self.folder / f"{_name(step, block)}.npz")
 
 
 def _as_cut(plan: Plan, blocks: list[tuple[Block, ...]]) -> Plan:
@@ -146,46 +133,29 @@ def _cut(said: list[Any] | None) -> list[tuple[Block, ...]] | None:
         return None
 
 
-def _pieces(found: StoredBlock, plan: Plan, apart: bool) -> BlockResults:
-    """The results of a block that was kept; ``apart``: what lies in the file of its columns is left there."""
-    arrays, block_results = found.arrays, {}
-    parts = {part: number for number, part in enumerate((found.columns and parts_in(found.columns)) or ())}
-
-    def numbers(key: str, part: PartName, quantities: Sequence[Quantity]) -> dict[Quantity, np.ndarray]:
-        own = {q: arrays[f"{key}/{i}"] for i, q in enumerate(quantities) if f"{key}/{i}" in arrays}
-        if found.columns is not None and not apart:
-            for quantity, name in zip(quantities, names_of(quantities), strict=True):
-                if quantity not in own:
-                    own[quantity] = read_column(found.columns, parts[part], name)
-        return own
-
-    for name, said in found.about.items():
+def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Plan) -> BlockResults:
+    block_results = {}
+    for name, said in about.items():
         first = plan.scores[name][0]
         block_result = BlockResult(arrays[f"{name}/pairs"], cells=said["cells"], seconds=said["seconds"])
-        block_result.lies = found.columns if apart else None
         for role in said["roles"]:
             read = first.read(role)
             assert read is not None
-            block_result.unpatched[role] = numbers(f"{name}/{role}", (name, role, None), read.quantities)
+            block_result.unpatched[role] = _numbers(arrays, f"{name}/{role}", read.quantities)
         if block_result.cells:
             read = plan.scores[name][block_result.cells[0]].read("patched")
             assert read is not None
-            if found.columns is None:
-                block_result.patched = numbers(f"{name}/patched", (name, "patched", None), read.quantities)
-            elif not apart:
-                of = [numbers("", (name, "patched", int(cell)), read.quantities) for cell in block_result.cells]
-                block_result.patched = {q: np.stack([one[q] for one in of]) for q in read.quantities}
+            block_result.patched = _numbers(arrays, f"{name}/patched", read.quantities)
             ends = np.cumsum([_writes(plan.scores[name][cell]) for cell in block_result.cells])[:-1]
-            fired = np.split(arrays[f"{name}/fired"].reshape(-1, 3), ends)
-            block_result.fired = dict(zip(block_result.cells, fired, strict=True))
+            parts = np.split(arrays[f"{name}/fired"].reshape(-1, 3), ends)
+            block_result.fired = dict(zip(block_result.cells, parts, strict=True))
         block_result.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
         block_result.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
         for cell, run in said["looked"]:
             read = plan.scores[name][cell].read(run)
             assert read is not None
             asked = tuple(quantity for looked in read.looks for quantity in looked.quantities)
-            part = (name, f"{run}{AT_PLACES}", int(cell))
-            block_result.looked[int(cell), str(run)] = numbers(f"{name}/{cell}/{run}/at", part, asked)
+            block_result.looked[int(cell), str(run)] = _numbers(arrays, f"{name}/{cell}/{run}/at", asked)
         block_results[name] = block_result
     return block_results
 
@@ -195,6 +165,10 @@ def _writes(node: g.ScoreNode) -> int:
     read = node.read("patched")
     assert read is not None and isinstance(read.run, g.Resume)
     return len(read.run.writes)
+
+
+def _numbers(arrays: Mapping[str, np.ndarray], name: str, quantities: tuple[Any, ...]) -> dict[Any, np.ndarray]:
+    return {quantity: arrays[f"{name}/{i}"] for i, quantity in enumerate(quantities)}
 
 
 def _name(step: int, block: Block) -> str:

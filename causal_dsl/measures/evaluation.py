@@ -50,7 +50,8 @@ class CellData:
 
     def __post_init__(self) -> None:
         if self.rows is not None:
-            self.unknown = {value: rows[self.rows] for value, rows in self.unknown.items()}
+            unknown = {value: rows[self.rows] for value, rows in self.unknown.items()}
+            self.unknown = {value: rows for value, rows in unknown.items() if rows.any()}
             self.base_answers = self.base_answers[self.rows]
             self.labels = None if self.labels is None else self.labels[self.rows]
             self.asked = None if self.asked is None else self.asked[self.rows]

@@ -11,7 +11,7 @@ from __future__ import annotations
 import os
 import sys
 from collections.abc import Iterator, Sequence
-from contextlib import contextmanager
+from contextlib import contextmanager, suppress
 from functools import cache
 from typing import Any
 
@@ -56,19 +56,21 @@ class ShardGroup:
     # ── what all say ────────────────────────────────────────────────────────────────────────────
 
     def agree(self, value: Any) -> Any:
-        """What the first process says."""
+        """What the first process says. Raises E946 where one of them is gone."""
         from torch import distributed
 
         said = [value]
-        distributed.broadcast_object_list(said, src=0)
+        with _told():
+            distributed.broadcast_object_list(said, src=0)
         return said[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process says, in their order."""
+        """What every process says, in their order. Raises E946 where one of them is gone."""
         from torch import distributed
 
         found: list[Any] = [None] * self.size
-        distributed.all_gather_object(found, value)
+        with _told():
+            distributed.all_gather_object(found, value)
         return found
 
     def vote(self, word: int) -> int:
@@ -76,16 +78,11 @@ class ShardGroup:
         from torch import distributed
 
         said = torch.tensor([word])
-        distributed.all_reduce(said)
+        with _told():
+            distributed.all_reduce(said)
         found = int(said)
         if found >= _FAILED and word != _FAILED:
-            raise fail(
-                "E946",
-                "another process of the group failed",
-                NOWHERE,
-                notes=("the processes of a group pass through the layers together, so none goes on alone",),
-                help="its own message says why; run again once that is mended",
-            )
+            raise _failed("it says why itself")
         return found
 
     @contextmanager
@@ -98,11 +95,40 @@ class ShardGroup:
                 for layers in passes:
                     layers.gather_from(0)
         except BaseException as error:
+            if is_lost(error):
+                raise _failed(str(error)[:200]) from error
             if not _is_of_another(error):
-                self.vote(_FAILED)
+                with suppress(SpecError):  # what failed here is told, whoever else is gone
+                    self.vote(_FAILED)
             raise
         finally:
             self.in_turn = False
+
+
+def _failed(why: str) -> SpecError:
+    return fail(
+        "E946",
+        "another process of the group failed, or is gone",
+        NOWHERE,
+        notes=(why, "the processes of a group pass through the layers together, so none goes on alone"),
+        help="its own message says more; run again once the cause is fixed",
+    )
+
+
+def is_lost(error: BaseException) -> bool:
+    """Whether an error says that another process is not there any more."""
+    words = ("gloo", "NCCL", "Connection closed by peer", "Connection reset by peer")
+    return isinstance(error, RuntimeError) and any(word in str(error) for word in words)
+
+
+@contextmanager
+def _told() -> Iterator[None]:
+    try:
+        yield
+    except RuntimeError as error:
+        if is_lost(error):
+            raise _failed(str(error)[:200]) from error
+        raise
 
 
 def _is_of_another(error: BaseException) -> bool:
@@ -136,9 +162,10 @@ class ShardedLayers:
 
     def gather_from(self, first: int) -> None:
         """Gather the layers from one on with the processes that run them."""
-        for layer in self.layers[first:]:
-            layer.unshard()
-            layer.reshard()
+        with _told():
+            for layer in self.layers[first:]:
+                layer.unshard()
+                layer.reshard()
 
     def _begin(self) -> None:
         self._next = 0

@@ -153,7 +153,8 @@ def _chosen(apart: np.ndarray, m: int, stream: Stream) -> np.ndarray:
     rank = np.concatenate([np.arange(len(turn)) for turn in turns])
     by_turns = np.concatenate(turns)[np.argsort(rank, kind="stable")]
     few = list(dict.fromkeys(by_turns.tolist()))[: m // 2]
-    rest = [k for k in order.tolist() if k not in set(few)]
+    taken = set(few)
+    rest = [k for k in order.tolist() if k not in taken]
     return np.array([*few, *rest[: m - len(few)]])
 
 

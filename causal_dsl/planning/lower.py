@@ -22,7 +22,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
-from causal_dsl.program.components import unfit
+from causal_dsl.program.components import depth, unfit
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
@@ -343,7 +343,8 @@ class _Lowering:
         self._equal_lengths(value.places[i], intervention, (base, source))
         if intervention.inside and intervention.inside[i].reads:
             return self._read_across(source, intervention.inside[i])
-        run = self._resume(source, value.under, drawn) if value.under else source
+        under = () if _before(value.places[i], value.under) else value.under
+        run = self._resume(source, under, drawn) if under else source
         return g.Capture(run, value.places[i], span=value.span or intervention.span)
 
     @_value.register
@@ -376,6 +377,16 @@ class _Lowering:
                 ),
                 help="use templates and values that give every such prompt the same number of tokens, or patch `z`, the result of the weights",
             )
+
+
+def _before(place: Place, written: Sequence[Intervention]) -> bool:
+    """Whether a place is computed before anything that is written in a run, so that it is what it is in the plain run."""
+    own = depth(place.site)
+    others = [depth(other.site) for one in written for other in one.places]
+    summed = {other.site.layer for one in written for other in one.places if other.site.component == "resid_mid"}
+    if own is None or place.site.layer in summed:  # a sum is written where what is added to it is
+        return False
+    return all(other is not None and own < other for other in others)
 
 
 def _written(intervention: Intervention) -> Iterator[Place]:

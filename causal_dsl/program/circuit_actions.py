@@ -15,7 +15,7 @@ from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import KINDS, kinds_of, places_of
 from causal_dsl.program.parameters import values_of
-from causal_dsl.program.paths import steps
+from causal_dsl.program.paths import run_of, steps
 from causal_dsl.program.program import Intervention, NetworkRef
 from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.runs_under import refuse_taken
@@ -151,7 +151,7 @@ def read_circuit_action(
         return None
     kept = inside(members, every, positions, network.facts)
     value = _value(action, reader)
-    if value is None:
+    if value is None or _refuse_under(value, members, action, len(asked) > before, found):
         return None
     ablation = Ablation(
         format_expr(expr),
@@ -226,10 +226,7 @@ def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionRea
     values = reader.values(action.target)
     if isinstance(action, tree.Interchange):
         value = values.source(action.source, ())
-        if value is not None and value.under:
-            refuse_taken("a circuit", action.source.span, value.role, reader.diagnostics)
-            return None
-        if value is not None and not isinstance(action.source, tree.Name):
+        if value is not None and not isinstance(run_of(action.source)[0], tree.Name):
             reader.diagnostics.report(
                 "E803",
                 "a circuit takes its values from a run, each node its own",
@@ -238,12 +235,24 @@ def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionRea
             )
             return None
         return value
-    found = values.value(action.value, ())
-    taken = None if found is None else next((run for run in found.find(FromRun) if run.under), None)
-    if taken is not None:
-        refuse_taken("a circuit", action.value.span, taken.role, reader.diagnostics)
-        return None
-    return found
+    return values.value(action.value, ())
+
+
+def _refuse_under(
+    value: Value,
+    members: Members,
+    action: tree.Interchange | tree.SetTo | tree.AddTo,
+    discovered: bool,
+    found: Diagnostics,
+) -> bool:
+    """Report E859 where edges, or a circuit that is discovered, would take values from a run in which something is written."""
+    taken = next((run for run in value.find(FromRun) if run.under), None)
+    if taken is None or not (discovered or isinstance(members, EdgeSet)):
+        return False
+    what = "a circuit that is discovered" if discovered else "a circuit of edges"
+    span = action.source.span if isinstance(action, tree.Interchange) else action.value.span
+    refuse_taken(what, span, taken.role, found)
+    return True
 
 
 def _told(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:

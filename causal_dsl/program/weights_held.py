@@ -3,6 +3,7 @@ them out over devices."""
 
 from __future__ import annotations
 
+import os
 from collections.abc import Mapping
 from typing import Any
 
@@ -15,6 +16,11 @@ HELD = {"weights": Setting("word", choices=("stream",)), "shard": Setting("word"
 def held(settings: Mapping[str, Any]) -> str:
     """The setting that keeps the weights of an `hf` network out of one memory, as it is written; empty where they are in one memory."""
     return next((f"`{name}={settings[name]}`" for name in HELD if settings.get(name) is not None), "")
+
+
+def is_follower() -> bool:
+    """Whether this process computes with others that ``torchrun`` started, and another tells of the results and writes them."""
+    return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
 
 
 def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> bool:
@@ -44,4 +50,4 @@ def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> b
     return False
 
 
-__all__ = ["HELD", "held", "judge_held"]
+__all__ = ["HELD", "held", "is_follower", "judge_held"]

@@ -5,23 +5,25 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass
+from functools import partial
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.causal.ranks import different
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
+from causal_dsl.report.pair_table import CodedTexts, TableCell, write_table
 from causal_dsl.score.results import SpecResult, TestResult
+from causal_dsl.score.seal import sealed
 from causal_dsl.score.truth import kept_of, unknown_of
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import SPEC, SpecFolder
 
 if TYPE_CHECKING:
-    import pandas
-
     from causal_dsl.causal.designs import Drawn
     from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import Test
@@ -47,10 +49,10 @@ def save(
     the network's answers, what it says of all that it can say (where it was looked at), whether the pair is ``kept`` (in a test
     with ``where solved(…)``), the ``weight`` of each pair where the draws include all rows that can be drawn, and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
-    document = {**result.to_json(), "interrupted": interrupted}
+    document = sealed({**result.to_json(), "interrupted": interrupted})
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
-        _table(result, computed).to_parquet(part, index=False)
+        write_table(list(_cells(result, computed)), part)
     for test in result.tests:
         for number, cell in enumerate(test.cells):
             if cell.circuit is not None:
@@ -62,10 +64,8 @@ def save(
     folder.write("results.json", json.dumps(document, indent=1).encode())
 
 
-def _table(result: SpecResult, computed: Sequence[Computed]) -> pandas.DataFrame:
+def _cells(result: SpecResult, computed: Sequence[Computed]) -> Iterator[TableCell]:
     """The rows of all tests, those that users declare in the order in which they stand."""
-    import pandas
-
     parts = {
         part.name: (whole.name, part.readout.variable)
         for kept in computed
@@ -76,7 +76,6 @@ def _table(result: SpecResult, computed: Sequence[Computed]) -> pandas.DataFrame
     results = {test.name: test for test in result.tests}
     every = [(kept, test) for kept in computed for test in kept.plan.tests]
     every.sort(key=lambda one: places.get(parts.get(one[1].name, (one[1].name, ""))[0], len(places)))
-    tables = []
     filters = {test.name: rows for one in computed for test, rows in _filters(one)}
     for kept, test in every:
         drawn, labels = kept.plan.draw_of(test), kept.labels[test.name]
@@ -86,27 +85,22 @@ def _table(result: SpecResult, computed: Sequence[Computed]) -> pandas.DataFrame
         told = results.get(whole)
         weights = _weights(told.outputs.get(output, told) if told else None, drawn.n, filters.get(test.name))
         shared |= {} if weights is None else {"weight": weights}
+        speech = kept.speech.get(test.name)
         for cell, columns in kept.cells.get(test.name, []):
-            tables.append(
-                pandas.DataFrame(
-                    {
-                        **_named(test, parts),
-                        **cell,
-                        **shared,
-                        **_measured(test, drawn, columns, labels),
-                        **_words(columns, kept.speech.get(test.name), test.readout.stated),
-                    }
-                )
-            )
-    table = pandas.concat(tables, ignore_index=True) if tables else pandas.DataFrame({"test": []})
-    for name in table.columns:
-        if name.endswith("_id") or name == "pair":
-            table[name] = table[name].astype("Int64")
-        elif name == "kept":
-            table[name] = table[name].astype("boolean")
-        elif table[name].dtype == object:
-            table[name] = table[name].map(lambda value: None if value is None or value != value else str(value))
-    return table
+            own = partial(_own_columns, shared, test, drawn, columns, labels, speech)
+            yield TableCell({**_named(test, parts), **cell}, drawn.n, own)
+
+
+def _own_columns(
+    shared: Mapping[str, Any],
+    test: Test,
+    drawn: Drawn,
+    columns: Columns,
+    labels: np.ndarray | None,
+    speech: Speech | None,
+) -> dict[str, Any]:
+    measured = _measured(test, drawn, columns, labels)
+    return {**shared, **measured, **_words(columns, speech, test.readout.stated)}
 
 
 def _weights(result: TestResult | None, n: int, kept: np.ndarray | None) -> np.ndarray | None:
@@ -145,9 +139,10 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
     for role in drawn.values:
         rows = plan.rows.get(g.Forward(test.network.key, draw, role))
         if rows is not None and inputs.has_tokens:
-            yield role, [inputs.text(index) for index in rows.tolist()]
+            own, codes = np.unique(rows, return_inverse=True)
+            yield role, CodedTexts(codes.reshape(-1), [inputs.text(index) for index in own.tolist()])
         elif rows is not None:
-            yield role, [str(dict(values)) for values in _settings(test, drawn, role)]
+            yield role, _settings(test, drawn, role)
         yield f"{role}_id", ids[role]
     output = test.readout.variable
     if not test.readout.stated:
@@ -158,34 +153,43 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
     assert output in test.model.variables
 
 
-def _settings(test: Test, drawn: Drawn, role: str) -> list[list[tuple[str, Any]]]:
+def _settings(test: Test, drawn: Drawn, role: str) -> CodedTexts:
+    """The values of the variables that a row draws, as text."""
     names = list(test.model.exogenous)
-    decoded = [test.model.decode(name, drawn.values[role][name]) for name in names]
-    return [list(zip(names, row, strict=True)) for row in zip(*decoded, strict=True)]
+    columns = [drawn.values[role][name] for name in names]
+    if not columns:
+        return CodedTexts(np.zeros(drawn.n, np.int64), ["{}"])
+    first, codes = different(columns)
+    decoded = [test.model.decode(name, column[first]) for name, column in zip(names, columns, strict=True)]
+    texts = [str(dict(zip(names, row, strict=True))) for row in zip(*decoded, strict=True)]
+    return CodedTexts(codes, texts)
 
 
-def _decoded(test: Test, codes: np.ndarray) -> list[Any]:
+def _decoded(test: Test, codes: np.ndarray) -> CodedTexts | list[float]:
     if test.model.variables[test.readout.variable].type == "real":
         return [float(code) for code in codes]
-    known = {
-        int(code): value
-        for code in np.unique(codes)
-        if code not in NO_ANSWERS
-        for value in test.model.decode(test.readout.variable, np.array([code]))
-    }
-    return [show_value(known[int(code)]) if int(code) in known else None for code in codes]
+    kinds, own = np.unique(codes, return_inverse=True)
+    place = np.full(len(kinds), -1)
+    texts: list[str] = []
+    for i, code in enumerate(kinds):
+        if code not in NO_ANSWERS:
+            for value in test.model.decode(test.readout.variable, np.array([code])):
+                place[i] = len(texts)
+                texts.append(show_value(value))
+    return CodedTexts(place[own.reshape(-1)], texts)
 
 
-def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, list[str | None]]:
+def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, CodedTexts]:
     """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at. If the
     answer is not ``stated``, what is read is just that."""
     found = {}
     said = SAID if stated else ANSWER
     for name, run in (("network_base_said", columns.base), ("network_said", columns.patched)):
         if speech is not None and said in run:
-            ids = np.nan_to_num(run[said], nan=-1).astype(np.int64)
-            known = {int(i): speech.token(int(i)) for i in np.unique(ids) if i >= 0}
-            found[name] = [known.get(int(i)) for i in ids]
+            kinds, own = np.unique(np.nan_to_num(run[said], nan=-1).astype(np.int64), return_inverse=True)
+            place = np.cumsum(kinds >= 0) - 1
+            texts = [speech.token(int(i)) for i in kinds if i >= 0]
+            found[name] = CodedTexts(np.where(kinds >= 0, place, -1)[own.reshape(-1)], texts)
     return found
 
 

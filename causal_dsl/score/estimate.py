@@ -74,7 +74,7 @@ class Estimator:
 
     def _rows_of(self, score: Any) -> np.ndarray | None:
         """The rows in which all that a score needs is known, where these are not all. What is made of scores leaves it to these."""
-        if not self.frames or not self.frames[0].unknown or score.parts:
+        if not self.frames or not self.frames[0].unknown or not isinstance(score, CellScore) or score.parts:
             return None
         return self.frames[0].known(values_needed(score))
 

@@ -20,6 +20,8 @@ _NOISE = 0.05
 _FAR, _FEW = 1 / 3, 2
 #: From this share of the variance within the values of a variable on, that is told.
 _MUCH = 0.5
+#: The same of all that varies at the place, whatever other inputs do there.
+_SOME = 0.25
 #: Settings whose distances are looked at.
 _MOST = 512
 
@@ -38,6 +40,8 @@ class HoldsMore:
     values: int
     within: float
     code: bool
+    #: of a place of one number: the share of its variance, over all inputs, that lies within a value (a code of several numbers varies)
+    spread: float = 0.0
 
 
 def held(
@@ -70,6 +74,7 @@ def held(
         and kinds in (count, len(vectors))
         and together == kinds
         and _code(means, own, alone),
+        _within(scaled, np.unique(values, return_inverse=True)[1].reshape(-1)) if scaled.shape[1] == 1 else 0.0,
     )
 
 
@@ -120,6 +125,9 @@ def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
         text = f"{shown}: every setting of the inputs on which it depends has its own vector, and the vectors of one value are not near each other ({share}). The place holds a code of these inputs; settings with the same value of `{found.variable}` become alike only after it."
         return [Finding("holds_more", text)]
     if found.vectors > found.values and found.within >= _MUCH:
+        return [Finding("holds_more", f"{shown}. {share}: the place holds more than the variable.", "info")]
+    if found.vectors > found.values and found.spread >= _SOME:
+        share = f"{show(found.spread)} of the variance of this number lies within its values"
         return [Finding("holds_more", f"{shown}. {share}: the place holds more than the variable.", "info")]
     return []
 

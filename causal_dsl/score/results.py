@@ -13,6 +13,7 @@ from causal_dsl.displayed import Shown
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.score.seal import sealed
 from causal_dsl.vocabulary.plugins import made
 
 if TYPE_CHECKING:
@@ -476,7 +477,7 @@ class SpecResult(Shown):
 
     def to_json(self) -> dict[str, Any]:
         families = [family.to_json() for family in self.families]
-        return {
+        document = {
             "schema": SCHEMA,
             "path": self.path,
             "digest": self.digest,
@@ -493,6 +494,7 @@ class SpecResult(Shown):
             "cost": number(self.cost),
             "diagnostics": [diagnostic.to_json() for diagnostic in self.warnings],
         }
+        return sealed(document)
 
 
 @dataclass(frozen=True, repr=False)

@@ -8,7 +8,7 @@ from dataclasses import replace
 from causal_dsl.measures.context import Expectation
 from causal_dsl.measures.per_cell import PairMean
 from causal_dsl.measures.per_pair import Moved, OfDistribution
-from causal_dsl.score.codes import Severity
+from causal_dsl.score.codes import REFUTING, Severity
 from causal_dsl.score.results import CellResult
 
 #: What says that nothing moved.
@@ -39,6 +39,18 @@ def _movement(part: PairMean) -> bool:
     )
 
 
+def meant_to_fail(expectations: Sequence[Expectation]) -> bool:
+    """Whether each expectation of a test is one that a network fails in which the hypothesis holds, as `iia <= 60%` at a place where the
+    variable is not: what speaks against the hypothesis is then no alarm."""
+    perfect = dict.fromkeys(("accuracy", "iia", "iia_informative", "iia_star", "cause", "isolate", "disentangle"), 1.0)
+    return bool(expectations) and all(expectation.truth.assume(perfect) == 0 for expectation in expectations)
+
+
+def as_meant(cell: CellResult) -> CellResult:
+    """The cell with what refutes its hypothesis told as information."""
+    return replace(cell, findings=tuple(replace(f, level="info") if f.code in REFUTING else f for f in cell.findings))
+
+
 def at_rest(cell: CellResult) -> CellResult:
     """The cell with its stillness told as information."""
     return _levelled(cell, "info")
@@ -54,4 +66,4 @@ def _levelled(cell: CellResult, level: Severity | None) -> CellResult:
     return replace(cell, findings=findings)
 
 
-__all__ = ["at_rest", "not_at_rest", "nothing_expected"]
+__all__ = ["as_meant", "at_rest", "meant_to_fail", "not_at_rest", "nothing_expected"]

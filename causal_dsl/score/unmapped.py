@@ -204,6 +204,12 @@ def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding
         if layer is None
         else f"the {len(layer.taken[0].units)} unclaimed {what} of {layer.site}"
     )
+    if upto > 2:
+        many = f"sets of up to {upto} of {of} were all taken from another input while the others stay"
+        return Finding(
+            "not_tried",
+            f"{many[0].upper()}{many[1:]}, and all of them together; of the sets between these, not all were.",
+        )
     told = {
         0: "not each was taken from another input by itself",
         1: "each was taken from another input by itself, but not each two together while the others stay",

@@ -102,6 +102,16 @@ def verdict(
     rule = f"{show(most)}, the most that {RULES[name]} can score"
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
         return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} can score {show(most)}.")
+    if (
+        (stays := ceilings.get("noop")) is not None
+        and stays.exact
+        and stays.value >= _ONE
+        and moved_though_right(iia, own)
+    ):
+        return Verdict(
+            "contradicted",
+            f"{shown}; by the causal model an answer that is right for the base stays right in every pair, and the network answers right in {show_estimate(own)} of its unpatched runs.",
+        )
     if most >= VACUOUS:
         return Verdict(
             "vacuous",
@@ -127,6 +137,13 @@ def verdict(
         return Verdict("contradicted", f"{shown}, below {rule}.")
     holds = "the interval contains" if iia.method != "exact" and high >= most else "not above"
     return Verdict("inconclusive", f"{shown}; {holds} {rule}.")
+
+
+def moved_though_right(iia: Estimate, own: Estimate) -> bool:
+    """Whether the patched runs are wrong more often than the network by itself."""
+    least = own.value if own.method == "exact" else own.low
+    high = _high(iia)
+    return least is not None and high is not None and high < least - _SAME
 
 
 def _high(estimate: Estimate) -> float | None:

@@ -1,6 +1,6 @@
 """Finished blocks of a run in a folder, so that a run that was stopped goes on where it was.
 
-Each block is one file of arrays; where there is a lot in it, its columns are in an Arrow file beside it, which is written first. ``run.json`` says what they belong to (the inputs of :mod:`~causal_dsl.store.keys`, as data)
+Each block is one file of arrays. ``run.json`` says what they belong to (the inputs of :mod:`~causal_dsl.store.keys`, as data)
 and how the run was cut; blocks of other inputs are never taken.
 """
 
@@ -8,7 +8,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +16,6 @@ import numpy as np
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, shown_path
 from causal_dsl.store import notices, stopping_points
-from causal_dsl.store.column_files import ColumnPart, digest_of, parts_in, write_columns
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.files import clear_parts, set_aside
 from causal_dsl.store.hashes import of_bytes
@@ -30,20 +28,8 @@ _ABOUT = "run.json"
 _HALVED = ".halved.json"
 #: Where a block says which files had been read when it was computed.
 _LATER = "later"
-#: The hash of the file of its columns, where it has one.
-_DIGEST = "sha256 of the columns"
-_COLUMNS_OF = "the columns of a block of this run"
 #: How many changed inputs a warning names.
 _NAMED = 4
-
-
-@dataclass(frozen=True, eq=False)
-class StoredBlock:
-    """A finished block: its arrays, what was told of them, and the file of its ``columns`` where it has one."""
-
-    arrays: dict[str, np.ndarray]
-    about: dict[str, Any]
-    columns: Path | None = None
 
 
 class Blocks:
@@ -104,9 +90,6 @@ class Blocks:
                 path.unlink()
         for path in self.folder.glob(f"step*{_HALVED}"):
             path.unlink()
-        for path in self.folder.glob("step*.arrow"):
-            if parts_in(path) is not None:
-                path.unlink()
         self._write()
 
     def discard(self) -> None:
@@ -148,31 +131,16 @@ class Blocks:
             if not self._shared:  # each block says what had been read
                 self._write()
 
-    def columns(self, name: str) -> Path:
-        """The file that the columns of a block are in, where it has one."""
-        return self.folder / f"{name}.arrow"
-
-    def put(
-        self,
-        name: str,
-        arrays: Mapping[str, np.ndarray],
-        about: Mapping[str, Any],
-        columns: Sequence[ColumnPart] | None = None,
-    ) -> None:
-        """Keep a finished block; its ``columns`` in a file of their own."""
+    def put(self, name: str, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> None:
+        """Keep a finished block."""
         self.say_later()
-        path, digest = self.folder / f"{name}.npz", None
+        path = self.folder / f"{name}.npz"
         if path.exists() and not is_ours(path):
             set_aside(path, "a block of this run", "something else wrote it")
-        if columns is not None:
-            own = self.columns(name)
-            if own.exists() and parts_in(own) is None:
-                set_aside(own, _COLUMNS_OF, "something else wrote it")
-            digest = write_columns(own, columns, self._owner(name))
-        write_arrays(path, arrays, {**about, _LATER: self._later, _DIGEST: digest}, self._owner(name))
+        write_arrays(path, arrays, {**about, _LATER: self._later}, self._owner(name))
         stopping_points.reached("sweep")
 
-    def get(self, name: str) -> StoredBlock | None:
+    def get(self, name: str) -> tuple[dict[str, np.ndarray], dict[str, Any]] | None:
         """A block that was finished before, or None; a damaged one is set aside (W659)."""
         path = self.folder / f"{name}.npz"
         found = take_arrays(path, "a block of this run", self._owner(name))
@@ -183,26 +151,8 @@ class Blocks:
                 path, "a block of this run", "a file that is read during the run was another when it was computed"
             )
             return None
-        digest = found[1].pop(_DIGEST, None)
-        if digest is not None and not self._has_columns(name, digest):
-            path.unlink(missing_ok=True)
-            return None
         self.found += 1
-        return StoredBlock(*found, None if digest is None else self.columns(name))
-
-    def _has_columns(self, name: str, digest: str) -> bool:
-        """Whether the columns of a block are there as they were written; else they are set aside."""
-        path = self.columns(name)
-        try:
-            if digest_of(path) == digest:
-                return True
-            why = "its content does not match its hash"
-        except FileNotFoundError:
-            return False
-        except OSError as error:
-            why = str(error)
-        set_aside(path, _COLUMNS_OF, why)
-        return False
+        return found
 
     def _agrees(self, file: str, known: str) -> bool:
         """Whether a file that had been read when a block was computed is the one that this run reads. One that is heard of

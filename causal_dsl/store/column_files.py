@@ -1,4 +1,4 @@
-"""Columns of numbers in Arrow files (IPC, LZ4), a file a block: written once, and read a column at a time.
+"""Columns of numbers in Arrow files (IPC, LZ4), a file for some blocks of a run: written once, and read a column at a time.
 
 Each record batch has the numbers of some pairs in one run of one cell of a test, a column for each quantity; what a run does not
 have is null there. The metadata of the file's schema name the batches in their order.
@@ -6,7 +6,6 @@ have is null there. The metadata of the file's schema name the batches in their 
 
 from __future__ import annotations
 
-import hashlib
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
@@ -18,7 +17,7 @@ import numpy as np
 
 from causal_dsl.store.files import replacing
 
-_ABOUT, _OWNER = b"causal_dsl", b"owner"
+_ABOUT = b"causal_dsl"
 #: How many files are held open for reading.
 _OPEN = 64
 
@@ -40,9 +39,8 @@ class ColumnPart:
 PartName = tuple[str, str, int | None]
 
 
-def write_columns(path: Path, parts: Sequence[ColumnPart], owner: str) -> str:
-    """Write a file, and give its SHA-256. ``owner`` is a key of what the numbers were computed from. Raises
-    :class:`~causal_dsl.store.files.CannotWrite`."""
+def write_columns(path: Path, parts: Sequence[ColumnPart]) -> None:
+    """Write a file. Raises :class:`~causal_dsl.store.files.CannotWrite`."""
     import pyarrow as pa
 
     kinds: dict[str, Any] = {}
@@ -50,37 +48,33 @@ def write_columns(path: Path, parts: Sequence[ColumnPart], owner: str) -> str:
         for name, numbers in part.numbers.items():
             whole = numbers.dtype.kind in "iub" and kinds.get(name, pa.int64()) == pa.int64()
             kinds[name] = pa.int64() if whole else pa.float64()
-    about = {_ABOUT: json.dumps([part.name for part in parts]).encode(), _OWNER: owner.encode()}
+    about = {_ABOUT: json.dumps([part.name for part in parts]).encode()}
     schema = pa.schema([pa.field(name, kind) for name, kind in kinds.items()], metadata=about)
     options = pa.ipc.IpcWriteOptions(compression="lz4")
-    with replacing(path) as making:
-        with pa.OSFile(str(making), "wb") as file, pa.ipc.new_file(file, schema, options=options) as writer:
-            for part in parts:
-                count = max((len(numbers) for numbers in part.numbers.values()), default=0)
-                arrays = [
-                    pa.array(np.ascontiguousarray(part.numbers[name]), kind)
-                    if name in part.numbers
-                    else pa.nulls(count, kind)
-                    for name, kind in kinds.items()
-                ]
-                writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
-        return digest_of(making)
+    with (
+        replacing(path) as making,
+        pa.OSFile(str(making), "wb") as file,
+        pa.ipc.new_file(file, schema, options=options) as writer,
+    ):
+        for part in parts:
+            count = max((len(numbers) for numbers in part.numbers.values()), default=0)
+            arrays = [
+                pa.array(np.ascontiguousarray(part.numbers[name]), kind)
+                if name in part.numbers
+                else pa.nulls(count, kind)
+                for name, kind in kinds.items()
+            ]
+            writer.write_batch(pa.RecordBatch.from_arrays(arrays, schema=schema))
 
 
-def digest_of(path: Path) -> str:
-    """SHA-256 of a file, read piece by piece."""
-    with path.open("rb") as file:
-        return hashlib.file_digest(file, "sha256").hexdigest()
-
-
-def parts_in(path: Path, owner: str | None = None) -> list[PartName] | None:
-    """The parts of a file in their order; None where it is not one of this module, or not of this ``owner``."""
+def parts_in(path: Path) -> list[PartName] | None:
+    """The parts of a file in their order; None where it is not one of this module."""
     import pyarrow as pa
 
     try:
         with pa.OSFile(str(path), "rb") as file:
             about = pa.ipc.open_file(file).schema.metadata or {}
-            if _ABOUT not in about or owner not in (None, about.get(_OWNER, b"").decode()):
+            if _ABOUT not in about:
                 return None
             return [(test, run, cell) for test, run, cell in json.loads(about[_ABOUT])]
     except (OSError, ValueError):  # ArrowInvalid is a ValueError
@@ -91,12 +85,13 @@ class _Readers:
     """Files that are open for reading one of their columns: the last few."""
 
     def __init__(self) -> None:
-        self._open: OrderedDict[tuple[Path, str], Any] = OrderedDict()
+        self._open: OrderedDict[tuple[Any, ...], Any] = OrderedDict()
 
     def of(self, path: Path, name: str) -> Any:
         import pyarrow as pa
 
-        key = (path, name)
+        there = path.stat()  # a later run may have put another file into its place
+        key = (path, name, there.st_ino, there.st_size, there.st_mtime_ns)
         if key not in self._open:
             file = pa.OSFile(str(path), "rb")
             index = pa.ipc.open_file(file).schema.get_field_index(name)
@@ -117,4 +112,4 @@ def read_column(path: Path, part: int, name: str) -> np.ndarray:
     return found
 
 
-__all__ = ["ColumnPart", "PartName", "digest_of", "parts_in", "read_column", "write_columns"]
+__all__ = ["ColumnPart", "PartName", "parts_in", "read_column", "write_columns"]

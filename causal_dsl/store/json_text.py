@@ -41,7 +41,7 @@ def json_of(data: bytes) -> Any:
         told = encoding.removesuffix("-sig").upper()
         raise NotJson(f"it is no text: byte {error.start + 1} is not {told}") from error
     try:
-        return json.loads(text, parse_constant=_refuse, parse_int=_whole, parse_float=_real)
+        return json.loads(text, parse_constant=_refuse, parse_int=_whole, parse_float=_real, object_pairs_hook=_once)
     except RecursionError as error:
         raise NotJson("it is nested too deeply") from error
     except json.JSONDecodeError as error:
@@ -49,6 +49,15 @@ def json_of(data: bytes) -> Any:
             raise NotJson(f"it is cut off: it ends in line {error.lineno}, before the document does") from error
         why = _FAULTS.get(error.msg, "it is no JSON there")
         raise NotJson(f"it is no JSON: in line {error.lineno}, column {error.colno}, {why}") from error
+
+
+def _once(pairs: list[tuple[str, Any]]) -> dict[str, Any]:
+    found = dict(pairs)
+    if len(found) < len(pairs):
+        names = [name for name, _ in pairs]
+        twice = next(name for name in names if names.count(name) > 1)
+        raise NotJson(f"the field `{twice[:_LONGEST]}` stands twice in one object")
+    return found
 
 
 def _refuse(name: str) -> NoReturn:

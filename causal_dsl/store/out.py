@@ -42,6 +42,11 @@ class SpecFolder:
     def blocks(self) -> Path:
         return self.folder / "blocks"
 
+    @property
+    def columns(self) -> Path:
+        """The numbers of very many pairs (:mod:`causal_dsl.store.column_files`)."""
+        return self.folder / "columns"
+
     @contextmanager
     def writing(self, name: str) -> Iterator[Path]:
         """A file to be written, which then takes the place of ``name``; what we did not write there is set aside."""
@@ -131,7 +136,7 @@ def opened(out: Path, spec: str) -> Iterator[SpecFolder]:
             for inner, _, _ in os.walk(folder):  # links are not followed
                 clear_parts(Path(inner), every=True)
             held = SpecFolder(folder, about, spec)
-            for room in (held.blocks, held.folder / "features"):
+            for room in (held.blocks, held.columns, held.folder / "features"):
                 if os.path.lexists(room) and (room.is_symlink() or not room.is_dir()):
                     set_aside(room, f"`{room.name}` of these results", "it is not a folder, or a link to one")
             try:

@@ -113,7 +113,11 @@ def parser() -> argparse.ArgumentParser:
         action="store_true",
         help="run every intervention by whole forward passes, cell by cell: slow; the reference for the one pass",
     )
-    run.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
+    run.add_argument(
+        "--json",
+        action="store_true",
+        help="print one JSON document and nothing else; with --watch one in a line for each run",
+    )
     add_shard(run)
     add_workers(run)
     add_report_options(run)
@@ -159,6 +163,12 @@ def parser() -> argparse.ArgumentParser:
 
     lsp_options(_command(command, "lsp", LSP, lsp))
     return top
+
+
+def command_names() -> tuple[str, ...]:
+    """The commands of the command line."""
+    among = next(one for one in parser()._actions if isinstance(one, argparse._SubParsersAction))
+    return tuple(among.choices)
 
 
 def _command(

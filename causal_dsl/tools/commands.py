@@ -25,12 +25,12 @@ from causal_dsl.diagnostics import (
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.planning.unit_lines import lines as unit_lines
 from causal_dsl.planning.unit_lines import summed
+from causal_dsl.program.weights_held import is_follower
 from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
 from causal_dsl.tools.ended import FAILED, FAULT, FINE, ended, show
-from causal_dsl.tools.followers import is_follower
 from causal_dsl.tools.merge_command import run_shards, shard_of
 from causal_dsl.tools.output import OutputFault, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
@@ -223,7 +223,7 @@ def _follow(arguments: Namespace, line: CommandLine) -> int:
     """Run as one of several processes, of which the first tells of the results and writes them."""
     files, options = inputs(arguments, line)
     try:
-        api.run_files(files, replace(options, out=None, progress=False))
+        api.run_files(files, replace(options, progress=False))
     except SpecError as error:
         if error.code == "E946":  # the process that failed says why
             return FAULT

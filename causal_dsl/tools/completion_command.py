@@ -6,10 +6,20 @@ import argparse
 from argparse import Namespace
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.program.networks import NETWORKS
+from causal_dsl.program.zoo_entries import catalogue
+from causal_dsl.tools.command_line import SUFFIX, CommandLine
+from causal_dsl.tools.explain import codes
 from causal_dsl.tools.output import say
+from causal_dsl.vocabulary.findings import FINDINGS
+from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.readings import READINGS
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
+#: The commands whose paths are specs, or folders of them.
+_OF_SPECS = ("check", "fmt", "plan", "run")
+#: The types of numbers that a network may be run in.
+DTYPES = NETWORKS["hf"]["dtype"].choices
 #: What stands for a path in a line of help, and whether it is a folder.
 _PATHS = {"PATH": False, "FILE": False, "A": False, "B": False, "DIR": True}
 
@@ -38,8 +48,45 @@ def completion(arguments: Namespace, line: CommandLine) -> int:
             help="pip install -U 'causal-dsl[completion]'",
         )
     _paths(arguments.whole, {False: shtab.FILE, True: shtab.DIRECTORY})
+    for name in _OF_SPECS:
+        for action in _commands(arguments.whole)[name]._actions:
+            if action.dest == "paths":
+                # the pattern that shtab writes for zsh, in parentheses, ends all completion of the command there
+                specs = {**shtab.glob(f"*{SUFFIX}"), "zsh": f"_files -g '*{SUFFIX}'"}
+                action.complete = specs  # type: ignore[attr-defined]
+    _values(arguments.whole)
     say(shtab.complete(arguments.whole, arguments.shell))
     return 0
+
+
+def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:
+    return dict(next(one for one in parser._actions if isinstance(one, argparse._SubParsersAction)).choices)
+
+
+def _values(parser: argparse.ArgumentParser, command: str = "") -> None:
+    """Let arguments complete to the values that are known, though others may be typed. The parser is used for nothing else then."""
+    for action in parser._actions:
+        if isinstance(action, argparse._SubParsersAction):
+            for name, inner in action.choices.items():
+                _values(inner, f"{command} {name}".strip())
+        elif action.choices is None and (known := _known(command, action.dest)):
+            action.choices = known
+
+
+def _known(command: str, argument: str) -> tuple[str, ...]:
+    """The values that an argument of a command may have, as far as they are known without a spec."""
+    match command, argument:
+        case _, "dtype":
+            return DTYPES
+        case _, "device":
+            return ("auto", "cpu", "cuda", "mps")
+        case "explain", "code":
+            return (*sorted(codes()), *MEASURES.own, *READINGS, *FINDINGS)
+        case (("zoo train" | "zoo fetch"), "name"):
+            return tuple(catalogue())
+        case "init", "network":
+            return tuple(catalogue())
+    return ()
 
 
 def _paths(parser: argparse.ArgumentParser, kinds: dict[bool, object]) -> None:

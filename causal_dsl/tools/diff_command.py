@@ -5,13 +5,19 @@ from __future__ import annotations
 import argparse
 import sys
 from argparse import Namespace
+from collections.abc import Sequence
 from pathlib import Path
+from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.tools.command_line import CommandLine, folder_path
 from causal_dsl.tools.output import say, say_json
 from causal_dsl.tools.report_output import refuse_foreign, write_page
 from causal_dsl.tools.terminal import for_terminal
+
+if TYPE_CHECKING:
+    from causal_dsl.compare.comparison import RunComparison
+    from causal_dsl.compare.recorded import RecordedRun
 
 
 def add_diff(command: argparse.ArgumentParser) -> None:
@@ -31,18 +37,7 @@ def diff(arguments: Namespace, line: CommandLine) -> int:
         refuse_foreign(arguments.html, line)
     a, b = (read_runs(Path(path), line.place(path)) for path in (arguments.a, arguments.b))
     found = compare_runs(a, b)
-    if not any(spec.tests for spec in found.specs):
-        named = [sorted({test for run in runs for test in run.tests}) for runs in (a, b)]
-        raise fail(
-            "E871",
-            "these results have no test in common",
-            line.place(arguments.b),
-            notes=tuple(
-                f"{which} has {', '.join(f'`{name}`' for name in names[:6]) or 'no test'}{' …' * (len(names) > 6)}"
-                for which, names in zip("AB", named, strict=True)
-            ),
-            help="compare two runs of one spec, or of specs whose tests have the same names",
-        )
+    refuse_unlike(found, (a, b), line, arguments.b)
     if arguments.json:
         say_json(found.to_json())
     else:
@@ -53,3 +48,22 @@ def diff(arguments: Namespace, line: CommandLine) -> int:
 
         write_page(arguments.html, comparison_page(found), line)
     return 1 if found.changed else 0
+
+
+def refuse_unlike(
+    found: RunComparison, both: tuple[Sequence[RecordedRun], Sequence[RecordedRun]], line: CommandLine, word: str
+) -> None:
+    """E871 where two runs have no test in common."""
+    if any(spec.tests for spec in found.specs):
+        return
+    named = [sorted({test for run in runs for test in run.tests}) for runs in both]
+    raise fail(
+        "E871",
+        "these results have no test in common",
+        line.place(word),
+        notes=tuple(
+            f"{which} has {', '.join(f'`{name}`' for name in names[:6]) or 'no test'}{' …' * (len(names) > 6)}"
+            for which, names in zip("AB", named, strict=True)
+        ),
+        help="compare two runs of one spec, or of specs whose tests have the same names",
+    )

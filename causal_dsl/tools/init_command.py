@@ -9,6 +9,7 @@ import os
 import re
 import sys
 from argparse import Namespace
+from collections import Counter
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass
@@ -169,6 +170,15 @@ def _table(text: str, line: CommandLine) -> _Facts:
             f"`{text}` has too little in it: {counted(max(0, len(rows) - 1), 'row')} of {counted(len(columns), 'column')}",
             line.place(text),
             help="a task needs a column to ask about, a column of answers, and at least two rows",
+        )
+    twice = next((name for name, count in Counter(columns).items() if count > 1), "")
+    if twice:
+        raise fail(
+            "E873",
+            f"`{text}` has the column `{twice}` twice",
+            line.place(text),
+            notes=("a column is a variable of the spec, and has to have a name of its own",),
+            help="give one of them another name",
         )
     taken = {*load_grammar().keywords, *_TAKEN}
     odd = [name for name in columns if not name.isidentifier() or name in taken]

@@ -19,7 +19,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
-from causal_dsl.diagnostics import SpecError, fail, printable
+from causal_dsl.diagnostics import SpecError, did_you_mean, fail, printable
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.unexpected import unexpected
@@ -129,11 +129,23 @@ def _read(words: str, text: str | None, program: str) -> _Given | None:
             raise fail("E885", f"`{name}` is not a name of Python", line.place(name), help="write one: `-o results`")
     if not rest or (rest[0].startswith("-") and rest[0] not in ("-h", "--help")):
         rest = ["check", *rest]
+    _refuse_unknown(rest[0], line, program)
     arguments = _parsed([*rest, *([] if text is None else [CELL])], line, program)
     if arguments is None:
         return None
     _refuse_others(arguments, text, line)
     return _Given(known.outcome, known.spec, line, arguments)
+
+
+def _refuse_unknown(word: str, line: CommandLine, program: str) -> None:
+    """E885 for a word in the place of a command that a notebook does not have."""
+    if word in COMMANDS or word.startswith("-"):
+        return
+    from causal_dsl.tools.arguments import command_names
+
+    other = f"; `!causal-dsl {word}` runs it as the terminal does" if word in command_names() else ""
+    help = _COMMANDS_HELP + other if other else did_you_mean(word, COMMANDS, _COMMANDS_HELP)
+    raise fail("E885", f"`{program}` has no `{word}`", line.place(word), help=help)
 
 
 def _parsed(words: list[str], line: CommandLine, program: str) -> argparse.Namespace | None:
@@ -156,14 +168,6 @@ def _parsed(words: list[str], line: CommandLine, program: str) -> argparse.Names
             notes=(printable(told[-1].partition("error: ")[2] or told[-1]),) if told else (),
             help=f"`{program} {words[0]} --help` lists the options" if words[0] in COMMANDS else _COMMANDS_HELP,
         ) from None
-    if arguments.command not in COMMANDS:
-        other = f"; `!causal-dsl {arguments.command}` runs it as the terminal does"
-        raise fail(
-            "E885",
-            f"`{program}` has no `{arguments.command}`",
-            line.place(arguments.command),
-            help=_COMMANDS_HELP + other,
-        )
     return arguments
 
 

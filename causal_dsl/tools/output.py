@@ -91,13 +91,22 @@ def mute(stream: TextIO) -> None:
         return  # the stream is not a file, as in tests that capture it
 
 
+_json_indent: int | None = 2
+
+
+def json_in_lines() -> None:
+    """From now on each JSON document of this process is one line, for a reader of several (JSON Lines)."""
+    global _json_indent
+    _json_indent = None
+
+
 def say_json(document: Any) -> None:
     """One JSON document; in an encoding that cannot write all of it, and for halves of characters, with escapes."""
-    text = json.dumps(document, indent=2, ensure_ascii=False, allow_nan=False)
+    text = json.dumps(document, indent=_json_indent, ensure_ascii=False, allow_nan=False)
     try:
         text.encode(getattr(sys.stdout, "encoding", None) or "utf-8")
     except (UnicodeEncodeError, LookupError):
-        text = json.dumps(document, indent=2, allow_nan=False)
+        text = json.dumps(document, indent=_json_indent, allow_nan=False)
     say(text)
 
 

@@ -5,6 +5,7 @@ This module is loaded in every pytest run of an environment that has the package
 
 from __future__ import annotations
 
+import re
 from collections.abc import Generator
 from pathlib import Path
 from typing import TYPE_CHECKING
@@ -15,6 +16,8 @@ if TYPE_CHECKING:
     from causal_dsl.tools.spec_items import SpecFile
 
 SUFFIX = ".causal"
+#: A group as :class:`~causal_dsl.tools.spec_items.SpecItem` names it and xdist writes it.
+_GROUP = re.compile(r"@[\w.-]+-[0-9a-f]{8}$")
 
 
 def pytest_addoption(parser: pytest.Parser) -> None:
@@ -70,6 +73,15 @@ def pytest_runtest_makereport(
         if report.nodeid != item.nodeid:  # it lacks the group (see SpecItem.nodeid)
             report.nodeid = item.nodeid
     return report
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_runtest_logreport(report: pytest.TestReport) -> None:
+    """xdist writes the group of a test behind its name, by which it hands tests out; what is reported goes without it, so that a
+    test has one name in every run."""
+    file, _, name = report.nodeid.partition("::")
+    if file.endswith(SUFFIX) and hasattr(report, "node"):
+        report.nodeid = f"{file}::{_GROUP.sub('', name)}"
 
 
 def _kept(file: Path) -> bool:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import argparse
+from collections.abc import Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -11,6 +12,7 @@ from causal_dsl.tools.command_line import CommandLine, folder_path
 from causal_dsl.tools.output import tell
 
 if TYPE_CHECKING:
+    from causal_dsl.report.html import Section
     from causal_dsl.score.results import Results
 
 
@@ -64,12 +66,14 @@ def refuse_foreign(file: Path, line: CommandLine) -> None:
         raise _unwritten(file, line, "there is a file that is no page, and it would be lost")
 
 
-def write_reports(results: Results, arguments: argparse.Namespace, line: CommandLine) -> None:
-    """Write what was asked for. Raises SpecError (E708) where that is not possible."""
+def write_reports(
+    results: Results, arguments: argparse.Namespace, line: CommandLine, beside: Sequence[Section] = ()
+) -> None:
+    """Write what was asked for; the page has the sections ``beside``, too. Raises SpecError (E708) where that is not possible."""
     if arguments.html is not None:
         from causal_dsl.report.html.results_page import results_page
 
-        write_page(arguments.html, results_page(results), line)
+        write_page(arguments.html, results_page(results, beside), line)
     if arguments.figures is not None:
         from causal_dsl.report.figures.figure_files import write_figures
 

@@ -19,6 +19,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import known_names
 from causal_dsl.store.hashes import of_bytes
+from causal_dsl.syntax import tree
 from causal_dsl.tools.command_line import CommandLine, named_networks
 from causal_dsl.tools.junit import properties_of
 from causal_dsl.unexpected import OUTSIDE, origin, unexpected
@@ -144,11 +145,20 @@ class SpecItem(pytest.Item):
         result = results[self.name]
         self.done = True
         self.user_properties.extend(properties_of(result))
-        warnings = [one for spec in results.specs for one in spec.warnings if not one.is_error]
+        warnings = [one for spec in results.specs for one in spec.warnings if not one.is_error and self.means(one)]
         if warnings:
             self.add_report_section("call", "causal-dsl", render_all(warnings) + "\n")
         if not result.passed:
             raise ExpectationFailed(result.diagnostics)
+
+    def means(self, warning: Diagnostic) -> bool:
+        """Whether a warning is of this test, or of what no test has for itself."""
+        declared = (one for one in self.parent.spec.tree.declarations if isinstance(one, tree.TestDecl))
+        place = warning.span
+        if place.source.path != self.parent.spec.name:
+            return True
+        around = next((one for one in declared if one.span.start <= place.start < one.span.end), None)
+        return around is None or around.span.line == self.line
 
     def repr_failure(self, excinfo: pytest.ExceptionInfo[BaseException], style: Any = None) -> Any:
         error = excinfo.value

@@ -16,8 +16,9 @@ from multiprocessing.process import BaseProcess
 from pathlib import Path
 
 from causal_dsl.diagnostics import fail, shown_path
+from causal_dsl.score.format_numbers import counted
 from causal_dsl.tools.command_line import SUFFIX, CommandLine
-from causal_dsl.tools.output import tell
+from causal_dsl.tools.output import json_in_lines, tell
 
 Main = Callable[[Sequence[str]], int]
 
@@ -44,7 +45,7 @@ def watch(paths: Sequence[str], line: CommandLine) -> int:
             now, ready = ready, _Waiting(words, main)
             code, read = now.run()
             files, folders = _watched(paths, read)
-            tell(f"watching {len(files)} files; Ctrl-C ends")
+            tell(f"watching {counted(len(files), 'file')}; Ctrl-C ends")
 
             def meant(change: object, path: str, files: set[str] = files, roots: Sequence[str] = tuple(paths)) -> bool:
                 return path in files or _new_spec(path, roots)
@@ -120,6 +121,7 @@ def _serve(words: list[str], pipe: Connection, main: Main) -> None:
 
         pipe.recv()
         signal.signal(signal.SIGINT, before)
+        json_in_lines()  # of --json each run writes a line
         with recording() as reads:
             code = main(words)
         pipe.send((code, [str(path) for path in reads.paths]))

@@ -6,27 +6,47 @@ from typing import Any
 
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
+from causal_dsl.network.network import Network
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.work_units import WorkUnit, units_of_plan
-from causal_dsl.preparing import loaded
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 
 
-def units_of(spec: Spec, options: Options = Options(), checked: Checked | None = None) -> tuple[WorkUnit, ...]:
+def units_of(
+    spec: Spec, options: Options = Options(), checked: Checked | None = None, session: Session | None = None
+) -> tuple[WorkUnit, ...]:
     """The units of a spec, each before those that need it; the same, with the same keys, in every process that reads the same
     spec with the same options. Raises :class:`SpecError` for a fault of the spec. ``checked``: what :func:`check` found.
 
-    A spec whose plan needs what is known of a loaded network has its networks loaded for it.
+    A spec whose plan needs what is known of a loaded network has its networks loaded for it, into ``session``; of one that is
+    trained the network that it is trained from, which has its shape.
     """
     if checked is None:
         checked = check(spec, options)
         checked.raise_errors()
     plan = checked.plan
     if plan is None:
-        plan = loaded(spec, checked, "", Session(options), None).checked.plan
+        plan = _with_shapes(spec, options, checked, session or Session(options))
     if plan is None:
         return ()
     return units_of_plan(plan, spec.name, identity(checked, options), options.memory)
+
+
+def _with_shapes(spec: Spec, options: Options, checked: Checked, session: Session) -> Plan | None:
+    """The plan, given the shapes of all networks."""
+    assert checked.program is not None
+    shapes: dict[NetworkKey, Network] = {}
+    for ref in {test.network.key: test.network for test in checked.program.tests}.values():
+        blank = ref
+        while blank.training is not None:
+            blank = blank.training.alignment.network
+            shapes[blank.key] = session.network(blank)
+        shapes[ref.key] = session.network(blank)
+    again = check(spec, options, shapes)
+    again.raise_errors()
+    return again.plan
 
 
 def identity(checked: Checked, options: Options) -> dict[str, Any]:

@@ -23,7 +23,6 @@ from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import versions
 from causal_dsl.store.out import UNITS, SpecFolder, folder_of, opened, unwritable
-from causal_dsl.units.cutting import identity, units_of
 from causal_dsl.units.worker import Worker
 
 #: What says in the folder of a spec which shard it is, and of what.
@@ -82,30 +81,21 @@ def run_shard(spec: Spec, options: Options, shard: Shard) -> RanShard:
     folder; a fault of one network keeps none of the units of others from being run."""
     assert options.folder is not None
     out = shard.folder(options.folder)
-    checked = check(spec, options)
-    checked.raise_errors()
-    units = units_of(spec, options, checked)
-    whose = assigned(units, shard.count)
-    mine = [unit for unit in units if whose[unit.key] == shard.number - 1]
+    check(spec, options).raise_errors()  # before a folder is made
     with opened(out, spec.name) as held, progress(asked=options.progress) as bar:
+        (held.folder / UNITS).mkdir(exist_ok=True)
+        worker = Worker(spec, replace(options, out=out, progress=False))
+        whose = assigned(worker.units, shard.count)
         try:
-            (held.folder / UNITS).mkdir(exist_ok=True)
-            held.write(SHARD, _manifest(spec, identity(checked, options), options, shard, units, whose))
+            held.write(SHARD, _manifest(worker, shard, whose))
         except OSError as error:
             raise unwritable(out, spec.name, error) from error
-        return _run(spec, replace(options, out=out, progress=False), shard, held, mine, len(units), bar)
+        mine = [unit for unit in worker.units if whose[unit.key] == shard.number - 1]
+        return _run(worker, shard, held, mine, bar)
 
 
-def _run(
-    spec: Spec,
-    options: Options,
-    shard: Shard,
-    held: SpecFolder,
-    mine: Sequence[WorkUnit],
-    every: int,
-    bar: Progress,
-) -> RanShard:
-    worker = Worker(spec, options)
+def _run(worker: Worker, shard: Shard, held: SpecFolder, mine: Sequence[WorkUnit], bar: Progress) -> RanShard:
+    spec = worker.spec
     faults: list[Diagnostic] = []
     found, seconds = 0, 0.0
     bar.begin(f"{spec.name}: shard {shard}", len(mine))
@@ -127,7 +117,8 @@ def _run(
         worker.close()
     if faults:
         raise SpecError(list(dict.fromkeys(faults)))
-    return RanShard(spec.name, shard, held.folder, tuple(mine), found, every, seconds, tuple(worker.notices))
+    warnings = tuple(worker.notices)
+    return RanShard(spec.name, shard, held.folder, tuple(mine), found, len(worker.units), seconds, warnings)
 
 
 #: Faults after which no unit can be stored.
@@ -142,22 +133,16 @@ def _siblings(held: SpecFolder, shard: Shard, spec: Spec) -> tuple[Path, ...]:
     return tuple(path for path in found if path.is_dir())
 
 
-def _manifest(
-    spec: Spec,
-    said: Mapping[str, Any],
-    options: Options,
-    shard: Shard,
-    units: Sequence[WorkUnit],
-    whose: Mapping[str, int],
-) -> bytes:
+def _manifest(worker: Worker, shard: Shard, whose: Mapping[str, int]) -> bytes:
+    spec = worker.spec
     told = {
         "format": 1,
         "shard": shard.number,
         "of": shard.count,
         "spec": spec.name,
         "path": None if spec.path is None else os.path.abspath(spec.path),
-        "identity": said,
-        "networks": {name: os.path.abspath(path) for name, path in options.networks.items()},
+        "identity": worker.identity,
+        "networks": {name: os.path.abspath(path) for name, path in worker.options.networks.items()},
         "versions": versions(),
         "units": [
             {
@@ -167,7 +152,7 @@ def _manifest(
                 "label": unit.label,
                 "shard": whose[unit.key] + 1,
             }
-            for unit in units
+            for unit in worker.units
         ],
     }
     return json.dumps(told, indent=1).encode()

@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
+from typing import Any
 
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, fail
@@ -39,7 +40,7 @@ from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import unwritable
 from causal_dsl.store.rooms import kept_beside
-from causal_dsl.units.cutting import units_of
+from causal_dsl.units.cutting import identity, units_of
 from causal_dsl.units.folder import DoneUnit, UnitFolder, unit_folder
 
 
@@ -65,10 +66,15 @@ class Worker:
         #: warnings that were told while units were run
         self.notices: list[Diagnostic] = []
 
+    @property
+    def identity(self) -> dict[str, Any]:
+        """What identifies the run that the units belong to."""
+        return identity(self._checked, self.options)
+
     @cached_property
     def units(self) -> tuple[WorkUnit, ...]:
         """All units of the spec."""
-        return units_of(self.spec, self.options, self._checked)
+        return units_of(self.spec, self.options, self._checked, self._session)
 
     def run(self, unit: WorkUnit) -> DoneUnit:
         """Compute a unit and store its result, or find it stored. Raises :class:`SpecError` for a fault of the spec, of its network

@@ -196,7 +196,7 @@ _ALL = (
         "beside",
         "alarm",
         "units that no variable claims move the answer",
-        graded="alarm; info if a network that is not exact may do as much by itself",
+        graded="alarm; info if a network that is not exact may do as much by itself, or if the expectations ask for a failure",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
     ),
@@ -210,7 +210,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: of which unclaimed units not all sets of one, two or three were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
+        "beside `exact` or `supported`: up to how many unclaimed units all sets were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
         "unanswered",

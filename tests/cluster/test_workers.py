@@ -47,7 +47,7 @@ test fitted on halves {
 }
 """,
 )
-OTHER = ("seconds", "finished", "machine", "cost", "command")
+OTHER = ("seconds", "finished", "machine", "cost", "command", "seal")
 
 
 def told(folder: Path) -> Any:

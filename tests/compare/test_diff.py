@@ -20,6 +20,7 @@ from causal_dsl import read_results
 from causal_dsl.compare.differences import paired_shares, share_difference
 from causal_dsl.resources import resource
 from causal_dsl.score.intervals import Resampling
+from causal_dsl.score.seal import sealed
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2
 
@@ -191,7 +192,7 @@ def test_what_only_one_run_has(runs: Path, capsys: Captured, tmp_path: Path) -> 
     swept["cells"].pop()
     first["expectations"][0]["passed"] = False
     document["tests"] = [first, swept, {**filtered, "name": "other"}]
-    (folder / "results.json").write_text(json.dumps(document))
+    (folder / "results.json").write_text(json.dumps(sealed(document)))
     (folder / "spec.causal").write_text(SPEC.replace("n=80", "n=81"), encoding="utf-8")
     code, found = diff(capsys, "a", str(tmp_path / "b"))
     (spec,) = found["specs"]
@@ -227,7 +228,7 @@ def test_bad_input(runs: Path, capsys: Captured, tmp_path: Path, text: str | Non
         document["tests"][0]["cells"][0]["scores"]["accuracy"]["value"] = "high"
     (tmp_path / "b").mkdir()
     if text is not None:
-        (tmp_path / "b" / "results.json").write_text(json.dumps(document) if text.isupper() else text)
+        (tmp_path / "b" / "results.json").write_text(json.dumps(sealed(document)) if text.isupper() else text)
     path = tmp_path / ("b" if text is not None else "bb")
     assert main(["diff", "a", str(path)]) == 2
     told = capsys.readouterr()
@@ -336,7 +337,7 @@ def history(capsys: Captured, *words: str) -> Any:
 def dated(runs: Path, name: str, to: Path, when: str, **changes: Any) -> str:
     shutil.copytree(runs / name, to)
     document = json.loads((to / "s" / "results.json").read_text())
-    (to / "s" / "results.json").write_text(json.dumps({**document, "finished": when, **changes}))
+    (to / "s" / "results.json").write_text(json.dumps(sealed({**document, "finished": when, **changes})))
     return str(to)
 
 
@@ -364,7 +365,27 @@ def test_runs_of_one_spec_are_a_curve_in_the_order_of_time(runs: Path, capsys: C
     accuracy = [d["tests"][0]["cells"][0]["scores"]["accuracy"]["value"] for d in documents]
     blocks = "▁▂▃▄▅▆▇█"
     assert "".join(blocks[min(7, int(value * 8))] for value in accuracy) in line
+    assert "no verdict, as no variable is interchanged: finished x" in told or "interchanged: failed" in told
+    assert told.count("verdicts: ") == 2
     assert main(["history", str(tmp_path / "nothing")]) == 2 and "[E870]" in capsys.readouterr().err
+
+
+@pytest.mark.tools
+def test_a_report_is_held_against_another_run(runs: Path, capsys: Captured, tmp_path: Path) -> None:
+    page = tmp_path / "page.html"
+    assert main(["report", "noisy_run", "--against", "a", "--html", str(page)]) == 0
+    told = page.read_text(encoding="utf-8")
+    assert told.count("<h1") == 1 and "Against another run: s.causal" in told and "where_is" not in told
+    ids = re.findall(r' id="([^"]+)"', told)
+    assert len(ids) == len(set(ids)) and any(one.startswith("against-0-test-") for one in ids)
+    capsys.readouterr()
+    assert main(["report", "noisy_run", "--against", "a"]) == 0
+    both = capsys.readouterr().out
+    assert main(["report", "noisy_run"]) == 0
+    alone = capsys.readouterr().out
+    main(["diff", "a", "noisy_run"])
+    assert both == alone + "\n" + capsys.readouterr().out
+    assert main(["report", "a", "--against", "nothing"]) == 2 and "[E870]" in capsys.readouterr().err
 
 
 @pytest.mark.tools

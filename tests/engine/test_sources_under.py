@@ -10,7 +10,11 @@ import pytest
 import torch
 from torch import Tensor
 
+from causal_dsl import api
+from causal_dsl.api import Options
 from causal_dsl.planning.lower import by_reference
+from tests.engine.test_circuits import ByHand as CircuitByHand
+from tests.engine.test_circuits import spec as circuit_spec
 from tests.engine.tiny import execution_of, network_of, spec_of
 
 #: The projection after the heads, and the MLP, of a layer.
@@ -128,3 +132,31 @@ def test_sources_that_are_intervened_on_are_those_of_forwards_by_hand(name: str)
             plain = hand.run(base, put=hand.stream(source))[0]
             moved = max(moved, float((logits - plain).abs().max()))
         assert moved > 1e-3, test.name  # the source would do without what is written in it
+
+
+@pytest.mark.parametrize("target", ["c", "outside(c)"])
+def test_a_circuit_of_nodes_takes_what_runs_with_writes_have(target: str) -> None:
+    """Each node takes its own value of the source run in which an MLP is zero: three forwards by hand for each pair."""
+    text = circuit_spec("llama", f"{target} <- source(layer[0].mlp_out[all] = 0)", "change(gap), faithfulness(gap)")
+    execution, _ = execution_of(text)
+    plan, network = execution.plan, network_of(text)
+    hand = CircuitByHand(network)
+    (inputs,) = plan.inputs.values()
+    draw, drawn = plan.scores["t"][0].label.draw, plan.draw_of(plan.tests[0])
+    rows = {run.role: plan.rows[run] for run in plan.rows if run.draw == draw}
+    inside = {("embed", -1, 0), ("z", 1, 1), ("z", 2, 0), ("mlp", 0, 0)}
+    heads = range(network.facts.heads or 0)
+    every = {("embed", -1, 0), *(("mlp", n, 0) for n in range(3)), *(("z", n, h) for n in range(3) for h in heads)}
+    written = inside if target == "c" else every - inside
+    moved = []
+    for pair in range(drawn.n):
+        base, source = (torch.tensor(inputs.rows(np.array([rows[role][pair]]))[0]) for role in ("base", "source"))
+        plain, _ = hand.run(base, {})
+        _, there = hand.run(source, {("mlp", 0, 0): torch.zeros_like(hand.run(source, {})[1]["mlp", 0])})
+        patched, _ = hand.run(base, {key: there[key[0], key[1]] for key in written})
+        words = [10 + int(drawn.values[role]["o"][pair]) for role in ("base", "source")]  # of w10 to w14
+        moved.append(float((patched - plain)[words[0]] - (patched - plain)[words[1]]))
+    for options in (Options(), Options(reference=True)):
+        found = api.run(api.parse(text), options).tests[0].cells[0]
+        assert found.scores["change(gap)"].value == pytest.approx(float(np.mean(moved)), abs=1e-5)
+        assert found.circuit is not None and all(check.holds for check in found.circuit.checks)

@@ -593,3 +593,8 @@ def nine_votes() -> Network:
         lambda x: torch.cat([p(x)[:, None].expand(-1, 9), units(q(x))], 1),
         lambda h: differ((h[:, :9].sum(1) > 4.5).double(), h[:, 9]),
     )
+
+
+def graded() -> Network:
+    """The first unit is how far x lies above y, and what counts of it is its sign."""
+    return Network(lambda x: units(x[:, 0] - x[:, 1], q(x), x[:, 3]), lambda h: differ((h[:, 0] > 0).double(), h[:, 1]))

@@ -47,3 +47,45 @@ def test_what_does_not_move_of_one_output_is_said_of_its_logits(tmp_path: Path) 
     cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
     told = next(one.text for one in cell.findings if one.code == "never_moved")
     assert told.startswith("`second`: ") and "no compared logit changed" in told
+
+
+def result_of(folder: Path, network: str, places: str, do: str, more: str = "") -> cd.CellResult:
+    shutil.copy(HERE / "networks.py", folder / "networks.py")
+    text = MODEL.replace("NETWORK", network).replace("PLACES", places).replace("DRAW", PAIRS).replace("DO", do)
+    (folder / "claim.causal").write_text(
+        text.replace("  p := x > y", "  p := x > y\n  lost := x > y").replace(
+            "  report accuracy", more or "  report accuracy"
+        )
+    )
+    return cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+
+
+def test_a_place_that_grades_what_the_variable_does_not_is_said_to_hold_more(tmp_path: Path) -> None:
+    cell = result_of(tmp_path, "graded", "p @ layer[0].out[0]", "do(p <- source)")
+    told = next(one for one in cell.findings if one.code == "holds_more")
+    assert told.severity == "info" and "takes 7 vectors" in told.text and "2 values of `p`" in told.text
+    assert not [
+        one
+        for one in result_of(tmp_path, "plain", "p @ layer[0].out[0]", "do(p <- source)").findings
+        if one.code == "holds_more"
+    ]
+
+
+@pytest.mark.parametrize(
+    ("expect", "severity"), [("iia <= 60%", "info"), ("iia >= 60%", "alarm"), ("iia_star < 50%", "info")]
+)
+def test_what_refutes_a_claim_is_no_alarm_where_the_claim_is_meant_to_fail(
+    expect: str, severity: str, tmp_path: Path
+) -> None:
+    cell = result_of(tmp_path, "hidden_by_idle", "p @ layer[0].out[0]", "do(p <- source)", f"  expect {expect}")
+    told = next(one for one in cell.findings if one.code == "unmapped_moves")
+    assert told.severity == severity
+    assert cell.verdict is not None and cell.verdict.code == "inconclusive"
+
+
+def test_a_variable_that_leads_nowhere_and_moves_the_answer_is_contradicted(tmp_path: Path) -> None:
+    cell = result_of(tmp_path, "plain", "lost @ layer[0].out[0]", "do(lost <- source)")
+    assert cell.verdict is not None and cell.verdict.code == "contradicted", cell.verdict
+    assert "stays right in every pair" in cell.verdict.text
+    still = result_of(tmp_path, "plain", "lost @ layer[0].out[2]", "do(lost <- source)")
+    assert still.verdict is not None and still.verdict.code == "vacuous"

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import os
 import pickle
+import signal
 import sys
 from pathlib import Path
 from typing import Any
@@ -16,12 +17,14 @@ from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
 
 
-def logits_of(spec: Path) -> list[Any]:
+def logits_of(spec: Path, die: bool = False) -> list[Any]:
     """The logits of every intervention of a spec, in the order of its plan."""
     checked = api.check(api.load(spec), Options(trust=True))
     checked.raise_errors()
     assert checked.plan is not None
     networks = Session().networks(checked.plan.networks.values())
+    if die and os.environ["RANK"] == "1":
+        os.kill(os.getpid(), signal.SIGKILL)
     execution = Execution(checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks))
     found = [value.numpy() for value in execution.logits().values()]
     (network,) = networks.values()
@@ -40,7 +43,11 @@ def tests_of(spec: Path, memory: int | None) -> Any:
 
 def main() -> None:
     what, spec, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    found = logits_of(spec) if what == "logits" else tests_of(spec, int(sys.argv[4]) if len(sys.argv) > 4 else None)
+    found = (
+        logits_of(spec, what == "die")
+        if what in ("logits", "die")
+        else tests_of(spec, int(sys.argv[4]) if len(sys.argv) > 4 else None)
+    )
     if os.environ.get("RANK", "0") == "0":
         out.write_bytes(pickle.dumps(found))
 

@@ -2,19 +2,24 @@
 
 from __future__ import annotations
 
+import json
 import os
 import pickle
 import socket
 import subprocess
 import sys
 from pathlib import Path
+from shutil import copytree
 from typing import Any
 
 import numpy as np
 import pytest
 
+from causal_dsl import api
+from causal_dsl.api import Options
+from causal_dsl.diagnostics import SpecError
 from tests.engine.test_matrix import matrix_of, vectors
-from tests.engine.tiny import spec_of
+from tests.engine.tiny import folder_of, spec_of
 from tests.network.test_stream import FITTED
 
 ROOT = Path(__file__).parents[2]
@@ -99,7 +104,7 @@ def test_sweeps_and_fits_are_as_in_one_process(family: str, tmp_path: Path) -> N
     assert [test["name"] for test in one] == ["t", "learned"]
     for told in (*one, *two):  # each of the two has a cache of its own
         for cell in told["cells"]:
-            for feature in (cell["learned"] or {}).get("features", []):
+            for feature in (cell.get("learned") or {}).get("features", []):
                 feature["file"] = Path(feature["file"]).name
     for mine, theirs in zip(one, two, strict=True):
         assert mine["cells"] == theirs["cells"]
@@ -118,22 +123,72 @@ def test_the_first_process_tells_and_writes_and_goes_on(tmp_path: Path) -> None:
     """The command line: one report, one folder; a second run takes its blocks from there."""
     spec, out = tmp_path / "s.causal", tmp_path / "out"
     spec.write_text(sharded(spec_of("llama", SWEEP, layers="0:3")), encoding="utf-8")
-    words = ["-m", "causal_dsl.tools.cli", "run", str(spec), "--out", str(out), "--memory", "600KB"]
-    found = []
+    words = ["-m", "causal_dsl.tools.cli", "run", str(spec), "--out", str(out), "--batch-memory", "1MB"]
+    kept: list[dict[str, int]] = []
     for _ in range(2):
         first, second = together(2, words, tmp_path / "cache")
         assert first.returncode == second.returncode == 0, first.stderr + second.stderr
         assert "iia" in first.stdout and not second.stdout
-        found.append(first.stdout)
-    assert (out / "results.json").exists()
+        blocks = (out / "s" / "blocks").glob("step*.npz")
+        kept.append({block.name: block.stat().st_mtime_ns for block in blocks})
+    assert len(kept[0]) > 2 and kept[0] == kept[1]
+    assert (out / "s" / "results.json").exists()
 
 
 @pytest.mark.slow
-def test_where_one_fails_none_waits(tmp_path: Path) -> None:
-    """A fault of the spec is each one's own; a file that is gone for one ends all."""
+def test_a_fault_ends_every_process(tmp_path: Path) -> None:
     spec = tmp_path / "s.causal"
     spec.write_text(
         sharded(spec_of("llama", SWEEP.replace("report iia", "report nothing"), layers="0:3")), encoding="utf-8"
     )
     for done in together(2, ["-m", "causal_dsl.tools.cli", "run", str(spec)], tmp_path / "cache", timeout=100):
         assert done.returncode == 2 and "error[" in done.stderr
+
+
+@pytest.mark.slow
+def test_where_one_is_killed_the_others_end(tmp_path: Path) -> None:
+    spec = tmp_path / "s.causal"
+    spec.write_text(sharded(spec_of("llama", SWEEP, layers="0:3")), encoding="utf-8")
+    words = ["-m", "tests.network.sharded_worker", "die", str(spec), str(tmp_path / "out")]
+    first, second = together(2, words, tmp_path / "cache", timeout=200)
+    assert second.returncode == -9
+    assert first.returncode == 1 and "E946" in first.stderr, first.stderr[-1500:]
+
+
+def test_a_network_that_is_split_within_its_layers_is_refused(tmp_path: Path) -> None:
+    """By its config, and by a function that returns it so: half of a site would look like a whole one."""
+    folder = tmp_path / "net"
+    copytree(folder_of("llama"), folder)
+    config = json.loads((folder / "config.json").read_text())
+    (folder / "config.json").write_text(json.dumps({**config, "distributed_config": {"tp_size": 2, "tp_plan": "auto"}}))
+    spec = spec_of("llama", SWEEP, layers="0:3")
+    with pytest.raises(SpecError) as error:
+        api.run(api.parse(spec.replace(folder_of("llama"), str(folder))))
+    assert error.value.diagnostics[0].code == "E945"
+    (tmp_path / "split.py").write_text(SPLIT.replace("FOLDER", folder_of("llama")), encoding="utf-8")
+    declared = spec[spec.index("network ") : spec.index("align ")]
+    (tmp_path / "s.causal").write_text(spec.replace(declared, 'network net = torch("split.py:build")\n'), "utf-8")
+    with pytest.raises(SpecError) as error:
+        api.run(api.load(tmp_path / "s.causal"), Options(trust=True))
+    assert error.value.diagnostics[0].code == "E945"
+
+
+SPLIT = """
+from torch import distributed
+from torch.distributed.device_mesh import init_device_mesh
+from torch.distributed.tensor import Shard, distribute_tensor
+from torch.nn import Parameter
+from transformers import AutoModelForCausalLM
+
+
+def build():
+    model = AutoModelForCausalLM.from_pretrained("FOLDER")
+    distributed.init_process_group("gloo", store=distributed.HashStore(), rank=0, world_size=1)
+    try:
+        mesh = init_device_mesh("cpu", (1,))
+        whole = model.model.layers[0].mlp.up_proj
+        whole.weight = Parameter(distribute_tensor(whole.weight.data, mesh, [Shard(0)]), requires_grad=False)
+    finally:
+        distributed.destroy_process_group()
+    return model
+"""

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 from typing import Any
 
@@ -13,6 +14,7 @@ from causal_dsl import shapes
 from causal_dsl.report.text import text
 from causal_dsl.score.document_faults import fault_in
 from causal_dsl.score.read_results import spec_result
+from causal_dsl.score.seal import seal_of, sealed
 from causal_dsl.tools.cli import main
 from tests.engine.test_edge_circuits import spec as edges
 from tests.report.shared_results import results
@@ -28,8 +30,10 @@ def read_back(found: cd.Results) -> None:
     assert [fault_in(one) for one in written] == [""] * len(written)
     places = {name: 0 for name in ("line", "column", "end_line", "end_column")}
     for one, spec in zip(written, again.specs, strict=True):
+        assert one.pop("seal") == seal_of(one)
         one["diagnostics"] = [{**told, **places} for told in one["diagnostics"]]
         own = json.loads(json.dumps(spec.to_json()))
+        assert own.pop("seal")
         own["diagnostics"] = [{**told, **places} for told in own["diagnostics"]]
         assert own == one
     assert text(again) == text(found)
@@ -52,7 +56,7 @@ def test_results_of_shipped_specs_are_read_as_they_were_written(name: str) -> No
 def test_every_field_of_a_result_is_read() -> None:
     """A new field of the JSON that the reader does not know would be missing from reports of kept results."""
     reader = (ROOT / "causal_dsl" / "score" / "read_results.py").read_text(encoding="utf-8")
-    derived = {"schema", "status", "families", "interrupted"}
+    derived = {"seal", "schema", "status", "families", "interrupted"}
     for shape in (
         shapes.SpecJson,
         shapes.TestJson,
@@ -125,9 +129,45 @@ def test_damaged_results_are_refused_by_the_place(
 
 
 @pytest.mark.parametrize(
+    "damage",
+    [
+        lambda d: d["tests"][0]["cells"][1]["scores"]["iia"].update(low=0.1, high=0.2, value=0.9),
+        lambda d: d["tests"][0]["cells"][1]["scores"]["iia"].update(n=d["tests"][0]["n"] + 1),
+        lambda d: d["tests"][0]["cells"][1].setdefault("verdict", {"text": "because"}).update(code="wonderful"),
+        lambda d: d["tests"][0]["cells"].pop(),
+        lambda d: d["tests"][0]["expectations"][0].update(passed=not d["tests"][0]["expectations"][0]["passed"]),
+        lambda d: d["tests"][0].update(line=10**9),
+        lambda d: d.update(digest="0" * 64),
+        lambda d: d.update(text="test other {}"),
+        lambda d: d.update(finished="yesterday"),
+        lambda d: d.update(tests=[]),
+    ],
+)
+def test_a_change_that_leaves_each_field_possible_is_told(
+    damage: Any, kept: tuple[Path, dict[str, Any]], capsys: Captured
+) -> None:
+    file, document = kept
+    damage(document)
+    for words in (["report", str(file)], ["diff", str(file), str(file)], ["history", str(file)]):
+        file.write_text(json.dumps(document))
+        assert main(words) == 2
+        said = capsys.readouterr().err
+        assert "E861" in said and "changed after the run" in said
+
+
+def test_how_a_document_is_laid_out_is_no_change(kept: tuple[Path, dict[str, Any]], capsys: Captured) -> None:
+    file, document = kept
+    plain = json.dumps(document, sort_keys=True, indent=7)
+    file.write_text(re.sub(r"(?<=[ -]\d)\.0(?=[,\s])", "", plain))  # as readers that know one kind of number write it
+    assert main(["report", str(file)]) == 0
+    assert capsys.readouterr().out == text(cd.Results(results().specs[:1]))
+
+
+@pytest.mark.parametrize(
     ("data", "told"),
     [
         (b"", "it is empty"),
+        (b'{"schema": 2, "path": "a", "schema": 2}', "the field `schema` stands twice"),
         (b'{"schema": 2, ', "it is cut off: it ends in line 1"),
         (b'{"schema": 2,\n "path": spec}', "in line 2, column 10, a value is missing, or is none that JSON has"),
         (b'{"schema": Infinity}', "the number Infinity"),
@@ -177,7 +217,7 @@ def test_a_field_that_a_later_version_adds_is_let_be(kept: tuple[Path, dict[str,
             return {name: more(one) for name, one in value.items()} | ({"later": 1} if "text" in value else {})
         return [more(one) for one in value] if isinstance(value, list) else value
 
-    file.write_text(json.dumps(more(document)))
+    file.write_text(json.dumps(sealed(more(document))))
     assert main(["report", str(file)]) == 0
     assert capsys.readouterr().out == text(cd.Results(results().specs[:1]))
 

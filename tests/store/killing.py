@@ -206,9 +206,8 @@ def results(home: Path, name: str) -> dict[str, object]:
 
     def plain(value: object) -> object:
         if isinstance(value, dict):
-            return {
-                k: plain(v) for k, v in value.items() if k not in ("seconds", "finished", "path", "file", "diagnostics")
-            }
+            others = ("seconds", "finished", "path", "file", "diagnostics", "seal")
+            return {k: plain(v) for k, v in value.items() if k not in others}
         return [plain(v) for v in value] if isinstance(value, list) else value
 
     said = plain(found)

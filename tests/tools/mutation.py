@@ -42,6 +42,10 @@ ODD += [
     "via onehot()",
     "via pca(dim=0)",
     "1 == 1",
+    "layers",
+    "heads - 1",
+    "in 0:layers",
+    "in 1:heads",
 ]
 ODD += ["\t", "in [0, 0]", "in []", "in 0:1000000", "solved(base)"]
 

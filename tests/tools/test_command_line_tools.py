@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+import json
 import os
 import re
 import shlex
@@ -201,7 +202,55 @@ def test_bash_completes(folder: Path, capsys: Captured) -> None:
     assert {"--seed", "--json", "--junit", "--watch"} <= set(completed(["causal-dsl", "run", "--"], folder))
     assert "--watch" not in completed(["causal-dsl", "check", "--"], folder)
     assert {"specs", "s.causal"} <= set(completed(["causal-dsl", "run", "s"], folder))
+    (folder / "s.txt").write_text("")
+    assert "s.txt" not in completed(["causal-dsl", "run", "s"], folder)
     assert completed(["causal-dsl", "completion", "z"], folder) == ["zsh"]
+    assert completed(["causal-dsl", "run", "--dtype", "bf"], folder) == ["bfloat16"]
+    assert completed(["causal-dsl", "explain", "iia_s"], folder) == ["iia_star"]
+    assert completed(["causal-dsl", "zoo", "fetch", "equality-g"], folder) == ["equality-gpt2"]
+    assert main(["run", "--dtype", "another", "nothing.causal"]) == 2  # what is offered refuses nothing
+    assert "E706" not in capsys.readouterr().err
+
+
+#: Types a line into an interactive zsh and a tab behind it, and prints the line that it makes of it.
+_ZSH = """
+zmodload zsh/zpty
+zpty z zsh -f -i
+zpty -w z "PS1=; autoload -Uz compinit; compinit -u -d $3; eval \\"\\$(cat $1)\\"; bindkey '^I' complete-word; print re''ady"
+until [[ $seen == *ready* ]]; do zpty -r z more && seen+=$more; done
+zpty -w -n z "$2"$'\\t'; sleep 0.3; zpty -w z " #end"
+until [[ $typed == *'#end'* ]]; do zpty -r z more && typed+=$more; done
+print -r -- "$typed"
+zpty -d z
+"""
+
+
+def typed(shell: str, line: str, folder: Path) -> str:
+    """What a real shell makes of a line when tab is pressed behind it: the line, or what it offers."""
+    script = folder / f"completion.{shell}"
+    if shell == "fish":
+        words = ["fish", "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"]
+    else:
+        words = ["zsh", "-f", "-c", _ZSH, "zsh", str(script), line, str(folder / "zcompdump")]
+    done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=folder)
+    assert done.returncode == 0, done.stderr
+    return re.sub(r"\x1b\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|.\x08", "", done.stdout)
+
+
+@pytest.mark.tools
+@pytest.mark.parametrize("shell", ["zsh", "fish"])
+def test_other_shells_complete(shell: str, folder: Path, capsys: Captured) -> None:
+    assert main(["completion", shell]) == 0
+    (folder / f"completion.{shell}").write_text(capsys.readouterr().out, encoding="utf-8")
+    (folder / "notes.txt").write_text("")
+    (folder / "notes").mkdir()
+    assert "--dtype" in typed(shell, "causal-dsl run --dt", folder)
+    assert "bfloat16" in typed(shell, "causal-dsl run --dtype bf", folder)
+    assert "iia_informative" in typed(shell, "causal-dsl explain iia_i", folder)
+    assert "equality-gpt2" in typed(shell, "causal-dsl zoo fetch equality-g", folder)
+    told = typed(shell, "causal-dsl run not", folder)
+    assert "notes/" in told and "notes.txt" not in told  # specs and folders alone
+    assert "s.causal" in typed(shell, "causal-dsl check s.", folder)
 
 
 @pytest.mark.parametrize("shell", ["zsh", "tcsh", "fish"])
@@ -300,6 +349,7 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
         assert process.wait(20) == 0
         told = log.read_text()
         assert "Traceback" not in told and "KeyboardInterrupt" not in told and "beside.txt" not in told
+        assert "watching 2 files; " in told
     finally:
         if process.poll() is None:
             os.killpg(process.pid, signal.SIGKILL)
@@ -310,3 +360,30 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
     assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout, (
         "a process was left behind"
     )
+
+
+@pytest.mark.slow
+def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
+    (folder / "s.causal").write_text(SPEC, encoding="utf-8")
+    out, log = folder / "out.jsonl", folder / "log.txt"
+    with out.open("w") as lines, log.open("w") as said:
+        words = [*CLI.split(), "run", "s.causal", "--watch", "--json"]
+        process = subprocess.Popen(words, cwd=folder, env=ENV, stdout=lines, stderr=said, start_new_session=True)
+    try:
+        for count, text in ((1, SPEC), (2, SPEC.replace("accuracy <= 10%", "accuracy >= 10%")), (3, "causal {")):
+            if count > 1:
+                time.sleep(0.5)
+                (folder / "s.causal").write_text(text, encoding="utf-8")
+            for _ in range(600):
+                if log.read_text().count("Ctrl-C ends") >= count:
+                    break
+                assert process.poll() is None, log.read_text()
+                time.sleep(0.1)
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGINT)
+            process.wait(30)
+    assert "watching 1 file; " in log.read_text()
+    first, second, third = map(json.loads, out.read_text().splitlines())
+    assert [test["status"] for test in first["specs"][0]["tests"]] != [t["status"] for t in second["specs"][0]["tests"]]
+    assert first["specs"][0]["tests"] and "E1" in json.dumps(third)

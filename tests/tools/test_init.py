@@ -56,6 +56,7 @@ def test_what_it_writes_passes_check_and_runs(words: list[str], file: str, capsy
         (["--task", "empty.csv", *NET, *PROMPT], "E873", "0 rows of 0 columns"),
         (["--task", "names.csv", *NET, *PROMPT], "E873", "the column `a b`"),
         (["--task", "taken.csv", *NET, *PROMPT], "E873", "the column `test`"),
+        (["--task", "twice.csv", *NET, *PROMPT], "E873", "`twice.csv` has the column `other` twice"),
         (["--task", "torn.jsonl", *NET, *PROMPT], "E873", "cannot read the table"),
         (["--task", "t.csv", "--network", "equality-gtp2", *PROMPT], "E873", "did you mean `equality-gpt2`?"),
         (["--task", "t.csv", *NET, "--prompt", "what ="], "E873", "names none"),
@@ -72,6 +73,7 @@ def test_what_it_writes_passes_check_and_runs(words: list[str], file: str, capsy
 def test_what_cannot_be_a_spec(words: list[str], code: str, says: str, capsys: Captured, folder: Path) -> None:
     for name, text in (
         ("empty.csv", ""),
+        ("twice.csv", TABLE.replace("third", "other")),
         ("names.csv", TABLE.replace("other", "a b").replace("third", "1st")),
         ("taken.csv", TABLE.replace("other", "test").replace("third", "align")),
     ):

@@ -104,6 +104,10 @@ def test_a_fault_is_a_diagnostic_and_no_traceback(kernel: Kernel) -> None:
     assert "error[E885]" in kernel.text("%%causal run --json\ndomain A = bool")
     assert "error[E885]" in kernel.text("%%causal run other.causal\ndomain A = bool")
     assert "error[E885]" in kernel.text("%%causal run -o class\ndomain A = bool")
+    unknown = kernel.text("%%causal nonsense\ndomain A = bool")
+    assert "`%%causal` has no `nonsense`" in unknown and "`check`, `plan` and `run`" in unknown and "mcp" not in unknown
+    assert "did you mean `run`?" in kernel.text("%%causal rum\ndomain A = bool")
+    assert "!causal-dsl fmt" in kernel.text("%%causal fmt\ndomain A = bool")
     assert "usage: causal-dsl run" in kernel.text("%%causal run --help\ndomain A = bool")
 
 

@@ -42,6 +42,31 @@ def test_a_test_is_an_item_and_fails_with_its_diagnostic(pytester: pytest.Pytest
     run(pytester, "-k", "solves").assert_outcomes(passed=1, deselected=1)
 
 
+WARNED = relu(
+    "left @ layer[1].out[0:2]",
+    tests="""
+test vacuous on halves {
+  base, source ~ equality(n=64, seed=0)
+  do(left <- source)
+  expect iia >= 10%
+  expect accuracy <= 10%
+}
+
+test fails on halves {
+  base ~ equality(n=64, seed=0)
+  expect accuracy <= 10%
+}
+""",
+)
+
+
+def test_a_test_tells_its_own_warnings_alone(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".causal", halves=WARNED)
+    parts = run(pytester).stdout.str().split("____ fails ____")
+    assert len(parts) == 2 and "warning[W" in parts[0] and "expect iia >= 10%" in parts[0]
+    assert "warning[W" not in parts[1].partition("short test summary")[0]
+
+
 def test_a_faulty_spec_is_a_collection_error(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", bad=SPEC.replace("a == b", "a == e"))
     result = run(pytester)
@@ -182,7 +207,10 @@ def test_xdist_loads_each_network_once_a_worker(pytester: pytest.Pytester, dist:
         made = (pytester.path / file).read_text().splitlines()
         workers = 1 if dist == "loadgroup" or file == "more.txt" else 2
         assert len(made) <= 2 * workers, (file, made)
-    assert 'property name="accuracy"' in (pytester.path / "report.xml").read_text()
+    written = (pytester.path / "report.xml").read_text()
+    assert 'property name="accuracy"' in written
+    names = {case.get("name") for case in ElementTree.fromstring(written).iter("testcase")}
+    assert names == {"solves", "fails"} or not any("@" in str(name) for name in names), names
 
 
 @pytest.mark.slow

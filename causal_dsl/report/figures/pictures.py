@@ -107,8 +107,8 @@ def _scores(test: TestResult) -> Iterator[Picture]:
         for name, one in known.items()
         if one.value is not None and not (name.endswith("_unfiltered") and test.kept == test.n)
     }
-    if not scores:
-        return
+    if len(scores) < 2:
+        return  # one number is no picture
     axes_of: dict[str, list[str]] = {}
     for name in scores:
         axes_of.setdefault(_axis(name, test), []).append(name)

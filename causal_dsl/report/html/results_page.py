@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
 from markupsafe import Markup
@@ -23,12 +23,13 @@ from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.results import Results, SpecResult
 
 
-def results_page(results: Results) -> str:
-    """One self-contained HTML file of all results."""
+def results_page(results: Results, beside: Sequence[Section] = ()) -> str:
+    """One self-contained HTML file of all results, and of what else stands ``beside`` them, such as a comparison with another run."""
     words, passed = summary(results)
     names = [spec.path for spec in results.specs]
     several = len(names) > 1
     sections = [section for number, spec in enumerate(results.specs) for section in sections_of(spec, number, several)]
+    sections += beside
     lead = made_of("lead.html.j2", words=words, passed=passed, results=results, mood=mood, link=_link)
     return page(
         ", ".join(names) if len(names) < 4 else f"{names[0]} and {counted(len(names) - 1, 'more spec')}", sections, lead

@@ -1,0 +1,280 @@
+"""``run --shard i/N`` and ``merge`` through the command line: shards that share nothing give what one process gives, bit for bit."""
+
+from __future__ import annotations
+
+import json
+import os
+import resource
+import shutil
+import subprocess
+import sys
+from collections import Counter
+from collections.abc import Callable, Iterator
+from pathlib import Path
+from shutil import copytree
+from typing import Any
+
+import pytest
+
+from causal_dsl.store.files import PART
+from tests.store.killing import Server, results
+from tests.store.small import language, swap
+from tests.store.test_kills import prepare as prepared_for_kills
+
+#: Each fit is a group of its own: a step of it is a thousand rows.
+FITTED = "via rotation(dim=2, n=8, epochs=2, batch=1500, controls=none)"
+CIRCUITS = """
+circuit found : net = discover(nodes, method=eap, keep=3, by=absolute)
+
+metric gap = logit(answer) - logit(source.answer)
+
+test explained on at(l=0) {
+  base, source ~ who(n=8, seed=4, controls=none)
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+"""
+#: Each spec with the options of its command.
+MORE = {
+    "blocks": ["s.causal", "--trust", "--batch-memory", "1MB", "--test", "swap"],
+    "fits": ["s.causal", "--trust", "--test", "swap"],
+    "training": ["v.causal", "--trust"],
+    "networks": ["s.causal", "--trust", "--test", "swap"],
+    "circuits": ["s.causal", "--trust"],
+}
+#: What is computed, as :mod:`causal_dsl.store.stopping_points` names it.
+COMPUTED = ("sweep", "fit step", "fit", "training step", "training")
+
+
+def prepare(kind: str, home: Path) -> None:
+    if kind in ("blocks", "training"):
+        prepared_for_kills(kind, home)
+        return
+    spec = language(home)
+    if kind == "fits":
+        swap(spec, "a      @ layer[l].resid_post[a]", f"a      @ layer[l].resid_post[a] {FITTED}")
+        swap(spec, "n=8, seed=0", "n=8, seed=0, split=test")
+    if kind == "networks":
+        copytree(home / "model", home / "model1")
+        (home / "model").rename(home / "model0")
+        swap(spec, 'network net = hf("model")', 'network net(k in 0:2) = hf("model{k}")')
+    if kind == "circuits":
+        spec.write_text(spec.read_text() + CIRCUITS)
+
+
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+Whole = Callable[[str], tuple[Path, dict[str, object], bytes, Counter[str]]]
+
+
+@pytest.fixture(scope="module")
+def whole(server: Server, tmp_path_factory: pytest.TempPathFactory) -> Whole:
+    """Of each spec: the folder before it is run, what one process finds, its table of pairs, and the steps that it takes."""
+    known: dict[str, tuple[Path, dict[str, object], bytes, Counter[str]]] = {}
+
+    def find(kind: str) -> tuple[Path, dict[str, object], bytes, Counter[str]]:
+        if kind not in known:
+            home = tmp_path_factory.mktemp(kind)
+            prepare(kind, home / "before")
+            copytree(home / "before", home / "run")
+            code, steps = server.run(["run", *MORE[kind], "--out", "out"], home / "run")
+            assert code in (0, 1)
+            known[kind] = (home / "before", numbers(home / "run"), pairs(home / "run"), steps)
+        return known[kind]
+
+    return find
+
+
+def stem(home: Path) -> str:
+    (found,) = [path.parent.name for path in (home / "out").glob("*/results.json")]
+    return found
+
+
+def numbers(home: Path) -> dict[str, object]:
+    """All that is in results.json but times, places of files, and the command."""
+    found = results(home, stem(home))
+    identity = found["identity"]
+    assert isinstance(identity, dict)
+    identity.pop("command")
+    return found
+
+
+def pairs(home: Path) -> bytes:
+    return (home / "out" / stem(home) / "pairs.parquet").read_bytes()
+
+
+def shard(
+    server: Server, kind: str, home: Path, which: str, out: str = "parts", **kill: Any
+) -> tuple[int, Counter[str]]:
+    """One shard, on a machine of its own: its cache is empty."""
+    shutil.rmtree(home / "cache", ignore_errors=True)
+    return server.run(["run", *MORE[kind], "--shard", which, "--out", out], home, **kill)
+
+
+def merge(server: Server, home: Path, *folders: str) -> Counter[str]:
+    """Shards united on a machine of its own; gives what was computed."""
+    shutil.rmtree(home / "cache", ignore_errors=True)
+    code, steps = server.run(["merge", *folders, "--out", "out", "--trust"], home)
+    assert code in (0, 1), (home / "said.log").read_text()
+    return steps
+
+
+def said(home: Path) -> str:
+    return (home / "said.log").read_text()
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+@pytest.mark.parametrize("kind", MORE)
+def test_shards_merged_are_one_process(kind: str, server: Server, whole: Whole, tmp_path: Path) -> None:
+    before, expected, table, steps = whole(kind)
+    home = tmp_path / "run"
+    copytree(before, home)
+    computed: Counter[str] = Counter()
+    for which in ("3/3", "1/3", "2/3"):
+        code, found = shard(server, kind, home, which)
+        assert code == 0
+        computed += found
+    again, found = shard(server, kind, home, "1/3")
+    assert again == 0 and not {s: n for s, n in found.items() if s in COMPUTED}, "run twice, it computes nothing"
+    ended = merge(server, home, "parts")
+    assert not any(ended[step] for step in COMPUTED), ended
+    assert numbers(home) == expected
+    assert pairs(home) == table
+    assert computed["sweep"] == steps["sweep"] and computed["fit"] == steps["fit"]
+    assert computed["training"] == steps["training"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+@pytest.mark.parametrize(
+    ("kind", "step", "count"),
+    [
+        ("blocks", "sweep", 2),
+        ("blocks", "part", 5),
+        ("fits", "fit step", 1),
+        ("fits", "fit", 1),
+        ("training", "part", 3),
+    ],
+)
+def test_a_shard_that_is_killed_goes_on(
+    kind: str, step: str, count: int, server: Server, whole: Whole, tmp_path: Path
+) -> None:
+    before, expected, table, steps = whole(kind)
+    home = tmp_path / "run"
+    copytree(before, home)
+    code, first = server.run(["run", *MORE[kind], "--shard", "1/2", "--out", "parts"], home, step, count)
+    assert code == -9 and first[step] == count
+    code, second = server.run(["run", *MORE[kind], "--shard", "1/2", "--out", "parts"], home)
+    assert code == 0
+    code, third = server.run(["run", *MORE[kind], "--shard", "2/2", "--out", "parts"], home)
+    assert code == 0
+    for once in ("sweep", "fit", "training"):
+        assert first[once] + second[once] + third[once] == steps[once], once
+    merge(server, home, "parts")
+    assert numbers(home) == expected and pairs(home) == table
+    assert not list((home / "parts").rglob(f"{PART}*")), "what was half written is gone"
+
+
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, whole: Whole, tmp_path: Path) -> None:
+    before, expected, table, _ = whole("blocks")
+    home = tmp_path / "run"
+    copytree(before, home)
+    assert shard(server, "blocks", home, "2/2", "second")[0] == 0
+    code, _ = server.run(["merge", "second", "--out", "out", "--trust"], home)
+    told = said(home)
+    assert code == 2 and "E904" in told and "shard 1/2: block" in told and "--shard 1/2" in told
+    assert not (home / "out" / "s" / "results.json").exists(), "a part of the work has no scores"
+    assert shard(server, "blocks", home, "1/2", "first")[0] == 0
+    ended = merge(server, home, "second", "first")
+    assert not any(ended[step] for step in COMPUTED)
+    assert numbers(home) == expected and pairs(home) == table
+    victim = sorted((home / "first").rglob("step*.npz"))[0]
+    victim.write_bytes(victim.read_bytes()[:-9])
+    shutil.rmtree(home / "out")
+    code, _ = server.run(["merge", "second", "first", "--out", "out", "--trust"], home)
+    assert code == 2 and "1 of" in said(home) and "is not as it was written" in said(home)
+    code, found = server.run(["run", *MORE["blocks"], "--shard", "1/2", "--out", "first"], home)
+    assert code == 0 and found["sweep"] == 1, "of the damaged shard one block is run again"
+    assert not any(merge(server, home, "first", "second")[step] for step in COMPUTED)
+    assert numbers(home) == expected and pairs(home) == table
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+@pytest.mark.parametrize(
+    ("change", "named"),
+    [
+        (["--seed", "7"], "seed was 0, and is 7"),
+        (["--batch-memory", "2MB"], "memory was 1000000, and is 2000000"),
+        (["--dtype", "float64"], 'dtype was null, and is "float64"'),
+        ("spec", "spec has another content"),
+        ("weights", "weights has another content"),
+        ("versions", "versions"),
+    ],
+)
+def test_shards_of_another_run_are_refused(
+    change: list[str] | str, named: str, server: Server, whole: Whole, tmp_path: Path
+) -> None:
+    home = tmp_path / "run"
+    copytree(whole("blocks")[0], home)
+    words = ["run", *MORE["blocks"], "--out", "parts"]
+    assert server.run([*words, "--shard", "1/2"], home)[0] == 0
+    if change == "spec":
+        swap(home / "s.causal", "n=1000, seed=0", "n=1000, seed=5")
+    if change == "weights":
+        file = home / "model" / "model.safetensors"
+        data = bytearray(file.read_bytes())
+        data[-1] ^= 1
+        file.write_bytes(bytes(data))
+    assert server.run([*words, "--shard", "2/2", *(change if isinstance(change, list) else [])], home)[0] == 0
+    if change == "versions":
+        (manifest,) = (home / "parts" / "shard-2-of-2").rglob("shard.json")
+        told = json.loads(manifest.read_text())
+        told["versions"]["torch"] = "1.0"
+        manifest.write_text(json.dumps(told))
+        named = 'torch was "'
+    code, _ = server.run(["merge", "parts", "--out", "out", "--trust"], home)
+    assert code == 2 and "E903" in said(home) and named in said(home), said(home)
+    assert not list((home / "out").rglob("results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="there are no limits of files")
+def test_a_full_disk_ends_a_shard_and_loses_nothing(server: Server, whole: Whole, tmp_path: Path) -> None:
+    before, expected, table, steps = whole("blocks")
+    home = tmp_path / "run"
+    copytree(before, home)
+    words = ["run", *MORE["blocks"], "--shard", "1/1", "--out", "parts"]
+    small = 9_000  # bytes: the notes fit, and blocks do not
+    run = subprocess.run(
+        [sys.executable, "-m", "causal_dsl.tools.cli", *words],
+        cwd=home,
+        env={**os.environ, "CAUSAL_DSL_CACHE": str(home / "cache"), "PYTHONPATH": os.pathsep.join(sys.path)},
+        capture_output=True,
+        text=True,
+        preexec_fn=lambda: resource.setrlimit(resource.RLIMIT_FSIZE, (small, small)),
+        timeout=300,
+    )
+    assert run.returncode == 2 and "E708" in run.stdout + run.stderr, run.stderr
+    code, found = server.run(words, home)
+    assert code == 0 and found["sweep"] <= steps["sweep"]
+    merge(server, home, "parts")
+    assert numbers(home) == expected and pairs(home) == table
+
+
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+def test_words_that_are_no_shard(server: Server, whole: Whole, tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    copytree(whole("blocks")[0], home)
+    for written in ("0/2", "3/2", "x", "1/", "1/2/3", "-1/2"):
+        code, _ = server.run(["run", *MORE["blocks"], f"--shard={written}", "--out", "parts"], home)
+        assert code == 2 and "E900" in said(home), written
+    for more in (["--shard", "1/2"], ["--shard", "1/2", "--out", "parts", "--junit", "j.xml"]):
+        assert server.run(["run", *MORE["blocks"], *more], home)[0] == 2 and "E901" in said(home)
+    assert server.run(["merge", "model", "--out", "out"], home)[0] == 2 and "E902" in said(home)
