@@ -78,9 +78,7 @@ class SpecHistory:
                 if here:
                     best = max(here, key=lambda cell: _value(cell, score) or 0.0)
                     own = self.runs[place].of(test)
-                    points.append(
-                        Point(place, _estimate(best["scores"][score]), best["cell"], ceiling_of(score, own))
-                    )
+                    points.append(Point(place, _estimate(best["scores"][score]), best["cell"], ceiling_of(score, own)))
                     of = max(of, len(here))
             if points:
                 last = self.runs[points[-1].run].of(test)

@@ -62,6 +62,25 @@ class Picture:
     apart: bool = False
 
     @property
+    def key(self) -> str:
+        """What its marks are that no label names: intervals, and ceilings of single rows."""
+        lines = len({row.get("line") for row in self.rows}) if self.line else 1
+        told = []
+        if self.kind != "map" and any(row["low"] is not None and row["low"] < row["high"] for row in self.rows):
+            if self.kind == "curve" and self.joined and lines == 1:
+                told.append("shaded: 95% intervals")
+            elif self.kind == "points" or not self.joined or lines <= 4:
+                told.append("bars: 95% intervals")
+        if self.kind == "points" and not self.banded and any(row["ceiling"] is not None for row in self.rows):
+            told.append("brown marks: ceilings, which a rule that sees only the answers can reach")
+        return "; ".join(told)
+
+    @property
+    def banded(self) -> bool:
+        """Whether its ceiling is that of all rows, and so drawn once across all of them."""
+        return self.ceiling is not None and not self.apart and len({row["ceiling"] for row in self.rows}) == 1
+
+    @property
     def beside(self) -> bool:
         """Whether its numbers are no scores of the test's own cells, but of controls, fits or several tests."""
         return bool({"control", "fit"} & set(self.columns.values()))
