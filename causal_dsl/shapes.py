@@ -1449,6 +1449,8 @@ class PointJson(EstimateJson):
     "the number of the run, from 0"
     cell: dict[str, Any]
     "the cell; of a sweep, the one that scores highest"
+    ceiling: float | None
+    "what rules without the hypothesis score in that run; null where the score is not measured against them"
 
 
 class CurveJson(TypedDict):
@@ -1458,6 +1460,8 @@ class CurveJson(TypedDict):
     "its name"
     cells: Count
     "how many cells it is the highest of"
+    unit: str
+    "what stands behind its numbers, such as nats; empty for shares and what else has no dimension"
     points: list[PointJson]
     "one for each run"
 

@@ -10,7 +10,8 @@ from typing import Any
 from causal_dsl.compare.comparison import told_scores
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes
-from causal_dsl.report.figures.pictures import Picture
+from causal_dsl.report.figures.pictures import Picture, figure_name
+from causal_dsl.report.report_lines import ceiling_of, is_share, unit_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
 from causal_dsl.score.results import SCHEMA, Estimate
@@ -23,22 +24,32 @@ class Point:
     run: int
     estimate: Estimate
     cell: Mapping[str, Any]
+    #: what rules without the hypothesis can score in that run; None where the score is not measured against them
+    ceiling: float | None = None
 
 
 @dataclass(frozen=True)
 class Curve:
-    """A score of a test over the runs that have it; ``of`` is the number of cells that it is the highest of."""
+    """A score of a test over the runs that have it; ``of`` is the number of cells that it is the highest of. ``unit``: what stands
+    behind its numbers. ``share``: it is a share, whose axis is all of [0, 1]."""
 
     test: str
     score: str
     of: int
     points: tuple[Point, ...]
+    unit: str = ""
+    share: bool = False
 
     @property
     def axis(self) -> tuple[float, float]:
-        """The ends of its axis: 0 and 1 where all values lie between them, else 0 and what they reach."""
+        """The ends of its axis: 0 and 1 of a share, and what its values reach beyond; 0 and what they reach of another score."""
         values = [0.0, *(point.estimate.value or 0.0 for point in self.points)]
-        return min(values), 1.0 if min(values) >= 0 and max(values) <= 1 else max(values)
+        return min(values), max([1.0, *values] if self.share else values)
+
+    @property
+    def named(self) -> str:
+        """The score with its unit."""
+        return f"{self.score} ({self.unit})" if self.unit else self.score
 
 
 @dataclass(frozen=True, eq=False)
@@ -66,10 +77,12 @@ class SpecHistory:
                 here = [cell for cell in (one or {}).get("cells", ()) if _value(cell, score) is not None]
                 if here:
                     best = max(here, key=lambda cell: _value(cell, score) or 0.0)
-                    points.append(Point(place, _estimate(best["scores"][score]), best["cell"]))
+                    own = self.runs[place].of(test)
+                    points.append(Point(place, _estimate(best["scores"][score]), best["cell"], ceiling_of(score, own)))
                     of = max(of, len(here))
             if points:
-                yield Curve(test, score, of, tuple(points))
+                last = self.runs[points[-1].run].of(test)
+                yield Curve(test, score, of, tuple(points), unit_of(score, last), is_share(score, last))
 
     def verdicts(self, test: str) -> list[str | None]:
         """What each run says of a test: its verdict, else its status; None where the run lacks it."""
@@ -86,7 +99,7 @@ class SpecHistory:
         made: dict[str, Picture] = {}
         for test in self.tests:
             for curve in self.curves(test):
-                name = "".join(c if c.isalnum() else "-" for c in f"{test}-{curve.score}-history").strip("-")
+                name = figure_name(f"{test}-{curve.score}-history")
                 made[name if name not in made else f"{name}-{len(made)}"] = _picture(name, curve)
         return made
 
@@ -111,8 +124,14 @@ class SpecHistory:
                         {
                             "score": curve.score,
                             "cells": curve.of,
+                            "unit": curve.unit,
                             "points": [
-                                {"run": point.run, "cell": number(point.cell), **point.estimate.to_json()}
+                                {
+                                    "run": point.run,
+                                    "cell": number(point.cell),
+                                    "ceiling": number(point.ceiling),
+                                    **point.estimate.to_json(),
+                                }
                                 for point in curve.points
                             ],
                         }
@@ -168,16 +187,28 @@ def _picture(name: str, curve: Curve) -> Picture:
             "low": point.estimate.low,
             "high": point.estimate.high,
             "n": point.estimate.n,
-            "ceiling": None,
-            "told": f"run {point.run + 1}: {show_estimate(point.estimate)}{f' at {show_cell(point.cell)}' if point.cell else ''}",
+            "ceiling": point.ceiling,
+            "told": _told(curve, point),
         }
         for point in curve.points
     ]
     title = curve.test if curve.of == 1 else f"{curve.test}, highest of {curve.of} cells"
-    share = curve.axis == (0.0, 1.0)
+    tops = [point.ceiling for point in curve.points if point.ceiling is not None]
     return Picture(
-        name, title, "curve", tuple(rows), "run", curve.score, share=share, columns={"x": "run"}, score=curve.score
+        *(name, title, "curve", tuple(rows), "run", curve.named),
+        ceiling=(min(tops), max(tops)) if tops else None,
+        share=curve.share,
+        columns={"x": "run"},
+        score=curve.score,
+        unit=curve.unit,
     )
+
+
+def _told(curve: Curve, point: Point) -> str:
+    unit = f" {curve.unit}" if curve.unit else ""
+    where = f" at {show_cell(point.cell)}" if point.cell else ""
+    top = "" if point.ceiling is None else f", ceiling {show(point.ceiling)}"
+    return f"run {point.run + 1}: {show_estimate(point.estimate)}{unit}{where}{top}"
 
 
 _BLOCKS = "▁▂▃▄▅▆▇█"

@@ -13,7 +13,7 @@ from rich.text import Text
 from causal_dsl.compare.history import SpecHistory, axis_said, sparkline
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.text_table import table_of
-from causal_dsl.score.format_numbers import counted, show_estimate
+from causal_dsl.score.format_numbers import counted, show, show_estimate
 
 
 def history_text(histories: Sequence[SpecHistory], width: int = 100) -> str:
@@ -46,12 +46,13 @@ def _print(one: SpecHistory, console: Console) -> None:
     blocks = {} if "utf" in (console.encoding or "").lower() else {"blocks": "0123456789"}
     for test in one.tests:
         console.print(Text.assemble(("test ", "dim"), (printable(test), "bold")))
-        table = table_of("score", "runs", "axis", "first", "last")
+        table = table_of("score", "runs", "axis", "first", "last", "ceiling")
         for curve in one.curves(test):
-            name = curve.score if curve.of == 1 else f"{curve.score}, highest of {curve.of} cells"
+            name = curve.named if curve.of == 1 else f"{curve.named}, highest of {curve.of} cells"
             line = Text(sparkline(curve, len(one.runs), **blocks), "blue")
             first, last = curve.points[0].estimate, curve.points[-1].estimate
-            table.add_row(Text(printable(name)), line, axis_said(curve), show_estimate(first), show_estimate(last))
+            top = show(curve.points[-1].ceiling, missing="")
+            table.add_row(Text(printable(name)), line, axis_said(curve), show_estimate(first), show_estimate(last), top)
         console.print(Padding(table, (0, 0, 0, 2)))
         stretches = [(code or "not run", len(list(same))) for code, same in itertools.groupby(one.verdicts(test))]
         told = ", ".join(code if times == 1 else f"{code} x{times}" for code, times in stretches)

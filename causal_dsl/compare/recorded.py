@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 from causal_dsl.diagnostics import Source, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.score.document_faults import fault_in
 from causal_dsl.score.read_results import spec_result
-from causal_dsl.score.results import SCHEMA, Results, SpecResult
+from causal_dsl.score.results import SCHEMA, Results, SpecResult, TestResult
 from causal_dsl.score.seal import SEAL, seal_of
 from causal_dsl.store.json_text import NotJson, json_of
 from causal_dsl.store.keys import own_version
@@ -55,6 +55,10 @@ class RecordedRun:
     @property
     def tests(self) -> dict[str, Mapping[str, Any]]:
         return {test["name"]: test for test in self.document["tests"]}
+
+    def of(self, test: str) -> TestResult:
+        """The result of a test that it has."""
+        return next(one for one in self.result.tests if one.name == test)
 
     @cached_property
     def pairs(self) -> pandas.DataFrame | None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import re
 import shutil
+import string
 from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
@@ -15,6 +16,7 @@ import pandas
 import pytest
 from scipy.optimize import minimize_scalar
 
+from causal_dsl import read_results
 from causal_dsl.compare.differences import paired_shares, share_difference
 from causal_dsl.resources import resource
 from causal_dsl.score.intervals import Resampling
@@ -396,7 +398,25 @@ def test_curves_of_a_history_as_files(runs: Path, capsys: Captured, tmp_path: Pa
     assert {f"swept-iia-history.{ending}" for ending in ("svg", "pdf", "png", "csv")} <= names
     table = pandas.read_csv(tmp_path / "figures" / "swept-iia-history.csv")
     assert list(table["run"]) == [1, 2] and table["value"].between(0, 1).all()
-    assert (tmp_path / "figures" / "swept-iia-history.svg").read_text().count("<svg") == 1
+    svg = (tmp_path / "figures" / "swept-iia-history.svg").read_text()
+    top = next(t for t in read_results(first).tests if t.name == "swept").cells[0].top
+    assert svg.count("<svg") == 1 and top is not None and set(table["ceiling"]) == {top} and f"ceiling {top:.3f}" in svg
+    assert all(set(name) <= set(string.ascii_letters + string.digits + "_.-") and "_-" not in name for name in names)
+
+
+def test_a_history_has_units_and_an_axis_for_each(runs: Path, capsys: Captured, tmp_path: Path) -> None:
+    """A score in nats has its unit, and an axis from 0 to its values; a share has all of [0, 1]."""
+    first = dated(runs, "a", tmp_path / "first", "2026-01-01T00:00:00+00:00")
+    second = dated(runs, "a", tmp_path / "second", "2026-01-02T00:00:00+00:00")
+    (one,) = history(capsys, first, second)
+    curves = {c["score"]: c for test in one["tests"] if test["name"] == "swept" for c in test["curves"]}
+    assert (curves["kl"]["unit"], curves["iia"]["unit"]) == ("nats", "")
+    assert curves["kl"]["points"][0]["ceiling"] is None and 0 < curves["iia"]["points"][0]["ceiling"] < 1
+    assert main(["history", first, second]) == 0
+    told = capsys.readouterr().out
+    highest = max(point["value"] for point in curves["kl"]["points"])
+    assert highest < 0.9 or highest > 1.1  # so that its axis is told from that of a share
+    assert "kl (nats)" in told and f"0.000 to {highest:.3f}" in told and "0.000 to 1.000" in told
 
 
 @pytest.mark.slow

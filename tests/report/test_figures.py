@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import csv
 import json
+import re
 import struct
 from dataclasses import replace
 from pathlib import Path
@@ -14,7 +15,8 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.report.figures.figure_files import as_csv
-from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
+from causal_dsl.report.html.drawn import svg_of as svg_of_picture
 from causal_dsl.score.results import Estimate, TestResult
 from causal_dsl.tools.cli import main
 from tests.report.shared_results import results
@@ -176,3 +178,66 @@ def test_numbers_on_a_map_can_be_read_wherever_they_lie() -> None:
         ground = light([a + share * (b - a) for a, b in zip(*ends, strict=True)])
         ink = {"#000000": 0.0, "#ffffff": 1.0}[ink_on(value, colours)]
         assert (max(ground, ink) + 0.05) / (min(ground, ink) + 0.05) >= 4.5
+
+
+def lines_of(count: int) -> cd.SpecResult:
+    """A sweep that runs as the members of a family."""
+    spec = results().specs[0]
+    one = next(test for test in spec.tests if test.name == "along")
+    runs = [replace(one, name=f"along(seed={n})", family="along", variant=(("seed", n),)) for n in range(count)]
+    return replace(spec, tests=tuple(runs))
+
+
+def test_lines_of_a_family_are_told_apart() -> None:
+    """Ten lines have ten looks, each in the legend; so many that none could be read have one."""
+    for count, looks in ((10, 10), (20, 1)):
+        (picture,) = family_pictures(lines_of(count).families[0])
+        svg = svg_of_picture(picture)
+        groups = [g for g in ElementTree.fromstring(svg).iter() if "mark-line" in g.get("class", "")]
+        drawn = {(path.get("stroke"), path.get("stroke-dasharray")) for g in groups for path in g if path.get("stroke")}
+        assert len(drawn) == looks
+        assert {f"seed={n}" for n in range(count)} <= set(words_of(svg)) or looks == 1
+
+
+def test_names_of_files_have_no_holes() -> None:
+    picture = next(one for test in lines_of(1).tests for one in pictures(test))
+    assert picture.name == "along_seed_0-iia"
+
+
+def test_marks_are_explained_and_no_name_stands_twice() -> None:
+    own = results()["fails"]
+    scores = {**own.cells[0].scores, "iia_star": Estimate(-0.13, -0.13, -0.12, 9)}
+    svg = svg_of(replace(own, cells=(replace(own.cells[0], scores=scores),)).plot())
+    words = words_of(svg)
+    assert any("brown marks: ceilings" in one for one in words) and words.count("iia_star") == 1
+    assert "-0.2" in words or "\u22120.2" in words  # its axis goes beyond its value, and to 1
+    assert "1.0" in words
+
+
+def test_a_short_name_beside_an_axis_is_upright() -> None:
+    svg = svg_of(results()["mapped"].plot())
+    own = re.findall(r"<text([^>]*)>l</text>", svg)
+    assert own and not any("rotate(-90" in one for one in own)
+
+
+def test_controls_of_several_cells_fit_a_page() -> None:
+    """Panels of controls, as of a test with learned features in some cells."""
+    rows = tuple(
+        {
+            "value": 0.5,
+            "low": 0.4,
+            "high": 0.6,
+            "n": 9,
+            "ceiling": 0.5,
+            "told": "",
+            "shown": "0.500",
+            "y": f"control {n}",
+            "part": f"l={cell}",
+        }
+        for cell in range(12)
+        for n in range(6)
+    )
+    for count in (3, 6, 12):
+        picture = Picture("p", "p", "points", rows[: 6 * count], "iia", "", "l", "", (0.5, 0.5), True, joined=False)
+        wide = float(ElementTree.fromstring(svg_of_picture(picture)).get("width", "0"))
+        assert wide <= 6.5 * 72

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
@@ -17,6 +18,12 @@ if TYPE_CHECKING:
 
 #: An axis without bounds of its own ends here at least: what rounding leaves is not drawn as if it were much.
 _LEAST = 1e-3
+#: Points across: what the text of a paper in one column is at most, so that several panels stand beside each other within it.
+_PAGE = 460
+#: Points down: panels that are less high stand one below the other.
+_TALL = 620
+#: Letters of a title that stands upright beside its axis: turned, `l` would read as a dash.
+_SHORT = 4
 
 
 def charting() -> Any:
@@ -75,8 +82,8 @@ def _bare(picture: Picture, titled: bool) -> Any:
     picture = _drawable(picture)
     made = {"map": _map, "curve": _curve, "points": _panels if picture.apart else _points}[picture.kind](picture)
     title: dict[str, Any] = {"text": picture.title}
-    if picture.note:
-        title["subtitle"] = _wrapped(picture.note, 70)
+    if told := "; ".join(filter(None, (picture.note, picture.key))):
+        title["subtitle"] = _wrapped(told, 70)
     return made.properties(title=title) if titled else made
 
 
@@ -102,6 +109,13 @@ def _drawable(picture: Picture) -> Picture:
         for row in picture.rows
     )
     return replace(picture, rows=rows, title=printable(picture.title), x=printable(picture.x), y=printable(picture.y))
+
+
+def _upright(title: str) -> dict[str, Any]:
+    """How an axis on the left has a short title."""
+    if not 0 < len(title) <= _SHORT:
+        return {}
+    return {"titleAngle": 0, "titleAlign": "right", "titleBaseline": "middle"}
 
 
 def _order(picture: Picture, key: str) -> list[str]:
@@ -138,7 +152,7 @@ def _map(picture: Picture) -> Any:
     )
     angle = 0 if max(map(len, across)) * 6 <= wide else -40
     x = alt.X("column:N", sort=across, title=picture.x, axis=alt.Axis(labelAngle=angle, orient="bottom"))
-    y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y)
+    y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y, axis=alt.Axis(**_upright(picture.y)))
     top = None if picture.ceiling is None else picture.ceiling[1]
     said = "" if top is None else f" + (abs(datum.value - {top!r}) < 1e-9 ? ' ceiling' : '')"
     legend = alt.Legend(
@@ -167,7 +181,7 @@ def _map(picture: Picture) -> Any:
     if several:
         made = made.facet(
             facet=alt.Facet("part:N", title=None, sort=_order(picture, "part")),
-            columns=3 if len(across) < 4 else 2,
+            columns=max(1, min(3, _PAGE // (wide * len(across) + 60))),
             data=data,
         ).resolve_axis(x="independent", y="independent")
     return made
@@ -178,7 +192,10 @@ def _domain(picture: Picture) -> Any:
     alt = charting()
     known = [row[key] for row in picture.rows for key in ("value", "low", "high") if row[key] is not None]
     if picture.share:
-        return alt.Scale(domain=[min(0.0, *known, 0.0), max(1.0, *known, 1.0)], nice=False)
+        least = min(0.0, *known, 0.0)  # below 0 it goes on to the next tenth, so that no mark ends on the frame
+        return alt.Scale(
+            domain=[math.floor(least * 10 - 1e-9) / 10 if least else 0.0, max(1.0, *known, 1.0)], nice=False
+        )
     if max(map(abs, known), default=0.0) < _LEAST:
         return alt.Scale(domain=[-_LEAST if min(known, default=0.0) < 0 else 0.0, _LEAST])
     return alt.Scale(zero=True, nice=True)
@@ -249,11 +266,12 @@ def _curve(picture: Picture) -> Any:
         axis=axis,
         scale=alt.Scale(zero=False, nice=False, domain=[span[0], span[-1]], padding=6),
     )
-    y = alt.Y("value:Q", title=picture.y, scale=_domain(picture))
+    y = alt.Y("value:Q", title=picture.y, scale=_domain(picture), axis=alt.Axis(**_upright(picture.y)))
     base = alt.Chart(_data(picture)).encode(x=x, y=y)
     named = _order(picture, "line") if picture.line else []
     colour: dict[str, Any] = {}
-    if 1 < len(named) <= MOST_LINES:
+    dash: dict[str, Any] = {}
+    if 1 < len(named) <= 2 * MOST_LINES:
         colours = [LINES[number % len(LINES)] for number in range(len(named))]
         legend = alt.Legend(orient="bottom", columns=max(1, 56 // (6 + max(map(len, named)))), symbolType="stroke")
         colour = {
@@ -261,9 +279,13 @@ def _curve(picture: Picture) -> Any:
                 "line:N", title=picture.line, sort=named, scale=alt.Scale(domain=named, range=colours), legend=legend
             )
         }
+        if len(named) > MOST_LINES:  # colours come twice: the second time their lines are dashed
+            dashes = [[1, 0] if number < MOST_LINES else [4, 2] for number in range(len(named))]
+            scale = alt.Scale(domain=named, range=dashes)
+            dash = {"strokeDash": alt.StrokeDash("line:N", title=picture.line, sort=named, scale=scale, legend=legend)}
     elif named:
         colour = {"detail": "line:N"}
-    many = len(named) > MOST_LINES
+    many = len(named) > 2 * MOST_LINES
     layers = _ceiling_marks(picture, "y")
     if len(named) < 2 and picture.joined:
         layers.append(
@@ -280,7 +302,7 @@ def _curve(picture: Picture) -> Any:
     if picture.joined:
         layers.append(
             base.mark_line(color=LINE, strokeWidth=1 if many else 1.6, aria=False, opacity=0.5 if many else 1).encode(
-                **colour
+                **colour, **dash
             )
         )
     points = base.mark_circle(color=LINE, size=14 if many else 30, opacity=1)
@@ -295,8 +317,9 @@ def _panels(picture: Picture) -> Any:
         parts.setdefault(row["part"], []).append({**row, "part": ""})
     made = []
     for axis, rows in parts.items():
-        share = axis == "share of pairs"
-        made.append(_points(replace(picture, rows=tuple(rows), x=axis, ceiling=None, share=share, apart=False)))
+        share = axis in ("share of pairs", "iia_star")
+        title = "" if [row["y"] for row in rows] == [axis] else axis  # the row has that name
+        made.append(_points(replace(picture, rows=tuple(rows), x=title, ceiling=None, share=share, apart=False)))
     return charting().vconcat(*made, spacing=48, bounds="flush").resolve_scale(x="independent", y="independent")
 
 
@@ -304,18 +327,25 @@ def _points(picture: Picture) -> Any:
     """Names one below the other, a point and its interval for each."""
     alt = charting()
     names = _order(picture, "y")
-    x = alt.X("value:Q", title=picture.x, scale=_domain(picture))
-    y = alt.Y("y:N", sort=names, title=picture.y or None, axis=alt.Axis(grid=True, ticks=False, labelPadding=8))
+    x = alt.X(
+        "value:Q", title=picture.x or None, scale=_domain(picture), axis=alt.Axis(labelOverlap="greedy", tickCount=5)
+    )
+    y = alt.Y(
+        "y:N",
+        sort=names,
+        title=picture.y or None,
+        axis=alt.Axis(grid=True, ticks=False, labelPadding=8, **_upright(picture.y)),
+    )
     data = _data(picture)
-    several = len({row.get("part", "") for row in picture.rows}) > 1
+    panels = len({row.get("part", "") for row in picture.rows})
+    several, columns = panels > 1, 1 if panels * (20 * len(names) + 60) <= _TALL else 2
     base = (alt.Chart() if several else alt.Chart(data)).encode(x=x, y=y)
     tops = {row["ceiling"] for row in picture.rows}
-    band = picture.ceiling is not None and len(tops) == 1
     ticks = base.mark_tick(color=CEILING, thickness=2, height=16, aria=False).encode(
         x=alt.X("ceiling:Q", scale=_domain(picture))
     )
     layers = [
-        *(_ceiling_marks(picture, "x") if band else [ticks] if tops != {None} else []),
+        *(_ceiling_marks(picture, "x") if picture.banded else [ticks] if tops != {None} else []),
         base.mark_rule(color=LINE, strokeWidth=1.5, aria=False).encode(
             x=alt.X("low:Q", scale=_domain(picture)), x2="high:Q"
         ),
@@ -323,9 +353,11 @@ def _points(picture: Picture) -> Any:
             tooltip=alt.Tooltip("told:N", title=" "), description="told:N"
         ),
     ]
-    made = alt.layer(*layers).properties(width=200 if several else WIDE - 60, height=20 * len(names))
+    made = alt.layer(*layers).properties(width=(WIDE - 60) if columns == 1 else 150, height=20 * len(names))
     if several:
-        made = made.facet(facet=alt.Facet("part:N", title=None, sort=_order(picture, "part")), columns=3, data=data)
+        made = made.facet(
+            facet=alt.Facet("part:N", title=None, sort=_order(picture, "part")), columns=columns, data=data
+        )
     return made
 
 

@@ -1,4 +1,4 @@
-"""How figures look: sizes for the column of a paper, colours that colour-blind readers tell apart, no decoration."""
+"""How figures look: sizes for a paper, colours that colour-blind readers tell apart, no decoration."""
 
 from __future__ import annotations
 

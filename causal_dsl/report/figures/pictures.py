@@ -62,6 +62,25 @@ class Picture:
     apart: bool = False
 
     @property
+    def key(self) -> str:
+        """What its marks are that no label names: intervals, and ceilings of single rows."""
+        lines = len({row.get("line") for row in self.rows}) if self.line else 1
+        told = []
+        if self.kind != "map" and any(row["low"] is not None and row["low"] < row["high"] for row in self.rows):
+            if self.kind == "curve" and self.joined and lines == 1:
+                told.append("shaded: 95% intervals")
+            elif self.kind == "points" or not self.joined or lines <= 4:
+                told.append("bars: 95% intervals")
+        if self.kind == "points" and not self.banded and any(row["ceiling"] is not None for row in self.rows):
+            told.append("brown marks: ceilings, which a rule that sees only the answers can reach")
+        return "; ".join(told)
+
+    @property
+    def banded(self) -> bool:
+        """Whether its ceiling is that of all rows, and so drawn once across all of them."""
+        return self.ceiling is not None and not self.apart and len({row["ceiling"] for row in self.rows}) == 1
+
+    @property
     def beside(self) -> bool:
         """Whether its numbers are no scores of the test's own cells, but of controls, fits or several tests."""
         return bool({"control", "fit"} & set(self.columns.values()))
@@ -140,7 +159,7 @@ def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], titl
         rows.append({**told, "y": shown, "score": score, "unit": unit})
     share = all(is_share(score, test) for score, _ in scores)
     return Picture(
-        _slug(name),
+        figure_name(name),
         title,
         "points",
         tuple(rows),
@@ -193,7 +212,7 @@ def _map(
     columns = {"x": across, "y": down, **({"part": ", ".join(others)} if others else {})}
     note = "; ".join(filter(None, (marks_said(own, cells, at), fewer(own, cells, test))))
     yield Picture(
-        _slug(name),
+        figure_name(name),
         f"{title} ({unit})" if unit else title,
         "map",
         tuple(rows),
@@ -225,7 +244,7 @@ def _along(
     share, band, axis = is_share(own, test), _band(test, own), f"{score} ({unit})" if unit else score
     curve = _numbers(row["x"] for row in rows)
     return Picture(
-        _slug(name),
+        figure_name(name),
         title,
         "curve" if curve else "points",
         tuple(rows),
@@ -263,7 +282,7 @@ def _controls(test: TestResult) -> Iterator[Picture]:
         curve = tuple({**row, "x": row["cell"][along], "line": row["which"]} for row in rows)
         columns = {"x": along, "line": "control"}
         yield Picture(
-            *(_slug(name), title, "curve", curve, along, "iia", "", "control", band, True),
+            *(figure_name(name), title, "curve", curve, along, "iia", "", "control", band, True),
             columns=columns,
             score="iia",
         )
@@ -272,7 +291,7 @@ def _controls(test: TestResult) -> Iterator[Picture]:
         part = ", ".join(names) or ("cell" if len(cells) > 1 else "")
         columns = {"y": "control", **({"part": "cell"} if part else {})}
         yield Picture(
-            *(_slug(name), title, "points", points, "iia", "", part, "", band, True),
+            *(figure_name(name), title, "points", points, "iia", "", part, "", band, True),
             joined=False,
             columns=columns,
             score="iia",
@@ -296,7 +315,7 @@ def _losses(test: TestResult) -> Iterator[Picture]:
         columns = {"x": "epoch", "line": "fit"}
         title = f"{test.name}: loss of the fits"
         yield Picture(
-            _slug(f"{test.name}-losses"),
+            figure_name(f"{test.name}-losses"),
             title,
             "curve",
             tuple(rows),
@@ -352,7 +371,7 @@ def _over_cells(
             rows.append({**told, "x": cell.cell[along], "line": line})
     columns = {"x": along, "line": ", ".join(family.parameters)}
     return Picture(
-        _slug(f"{family.name}-{score}"),
+        figure_name(f"{family.name}-{score}"),
         f"{family.name}: {score}",
         "curve",
         tuple(rows),
@@ -377,7 +396,7 @@ def _over_tests(
         here = show_cell(dict(test.variant))
         told = _row(test.cells[0].scores[score], score, ceiling_of(score, test), here, unit=common["unit"])
         rows.append({**told, "x": value, "y": str(value)})
-    name, title, axis = _slug(f"{family.name}-{score}"), f"{family.name}: {score}", with_unit(score, tests[0])
+    name, title, axis = figure_name(f"{family.name}-{score}"), f"{family.name}: {score}", with_unit(score, tests[0])
     if _numbers(row["x"] for row in rows):
         joined = along not in family.over or "seed" not in along  # between two seeds there is nothing
         return Picture(name, title, "curve", tuple(rows), along, axis, joined=joined, columns={"x": along}, **common)
@@ -424,9 +443,9 @@ def _numbers(values: Iterator[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
-def _slug(name: str) -> str:
-    """A file name of a picture."""
-    return re.sub(r"[^\w.-]+", "_", name).strip("_.")[:120] or "figure"
+def figure_name(name: str) -> str:
+    """A file name of a picture: `held(seed=0)-iia` is `held_seed_0-iia`."""
+    return re.sub(r"_*-_*", "-", re.sub(r"[^\w.-]+", "_", name)).strip("_.-")[:120] or "figure"
 
 
-__all__ = ["MOST_LINES", "MOST_MAPS", "Picture", "family_pictures", "picture_of", "pictures"]
+__all__ = ["MOST_LINES", "MOST_MAPS", "Picture", "family_pictures", "figure_name", "picture_of", "pictures"]

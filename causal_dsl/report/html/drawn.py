@@ -72,7 +72,7 @@ def _short(found: re.Match[str]) -> str:
 
 
 def _larger(found: re.Match[str]) -> str:
-    """On a screen figures are larger than in the column of a paper."""
+    """On a screen figures are larger than in a paper."""
     return f'{found[1]}width="{_LARGER * float(found[2]):.0f}" height="{_LARGER * float(found[3]):.0f}"'
 
 

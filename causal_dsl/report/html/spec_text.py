@@ -69,7 +69,7 @@ def annotated(spec: SpecResult, links: Mapping[str, str]) -> Markup:
         (number, highlighted(line), _few(margin.get(number, [])))
         for number, line in enumerate(spec.text.splitlines(), 1)
     ]
-    imported: list[tuple[str, list[tuple[int, str, list[tuple[str, str, str]]]]]] = [
+    imported: list[tuple[str, list[tuple[int, Markup, list[tuple[str, str, str]]]]]] = [
         (path, [(number, highlighted(line), []) for number, line in enumerate(text.splitlines(), 1)])
         for path, text in spec.imports.items()
     ]
