@@ -139,4 +139,5 @@ def test_every_kind_is_a_row_of_the_documentation() -> None:
     text = (Path(cd.__file__).parents[1] / "docs" / "language.md").read_text(encoding="utf-8")
     for kind in VALUES.values():
         assert f"| {kind.forms} | {kind.meaning} |" in text
-        assert kind.examples
+        # what is fitted before it is written is no function of the current vector: its tests are in test_optimal.py
+        assert kind.examples or kind.kind.function.endswith(":unfitted")
