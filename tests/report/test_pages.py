@@ -61,6 +61,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def read(file: Path) -> str:
+    """What is read on a page."""
+    return re.sub(r"<[^>]+>", " ", file.read_text(encoding="utf-8"))
+
+
 def shown(opened: Any, file: Path, **options: Any) -> Any:
     from tests.report.browser import shown
 
@@ -103,6 +108,37 @@ def test_imported_text_is_in_a_fold(opened: Any, tmp_path: Path) -> None:
         fold.locator("summary").click()
         shown_lines = fold.locator("td:nth-child(2)").all_inner_texts()
         assert [line.rstrip() for line in shown_lines] == [line.rstrip() for line in head.splitlines()]
+
+
+def test_a_page_says_by_which_interval_a_verdict_goes(file: Path) -> None:
+    text = read(file)
+    mapped = results()["mapped"]
+    assert "goes by the 95% interval of iia that holds for all cells together" in text
+    for cell in mapped.cells:
+        assert cell.together is not None and "[{:.3f}, {:.3f}]".format(*cell.together) in text
+
+
+def test_a_grid_tells_what_no_test_writes(tmp_path: Path) -> None:
+    """Of two variables that are placed at one token the one that is written alone stands without parentheses."""
+    from causal_dsl.report.html.places_grid import places_grids
+
+    test = results()["fails"]
+    assert test.setting is not None
+    (place, *_) = test.setting.places
+    more = replace(test.setting, places=(replace(place, written=True), replace(place, variable="right", written=False)))
+    assert "(right)" not in places_grids([test]) and "in parentheses" not in places_grids([test])
+    grid = places_grids([replace(test, setting=more)])
+    assert f"{place.variable}, (right)" in grid and "in parentheses: placed there" in grid
+
+
+def test_a_run_without_features_has_no_digest_of_them() -> None:
+    from causal_dsl.report.html.results_page import run_facts
+
+    spec = results().specs[0]
+    told = dict(run_facts(spec))
+    assert spec.identity["features"] and "features" not in told and "key of the run" in told
+    other = replace(spec, identity={**spec.identity, "features": "a" * 64})
+    assert dict(run_facts(other))["features"] == "SHA-256 " + "a" * 64
 
 
 @pytest.mark.parametrize("width", [320, 400, 701, 1000])
