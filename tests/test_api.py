@@ -153,6 +153,7 @@ def test_the_results_as_a_table(results: cd.Results) -> None:
     assert len(table) == cells
 
 
+@pytest.mark.slow
 def test_a_path_stands_for_the_spec_of_its_file(folder: Path, results: cd.Results) -> None:
     assert cd.check("good.causal").text() == cd.check(cd.load("good.causal")).text()
     assert len(cd.plan(folder / "good.causal").tests) == len(cd.plan(cd.load("good.causal")).tests)
@@ -231,6 +232,7 @@ def test_exit_codes(folder: Path, capsys: Captured, words: list[str], name: str,
         assert "F701" in told.out + told.err
 
 
+@pytest.mark.slow
 def test_a_seed_draws_other_pairs_and_the_same_ones_again(folder: Path, capsys: Captured) -> None:
     def values(*words: str) -> Any:
         main(["run", "--json", "--test", "moved_by", *words, "good.causal"])

@@ -101,6 +101,7 @@ def by_hand(folder: Path, pairs: pandas.DataFrame) -> float:
     return right / len(pairs)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("spec", ["both", "turned", "own"])
 def test_two_networks_of_one_name_are_two(folder: Path, capsys: Captured, spec: str) -> None:
     specs = ran(capsys, f"{spec}.causal", "--out", "kept")
@@ -115,6 +116,7 @@ def test_two_networks_of_one_name_are_two(folder: Path, capsys: Captured, spec: 
     assert told["target"] == str((folder / "broken").resolve())
 
 
+@pytest.mark.slow
 def test_text_names_the_network_where_there_are_several(folder: Path, capsys: Captured) -> None:
     assert main(["run", "both.causal"]) == 0
     told = capsys.readouterr().out
@@ -123,6 +125,7 @@ def test_text_names_the_network_where_there_are_several(folder: Path, capsys: Ca
     assert " on net" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_specs_of_one_command_line_have_networks_of_their_own(folder: Path, capsys: Captured) -> None:
     for order in (("one.causal", "other.causal"), ("other.causal", "one.causal")):
         found = accuracies(ran(capsys, *order))

@@ -199,6 +199,7 @@ def test_function_vectors_are_those_of_hooks(small: Small, tmp_path: Path) -> No
         assert told.value == pytest.approx(np.mean(found), rel=1e-3, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_successor_heads_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("successor", small, tmp_path, "without_head")
     for layer, head in ((0, 0), (13, 8), (29, 4)):
@@ -269,6 +270,7 @@ def of_letters(rows: list[str], act: dict[str, Callable[[Tensor], None]], model:
     return found.double()
 
 
+@pytest.mark.slow
 def test_a_lora_changes_where_a_variable_is_and_merged_it_is_the_same(tmp_path: Path) -> None:
     import peft
 

@@ -17,14 +17,18 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import fail, shown_path
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.tools.command_line import SUFFIX, CommandLine
+from causal_dsl.store import hashes
+from causal_dsl.tools.command_line import SUFFIX, CommandLine, left_out
+from causal_dsl.tools.commands import STOPPED
 from causal_dsl.tools.output import json_in_lines, tell
 
 Main = Callable[[Sequence[str]], int]
+#: What is known of the content of a file: its SHA-256, or its size and time.
+Known = str | tuple[int, int]
 
 
 def watch(paths: Sequence[str], line: CommandLine) -> int:
-    """Run what was typed, and again after each change, until Ctrl-C. Returns the exit code of the last run that ended.
+    """Run what was typed, and again after each change, until Ctrl-C. Returns the exit code that says so.
 
     Raises SpecError (E872) where ``watchfiles`` is not installed."""
     try:
@@ -39,26 +43,92 @@ def watch(paths: Sequence[str], line: CommandLine) -> int:
     words = [word for word in line.words if not (word.startswith("--w") and "--watch".startswith(word))]
     main = line.main
     assert main is not None
-    code, ready = 0, _Waiting(words, main)
+    ready = _Waiting(words, main)
+    seen = Seen(paths)
     try:
         while True:
             now, ready = ready, _Waiting(words, main)
-            code, read = now.run()
-            files, folders = _watched(paths, read)
+            seen.look()
+            seen.take(now.run())
+            files, folders = _watched(paths, seen.files)
             tell(f"watching {counted(len(files), 'file')}; Ctrl-C ends")
 
             def meant(change: object, path: str, files: set[str] = files, roots: Sequence[str] = tuple(paths)) -> bool:
                 return path in files or _new_spec(path, roots)
 
-            changed: set[str] = set()
-            for changes in watchfiles.watch(*folders, watch_filter=meant, recursive=False, raise_interrupt=True):
-                changed = {path for _, path in changes}
-                break
-            tell(f"\n{', '.join(sorted(shown_path(path) for path in changed))} changed")
+            changed: set[str] | None = None
+            # the first answer comes at once: from then on no change is missed, and what changed before is seen by its content
+            for changes in watchfiles.watch(
+                *folders,
+                watch_filter=meant,
+                recursive=False,
+                raise_interrupt=True,
+                yield_on_timeout=True,
+                rust_timeout=250,
+            ):
+                changed = {path for _, path in changes} or (seen.moved() if changed is None else set())
+                if changed:
+                    break
+            tell(f"\n{', '.join(sorted(shown_path(path) for path in changed or ()))} changed")
     except KeyboardInterrupt:
-        return code
+        return STOPPED
     finally:
         ready.end()
+
+
+class Seen:
+    """What the files of the last run held when it read them, so that an edit counts that is made before they are watched."""
+
+    def __init__(self, paths: Sequence[str]):
+        self._paths = paths
+        self._known: dict[str, Known | None] = {}
+        self._specs: set[str] = set()
+
+    @property
+    def files(self) -> Iterable[str]:
+        return self._known.keys()
+
+    def look(self) -> None:
+        """Before a run: how what was typed is now, which the run may not come to read."""
+        self._specs = self._found()
+        self._known = {path: _stamp(path) for path in self._known.keys() | self._typed()}
+
+    def take(self, read: dict[str, Known]) -> None:
+        """After a run: what it knows of the files that it read; nothing where its process was killed."""
+        if read:
+            self._known = {path: known for path, known in self._known.items() if path in self._typed()} | read
+
+    def moved(self) -> set[str]:
+        """The files whose content is another now, and the specs that are new."""
+        changed = {path for path, known in self._known.items() if _differs(path, known)}
+        return changed | (self._found() - self._specs - self._known.keys())
+
+    def _typed(self) -> set[str]:
+        return self._specs | {os.path.abspath(path) for path in self._paths if not os.path.isdir(path)}
+
+    def _found(self) -> set[str]:
+        roots = [Path(os.path.abspath(path)) for path in self._paths if os.path.isdir(path)]
+        found = ((spec, root) for root in roots for spec in root.rglob(f"*{SUFFIX}"))
+        return {str(spec) for spec, root in found if not left_out(spec, root)}
+
+
+def _stamp(path: str) -> Known | None:
+    """Size and time of a file; None where there is none."""
+    try:
+        about = os.stat(path)
+    except OSError:
+        return None
+    return about.st_size, about.st_mtime_ns
+
+
+def _differs(path: str, known: Known | None) -> bool:
+    """Whether a file has another content than is known, or is gone, or is there now."""
+    if not isinstance(known, str):
+        return known != _stamp(path)
+    try:
+        return hashes.of_file(Path(path)) != known
+    except OSError:
+        return True
 
 
 def _watched(paths: Iterable[str], read: Iterable[str]) -> tuple[set[str], list[str]]:
@@ -90,14 +160,14 @@ class _Waiting:
         self._process.start()
         theirs.close()
 
-    def run(self) -> tuple[int, list[str]]:
-        """The exit code of the run, and the files that it read. Raises KeyboardInterrupt if it was stopped by Ctrl-C."""
+    def run(self) -> dict[str, Known]:
+        """What the run knows of the files that it read. Raises KeyboardInterrupt if it was stopped by Ctrl-C."""
         try:
             self._pipe.send("run")
-            found: tuple[int, list[str]] = self._pipe.recv()
+            found: dict[str, Known] = self._pipe.recv()
         except (EOFError, OSError):  # it was killed, or ran out of memory
             self._process.join()
-            return 2, []
+            return {}
         except KeyboardInterrupt:
             self._process.join()  # it is told by the same Ctrl-C, and says what it kept
             raise
@@ -123,8 +193,8 @@ def _serve(words: list[str], pipe: Connection, main: Main) -> None:
         signal.signal(signal.SIGINT, before)
         json_in_lines()  # of --json each run writes a line
         with recording() as reads:
-            code = main(words)
-        pipe.send((code, [str(path) for path in reads.paths]))
+            main(words)
+        pipe.send({str(path): known for path, known in reads.known})
 
 
 __all__ = ["watch"]

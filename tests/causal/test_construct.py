@@ -282,6 +282,7 @@ def test_never_is_said_where_it_is_proved_and_not_found_elsewhere() -> None:
     assert told == f"E330 this `where` never holds for some rows {(column == 0).sum()} of 400 rows have no partner"
 
 
+@pytest.mark.slow
 def test_what_balance_forbids_is_not_laid_on_the_condition() -> None:
     """Each base has a source that the condition allows, and some none with the balanced value that falls to them."""
     model = plain.model("causal m { p, q ~ 0..3  output o := p == q }")

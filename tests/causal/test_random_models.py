@@ -146,6 +146,7 @@ def test_compiled_function_against_plain_python(seed: int) -> None:
     assert all((part[name] == got[name]).all() for name in some) and set(part) == set(some)
 
 
+@pytest.mark.slow
 @settings(max_examples=60, deadline=None)
 @given(seeds)
 def test_ceilings_against_plain_python(seed: int) -> None:

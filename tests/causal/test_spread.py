@@ -121,6 +121,7 @@ def test_the_weights_of_rows_that_are_all_there_are() -> None:
         assert weights[words == word].sum() / weights.sum() == pytest.approx(often / 10)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "draws",
     ["base, source ~ m(n=4000, weight=often)", "base, source ~ m(n=4000, weight=often) where base.x == source.x"],
@@ -232,6 +233,7 @@ test t on at {{ base, source ~ m(n={n}, cover=[a, b, c, d, e, g, h, i]) do(u <- 
 """
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("where", ["", "where a + b != 17 and not (c == 3 and d == 4)"])
 def test_pairs_of_a_hundred_million_combinations(where: str) -> None:
     found = cd.check(cd.parse(BIG.format(n=400, where=where)))

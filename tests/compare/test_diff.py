@@ -93,6 +93,7 @@ def pairs(folder: str, test: str, **cell: Any) -> pandas.DataFrame:
     return found.set_index("pair")
 
 
+@pytest.mark.slow
 def test_two_runs_that_are_the_same(runs: Path, capsys: Captured) -> None:
     code, found = diff(capsys, "a", "again")
     (spec,) = found["specs"]
@@ -285,6 +286,7 @@ TRUTH = _truth()
 # ── as a page, and over time ────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_the_page_says_what_the_terminal_says(runs: Path, capsys: Captured, tmp_path: Path) -> None:
     file = tmp_path / "new" / "diff.html"
     assert main(["diff", "a", "noisy_run", "--html", str(file)]) == 1
@@ -417,6 +419,7 @@ def test_a_history_has_units_and_an_axis_for_each(runs: Path, capsys: Captured, 
     assert "kl (nats)" in told and f"0.000 to {highest:.3f}" in told and "0.000 to 1.000" in told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
     [
@@ -447,6 +450,7 @@ def _twice(text: str, way: tuple[str | int, ...]) -> str:
     return json.dumps(document)
 
 
+@pytest.mark.slow
 def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     kept = tmp_path / "kept.json"
     assert main(["run", str(SPECS / "equality_relu.causal"), "--json"]) == 0
@@ -456,6 +460,7 @@ def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFix
     assert kept.read_bytes() == before and "no page" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_two_runs_of_one_spec_are_told_apart_in_a_report(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -470,6 +475,7 @@ def test_two_runs_of_one_spec_are_told_apart_in_a_report(
     assert "(one/equality_relu)" not in capsys.readouterr().out
 
 
+@pytest.mark.slow
 def test_a_junit_file_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     spec, kept = str(SPECS / "equality_relu.causal"), tmp_path / "notes.txt"
     kept.write_text("mine")

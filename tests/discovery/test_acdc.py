@@ -81,6 +81,7 @@ def receivers(layers: int, heads: int) -> list[str]:
     return found
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_the_search_is_the_loop_of_the_paper() -> None:
     """Each edge from the last one on is dropped where KL then rises by less than the threshold, in a network of loops."""

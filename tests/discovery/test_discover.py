@@ -76,6 +76,7 @@ def test_at_the_true_size_all_true_edges_are_found(method: str) -> None:
     assert cell.scores["faithfulness(gained)"].value == pytest.approx(1.0, abs=1e-3)  # type: ignore[attr-defined]
 
 
+@pytest.mark.slow
 def test_a_circuit_is_found_on_inputs_on_which_it_is_not_judged(tmp_path: Path) -> None:
     """The test is of another part than the pairs by which the circuit is found; scores are kept as a file that is read again."""
     more = """
@@ -135,6 +136,7 @@ def test_edges_without_a_path_are_dropped() -> None:
     assert pruned(shared, facts) == shared
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("method", ["eap", pytest.param("acdc(threshold=0.001, loss=fall)", marks=pytest.mark.slow)])
 def test_edges_that_were_found_are_read_again_from_their_file(method: str, tmp_path: Path) -> None:
     """The file has a score for each edge, of which those are kept that were, and of these the ones that lie on a path."""

@@ -114,6 +114,7 @@ def _soft(hand: Gpt2Edges, ids: Tensor, other: dict[str, Tensor], shares: dict[s
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("name", "what"), [("frac_prevs", "edges"), ("frac_prevs", "nodes"), ("hist", "nodes")])
 def test_the_true_circuit_is_learned(name: str, what: str) -> None:
     cell: Any = judged(name, what, "masks(steps=120, seed=3)")
@@ -124,6 +125,7 @@ def test_the_true_circuit_is_learned(name: str, what: str) -> None:
     assert (found.by, found.keep, found.metric, found.correlation) == ("threshold", 0.5, "kl", None)
 
 
+@pytest.mark.slow
 def test_seeds_penalties_and_sizes() -> None:
     """The same seed gives the same mask; a larger penalty closes gates; one fit serves circuits of several sizes."""
     few, many = Searched("llama"), Searched("llama")

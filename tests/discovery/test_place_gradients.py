@@ -126,6 +126,7 @@ def test_scores_are_those_of_a_loop_by_hand(site: str, padding: str, steps: int)
     assert np.abs(score).max() > 1e-4
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["source", "0", "mean"])
 def test_scores_along_a_way_are_all_that_the_metric_falls_by(baseline: str) -> None:
     """Completeness, for each pair."""
@@ -136,6 +137,7 @@ def test_scores_along_a_way_are_all_that_the_metric_falls_by(baseline: str) -> N
     assert np.abs(exact).max() > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "gemma2", "qwen3"])
 def test_other_families_are_complete(name: str) -> None:
     more = """

@@ -31,6 +31,7 @@ def found(filtered: str) -> Any:
     return cell.circuit.found[0]
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_a_circuit_is_found_on_pairs_that_are_solved() -> None:
     """The mean of the metric in the base runs is that of the pairs which a loop by hand finds solved."""

@@ -120,6 +120,7 @@ def test_means_and_zeros_stand_for_a_counterfactual(instead: str) -> None:
     assert LearnedMasks(searched.of, False, 3, 0.1, 1.0, 2, 0).learn().ends == pytest.approx(along.ends, abs=1e-5)
 
 
+@pytest.mark.slow
 def test_a_circuit_at_tokens_is_found_and_judged(tmp_path: Path) -> None:
     more = """
 circuit found(k in [4, 50%]) : net = discover(nodes, method=exact, keep=k, by=absolute, at=[x, y, last])
@@ -150,6 +151,7 @@ test t on a(l=0, p=last) {
         assert mine.scores["faithfulness(gap)"].value == theirs.scores["faithfulness(gap)"].value
 
 
+@pytest.mark.slow
 def test_a_circuit_is_found_by_means() -> None:
     more = """
 circuit found(k in [4, 100%]) : net = discover(edges, method=eap, keep=k, by=absolute, at=[x, last])

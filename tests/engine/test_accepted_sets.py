@@ -116,6 +116,7 @@ test fitted on learned {
 """
 
 
+@pytest.mark.slow
 def test_a_feature_is_fitted_on_a_set_of_one_value_as_on_the_value() -> None:
     plain = SPEC.replace("FOLDER", folder_of("gpt2")).replace("AMONG", "among=N, ")
     plain = plain.replace("  same    := {x, z}\n", "").replace("  earlier := {y in N where y <= x}\n", "")

@@ -106,6 +106,7 @@ def beside(text: str, options: Options) -> tuple[dict[str, Any], dict[str, Any],
     return run.cells[0].columns.beside, prompts, network
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "padding", "site", "reference"),
     [
@@ -389,6 +390,7 @@ def test_a_metric_may_be_made_of_measures_of_an_alignment() -> None:
     assert one == pytest.approx(other, abs=1e-12)
 
 
+@pytest.mark.slow
 def test_rows_that_are_all_there_are_share_their_runs() -> None:
     """Where equal rows count once, each has runs of its own beside it: all of them count, and the interval is about these."""
     text = (

@@ -104,6 +104,7 @@ def test_a_budget_leaves_room_for_what_a_process_takes_beside_its_tensors() -> N
     assert 0 < Budget(1000).tensors < 1000
 
 
+@pytest.mark.slow
 def test_single_pairs_are_cut_between_interventions() -> None:
     execution, _ = execution_of(text(), memory=20_000)
     blocks = execution.plan.steps[0].blocks
@@ -164,6 +165,7 @@ def test_other_errors_are_not_taken_for_it(monkeypatch: pytest.MonkeyPatch) -> N
 BUDGET = 200_000
 
 
+@pytest.mark.slow
 def test_a_stopped_run_goes_on_and_finds_the_same_bit_for_bit(tmp_path: Path) -> None:
     whole = run(memory=BUDGET)
     first = ChunkStore(tmp_path, {"a": 1})

@@ -52,6 +52,7 @@ def planted(members: str) -> tuple[CellResult, dict[str, float]]:
     return cells[0], {name: float(one.value or 0) for name, one in found.items()}
 
 
+@pytest.mark.slow
 def test_a_planted_circuit_is_rejected_by_none_and_each_fault_by_one() -> None:
     """All sequences have one length: the letter is taken by a head of layer 3, and what stands before it is the same in all runs."""
     _, true = planted("embed, layer[3].head[0]")
@@ -65,6 +66,7 @@ def test_a_planted_circuit_is_rejected_by_none_and_each_fault_by_one() -> None:
     assert all(p < 0.05 for p in wrong.values())
 
 
+@pytest.mark.slow
 def test_p_values_are_those_of_hooks_and_formulas_by_hand() -> None:
     scores = "equivalence_test(gap, epsilon=0.2), minimality_test(gap, quantile=0.5)"
     text = spec("llama", "outside(c) <- source", scores).replace("n=6", "n=24")
@@ -111,6 +113,7 @@ def hand_runs(execution: Any, test: Any, hand: HooksByHand) -> Any:
     return written(set()), written
 
 
+@pytest.mark.slow
 def test_every_score_has_random_circuits_and_controls_none_has_none() -> None:
     names = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality", "equivalence_test")
     text = spec("llama", "c <- source", ", ".join(f"{name}(gap)" for name in names)).replace("n=6", "n=8")

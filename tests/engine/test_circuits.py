@@ -102,6 +102,7 @@ class ByHand:
 KEPT = {("embed", -1, 0), ("z", 1, 1), ("z", 2, 0), ("mlp", 0, 0)}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "outside", "value"),
     spread(
@@ -171,6 +172,7 @@ def test_scores_are_those_of_hooks_by_hand(name: str, outside: bool, value: str)
     assert len(cell.circuit.random["faithfulness(gap)"].values) == 20
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", some(["left", "right"], ["left"]))
 def test_both_executors_give_the_same(padding: str) -> None:
     text = spec("llama", "outside(c) <- source", "faithfulness(gap), minimality(gap)", padding)
@@ -228,6 +230,7 @@ test t on a {
     )
 
 
+@pytest.mark.slow
 def test_a_run_with_circuits_is_resumed_from_its_folder(tmp_path: Path) -> None:
     """The runs beside a circuit write unlike many places each, and are kept and found again like all others."""
     parsed = api.parse(spec("gpt2", "outside(c) <- source", "faithfulness(gap), minimality(gap)"))

@@ -205,6 +205,7 @@ test t{n} on a(l=0, p=last) {{
                 assert float((logits - plain).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox"])
 def test_both_executors_and_all_self_checks(name: str) -> None:
     text = spec(name, "outside(c) <- source", "faithfulness(gap), necessity(gap), completeness(gap), minimality(gap)")
@@ -264,6 +265,7 @@ def test_a_file_of_edges_is_a_circuit_of_edges(tmp_path: Path) -> None:
     assert kept["absolute"] == "embed -> layer[0].head[0].q; layer[0].mlp_out -> logits"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("reference", [False, True])
 def test_floors_of_minimality_in_later_blocks(reference: bool) -> None:
     """Runs of minimality hold interventions that are floors of others; blocks after the first read no base for them."""

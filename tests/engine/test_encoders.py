@@ -161,6 +161,7 @@ def test_without_a_domain_the_whole_vocabulary_is_asked() -> None:
     assert cell.scores["mean(log_prob(o))"].value == pytest.approx(told, abs=1e-4)
 
 
+@pytest.mark.slow
 def test_a_network_of_a_python_file(tmp_path: Path) -> None:
     """Nothing is known of it before it is loaded: then `mask` is what it is read at, and `next_token` is refused."""
     folder = folder_of("bert")

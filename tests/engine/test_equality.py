@@ -124,12 +124,14 @@ def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = F
     return numbers_of(execution)
 
 
+@pytest.mark.slow
 @law(specs(), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
     same(run(text), run(text, slow_=True))
 
 
+@pytest.mark.slow
 @law(specs(ENCODERS), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
@@ -155,12 +157,14 @@ def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> N
     same(run(text, lambda plan: turned_on(all_off(plan), rules)), run(text))
 
 
+@pytest.mark.slow
 @law(specs(), st.integers(20_000, 400_000), few=3, many=10)
 def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None:
     _, text = drawn
     same(run(text, memory=budget), run(text))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", some(["gpt2", "llama", "gptj"], ["llama"]))
 def test_answers_of_several_tokens(family: str) -> None:
     """The greedy continuation of a patched run goes on under the same writes."""

@@ -71,6 +71,7 @@ def said(text: str) -> Any:
     return found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", some(FAMILIES, ("mixtral", "gpt_oss")))
 def test_the_term_of_an_expert_is_that_of_a_mixture_written_out(family: str) -> None:
     model = written_out(model_of(family))
@@ -80,6 +81,7 @@ def test_the_term_of_an_expert_is_that_of_a_mixture_written_out(family: str) -> 
         hold(text, model, lambda layer, path=path: (f"model.layers.{layer}.{path}", "out", slice(None)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", some(("deepseek_v3", "glm4_moe"), ("deepseek_v3",)))
 def test_experts_that_no_record_describes(family: str, tmp_path: Path) -> None:
     """Found as the network is loaded; its first layer is dense."""
@@ -163,6 +165,7 @@ def sparse(folder: Path) -> str:
     return str(folder)
 
 
+@pytest.mark.slow
 def test_dense_layers_have_no_experts(tmp_path: Path) -> None:
     folder = sparse(tmp_path)
     for site in ("router", "expert_out", "expert[1].out"):

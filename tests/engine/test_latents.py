@@ -190,6 +190,7 @@ def runs(execution: Execution, name: str) -> tuple[g.Resume, list[tuple[int, ...
     return resume, base, source or base
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", some(["llama", "gpt2"], ["llama"]))
 def test_equal_to_hooks_with_the_formula(family: str) -> None:
     work = cases()

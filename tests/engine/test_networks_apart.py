@@ -91,6 +91,7 @@ def scores(results: Any) -> dict[str, dict[str, Any]]:
     return {test.name: {n: e.value for n, e in test.cells[0].scores.items()} for test in results}
 
 
+@pytest.mark.slow
 def test_one_is_there_at_a_time_and_numbers_are_those_of_each_alone(home: Path) -> None:
     together = cd.run(cd.load(write(home, "[3, 1, 2, 0]")), cd.Options(trust=True))
     assert [test.name for test in together] == [f"{n}(seed={s})" for n in ("held", "solves") for s in (3, 1, 2, 0)]

@@ -49,6 +49,7 @@ def ld(same: bool, near: bool) -> float:
     return (0.5 if same else -0.25) + (0.125 if near else 0.0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "llama"])
 def test_a_number_is_read_by_its_metric(name: str) -> None:
     text = SPEC.replace("FOLDER", folder_of(name)).replace("METRIC", METRIC).replace("PLACE", "y")

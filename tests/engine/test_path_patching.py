@@ -159,6 +159,7 @@ def test_an_edge_with_frozen_mlps_is_a_path_of_one() -> None:
     assert abs(anew - frozen) > 1e-4
 
 
+@pytest.mark.slow
 def test_direct_and_indirect_effects() -> None:
     """A mediator holds its base value (direct), or alone has the value that the cause gives it (indirect); of the mediator that
     everything passes, the indirect effect is the total one."""
@@ -194,6 +195,7 @@ def test_faults_of_paths_are_told(action: str, code: str) -> None:
     assert [error.code for error in checked.errors] == [code]
 
 
+@pytest.mark.slow
 def test_a_parameter_stands_for_the_port_of_an_edge() -> None:
     text = circuit_spec("llama", "layer[0].head[1] -> layer[2].head[0].port <- source", "change(gap)")
     swept = api.run(api.parse(text.replace("test t on a", "test t(port in [q, k, v]) on a"))).tests[0]

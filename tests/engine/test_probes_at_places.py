@@ -49,6 +49,7 @@ def softmax_probe(x: np.ndarray, classes: np.ndarray, judged: np.ndarray) -> np.
     return known[(judged @ flat[:-count].reshape(-1, count) + flat[-count:]).argmax(axis=1)]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", ["right", "left"])
 def test_a_probe_reads_what_one_fitted_by_hand_reads(padding: str) -> None:
     execution, checked = execution_of(spec_of("llama", PROBES, padding=padding))
@@ -104,6 +105,7 @@ def test_a_probe_of_noise_is_at_chance_and_a_control_task_is_of_its_types() -> N
     assert outcomes(hot, control, halves(np.arange(400))).mean() == 1.0  # it can be told from the type alone
 
 
+@pytest.mark.slow
 def test_probes_of_kept_blocks_are_those_of_the_run_that_kept_them(tmp_path: Path) -> None:
     text = spec_of("llama", PROBES)
     options = api.Options(trust=True, out=tmp_path / "out", memory=12_000_000)

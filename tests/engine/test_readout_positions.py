@@ -133,6 +133,7 @@ test fitted on learned {
 """
 
 
+@pytest.mark.slow
 def test_features_are_fitted_on_what_is_read_at_the_token() -> None:
     """A prompt that is cut behind the token is the same experiment."""
     text = SPEC[: SPEC.index("test moved")].replace("FOLDER", folder_of("gpt2")).replace("WRITTEN", "x")

@@ -43,6 +43,7 @@ def values(found: dict[str, Any]) -> dict[tuple[str, int, str], float]:
     }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", ["llama", "bert"])
 def test_whole_forwards_find_what_the_one_pass_finds(
     family: str, tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch

@@ -58,6 +58,7 @@ def test_saved_vectors_are_those_of_their_rows(padding: str, tmp_path: Path) -> 
         assert abs(seen[json.dumps(about)] - cell.scores[name].value) < 1e-4
 
 
+@pytest.mark.slow
 def test_a_run_that_goes_on_saves_the_same(tmp_path: Path) -> None:
     text = spec_of("llama", SAVED.replace("n=12", "n=200"))
     options = api.Options(trust=True, out=tmp_path, memory=2_000_000)

@@ -54,6 +54,7 @@ def label(x: int, y: int, z: int) -> tuple[int, int]:
     return (z if x == y else x), (20 if x == z else 21 if x == y else 22)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(("read", "filtered"), [("z", ""), ("last", ""), ("last", "solved(base) and")])
 def test_each_output_is_scored_at_its_own_token_and_all_together(read: str, filtered: str) -> None:
     text = text_of(read, filtered)
@@ -118,6 +119,7 @@ def test_each_output_is_scored_at_its_own_token_and_all_together(read: str, filt
             assert one["iia"] == scores[f"iia({output})"]
 
 
+@pytest.mark.slow
 def test_an_output_is_what_it_is_in_a_test_of_its_own() -> None:
     """Scores, intervals, ceilings, verdicts and findings of one output do not depend on which others are read."""
     both = cd.run(cd.parse(text_of("z"))).tests[0]
@@ -209,6 +211,7 @@ test fitted on learned {
 """
 
 
+@pytest.mark.slow
 def test_a_feature_is_fitted_on_all_outputs_that_are_read() -> None:
     text = text_of("last")[: text_of("last").index("test moved")] + FITTED
     checked = cd.check(cd.parse(text))

@@ -150,6 +150,7 @@ def read(said: list[int], end: str) -> int:
     return found if found != NO_ANSWER else UNENDED if begun else NO_ANSWER
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("end", ["word", '{" 1", " 7"}'])
 def test_what_follows_an_answer_decides(end: str, tmp_path: Path) -> None:
     model = folder(tmp_path)

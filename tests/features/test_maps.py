@@ -70,6 +70,7 @@ def test_a_base_that_is_its_own_source_stays(drawn: tuple[str, Feature, torch.Te
     assert torch.equal(feature.swap(x, x, slice(0, 1)), x)
 
 
+@pytest.mark.slow
 @settings(max_examples=100, deadline=None)
 @given(features())
 def test_a_judged_swap_is_decode_of_the_sources_f(drawn: tuple[str, Feature, torch.Tensor, torch.Tensor]) -> None:

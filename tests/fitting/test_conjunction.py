@@ -63,6 +63,7 @@ def test_the_turned_directions_are_found(found) -> None:
         assert abs(float(frame[:, number] @ turned()[:, number])) > 0.99
 
 
+@pytest.mark.slow
 def test_the_blocks_of_one_map_are_orthogonal_and_named(found) -> None:
     cell = found[0]["two"].cell()
     assert [feature.text for feature in cell.learned.features] == ["rotation(dim=2)[0:1]", "rotation(dim=2)[1:2]"]
@@ -120,6 +121,7 @@ def test_nothing_is_judged_on_what_it_was_fitted_on(found) -> None:
             assert fit and validation and not fit & validation
 
 
+@pytest.mark.slow
 def test_fitted_again_bit_for_bit_and_found_the_second_time(tmp_path: Path, own_cache: Path) -> None:
     text = CONJUNCTION + TESTS.replace("FEATURE", "rotation(dim=1, rate=0.01, epochs=2, n=128, controls=none)")
     run(tmp_path, text)
@@ -135,6 +137,7 @@ def test_fitted_again_bit_for_bit_and_found_the_second_time(tmp_path: Path, own_
     assert "controls_off" in {finding.code for finding in again["one"].cell().findings}
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     "change",
     [
@@ -162,6 +165,7 @@ def test_a_change_that_decides_nothing_is_not_fitted_anew(tmp_path: Path, own_ca
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 1
 
 
+@pytest.mark.slow
 def test_other_weights_are_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     text = CONJUNCTION + TESTS.replace("FEATURE", "rotation(dim=1, rate=0.01, epochs=1, n=128, controls=none)")
     run(tmp_path, text)

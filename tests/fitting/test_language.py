@@ -126,6 +126,7 @@ WRITTEN = [
 ]
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("feature", spread(WRITTEN, 6))
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
@@ -183,6 +184,7 @@ def test_one_by_one_every_site_has_a_map_of_its_own() -> None:
     assert [str(ref.place) for ref in unit.maps] == ["layer[0].resid_post[x]", "layer[1].resid_post[last]"]
 
 
+@pytest.mark.slow
 def test_the_whole_vector_is_the_feature_of_all_its_dimensions() -> None:
     """A rotation as wide as the site swaps everything: its score is that of no feature at all."""
     wide = made("llama", "layer[1].resid_post[x]", "rotation(dim=32, n=24, epochs=1, controls=all)")[0]

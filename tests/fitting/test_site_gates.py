@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import pytest
 import torch
 
 import causal_dsl as cd
@@ -33,6 +34,7 @@ test found on halves {
 """
 
 
+@pytest.mark.slow
 def test_the_site_that_holds_it_opens() -> None:
     (test,) = cd.run(cd.parse(SPEC)).tests
     cell = test.cells[0]

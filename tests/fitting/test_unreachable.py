@@ -39,6 +39,7 @@ def results(family: str, tests: str):
     return api.run(api.parse(spec_of(family, tests, positions="[x]", layers="[0]")))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "site", "feature"),
     spread(
@@ -77,6 +78,7 @@ def test_the_cell_is_the_unpatched_base(family: str, site: str, feature: str) ->
     assert seen == dead
 
 
+@pytest.mark.slow
 def test_no_fit_is_made_there(monkeypatch: pytest.MonkeyPatch) -> None:
     fitted: list[str] = []
     plain = stepwise.run

@@ -170,6 +170,7 @@ def test_of_few_units_all_sets_are_taken(tmp_path: Path) -> None:
     assert "supported" in found and "together while the others stay" not in found.get("not_tried", ""), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", spread([ALL, PAIRS], 1))
 @pytest.mark.parametrize("count", [9, 12])
 def test_one_of_many_places_that_holds_nothing_is_named(count: int, draw: str, tmp_path: Path) -> None:

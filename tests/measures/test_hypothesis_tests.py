@@ -53,6 +53,7 @@ def test_hsic_is_that_of_matrices_and_all_orders() -> None:
     assert found.p == pytest.approx(share, abs=0.03)
 
 
+@pytest.mark.slow
 def test_p_is_not_too_small_where_the_null_hypothesis_holds() -> None:
     rng = np.random.default_rng(0)
     at_the_bound = [equivalence(np.where(rng.random(60) < 0.6, 1.0, -1.0), 0.1).p for _ in range(TRIALS)]

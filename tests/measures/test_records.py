@@ -111,6 +111,7 @@ def entropy(logits: torch.Tensor) -> float:
     return -sum(q * math.log(q) for q in p if q > 0)
 
 
+@pytest.mark.slow
 def test_entropy_of_every_input_is_that_of_the_softmax_by_hand() -> None:
     result = cd.run(spec("entropy\n  report min(entropy)\n  report change(entropy)", draw="exhaustive=true"))["t"]
     model, inputs = build().eval(), list(itertools.product(range(4), repeat=4))

@@ -142,6 +142,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("form", some(FORMS, ("dora", "embeddings", "a head of its own")))
 @pytest.mark.parametrize("more", ["", ", merged=false"])
 def test_forms_of_lora(form: str, more: str, tmp_path: Path) -> None:
@@ -160,6 +161,7 @@ def test_modules_of_an_adapter_that_is_not_merged_can_be_written(tmp_path: Path)
     hold(text, made, lambda layer: (f"base_model.model.{path}", "out", slice(None)))
 
 
+@pytest.mark.slow
 def test_the_files_of_an_adapter_are_part_of_who_a_network_is(tmp_path: Path) -> None:
     adapter(tmp_path / "one")
     shutil.copytree(tmp_path / "one", tmp_path / "two")
@@ -366,6 +368,7 @@ def prompts():
 """
 
 
+@pytest.mark.slow
 def test_a_model_of_peft_that_code_makes(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = adapter(tmp_path / "adapter", target_modules=["q_proj", "lm_head"], modules_to_save=["norm"])
     code = FACTORY.replace("BASE", folder_of("llama")).replace("ADAPTER", str(tmp_path / "adapter"))

@@ -267,6 +267,7 @@ def test_a_spec_runs_in_one_pass_as_by_whole_forwards(family: str, site: str, fo
     assert kl[0] == pytest.approx(kl[1], rel=1e-3)
 
 
+@pytest.mark.slow
 def test_check_knows_the_sizes_and_loads_no_torch(folder: Callable[[str], Path], tmp_path: Path) -> None:
     spec = tmp_path / "copy.causal"
     spec.write_text(SPEC.replace("FOLDER", str(folder("opt"))).replace("SITE", "layer[2].resid_post[a]"), "utf-8")

@@ -196,6 +196,7 @@ def test_words_without_an_embedding_that_nothing_uses_do_no_harm(words: Path, ca
     assert found == pytest.approx(ran(words, capsys, 'zoo("equality-gpt2")')[1], abs=1e-6)
 
 
+@pytest.mark.slow
 def test_rows_without_a_token_are_no_answer(folder: Path, capsys: Captured) -> None:
     """An embedding padded to more rows than there are tokens: a padded row that wins is none of the answers."""
     import pandas

@@ -68,6 +68,7 @@ def test_what_cannot_be_loaded_is_refused(config: Any, tmp_path: Path) -> None:
     assert told.code in ("E784", "E632") and told.notes
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(
     torch.cuda.is_available(), reason="on a GPU they are run in fp8, whose rounding depends on the batch"
 )

@@ -166,6 +166,7 @@ test every on texts {
 """
 
 
+@pytest.mark.slow
 def test_paired_texts_of_a_table(tmp_path: Path) -> None:
     lines = ["clean,corrupt,answer,wrong", *(",".join(pair) for pair in PAIRS)]
     (tmp_path / "pairs.csv").write_text("\n".join(lines) + "\n")

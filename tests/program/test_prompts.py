@@ -64,6 +64,7 @@ def test_holes_and_braces() -> None:
     assert [rendered.text[slice(*span)] for span in rendered.literals] == ["{x} ", "-", "}"]
 
 
+@pytest.mark.slow
 @given(st.lists(st.tuples(st.booleans(), st.text(max_size=6)), max_size=6))
 def test_print_and_parse_of_templates(parts: list[tuple[bool, str]]) -> None:
     text = "".join(

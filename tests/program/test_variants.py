@@ -83,6 +83,7 @@ def swap(name: str, on: str, variable: str, where: str = "", n: str = "64") -> s
 """
 
 
+@pytest.mark.slow
 def test_a_network_of_each_seed_is_the_one_that_is_written_out(folder: Path) -> None:
     align = "align NAME : equality -> NET {\n" + INPUTS + "  left @ layer[1].out[0:4]\n}\n"
     family = MODEL + 'network net(seed in 0:3) = torch("nets.py:build", seed=seed)\n'
@@ -194,6 +195,7 @@ def test_files_by_step_and_a_hook_by_hand(folder: Path) -> None:
             assert found[f"t(k={step})"].cell(c=c).scores["moved"].value == pytest.approx(moved)
 
 
+@pytest.mark.slow
 def test_components_in_a_path(folder: Path) -> None:
     align = """align tau(l in 0:2, s in [attn_out, mlp_out], p in [a, last]) : same_pairs -> net {
   prompt "{a} {b} {c} {d} ="
@@ -228,6 +230,7 @@ test t on tau {
             )
 
 
+@pytest.mark.slow
 def test_one_member_and_a_chosen_part_of_a_family(folder: Path) -> None:
     text = (
         MODEL
@@ -347,6 +350,7 @@ def test_large_families_are_told_of(folder: Path) -> None:
     assert [d.code for d in found.diagnostics if d.code == "W231"] == ["W231"]
 
 
+@pytest.mark.slow
 def test_one_network_under_two_values_counts_once(folder: Path) -> None:
     """Who a network is decides what differs, not what its member is called."""
     text = (

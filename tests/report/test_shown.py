@@ -80,6 +80,7 @@ def results() -> cd.Results:
     return cd.run(SPEC, cd.Options(tests=("solves_the_task", "left_is_localised")))
 
 
+@pytest.mark.slow
 def test_each_value_is_one_short_line_and_a_table(results: cd.Results) -> None:
     spec = cd.load(SPEC)
     test = results["left_is_localised"]

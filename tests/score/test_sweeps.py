@@ -44,6 +44,7 @@ def sweep(
     )
 
 
+@pytest.mark.slow
 def test_joint_intervals_hold_in_all_cells_of_noise() -> None:
     """Of 40 sweeps over 50 cells of pure chance, one in twenty may have a cell above."""
     own = joint = 0

@@ -99,6 +99,7 @@ def _made(folder: Path, way: str, time: str) -> Path:
     return spec
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize("way", spread(WAYS, 2))
 def test_a_kept_run_belongs_to_what_forward_reads(
@@ -120,6 +121,7 @@ def test_a_kept_run_belongs_to_what_forward_reads(
     assert last.steps["sweep"] == 0 and last.numbers == new.numbers
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("time", TIMES)
 def test_a_kept_fit_belongs_to_what_forward_reads(tmp_path: Path, time: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path / "cache"))

@@ -139,6 +139,7 @@ def _put(path: Path, kind: str) -> None:
         path.mkdir()
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("kind", some(["pipe", "device", "nowhere", "link to a file", "folder"], ["link to a file"]))
 def test_what_is_no_file_in_the_place_of_one(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """It is refused or set aside, whatever it is: nothing waits for its end, and the numbers are the same."""
@@ -265,6 +266,7 @@ def test_a_block_with_ten_bytes_turned_over_is_run_again(tmp_path: Path, monkeyp
     assert again.numbers == first.numbers and again.steps["sweep"] == 1 and again.codes.count("W659") == 1
 
 
+@pytest.mark.slow
 def test_the_kept_spec_is_run_where_it_lies(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what it imports and reads as it was then, whatever became of the originals."""
     language(tmp_path / "p" / "deep" / "one")

@@ -31,6 +31,7 @@ def iia(text: str, folder: Path, out: Path | None = None) -> tuple[float, list[s
     return spec.tests[0].cells[0].scores["iia"].value, [one.code for one in spec.warnings]
 
 
+@pytest.mark.slow
 def test_blocks_of_another_run(tmp_path: Path) -> None:
     here, there = tmp_path / "here", tmp_path / "there"
     right = SPEC.replace("PLACE", "left @ layer[1].out[0:2]").replace("VARIABLE", "left")

@@ -153,6 +153,7 @@ def test_kept_numbers_belong_to_what_the_code_does(
     assert numbers(again) == numbers(run(home, False, apart)) != numbers(first)
 
 
+@pytest.mark.slow
 def test_code_imports_the_modules_beside_it_whenever_it_runs(tmp_path: Path) -> None:
     """At the top and within, of a function and of a network; of two folders each its own."""
     for folder, number in (("one", 1), ("two", 2)):

@@ -286,6 +286,7 @@ def test_any_tokens_are_survived(words: list[str]) -> None:
     assert parsed.declarations or diagnostics.errors
 
 
+@pytest.mark.slow
 @_SETTINGS
 @given(trees(2), st.randoms(use_true_random=False))
 def test_cut_random_programs_are_survived(made: tree.Tree, chance: random.Random) -> None:

@@ -58,6 +58,7 @@ def test_version_names_what_computes(capsys: Captured) -> None:
     assert f"torch {version('torch')}" in told and f"transformers {version('transformers')}" in told
 
 
+@pytest.mark.slow
 def test_version_does_not_import_what_it_names() -> None:
     script = (
         "import sys; from causal_dsl.tools.cli import main\ntry: main(['--version'])\n"
@@ -275,6 +276,7 @@ def test_a_missing_extra_is_named(
     assert "error[E872]" in told and f"pip install 'causal-dsl[{extra}]'" in told
 
 
+@pytest.mark.slow
 def test_the_hooks_of_pre_commit_stop_a_commit(folder: Path) -> None:
     """Each entry is called as pre-commit calls it, with the staged files that match, in a hook of a real repository."""
     hooks = {hook["id"]: hook for hook in yaml.safe_load((ROOT / ".pre-commit-hooks.yaml").read_text())}
@@ -346,7 +348,7 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
         assert wait(4).count("2 of 2 expectations passed") == 2
         time.sleep(0.5)
         os.killpg(process.pid, signal.SIGINT)
-        assert process.wait(20) == 0
+        assert process.wait(20) == 130
         told = log.read_text()
         assert "Traceback" not in told and "KeyboardInterrupt" not in told and "beside.txt" not in told
         assert "watching 2 files; " in told
@@ -360,6 +362,44 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
     assert not subprocess.run(["pgrep", "-g", str(process.pid)], capture_output=True).stdout, (
         "a process was left behind"
     )
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("when", ["as the run reads it", "as the run ends"])
+def test_an_edit_before_files_are_watched_is_not_lost(folder: Path, when: str) -> None:
+    """The function of the spec edits the spec: once while the run reads it, or as its process ends."""
+    (folder / "edits.py").write_text(
+        "import os, pathlib\nfrom multiprocessing.util import Finalize\n"
+        "def edit():\n"
+        "    spec = pathlib.Path('s.causal')\n"
+        "    if not os.path.exists('edited'):\n"
+        "        open('edited', 'w').close()\n"
+        "        spec.write_text(spec.read_text().replace('accuracy <= 10%', 'accuracy >= 10%'))\n"
+        + ("edit()\n" if when == "as the run reads it" else "Finalize(None, edit, exitpriority=0)\n")
+        + "def plain(a: int) -> int:\n    return a\n",
+        encoding="utf-8",
+    )
+    model = "\ncausal other {\n  a ~ 0..3\n  output b := plain(a)\n}\n"
+    taken = 'from "edits.py" import plain\n' + SPEC + model
+    (folder / "s.causal").write_text(taken, encoding="utf-8")
+    log = folder / "log.txt"
+    with log.open("w") as out:
+        words = [*CLI.split(), "run", "s.causal", "--watch", "-q", "--trust"]
+        process = subprocess.Popen(words, cwd=folder, env=ENV, stdout=out, stderr=out, start_new_session=True)
+    try:
+        for _ in range(600):
+            if log.read_text().count("Ctrl-C ends") >= 2:
+                break
+            assert process.poll() is None, log.read_text()
+            time.sleep(0.1)
+        os.killpg(process.pid, signal.SIGINT)
+        assert process.wait(20) == 130
+    finally:
+        if process.poll() is None:
+            os.killpg(process.pid, signal.SIGKILL)
+    told = log.read_text()
+    assert (folder / "edited").exists() and told.count("s.causal changed") == 1, told
+    assert "2 of 2 expectations passed" in told.partition("s.causal changed")[2], told
 
 
 @pytest.mark.slow

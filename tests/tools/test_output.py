@@ -131,6 +131,7 @@ def test_another_encoding(encoding: str, spec: Path, monkeypatch: pytest.MonkeyP
             assert json.loads(printed)["specs"]
 
 
+@pytest.mark.slow
 def test_halves_of_characters_in_json(spec: Path) -> None:
     spec.write_bytes(SPEC.replace("BOUND", "90%").encode())
     odd = spec.with_name("s\udc80.causal")

@@ -119,6 +119,7 @@ ON_CODE = SPEC.replace('zoo("equality-relu")', 'torch("nets.py:make")').replace(
 )
 
 
+@pytest.mark.slow
 def test_a_fault_is_its_diagnostic_and_nothing_else(pytester: pytest.Pytester) -> None:
     """Of a spec that is wrong, of a network that fails as it is made, of trust that was not given, of a defect."""
     pytester.makepyfile(nets=NETS)
@@ -173,6 +174,7 @@ test swept on moved {
 )
 
 
+@pytest.mark.slow
 def test_junit_has_the_scores(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", halves=SWEPT)
     results = cd.run(pytester.path / "halves.causal")  # first: what it imports for itself is not imported anew

@@ -65,6 +65,7 @@ def moved_by_the_rest(model: torch.nn.Module) -> float:
     return (model[2:](mixed).argmax(1) != model[2:](hidden[base]).argmax(1)).double().mean().item()
 
 
+@pytest.mark.slow
 def test_two_trainings_are_one_and_what_is_damaged_is_trained_again(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
@@ -169,6 +170,7 @@ def test_a_killed_training_goes_on(tmp_path: Path, cache: Path) -> None:
     assert resumed.digest == straight.digest and resumed.path.read_bytes() == straight.path.read_bytes()
 
 
+@pytest.mark.slow
 def test_an_interrupted_training_keeps_a_checkpoint(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made = spec("steps=20, batch=16", tmp_path)
     step = Loop.step
