@@ -158,6 +158,10 @@ def test_a_spec_keeps_its_width_beside_many_verdicts(opened: Any, tmp_path: Path
             " [...document.querySelectorAll('.spec .badge')].map((e) => [e.getBoundingClientRect().right, e.textContent])]"
         )
         assert code > whole / 2
+        ground = page.evaluate(
+            "[...document.querySelectorAll('.spec, body')].map((e) => getComputedStyle(e).backgroundColor)"
+        )
+        assert len(set(ground)) == 2  # the panel of the spec is seen
         assert len(badges) > 2 and all(right <= width for right, _ in badges)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 
