@@ -203,6 +203,7 @@ def test_what_out_keeps(folder: Path, capsys: Captured) -> None:
     assert (kept / "spec.causal").read_text(encoding="utf-8") == TEXT
     stored = json.loads((kept / "results.json").read_text(encoding="utf-8"))
     assert stored.pop("interrupted") is False
+    assert stored.pop("seal") != printed.pop("seal")  # of all that is in each
     assert stored == printed
     pairs = pandas.read_parquet(kept / "pairs.parquet")
     assert dict(pairs["test"].value_counts()) == {"solves": 4**4, "moved_by": 96 * 2}

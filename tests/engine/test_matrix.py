@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from causal_dsl import api, running
+from causal_dsl import api, preparing
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.network.network import Network
@@ -181,7 +181,7 @@ def run_features(family: str, chosen: Sequence[Case]) -> float:
     checked.raise_errors()
     assert checked.plan is not None
     networks = {key: network.used_as(ref) for key, ref in checked.plan.networks.items()}
-    library = running.fit_features(checked, networks, Options(), Progress(), None)
+    library = preparing.fit_features(checked, networks, Options(), Progress(), None)
     targets = target_ids(checked.plan, checked.answers, networks)
     execution = Execution(checked.plan, networks, checked.answers, targets, features=library.maps)
     return compare(family, execution, chosen, made)
