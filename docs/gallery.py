@@ -117,6 +117,12 @@ def page_of(study: Study) -> str:
             test, _, score = figure.stem.partition("--")[2].rpartition("-")
             what = f"the scores of the test `{test}`" if score == "scores" else f"`{score}` of the test `{test}`"
             parts.append(f"![{what.replace('`', '')}](../figures/{figure.name})\n\nFigure: {what}.")
+    report = GALLERY / "reports" / f"{study.name}.html"
+    if report.exists():
+        parts += [
+            "## Report",
+            f"[The results of a run as a page](../reports/{report.name}), as `run --html` writes it.",
+        ]
     parts += ["## The spec", f"[{study.path.relative_to(SPECS.parent).as_posix()}]({study.source})"]
     parts.append(f"```causal\n{study.code}```")
     return "\n\n".join(parts) + "\n"
@@ -124,10 +130,13 @@ def page_of(study: Study) -> str:
 
 def index() -> str:
     """The page that lists all."""
-    rows = [f"| [{s.title}](studies/{s.name}.md) | {first_sentence(s.question)} | {s.networks} |" for s in studies()]
+    found = studies()
+    rows = [f"| [{s.title}](studies/{s.name}.md) | {first_sentence(s.question)} | {s.networks} |" for s in found]
+    drawn = sum(1 for study in found if study.figures)
+    figures = f"{'All' if drawn == len(found) else f'{drawn} of {len(found)}'} have figures of a run."
     parts = [
         "# Gallery",
-        "Each page has a question, what was found as the header of its spec states it, figures of a run, and the spec. "
+        f"Each page has a question, what was found as the header of its spec states it, and the spec. {figures} "
         "[The specs](../../specs/equality.causal) are run as they are: `causal-dsl run specs/equality.causal --html report.html` writes a page of results.",
         "| study | asks | networks |\n|---|---|---|\n" + "\n".join(rows),
     ]

@@ -30,6 +30,18 @@ def test_each_page_is_there_and_no_other() -> None:
         ] in read(text)
 
 
+def test_the_gallery_tells_how_many_have_figures_and_leads_to_each_report() -> None:
+    """What the index says of figures is so, and each report is reached from the index and from the page of its study."""
+    gallery = ROOT / "docs" / "gallery"
+    index = (gallery / "index.md").read_text(encoding="utf-8")
+    pages = {path.stem: path.read_text(encoding="utf-8") for path in (gallery / "studies").glob("*.md")}
+    drawn = sum(1 for text in pages.values() if "](../figures/" in text)
+    told = "All" if drawn == len(pages) else f"{drawn} of {len(pages)}"
+    assert f"{told} have figures of a run" in index
+    for name in SCRIPT["PAGES"]:
+        assert f"](reports/{name}.html)" in index and f"](../reports/{name}.html)" in pages[name]
+
+
 @pytest.mark.parametrize(
     "name",
     [pytest.param(name, marks=pytest.mark.real if name in REAL else pytest.mark.tools) for name in SCRIPT["PAGES"]],

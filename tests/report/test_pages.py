@@ -61,6 +61,11 @@ def file(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return path
 
 
+def read(file: Path) -> str:
+    """What is read on a page."""
+    return re.sub(r"<[^>]+>", " ", file.read_text(encoding="utf-8"))
+
+
 def shown(opened: Any, file: Path, **options: Any) -> Any:
     from tests.report.browser import shown
 
@@ -105,6 +110,37 @@ def test_imported_text_is_in_a_fold(opened: Any, tmp_path: Path) -> None:
         assert [line.rstrip() for line in shown_lines] == [line.rstrip() for line in head.splitlines()]
 
 
+def test_a_page_says_by_which_interval_a_verdict_goes(file: Path) -> None:
+    text = read(file)
+    mapped = results()["mapped"]
+    assert "goes by the 95% interval of iia that holds for all cells together" in text
+    for cell in mapped.cells:
+        assert cell.together is not None and "[{:.3f}, {:.3f}]".format(*cell.together) in text
+
+
+def test_a_grid_tells_what_no_test_writes(tmp_path: Path) -> None:
+    """Of two variables that are placed at one token the one that is written alone stands without parentheses."""
+    from causal_dsl.report.html.places_grid import places_grids
+
+    test = results()["fails"]
+    assert test.setting is not None
+    (place, *_) = test.setting.places
+    more = replace(test.setting, places=(replace(place, written=True), replace(place, variable="right", written=False)))
+    assert "(right)" not in places_grids([test]) and "in parentheses" not in places_grids([test])
+    grid = places_grids([replace(test, setting=more)])
+    assert f"{place.variable}, (right)" in grid and "in parentheses: placed there" in grid
+
+
+def test_a_run_without_features_has_no_digest_of_them() -> None:
+    from causal_dsl.report.html.results_page import run_facts
+
+    spec = results().specs[0]
+    told = dict(run_facts(spec))
+    assert spec.identity["features"] and "features" not in told and "key of the run" in told
+    other = replace(spec, identity={**spec.identity, "features": "a" * 64})
+    assert dict(run_facts(other))["features"] == "SHA-256 " + "a" * 64
+
+
 @pytest.mark.parametrize("width", [320, 400, 701, 1000])
 def test_a_spec_keeps_its_width_beside_many_verdicts(opened: Any, tmp_path: Path, width: int) -> None:
     """The badges of a test with parameters stand below its line on narrow screens, and are seen in full on all."""
@@ -122,6 +158,10 @@ def test_a_spec_keeps_its_width_beside_many_verdicts(opened: Any, tmp_path: Path
             " [...document.querySelectorAll('.spec .badge')].map((e) => [e.getBoundingClientRect().right, e.textContent])]"
         )
         assert code > whole / 2
+        ground = page.evaluate(
+            "[...document.querySelectorAll('.spec, body')].map((e) => getComputedStyle(e).backgroundColor)"
+        )
+        assert len(set(ground)) == 2  # the panel of the spec is seen
         assert len(badges) > 2 and all(right <= width for right, _ in badges)
         assert page.evaluate("document.documentElement.scrollWidth") <= width
 

@@ -7,6 +7,7 @@ from collections.abc import Iterator
 
 from markupsafe import Markup
 from rich.table import Table
+from rich.text import Text
 
 from causal_dsl.report.attribution_rows import attributions
 from causal_dsl.report.circuit_picture import circuit_svg
@@ -132,7 +133,7 @@ def identifier(name: str) -> str:
     return "test-" + (re.sub(r"[^A-Za-z0-9_-]+", "-", name).strip("-") or "unnamed")
 
 
-def scores(test: TestResult) -> Iterator[Table]:
+def scores(test: TestResult) -> Iterator[Table | Text]:
     """Every score of every cell, with its interval and its pairs."""
     if not test.cells:
         return
@@ -143,6 +144,16 @@ def scores(test: TestResult) -> Iterator[Table]:
         yield table
         return
     yield _of_cells(test, test.cells)
+    if any(cell.verdict and cell.together for cell in test.cells):
+        name = _judged(list(test.cells[0].scores))
+        yield Text(
+            f"The verdict of a cell goes by the 95% interval of {name} that holds for all cells together.", "dim"
+        )
+
+
+def _judged(scores: list[str]) -> str:
+    """The score that a verdict goes by."""
+    return next((name for name in ("iia", "r2") if name in scores), "the score")
 
 
 def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:
@@ -152,6 +163,8 @@ def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:
         table.add_column(parameter)
     if any(cell.verdict for cell in cells):
         table.add_column("verdict")
+    if jointly := any(cell.verdict and cell.together for cell in cells):
+        table.add_column(f"{_judged(names)}, all cells together", justify="right")
     for name in names:
         part = fewer(name, cells, test)
         table.add_column(with_unit(name, test) + (f", {part}" if part else ""), justify="right")
@@ -160,6 +173,8 @@ def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:
         row = [str(cell.cell.get(parameter, "")) for parameter in test.parameters]
         if any(one.verdict for one in cells):
             row.append(cell.verdict.code if cell.verdict else "")
+        if jointly:
+            row.append("" if cell.together is None else f"[{show(cell.together[0])}, {show(cell.together[1])}]")
         row += [show_estimate(cell.scores[name]) if name in cell.scores else "" for name in names]
         table.add_row(*row, str(max((estimate.n for estimate in cell.scores.values()), default=0)))
     return table

@@ -24,8 +24,13 @@ class _Grid:
     names: list[str]
     setting: RunSetting
     columns: list[str]
+    #: at each layer and column the variables, in parentheses those that none of the tests writes there
     rows: list[tuple[str, list[tuple[list[str], str]]]]
     listed: list[tuple[str, str, str, str]]
+
+    @property
+    def unwritten(self) -> bool:
+        return any(name.startswith("(") for _, cells in self.rows for names, _ in cells for name in names)
 
 
 def places_grids(tests: Sequence[TestResult]) -> Markup:
@@ -73,7 +78,9 @@ def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
         here = []
         for column in range(len(columns)):
             found = [p for p in places if p.layer == layer and (column in p.tokens or not tokens)]
-            names = list(dict.fromkeys(_named(p) if not tokens else p.variable or "written" for p in found))
+            written = {_label(p, tokens) for p in found if p.written}
+            labels = dict.fromkeys(_label(p, tokens) for p in found)
+            names = [name if name in written else f"({name})" for name in labels]
             here.append((names, "; ".join(dict.fromkeys(map(_told, found)))))
         rows.append(("no layer" if layer is None else str(layer), here))
     return _Grid([name for name, _ in group], setting, columns, rows, list(_listed(group)))
@@ -82,6 +89,10 @@ def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
 def _shown(token: str) -> str:
     """A token as a column's head: its spaces can be seen."""
     return token.replace(" ", "␣").replace("\n", "⏎") or "∅"
+
+
+def _label(place: Occupied, tokens: Sequence[str]) -> str:
+    return (place.variable or "written") if tokens else _named(place)
 
 
 def _named(place: Occupied) -> str:

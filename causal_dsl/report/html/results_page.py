@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import hashlib
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
@@ -21,6 +22,9 @@ from causal_dsl.report.html.spec_text import annotated
 from causal_dsl.report.report_lines import summary
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.results import Results, SpecResult
+
+#: SHA-256 of no bytes: the digest of the features of a run that has none.
+_OF_NOTHING = hashlib.sha256(b"").hexdigest()
 
 
 def results_page(results: Results, beside: Sequence[Section] = ()) -> str:
@@ -110,7 +114,7 @@ def run_facts(spec: SpecResult) -> Iterator[tuple[str, str]]:
         for path, digest in identity.get("files", {}).items():
             yield f"file {path}", f"SHA-256 {digest}"
         for name in ("features", "circuits"):
-            if identity.get(name):
+            if identity.get(name) not in (None, "", _OF_NOTHING):
                 yield name, f"SHA-256 {identity[name]}"
     if spec.machine:
         yield "machine", _told(spec.machine)
