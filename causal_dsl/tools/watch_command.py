@@ -96,7 +96,8 @@ class Seen:
     def take(self, read: dict[str, Known]) -> None:
         """After a run: what it knows of the files that it read; nothing where its process was killed."""
         if read:
-            self._known = {path: known for path, known in self._known.items() if path in self._typed()} | read
+            typed = self._typed()
+            self._known = {**{path: known for path, known in self._known.items() if path in typed}, **read}
 
     def moved(self) -> set[str]:
         """The files whose content is another now, and the specs that are new."""
