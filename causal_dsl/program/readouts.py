@@ -27,6 +27,12 @@ from causal_dsl.vocabulary.locations import Position
 
 #: The sites at which an answer is read.
 READOUTS = ("next_token", "mask", "logits")
+#: What is read at each of them, in a sentence.
+READOUT_MEANINGS: dict[str, str] = {
+    "next_token": "the answer is what the network says next, after the prompt or after a token of it",
+    "mask": "the answer is what the network puts in the place of the mask token of the prompt",
+    "logits": "the answer is the class with the highest logit",
+}
 _TOKEN = {"among": Setting("domain"), "prefix": Setting("string", " ")}
 #: What each of them takes.
 READOUT_SETTINGS: dict[str, dict[str, Setting]] = {

@@ -19,7 +19,7 @@ from causal_dsl.diagnostics import fail, shown_path
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.store import hashes
 from causal_dsl.tools.command_line import SUFFIX, CommandLine, left_out
-from causal_dsl.tools.ended import STOPPED
+from causal_dsl.tools.commands import STOPPED
 from causal_dsl.tools.output import json_in_lines, tell
 
 Main = Callable[[Sequence[str]], int]
@@ -96,8 +96,8 @@ class Seen:
     def take(self, read: dict[str, Known]) -> None:
         """After a run: what it knows of the files that it read; nothing where its process was killed."""
         if read:
-            typed = {path: known for path, known in self._known.items() if path in self._typed()}
-            self._known = {**typed, **read}
+            typed = self._typed()
+            self._known = {**{path: known for path, known in self._known.items() if path in typed}, **read}
 
     def moved(self) -> set[str]:
         """The files whose content is another now, and the specs that are new."""

@@ -3,10 +3,12 @@
 from __future__ import annotations
 
 import asyncio
+import json
 import random
 import subprocess
 import sys
 from pathlib import Path
+from typing import Any
 
 import pytest
 from lsprotocol import types
@@ -15,6 +17,8 @@ from pygls.exceptions import JsonRpcException
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.networks import NETWORKS
+from causal_dsl.program.readouts import READOUT_MEANINGS, READOUTS
+from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.tools.lsp.keyword_pages import KEYWORDS
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -374,7 +378,14 @@ def test_hovers(tmp_path: Path) -> None:
         assert "at least 1" in await hovered(one, uri, "n=256")
         assert "layers 3" in await hovered(one, uri, "net =")
         for word in ("expect", "do(", "via" if "via" in EQUALITY else "prompt", "align"):
-            assert KEYWORDS[word.rstrip("(")][0] in await hovered(one, uri, word)
+            for inside in range(len(word.rstrip("(")) + 1):
+                assert KEYWORDS[word.rstrip("(")][0] in await hovered(one, uri, word, inside)
+        for inside in (5, 9, 18):
+            zoo = await hovered(one, uri, 'zoo("equality-gpt2")', inside)
+            assert catalogue()["equality-gpt2"].task in zoo and "accuracy" in zoo
+        for word, meaning in READOUT_MEANINGS.items():
+            if word in EQUALITY:
+                assert meaning in await hovered(one, uri, word)
 
     edit(tmp_path, work)
 
@@ -437,6 +448,7 @@ def test_networks_of_this_machine_are_offered(tmp_path: Path, monkeypatch: pytes
 
 def test_every_keyword_has_its_hover() -> None:
     assert set(KEYWORDS) == set(load_grammar().keywords)
+    assert set(READOUT_MEANINGS) == set(READOUTS)
 
 
 def test_a_command_with_other_arguments_is_a_clean_error(tmp_path: Path) -> None:
@@ -455,6 +467,65 @@ def test_a_command_with_other_arguments_is_a_clean_error(tmp_path: Path) -> None
         assert await one.command("causal-dsl.checked", uri) in (True, False)
 
     edit(tmp_path, work)
+
+
+def on_wire(message: dict[str, object]) -> bytes:
+    body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+    return b"Content-Length: %d\r\n\r\n%s" % (len(body), body)
+
+
+def test_malformed_requests_are_answered_with_their_ids(tmp_path: Path) -> None:
+    """No client that has types can send these, so bytes are sent."""
+    uri = (tmp_path / "s.causal").as_uri()
+    place = {"textDocument": {"uri": uri}}
+    start = {"processId": None, "rootUri": None, "capabilities": {}}
+    malformed: list[tuple[str, object]] = [
+        ("textDocument/hover", {**place, "position": {"line": -1, "character": -1}}),
+        ("textDocument/hover", {}),
+        ("textDocument/hover", None),
+        ("textDocument/hover", 5),
+        ("textDocument/hover", [1]),
+        ("textDocument/completion", {"textDocument": {"uri": 42}, "position": "x"}),
+        ("textDocument/rename", {**place, "position": {"line": 0, "character": 0}}),
+        ("textDocument/rename", {**place, "position": {"line": 2**40, "character": 0}, "newName": "x"}),
+        ("textDocument/formatting", {**place, "options": 3}),
+        ("workspace/executeCommand", {}),
+    ]
+    sent: list[dict[str, object]] = [
+        {"id": 0, "method": "initialize", "params": start},
+        {"method": "initialized", "params": {}},
+    ]
+    sent += [{"id": id, "method": name, "params": given} for id, (name, given) in enumerate(malformed, 1)]
+    sent += [
+        {"id": 900, "method": "workspace/executeCommand", "params": {"command": "causal-dsl.run", "arguments": [1]}}
+    ]
+    sent += [{"method": "textDocument/didOpen", "params": {}}, {"method": "textDocument/didChange", "params": None}]
+    bodies = [json.dumps({"jsonrpc": "2.0", **one}).encode() for one in sent]
+    bodies += [b"{{{{{", b"5", b"[]", b"\xff", b'[{"jsonrpc": "2.0", "id": 555, "method": "shutdown"}]', b'{"id": 901}']
+    words = [sys.executable, "-m", "causal_dsl.tools.cli", "lsp"]
+    pipes = {"stdin": subprocess.PIPE, "stdout": subprocess.PIPE, "stderr": subprocess.PIPE}
+    with subprocess.Popen(words, cwd=tmp_path, **pipes) as server:
+        for body in bodies:
+            server.stdin.write(b"Content-Length: %d\r\n\r\n%s" % (len(body), body))
+        server.stdin.write(on_wire({"id": 999, "method": "shutdown"}))
+        server.stdin.flush()
+        answers: list[dict[str, Any]] = []
+        while not answers or answers[-1].get("id") != 999:
+            header = server.stdout.readline()
+            assert header, server.stderr.read().decode()
+            if header.startswith(b"Content-Length:"):
+                length = int(header.split(b":")[1])
+            elif not header.strip():
+                answers.append(json.loads(server.stdout.read(length)))
+        _, told = server.communicate(on_wire({"method": "exit"}), timeout=60)
+    by_id = {one["id"]: one for one in answers if "id" in one}
+    for id, (name, given) in enumerate(malformed, 1):
+        error = by_id[id]["error"]
+        assert error["code"] == -32602 and error["message"].startswith(f"`{name}` is malformed: "), (name, given, error)
+    assert by_id[1]["error"]["message"].count("position") and by_id[900]["error"]["code"] == -32602
+    assert by_id[901]["error"]["code"] == -32600 and "result" in by_id[999] and 555 not in by_id
+    assert server.returncode == 0 and b"Traceback" not in told, told.decode()
+    assert b"`textDocument/didOpen` is malformed" in told and b"a message is no JSON" in told
 
 
 def test_a_folder_that_is_not_there_is_refused(tmp_path: Path) -> None:

@@ -25,6 +25,7 @@ from causal_dsl.tools.lsp.checker import Checker, CheckerGone
 from causal_dsl.tools.lsp.name_uses import uses_of
 from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts, file_of
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
+from causal_dsl.tools.lsp.protocol import SpecProtocol
 from causal_dsl.tools.lsp.shown_diagnostics import shown
 from causal_dsl.tools.lsp.spec_files import SpecFiles
 from causal_dsl.tools.lsp.spec_states import SpecState, nowhere
@@ -40,7 +41,8 @@ class SpecServer(LanguageServer):
     """Serves the specs that an editor has open. ``words`` are given to the process that checks (``--trust``, ``--allow DIR``)."""
 
     def __init__(self, version: str, words: Sequence[str] = ()):
-        super().__init__("causal-dsl", version, text_document_sync_kind=types.TextDocumentSyncKind.Incremental)
+        sync = types.TextDocumentSyncKind.Incremental
+        super().__init__("causal-dsl", version, text_document_sync_kind=sync, protocol_cls=SpecProtocol)
         self.words = list(words)
         self.checker = Checker(words)
         self.states: dict[str, SpecState] = {}

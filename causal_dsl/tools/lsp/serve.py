@@ -12,6 +12,7 @@ from pathlib import Path
 
 from causal_dsl.tools.lsp import navigation, offered_words, quick_fixes, run_lenses, whole_texts, word_hovers
 from causal_dsl.tools.lsp.language_server import SpecServer
+from causal_dsl.tools.lsp.protocol import without_traceback
 
 
 def serve(trust: bool, allow: Iterable[Path]) -> int:
@@ -21,10 +22,8 @@ def serve(trust: bool, allow: Iterable[Path]) -> int:
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
     gc.freeze()
-    # a refusal is an answer to the editor, and no fault to be logged
-    logging.getLogger("pygls.protocol.json_rpc").addFilter(
-        lambda record: not (record.exc_info and isinstance(record.exc_info[1], navigation.Refused))
-    )
+    for logger in ("pygls.protocol.json_rpc", "pygls.io_", "pygls.server"):
+        logging.getLogger(logger).addFilter(without_traceback)
     server = SpecServer(_version(), words)
     for feature in (whole_texts, navigation, word_hovers, offered_words, quick_fixes, run_lenses):
         feature.register(server)

@@ -13,7 +13,8 @@ from causal_dsl.program.likeness import DRAW
 from causal_dsl.program.networks import NETWORKS
 from causal_dsl.program.read_features import FITTING
 from causal_dsl.program.read_settings import wanted
-from causal_dsl.program.readouts import READOUT_SETTINGS
+from causal_dsl.program.readouts import READOUT_MEANINGS, READOUT_SETTINGS
+from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES
@@ -88,6 +89,21 @@ def told_component(word: str) -> str:
     return f"`{word}`: {COMPONENTS[word].meaning}." if word in COMPONENTS else ""
 
 
+def told_readout(word: str) -> str:
+    """What is read at a site where answers are; empty where it is none."""
+    return f"`{word}`: {READOUT_MEANINGS[word]}." if word in READOUT_MEANINGS else ""
+
+
+def told_zoo(name: str) -> str:
+    """What a network of the zoo is: its task, its size, and how often it is right; empty where there is none."""
+    entry = catalogue().get(name)
+    if entry is None:
+        return ""
+    right = "" if entry.accuracy is None else f"  \naccuracy {entry.accuracy:.2%} of {entry.over}"
+    comes = "" if entry.ships else f"; fetched once, {entry.fetch['bytes'] / 1e6:,.0f} MB"
+    return f'`zoo("{name}")`: {entry.task}  \n{entry.parameters:,} parameters{comes}{right}'
+
+
 def told_method(word: str) -> str:
     """How components are scored by a method; empty where it is none."""
     return f"`method={word}`: {METHODS[word].says}." if word in METHODS else ""
@@ -105,6 +121,8 @@ __all__ = [
     "told_feature",
     "told_method",
     "told_reading",
+    "told_readout",
     "told_setting",
     "told_value",
+    "told_zoo",
 ]

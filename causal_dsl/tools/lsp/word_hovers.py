@@ -10,6 +10,7 @@ from causal_dsl.diagnostics import Span, printable
 from causal_dsl.report.word_pages import of_word
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.grammar import load_grammar
+from causal_dsl.syntax.transform import Lexeme
 from causal_dsl.tools.lsp.keyword_pages import keyword_page
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.navigation import use_at
@@ -20,8 +21,10 @@ from causal_dsl.tools.lsp.settings_of_words import (
     told_component,
     told_feature,
     told_method,
+    told_readout,
     told_setting,
     told_value,
+    told_zoo,
 )
 from causal_dsl.tools.lsp.spec_summary import NetworkSummary, Summary
 from causal_dsl.tools.lsp.symbols import PARAMETER, PYTHON, RUN, VARIABLE, NameUse, SpecSymbol
@@ -42,6 +45,9 @@ def register(server: SpecServer) -> None:
         use = use_at(server, params.text_document.uri, params.position)
         token = state.parsed.token_at(text.text.offset(params.position))
         span = use.span if use is not None else token.span if token is not None else None
+        if use is None and token is not None and (zoo := _zoo_told(state.parsed, token)):
+            content = types.MarkupContent(types.MarkupKind.Markdown, printable(zoo))
+            return types.Hover(content, text.text.range(token.span.start, token.span.end))
         if span is None or not span.text.isidentifier():
             return None
         parts = [
@@ -61,6 +67,12 @@ def register(server: SpecServer) -> None:
         return types.Hover(content, text.text.range(span.start, span.end))
 
     server.serve(types.TEXT_DOCUMENT_HOVER, hover)
+
+
+def _zoo_told(parsed: ParsedText, token: Lexeme) -> str:
+    """What the network is whose name a token is, as in ``zoo("equality-gpt2")``; empty for another token."""
+    words = [one.text for one in parsed.before(token.span.start)[-2:]]
+    return told_zoo(token.text[1:-1]) if words == ["zoo", "("] and token.text[:1] in ("'", '"') else ""
 
 
 # ── what a spec declares ──
@@ -143,7 +155,7 @@ def words_told(word: str, use: NameUse | None, network: NetworkSummary | None) -
         yield told_component(word)
         if network is not None and word in network.sites:
             yield f"in `{network.name}`: {network.sites[word].shape}" + _layers(word, network)
-    yield from filter(None, (told_feature(word), told_value(word), told_method(word)))
+    yield from filter(None, (told_feature(word), told_value(word), told_method(word), told_readout(word)))
     table = settings_of(word) or settings_of(word, through=True)
     if table:
         yield "settings:\n\n" + "\n".join(f"- {told_setting(name, setting)}" for name, setting in table.items())
