@@ -13,6 +13,7 @@ import contextlib
 import io
 import keyword
 import os
+import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
@@ -164,11 +165,18 @@ def _parsed(words: list[str], line: CommandLine, program: str) -> argparse.Names
         raise fail(
             "E885",
             f"the words after `{program}` cannot be read",
-            line.place(words[0]),
+            line.place(next((word for word in words[1:] if told and _names(told[-1], word)), words[0])),
             notes=(printable(told[-1].partition("error: ")[2] or told[-1]),) if told else (),
             help=f"`{program} {words[0]} --help` lists the options" if words[0] in COMMANDS else _COMMANDS_HELP,
         ) from None
     return arguments
+
+
+def _names(told: str, word: str) -> bool:
+    """Whether a message of argparse is about a word: of an option, also where its value stands behind a `=`."""
+    return (
+        re.search(rf"(?<![\w-]){re.escape(word.partition('=')[0])}(?![\w-])", told.partition("error: ")[2]) is not None
+    )
 
 
 def _refuse_others(arguments: argparse.Namespace, text: str | None, line: CommandLine) -> None:
