@@ -20,7 +20,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
-from causal_dsl.diagnostics import SpecError, did_you_mean, fail, printable
+from causal_dsl.diagnostics import SpecError, fail, nearest, printable
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.unexpected import unexpected
@@ -145,7 +145,8 @@ def _refuse_unknown(word: str, line: CommandLine, program: str) -> None:
     from causal_dsl.tools.arguments import command_names
 
     other = f"; `!causal-dsl {word}` runs it as the terminal does" if word in command_names() else ""
-    help = _COMMANDS_HELP + other if other else did_you_mean(word, COMMANDS, _COMMANDS_HELP)
+    close = nearest(word, COMMANDS)
+    help = f"did you mean `{close}`?" if close is not None and not other else _COMMANDS_HELP + other
     raise fail("E885", f"`{program}` has no `{word}`", line.place(word), help=help)
 
 
