@@ -189,12 +189,14 @@ def measures_in_brief() -> str:
     """Every measure in a line."""
     units = {**_UNITS, "logits": "", "number": "", "share": "", "ratio": ""}
     rows = [(m, f" ({units[m.unit]})" if units[m.unit] else "") for m in MEASURES.own.values()]
-    return _list((f"`{m.written}`{unit}", re.split(r"; |\. ", m.says)[0]) for m, unit in rows)
+    return _list((f"`{m.written}`{unit}", re.split(r"; |(?<!et al)\. ", m.says)[0]) for m, unit in rows)
 
 
 def readings_in_brief() -> str:
     """Every reading at a place in a line."""
-    return _list((f"`{r.written} @ {r.example}`", re.split(r"; |\. |: ", r.says)[0]) for r in READINGS.values())
+    return _list(
+        (f"`{r.written} @ {r.example}`", re.split(r"; |(?<!et al)\. |: ", r.says)[0]) for r in READINGS.values()
+    )
 
 
 def features_in_brief() -> str:

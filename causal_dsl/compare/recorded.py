@@ -128,7 +128,9 @@ def read_runs(path: Path, place: Span) -> list[RecordedRun]:
 
 def _near(path: Path) -> str:
     if path.exists():
-        return "name a folder that `run --out` made, or a `results.json`"
+        return (
+            "name a folder that `run --out` made, a folder that holds several of them side by side, or a `results.json`"
+        )
     try:
         names = [entry.name for entry in path.parent.iterdir()]
     except (OSError, ValueError):

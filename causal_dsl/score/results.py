@@ -378,11 +378,24 @@ class TestResult(Shown):
         """That of its one cell, or of all cells together; None where no variable is interchanged."""
         return of_test(self.cells)
 
+    def _swept(self) -> list[str]:
+        return list(dict.fromkeys(name for cell in self.cells for name in cell.cell))
+
     def cell(self, **parameters: Any) -> CellResult:
         """The cell with these parameters: ``test.cell(l=8)``. Raises KeyError where there is none, or several."""
         found = [cell for cell in self.cells if parameters.items() <= cell.cell.items()]
         if len(found) != 1:
-            raise KeyError(f"{len(found)} cells of `{self.name}` have {parameters}")
+            asked = ", ".join(f"{name}={value!r}" for name, value in parameters.items())
+            swept = {
+                name: list(dict.fromkeys(cell.cell[name] for cell in self.cells if name in cell.cell))
+                for name in self._swept()
+            }
+            known = (
+                "; ".join(f"{name} is one of {values}" for name, values in swept.items())
+                or "it has one cell: `.cell()`"
+            )
+            has = f"has {'no cell' if not found else f'{len(found)} cells'}" + (f" with {asked}" if asked else "")
+            raise KeyError(f"`{self.name}` {has}; {known}")
         return found[0]
 
     def plot(self, score: str | None = None) -> Any:

@@ -95,13 +95,18 @@ def seconds_at_least(flops: float) -> float | None:
     return flops * fastest / (2.0 * size**3)
 
 
+def megabytes(count: float) -> str:
+    """Bytes in MB: whole ones, and of few bytes their first two digits, so that a limit never reads as 0."""
+    return f"{count / 1e6:,.0f} MB" if count >= 1e7 or not count else f"{count / 1e6:.2g} MB"
+
+
 def refused(found: Predicted, allowed: RunBudget, span: Span) -> Diagnostic | None:
     """E887 where a run is over its budget before it starts."""
     over = []
     if found.flops > allowed.flops:
         over.append(f"{found.flops:.3g} floating-point operations, of {allowed.flops:.3g} that it may take")
     if found.memory > allowed.memory:
-        over.append(f"{found.memory / 1e6:,.0f} MB beside the weights, of {allowed.memory / 1e6:,.0f} MB in all")
+        over.append(f"{megabytes(found.memory)} beside the weights, of {megabytes(allowed.memory)} in all")
     if found.seconds is not None and found.seconds > allowed.seconds:
         over.append(f"at least {found.seconds:.3g} s at the speed of this machine, of {allowed.seconds:g} s")
     if not over:

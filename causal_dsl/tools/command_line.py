@@ -35,10 +35,19 @@ class CommandLine:
         self.main: Callable[[Sequence[str]], int] | None = None
         shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
         self.source = Source("<command line>", " ".join([program, *shown]).replace("\n", " "))
+        #: where each word begins
+        self._starts: list[int] = []
+        end = len(program)
+        for word, as_shown in zip(self.words, shown, strict=True):
+            self._starts.append(end + 1 + (as_shown != word))
+            end += 1 + len(as_shown)
 
     def place(self, word: str) -> Span:
-        """Where the word stands; all that was typed where it does not."""
+        """Where the word stands as one that was typed, else as a part of one; all that was typed where it does not."""
         text = self.source.text
+        for typed, start in zip(self.words, self._starts, strict=True):
+            if typed == word:
+                return Span(self.source, start, start + len(word))
         start = text.rfind(word.replace("\n", " "))
         return Span(self.source, start, start + len(word)) if start >= 0 else Span(self.source, 0, len(text))
 

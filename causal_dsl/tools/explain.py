@@ -32,11 +32,11 @@ def title(page: Path) -> str:
         return re.sub(r"^# \w+: ", "", file.readline().strip())
 
 
-def page_of(written: str, line: CommandLine) -> str:
+def page_of(written: str, line: CommandLine, listed: str = "`causal-dsl explain` without a code lists them all") -> str:
     """The Markdown of the page of a code, however it is spelt: ``e201``, ``E201``, ``error[E201]``.
 
     A warning shares its number with an error, and its page too where it has none of its own. A measure and a finding have
-    a page by their name. Raises SpecError (E707).
+    a page by their name. Raises SpecError (E707), whose help is ``listed`` where nothing is near.
     """
     found = of_word(written)
     if found:
@@ -55,7 +55,7 @@ def page_of(written: str, line: CommandLine) -> str:
         help=did_you_mean(
             code if match else written,
             near or [*pages, *MEASURES, *READINGS, *FINDINGS],
-            "`causal-dsl explain` without a code lists them all",
+            listed,
         ),
     )
 

@@ -25,7 +25,7 @@ from mcp.shared.exceptions import MCPError
 
 from causal_dsl.diagnostics import Diagnostic, SpecError
 from causal_dsl.program.zoo_entries import catalogue
-from causal_dsl.tools.budget import RunBudget
+from causal_dsl.tools.budget import RunBudget, megabytes
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.explain import list_of_all, page_of
 from causal_dsl.tools.mcp_tools import TEMPLATE, TOOLS, called, page_at, pages, refuse_wrong, title_of
@@ -157,7 +157,7 @@ class CausalServer:
         if word is None:
             text = "\n".join(list_of_all())
         else:
-            text = page_of(word, CommandLine(["explain", word]))
+            text = page_of(word, CommandLine(["explain", word]), "the tool `explain` without a word lists them all")
         return {"text": text, "document": {"page": text}, "is_error": False}
 
     async def _zoo(self, ctx: Context, arguments: dict[str, Any]) -> dict[str, Any]:
@@ -251,9 +251,7 @@ class _Watch:
             if spent > self.budget.seconds:
                 self.over = f"it took more than {self.budget.seconds:g} s"
             elif held > self.budget.memory:
-                self.over = (
-                    f"its process held {held / 1e6:,.0f} MB, of {self.budget.memory / 1e6:,.0f} MB that it may hold"
-                )
+                self.over = f"its process held {megabytes(held)}, of {megabytes(self.budget.memory)} that it may hold"
         self.process.send_signal(signal.SIGINT)
         await anyio.sleep(_GRACE)
         self.killed = True

@@ -88,7 +88,16 @@ TOOLS = {
             "explain",
             "Explain a message, a measure or a finding",
             "The page of a diagnostic (E201), a measure (iia) or a finding (never_moved). Without a word, the list of all.",
-            _object({"word": {"type": "string", "minLength": 1, "description": "such as E201, iia or never_moved"}}),
+            _object(
+                {
+                    "word": {
+                        "type": "string",
+                        "minLength": 1,
+                        "maxLength": 200,
+                        "description": "such as E201, iia or never_moved",
+                    }
+                }
+            ),
         ),
         ToolRecord("zoo", "List networks", 'The networks that zoo("…") names: task, size, accuracy.', _object({})),
     )

@@ -13,13 +13,14 @@ import contextlib
 import io
 import keyword
 import os
+import re
 import shlex
 from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
-from causal_dsl.diagnostics import SpecError, did_you_mean, fail, printable
+from causal_dsl.diagnostics import SpecError, fail, nearest, printable
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.unexpected import unexpected
@@ -144,7 +145,8 @@ def _refuse_unknown(word: str, line: CommandLine, program: str) -> None:
     from causal_dsl.tools.arguments import command_names
 
     other = f"; `!causal-dsl {word}` runs it as the terminal does" if word in command_names() else ""
-    help = _COMMANDS_HELP + other if other else did_you_mean(word, COMMANDS, _COMMANDS_HELP)
+    close = nearest(word, COMMANDS)
+    help = f"did you mean `{close}`?" if close is not None and not other else _COMMANDS_HELP + other
     raise fail("E885", f"`{program}` has no `{word}`", line.place(word), help=help)
 
 
@@ -164,11 +166,18 @@ def _parsed(words: list[str], line: CommandLine, program: str) -> argparse.Names
         raise fail(
             "E885",
             f"the words after `{program}` cannot be read",
-            line.place(words[0]),
+            line.place(next((word for word in words[1:] if told and _names(told[-1], word)), words[0])),
             notes=(printable(told[-1].partition("error: ")[2] or told[-1]),) if told else (),
             help=f"`{program} {words[0]} --help` lists the options" if words[0] in COMMANDS else _COMMANDS_HELP,
         ) from None
     return arguments
+
+
+def _names(told: str, word: str) -> bool:
+    """Whether a message of argparse is about a word: of an option, also where its value stands behind a `=`."""
+    return (
+        re.search(rf"(?<![\w-]){re.escape(word.partition('=')[0])}(?![\w-])", told.partition("error: ")[2]) is not None
+    )
 
 
 def _refuse_others(arguments: argparse.Namespace, text: str | None, line: CommandLine) -> None:

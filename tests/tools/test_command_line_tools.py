@@ -427,3 +427,22 @@ def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
     first, second, third = map(json.loads, out.read_text().splitlines())
     assert [test["status"] for test in first["specs"][0]["tests"]] != [t["status"] for t in second["specs"][0]["tests"]]
     assert first["specs"][0]["tests"] and "E1" in json.dumps(third)
+
+
+def test_carets_stand_under_the_word_that_is_meant(folder: Path, capsys: Captured) -> None:
+    (folder / "r").mkdir()
+    assert main(["history", "r/", "--figures", "r/hist"]) == 2
+    told = capsys.readouterr().err
+    typed, carets = (
+        line.partition("| ")[2] for line in told.splitlines() if "causal-dsl history" in line or "^" in line
+    )
+    assert typed.index("r/") == carets.index("^") and carets.strip() == "^^", told
+    assert "a folder that holds several of them" in told
+
+
+def test_lists_of_the_skill_page_are_not_cut_within_a_citation(capsys: Captured) -> None:
+    assert main(["skill"]) == 0
+    told = capsys.readouterr().out
+    assert "Huang et al. 2024" in told
+    items = [line for line in told.splitlines() if line.startswith("- `")]
+    assert items and not [line for line in items if line.endswith("et al") or line.count("(") > line.count(")")]

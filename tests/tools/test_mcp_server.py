@@ -188,6 +188,8 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run", {"text": "causal x { output }"}, "E1", ""),
     ("run", {"text": 'from "x.py" import f\ncausal c {\n  a ~ 0..3\n  output b := f(a)\n}\n'}, "E2", ""),
     ("explain", {"word": "E2O1"}, "E707", "E2O1"),
+    ("explain", {"word": "nosuchword"}, "E707", "the tool `explain` without a word"),
+    ("explain", {"word": "x" * 100_000}, "E886", "explain"),
     ("zoo", {"name": "x"}, "E886", "arguments of `zoo`"),
 ]
 
@@ -200,6 +202,7 @@ def test_bad_input_gives_a_diagnostic() -> None:
                 found = diagnostics(result)
                 assert all(one.startswith(code) for one, _ in found), (tool, arguments, found)
                 assert said in result.content[0].text, result.content[0].text
+                assert len(result.content[0].text) < 5000, (tool, len(result.content[0].text))
             for uri in (
                 "causal-dsl://docs/../pyproject.toml",
                 "causal-dsl://docs/diagnostics.d/E000.md",
