@@ -30,14 +30,12 @@ from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
-from causal_dsl.tools.ended import FAILED, FAULT, FINE, ended, show
+from causal_dsl.tools.ended import FAILED, FAULT, FINE, STOPPED, ended, show
 from causal_dsl.tools.merge_command import run_shards, shard_of
 from causal_dsl.tools.output import OutputFault, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.verbose import files_read, layout_diff
 from causal_dsl.unexpected import unexpected
-
-STOPPED = 130
 
 
 def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:

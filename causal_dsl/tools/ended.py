@@ -17,7 +17,7 @@ from causal_dsl.tools.verbose import what_ran
 if TYPE_CHECKING:
     from causal_dsl.score.results import Results
 
-FINE, FAILED, FAULT = 0, 1, 2
+FINE, FAILED, FAULT, STOPPED = 0, 1, 2, 130
 
 
 def ended(results: Results, arguments: Namespace, line: CommandLine) -> int:

@@ -19,7 +19,7 @@ from causal_dsl.diagnostics import fail, shown_path
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.store import hashes
 from causal_dsl.tools.command_line import SUFFIX, CommandLine, left_out
-from causal_dsl.tools.commands import STOPPED
+from causal_dsl.tools.ended import STOPPED
 from causal_dsl.tools.output import json_in_lines, tell
 
 Main = Callable[[Sequence[str]], int]
