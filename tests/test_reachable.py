@@ -129,6 +129,9 @@ BY_OTHERS = {
         "repr_failure",
         "reportinfo",
         "emit",
+        "handle_message",  # pygls calls these two
+        "structure_message",
+        "_as_sent",  # called by the second
         "writable",
         "let",
         "apply_change",

@@ -22,6 +22,7 @@ from causal_dsl.diagnostics import Diagnostic, real_path
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.tools.lsp.check_messages import CheckAnswer
 from causal_dsl.tools.lsp.checker import Checker, CheckerGone
+from causal_dsl.tools.lsp.message_protocol import SpecProtocol
 from causal_dsl.tools.lsp.name_uses import uses_of
 from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts, file_of
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
