@@ -26,7 +26,6 @@ from causal_dsl.tools.lsp.message_protocol import SpecProtocol
 from causal_dsl.tools.lsp.name_uses import uses_of
 from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts, file_of
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
-from causal_dsl.tools.lsp.request_answers import SpecProtocol
 from causal_dsl.tools.lsp.shown_diagnostics import shown
 from causal_dsl.tools.lsp.spec_files import SpecFiles
 from causal_dsl.tools.lsp.spec_states import SpecState, nowhere

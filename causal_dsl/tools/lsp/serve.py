@@ -13,7 +13,6 @@ from pathlib import Path
 from causal_dsl.tools.lsp import navigation, offered_words, quick_fixes, run_lenses, whole_texts, word_hovers
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.message_protocol import without_traceback
-from causal_dsl.tools.lsp.request_answers import without_traceback
 
 
 def serve(trust: bool, allow: Iterable[Path]) -> int:
