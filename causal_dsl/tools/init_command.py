@@ -95,13 +95,15 @@ def init(arguments: Namespace, line: CommandLine) -> int:
         )
     try:
         with _folder(file.parent):
-            text = _checked(
+            text, checked = _checked(
                 lambda layers, readout: _spec(table, network, prompt, key, answer, file, layers, readout), file
             )
             file.write_text(text, encoding="utf-8")
     except OSError as error:
         why = error.strerror or str(error)
         raise fail("E708", f"cannot write {shown_path(file)}", line.place("init"), notes=(why,)) from error
+    for diagnostic in checked.diagnostics:
+        tell(diagnostic.render())
     say(f"wrote {shown_path(file)}; next:\n  causal-dsl check {shown_path(file)}\n  causal-dsl run {shown_path(file)}")
     return 0
 
@@ -253,15 +255,14 @@ def _answer(given: str | None, table: _Facts, key: str, line: CommandLine) -> st
     return given if given is not None else others[0]
 
 
-def _checked(made: Callable[[str, str], str], file: Path) -> str:
-    """The spec in the first form that `check` takes. Raises the faults of the plainest form where it takes none."""
+def _checked(made: Callable[[str, str], str], file: Path) -> tuple[str, Checked]:
+    """The spec in the first form that `check` takes, and what `check` says of it. Raises the faults of the plainest form where it takes none."""
     first: SpecError | None = None
     for readout in _READOUTS:
         try:
             layers = _layers(_check(made("0", readout), file))
             text = api.parse(made(layers, readout), str(file), file.resolve().parent).source()
-            _check(text, file)
-            return text
+            return text, _check(text, file)
         except SpecError as error:
             first = first or error
     assert first is not None
@@ -322,7 +323,8 @@ test solves on places(l=0, p=last) {{
   report accuracy
 }}
 
-# Patch `{key}` in from another prompt: where does the answer change as the table says?
+# Patch `{key}` in from another prompt: where does the answer change as the table says? The expected answer is that of the
+# source, so a copy of the source's answer is right, too, and no score is above chance: read off where iia rises.
 test where_is_it on places {{
   base, source ~ task({draw}) where base.{answer} != source.{answer}
   do({key} <- source)

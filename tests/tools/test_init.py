@@ -39,7 +39,9 @@ def folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
 def test_what_it_writes_passes_check_and_runs(words: list[str], file: str, capsys: Captured) -> None:
     Path("pyproject.toml").write_text("", encoding="utf-8")  # a project: specs may lie beside their tables
     assert main(["init", *words, *NET, *PROMPT]) == 0
-    assert f"causal-dsl run {file}" in capsys.readouterr().out
+    written = capsys.readouterr()
+    assert f"causal-dsl run {file}" in written.out and "W628" in written.err
+    assert "read off where iia rises" in Path(file).read_text(encoding="utf-8")
     assert main(["fmt", "--check", file]) == 0
     assert main(["check", file, "--json"]) == 0 and '"code": "E' not in capsys.readouterr().out
     assert main(["run", file]) == 0
