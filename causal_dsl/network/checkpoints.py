@@ -60,7 +60,7 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
             f"the weights in {shown_path(folder)} are a pickle, {pickles[0]}",
             span,
             notes=("a pickle can run any code when it is read",),
-            help="convert it to safetensors (`save_pretrained` does), or run with --trust",
+            help="convert it to safetensors (`save_pretrained` does; `weights=stream` needs it), or run with --trust",
         )
     if not files:
         raise fail(

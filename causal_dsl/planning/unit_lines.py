@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from causal_dsl.planning.unit_shares import KINDS, load_seconds, longest_chain, measured_flops, shares
+from causal_dsl.planning.unit_shares import KINDS, UNIT_SECONDS, load_seconds, longest_chain, measured_flops, shares
 from causal_dsl.planning.work_units import WorkUnit, units_of_plan
 
 if TYPE_CHECKING:
@@ -64,7 +64,8 @@ def lines(found: shapes.UnitsJson) -> list[str]:
         told.append(
             f"estimated for {count} worker{'s' * (count != 1)}: {_seconds(workers['seconds'])}, and for any number at least "
             f"{_seconds(workers['at_least'])}, the longest chain of units that need each other; computed from "
-            f"{workers['flops_a_second'] / 1e9:,.0f} GFLOP a second, which a matrix product takes here, so a network takes longer"
+            f"{workers['flops_a_second'] / 1e9:,.0f} GFLOP a second, which a matrix product takes here, so a network takes longer, "
+            f"with {_seconds(workers['loading'])} to load a network and {round(1000 * UNIT_SECONDS)} ms for what a unit takes beside"
         )
     return told
 

@@ -12,12 +12,12 @@ from causal_dsl.planning.work_units import WorkUnit
 #: FLOPs a second and bytes of weights a second that shares are made even by: only their proportion matters, and little.
 _FLOPS, _READ = 3e10, 5e8
 #: What a unit and a network take, however small, in seconds.
-_UNIT, _LOAD = 0.02, 1.0
+UNIT_SECONDS, _LOAD = 0.02, 1.0
 
 
 def seconds_of(unit: WorkUnit, flops: float = _FLOPS) -> float:
     """Seconds that a unit takes on a worker that has its networks, predicted."""
-    return _UNIT + unit.flops / flops
+    return UNIT_SECONDS + unit.flops / flops
 
 
 def load_seconds(unit: WorkUnit) -> float:

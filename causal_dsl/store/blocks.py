@@ -67,7 +67,7 @@ class Blocks:
         notes = tuple(found[:_NAMED]) + ((f"and {len(found) - _NAMED} more",) if len(found) > _NAMED else ())
         place = Span(Source(shown_path(self.folder.parent), ""), 0, 0)
         title, help = (
-            "the results stored here belong to another run: everything is run again",
+            "the results stored here belong to another run: none of them is taken, and they are replaced",
             "to keep both, pass another folder to --out",
         )
         notices.tell(Diagnostic("W658", title, place, notes=notes, help=help))

@@ -137,10 +137,24 @@ def changes(before: Any, now: Any, path: str = "") -> list[str]:
         return []
     if isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == 64:
         return [f"{path} has another content"]
-    return [f"{path} was {_shown(before)}, and is {_shown(now)}"]
+    return [f"{_OPTIONS.get(path, path)} was {_shown(before)}, and is {_shown(now)}"]
+
+
+#: Inputs of a run that are options, as they are typed.
+_OPTIONS = {
+    "memory": "`--batch-memory`",
+    "compiled": "`--compile`",
+    "dtype": "`--dtype`",
+    "device": "`--device`",
+    "reference": "`--reference`",
+    "without": "`--without`",
+    "tests": "`--test`",
+}
 
 
 def _shown(value: Any) -> str:
+    if value is None or value == []:
+        return "not given"
     text = json.dumps(value, ensure_ascii=False)
     return text if len(text) <= 60 else text[:57] + "…"
 

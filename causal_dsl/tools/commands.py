@@ -254,9 +254,9 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
             write_reports(finished, arguments, line)
             write_for_ci(finished, arguments, line)
         kept = (
-            f"the finished part is in {options.out}; the same command continues from there"
+            f"what was finished is in {options.out}; the same command goes on from there"
             if options.out
-            else "with `--out DIR` the finished part is stored, and the same command continues from there"
+            else "with `--out DIR` what was finished is stored, and the same command goes on from there"
         )
         tell(printable(f"stopped; {kept}"))
         return STOPPED

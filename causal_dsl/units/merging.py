@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.checking import check
-from causal_dsl.diagnostics import Span, SpecError, fail, shown_path
+from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.specs import Options, Spec, load
 from causal_dsl.store.documents import read_document
 from causal_dsl.store.files import replacing
@@ -95,6 +95,10 @@ def _shards_in(folder: Path) -> Iterator[KeptShard]:
 
 
 def _no_shards(folder: Path, at: Span) -> SpecError:
+    if not folder.is_dir():
+        near = [entry.name for entry in folder.parent.glob("*")] if folder.parent.is_dir() else []
+        help = did_you_mean(folder.name, near, "name the --out of `causal-dsl run SPEC --shard i/N --out DIR`")
+        return fail("E902", f"there is no folder `{shown_path(folder)}`", at, help=help)
     return fail(
         "E902",
         f"`{shown_path(folder)}` holds no shard",
@@ -150,9 +154,10 @@ def _refuse_others(first: KeptShard, other: KeptShard, at: Span) -> None:
     found = [
         *changes(first.said["identity"], other.said["identity"]),
         *changes(first.said["versions"], other.said["versions"]),
-        *([f"of was {first.said['of']}, and is {other.said['of']}"] if first.said["of"] != other.said["of"] else []),
-        *changes(_units(first), _units(other))[:1],
+        *changes({"the number of shards": first.said["of"]}, {"the number of shards": other.said["of"]}),
     ]
+    if not found and _units(first) != _units(other):
+        found = ["the work was cut into other units, or shared out otherwise"]
     if found:
         raise _different(first, other, found, at)
 

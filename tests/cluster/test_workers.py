@@ -251,5 +251,5 @@ def test_ctrl_c_leaves_what_is_finished(monkeypatch):
     _, said = driver.communicate(timeout=120)
     assert driver.returncode in (130, 0), said.decode()  # all may have been done by then
     if driver.returncode == 130:
-        assert b"the finished part is in several" in said
+        assert b"what was finished is in several" in said
     assert main(["run", "sweep.causal", "--out", "several", "--batch-memory", "12MB"]) == 0

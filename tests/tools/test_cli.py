@@ -100,7 +100,7 @@ def test_ctrl_c_exits_with_130(folder: Path, capsys: Captured, monkeypatch: pyte
 
     monkeypatch.setattr(api, "run_files", stopped)
     assert main(["run", "good.causal", "--out", "kept"]) == 130
-    assert "the finished part is in kept" in capsys.readouterr().err
+    assert "what was finished is in kept" in capsys.readouterr().err
 
 
 @pytest.mark.parametrize(
