@@ -137,11 +137,11 @@ def changes(before: Any, now: Any, path: str = "") -> list[str]:
         return []
     if isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == 64:
         return [f"{path} has another content"]
-    return [f"{_OPTIONS.get(path, path)} was {_shown(before)}, and is {_shown(now)}"]
+    return [f"{OPTIONS.get(path, path)} was {_shown(before)}, and is {_shown(now)}"]
 
 
 #: Inputs of a run that are options, as they are typed.
-_OPTIONS = {
+OPTIONS = {
     "memory": "`--batch-memory`",
     "compiled": "`--compile`",
     "dtype": "`--dtype`",
