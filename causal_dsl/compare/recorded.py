@@ -16,13 +16,13 @@ from causal_dsl.score.results import SCHEMA, Results, SpecResult, TestResult
 from causal_dsl.score.seal import SEAL, seal_of
 from causal_dsl.store.json_text import NotJson, json_of
 from causal_dsl.store.keys import own_version
-from causal_dsl.store.out import MARKER, SPEC
+from causal_dsl.store.out import MARKER, RESULTS, SPEC
 from causal_dsl.store.reads import refuse_large
 
 if TYPE_CHECKING:
     import pandas
 
-RESULTS, PAIRS = "results.json", "pairs.parquet"
+PAIRS = "pairs.parquet"
 #: What the result of a spec has, and no other document.
 _OWN = ("schema", "path", "tests")
 
