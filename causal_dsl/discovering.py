@@ -25,6 +25,7 @@ from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
@@ -51,11 +52,14 @@ def discover(
 ) -> dict[Discovery, Found]:
     """Score what the circuits of a spec are found by, or take the scores that were kept. ``memory``: bytes that a pass on a network may
     take, where it is not half of what is free; ``only`` scores what one of the searches asks for, by its name."""
-    plan = checked.searches
-    if plan is None or checked.program is None:
+    if checked.searches is None or checked.program is None:
         return {}
     tests = {one.name: one for test in checked.program.tests for one in test.each}
-    searches = {test.name: test for test in plan.tests}
+    searched = {one: name for one, name in checked.searched.items() if one.test in tests and only in (None, name)}
+    if not searched:  # those of a sweep of networks are of others
+        return {}
+    searches = {test.name: test for test in checked.searches.tests if test.name in searched.values()}
+    plan = of_tests(checked.searches, list(searches.values()))
     targets = target_ids(plan, checked.answers, networks)
 
     @cache
@@ -67,9 +71,7 @@ def discover(
 
     found: dict[Discovery, Found] = {}
     known: dict[object, Found] = {}
-    for discovery, name in checked.searched.items():
-        if only is not None and name != only:
-            continue
+    for discovery, name in searched.items():
         search, test = searches[name], tests[discovery.test]
         key = search.network.key
         network, metric, source = networks[key], metric_of(test), source_of(test)

@@ -253,7 +253,7 @@ def _fits(plan: Plan, part: str, spec: str, head: str, needs: tuple[str, ...]) -
 
 def _fit_flops(plan: Plan, unit: FitUnit, tokens: int, facts: Facts) -> float:
     """Of every step of a fit, and of its checks after each epoch, if no fit ends early."""
-    if unit.fitting.file:
+    if unit.fitting.file or not any(ref.trained for ref in unit.maps):
         return 0.0
     pairs = sum(plan.drawn[e.fit.base.draw].n for e in unit.experiments)
     checked = sum(plan.drawn[e.validation.base.draw].n for e in unit.experiments)
