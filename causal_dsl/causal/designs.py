@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from causal_dsl.causal.domains import Real, Text, Value, show
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.pooled_inputs import Pooled
 from causal_dsl.causal.predicates import Predicate, equals
 from causal_dsl.causal.ranks import combined, distinct_count
 from causal_dsl.causal.sampling import Columns
@@ -118,6 +120,11 @@ class Drawn:
     values: dict[str, Columns]
     ids: dict[str, np.ndarray]
     exhaustive: bool
+
+    @cached_property
+    def pooled(self) -> Pooled:
+        """The inputs of all roles together."""
+        return Pooled(self)
 
 
 def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:

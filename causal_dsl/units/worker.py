@@ -87,11 +87,12 @@ class Worker:
     def run(self, unit: WorkUnit) -> DoneUnit:
         """Compute a unit and store its result, or find it stored. Raises :class:`SpecError` for a fault of the spec, of its network
         or of the store (E708: nothing of this unit is lost that was stored before), and MemoryError as a run does."""
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         with collecting() as notices, rehashing(self.options.rehash):
             try:
                 files, found = self._run(unit)
-                done = DoneUnit(unit.key, files, time.perf_counter() - started, found)
+                seconds, cpu = time.perf_counter() - started, time.process_time() - used
+                done = DoneUnit(unit.key, files, seconds, found, cpu)
                 self.folder.say_done(done)
             except CannotWrite as error:
                 assert self.options.folder is not None
