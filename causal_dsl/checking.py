@@ -32,7 +32,7 @@ from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import Plan, WorkBefore
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
@@ -239,6 +239,7 @@ def _plan(
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    plan.before = WorkBefore(checked.searches, checked.searched, checked.constants)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
 

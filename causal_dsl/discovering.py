@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
@@ -13,15 +14,18 @@ from causal_dsl.diagnostics import fail
 from causal_dsl.discovery.exact_effects import Exact, is_straight
 from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.kept_scores import key_of_search
 from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
-from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
+from causal_dsl.discovery.stability import Found, HeldAgainst, from_kept, kept_form, name_of, sample
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
@@ -31,6 +35,7 @@ from causal_dsl.score.results import Finding, TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
+from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.discovery_methods import METHODS
 
 #: Of how many nodes or edges scores at the base run are held against finite differences.
@@ -38,39 +43,65 @@ SLOPES = 4
 
 
 def discover(
-    checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, bar: Progress
+    checked: Checked,
+    networks: Mapping[NetworkKey, Network],
+    options: Options,
+    bar: Progress,
+    memory: Mapping[NetworkKey, int],
+    only: str | None = None,
 ) -> dict[Discovery, Found]:
-    """Score what the circuits of a spec are found by."""
-    plan = checked.searches
-    if plan is None or checked.program is None:
+    """Score what the circuits of a spec are found by, or take the scores that were kept. ``memory``: bytes that a pass on a network may
+    take, where it is not half of what is free; ``only`` scores what one of the searches asks for, by its name."""
+    if checked.searches is None or checked.program is None:
         return {}
     tests = {one.name: one for test in checked.program.tests for one in test.each}
-    searches = {test.name: test for test in plan.tests}
+    searched = {one: name for one, name in checked.searched.items() if one.test in tests and only in (None, name)}
+    if not searched:  # those of a sweep of networks are of others
+        return {}
+    searches = {test.name: test for test in checked.searches.tests if test.name in searched.values()}
+    plan = of_tests(checked.searches, list(searches.values()))
     targets = target_ids(plan, checked.answers, networks)
-    run = None
-    if any(tests[discovery.test].solved for discovery in checked.searched):
-        memory = {key: options.memory for key in networks if options.memory}
+
+    @cache
+    def plain_runs() -> Execution:
         run = Execution(plan, networks, checked.answers, targets, memory)
         for said in run.run():
             bar.say(said[:60])
+        return run
+
     found: dict[Discovery, Found] = {}
     known: dict[object, Found] = {}
-    for discovery, name in checked.searched.items():
+    for discovery, name in searched.items():
         search, test = searches[name], tests[discovery.test]
-        network, metric, source = networks[search.network.key], metric_of(test), source_of(test)
+        key = search.network.key
+        network, metric, source = networks[key], metric_of(test), source_of(test)
         assert metric is not None and source is not None
         draw = plan.scores[name][0].label.draw
-        rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", source.role)]
-        same = (search.network.key, draw, source, metric, test.solved, replace(discovery, test=""))
+        rows = [plan.rows[g.Forward(key, draw, role)] for role in ("base", source.role)]
+        same = (key, draw, source, metric, test.solved, replace(discovery, test=""))
         if same in known:  # tests that draw alike and ask by one metric share what is found
             found[discovery] = replace(known[same], discovery=discovery)
             continue
-        pairs = Pairs(plan.inputs[search.network.key], rows[0], rows[1], source.kind)
+        pairs = Pairs(plan.inputs[key], rows[0], rows[1], source.kind)
         objective = MetricGradient(metric, search, checked.answers[name], targets)
-        if run is not None and test.solved:
-            pairs, objective = _solved(test, search, run, pairs, objective)
+        solved = [plan.rows[g.Forward(key, draw, role)] for role in test.solved]
+        inputs = key_of_search(
+            discovery, network, pairs, objective, options.memory, test.solved, plan.drawn[draw], solved
+        )
         bar.say(f"{test.name}: {discovery.text}"[:60])
-        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options, bar)
+        budget = budget_of(network, memory.get(key))
+
+        def make(
+            discovery: Discovery = discovery,
+            of: tuple[Test, Test, Network] = (test, search, network),
+            made: tuple[Pairs, MetricGradient] = (pairs, objective),
+            budget: Budget = budget,
+        ) -> StoredArrays:
+            if of[0].solved:
+                made = _solved(of[0], of[1], plain_runs(), *made)
+            return kept_form(_found(discovery, of[2], *made, budget, bar))
+
+        found[discovery] = known[same] = from_kept(discovery, *once("circuits", "scores of a circuit", inputs, make))
     return found
 
 
@@ -98,10 +129,9 @@ def _found(
     network: Network,
     pairs: Pairs,
     objective: MetricGradient,
-    options: Options,
+    budget: Budget,
     bar: Progress,
 ) -> Found:
-    budget = budget_of(network, options.memory)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)
     exact = Exact(network, pairs, objective, budget, network.padding)
     match discovery.method:
@@ -203,7 +233,7 @@ def _still(one: Found) -> str:
     names = [one.names[number] for number in scored.still]
     some = ", ".join(f"`{name}`" for name in names[:4]) + (", …" if len(names) > 4 else "")
     return (
-        f"the gates of {len(names)} of {len(scored.of)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
+        f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
         f"where attention is saturated, or a component changes nothing, `masks` cannot tell which {what} are needed"
     )
 

@@ -76,10 +76,11 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
-from causal_dsl.store.keys import versions
+from causal_dsl.store.keys import told, versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
+from causal_dsl.store.old_runs import name_of_run, remove_other_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
 from causal_dsl.store.stored_only import nothing_is_made
@@ -239,6 +240,8 @@ def _run_spec(
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)
+            if not interrupted and not faults and all(part.plan is not None for part in parts):
+                remove_other_runs(units_in(folder), {name_of_run(told(part.inputs)) for part in parts})
         except OSError as error:  # what was computed is told all the same
             result = _unstored(result, error, folder, session.options, spec)
         # what was found damaged as they were stored
@@ -344,7 +347,7 @@ def _run(
                 bar.say(f"{spec.name}: {said}"[:60])
             interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
             if not interrupted:
-                with_gradients(execution, bar.say)
+                with_gradients(execution, bar.say, options.memory)
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True

@@ -223,7 +223,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
         told.seen is not None,
         ref.fitting.controls != "none",
         all(family(part).file is not None for part in ref.chain),
-        str(told.path or ""),
+        told.kept_as,
         told.moved is not False,
     )
 

@@ -220,10 +220,12 @@ def run(arguments: Namespace, line: CommandLine) -> int:
 def _follow(arguments: Namespace, line: CommandLine) -> int:
     """Run as one of several processes, of which the first tells of the results and writes them."""
     files, options = inputs(arguments, line)
+    if arguments.shard is not None:
+        return FAULT  # the first process says why
     try:
         api.run_files(files, replace(options, progress=False))
     except SpecError as error:
-        if error.code == "E946":  # the process that failed says why
+        if error.code in ("E946", "E948"):  # the process that failed, or the first of all, says why
             return FAULT
         raise
     return FINE
