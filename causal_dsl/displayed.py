@@ -52,13 +52,10 @@ class Shown:
             raise NoAttribute([Diagnostic("E862", title, NOWHERE, help=help)])
 
 
-class Named(dict[str, Any]):
-    """A dict in which a name that is not there is a diagnostic, which says what is; ``what``: what its names are of."""
-
-    what = "score"
+class NamedScores(dict[str, Any]):
+    """Scores by their names; one that is not there is a diagnostic, which says what is."""
 
     def __missing__(self, name: object) -> NoReturn:
-        known = ", ".join(f"`{one}`" for one in self) or "none"
-        raise not_there(
-            f"there is no {self.what} `{name}`", f"there is {known}", did_you_mean(str(name), self) if self else ""
-        )
+        known = ", ".join(f"`{one}`" for one in self)
+        help = did_you_mean(str(name), self) if self else ""
+        raise not_there(f"there is no score `{name}`", f"there is {known}" if known and known not in help else "", help)

@@ -98,7 +98,9 @@ class SpecHistory:
         """Whether the expectations of a test hold in each run; None where it has none there."""
         told = {"finished": "hold", "failed": "fail", "interrupted": "not judged"}
         asked = [bool(run.tests[test]["expectations"]) if test in run.tests else False for run in self.runs]
-        return [told[status] if has and status else None for has, status in zip(asked, self.statuses(test), strict=True)]
+        return [
+            told[status] if has and status else None for has, status in zip(asked, self.statuses(test), strict=True)
+        ]
 
     def pictures(self) -> dict[str, Picture]:
         """A figure for each curve, by the name of its file."""

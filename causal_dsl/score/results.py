@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
-from causal_dsl.displayed import Named, Shown, not_there
+from causal_dsl.displayed import NamedScores, Shown, not_there
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
@@ -185,8 +185,8 @@ class CellResult(Shown):
     worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
-        if not isinstance(self.scores, Named):
-            object.__setattr__(self, "scores", Named(self.scores))
+        if not isinstance(self.scores, NamedScores):
+            object.__setattr__(self, "scores", NamedScores(self.scores))
 
     def _asked_as(self, name: str) -> str:
         if name in vars(self).get("scores", ()):
@@ -575,7 +575,9 @@ class Results(Shown):
         found = [family for family in every if family.name == name]
         if len(found) != 1:
             known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
-            raise not_there(f"{len(found) or 'no'} families are called `{name}`", help=known)
+            raise not_there(
+                f"{len(found) or 'no'} declaration{'s' * bool(found)} with parameters: `{name}`", help=known
+            )
         return found[0]
 
     def _asked_as(self, name: str) -> str:

@@ -49,7 +49,7 @@ exit codes: 0 success, 1 an expectation failed, 2 the spec or its environment is
 
 
 def parser() -> argparse.ArgumentParser:
-    top = _Parser(
+    top = _CommandParser(
         prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action=_ShowVersions, nargs=0, help="show the versions of what computes, and exit")
@@ -86,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
         help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),
     )
     plan.add_argument(
-        "--workers", type=worker_count, metavar="N", help="estimate the time that N workers or shards take; auto: as many as run starts"
+        "--workers",
+        type=worker_count,
+        metavar="N",
+        help="estimate the time that N workers or shards take; auto: as many as run starts",
     )
     plan.add_argument("--load", action="store_true", help="load and prove the networks, and say how each will be run")
     _memory(plan)
@@ -202,7 +205,7 @@ def _memory(command: argparse.ArgumentParser) -> None:
     )
 
 
-class _Parser(argparse.ArgumentParser):
+class _CommandParser(argparse.ArgumentParser):
     """A parser to which a word is a value where it begins as a number below 0 does (`-1/2`, `-8GB`): the option says what is wrong."""
 
     def __init__(self, *given: Any, **more: Any) -> None:

@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -27,6 +28,7 @@ from causal_dsl.diagnostics import Diagnostic, Span, SpecError
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.tools.budget import RunBudget, megabytes
 from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.ended import STOPPED
 from causal_dsl.tools.explain import list_of_all, page_of
 from causal_dsl.tools.mcp_tools import TEMPLATE, TOOLS, called, page_at, pages, refuse_wrong, title_of
 from causal_dsl.tools.mcp_worker import faults
@@ -46,8 +48,16 @@ Context = ServerRequestContext[Any]
 
 
 def serve(root: Path, allow: tuple[Path, ...], trust: bool, most: RunBudget) -> None:
-    """Answer requests until standard input ends. ``most`` is the most that any run may take, whatever is asked for."""
-    anyio.run(_serve, CausalServer(root, allow, trust, most))
+    """Answer requests until standard input ends, or the client has gone. ``most`` is the most that any run may take, whatever is
+    asked for. Ctrl-C ends the process with all work in hand."""
+    own = CausalServer(root, allow, trust, most)
+    signal.signal(signal.SIGINT, own.interrupted)
+    try:
+        anyio.run(_serve, own)
+    except BaseExceptionGroup as several:
+        _, others = several.split((BrokenPipeError, anyio.BrokenResourceError, anyio.ClosedResourceError))
+        if others is not None:
+            raise
 
 
 async def _serve(own: CausalServer) -> None:
@@ -82,6 +92,7 @@ class CausalServer:
     def __init__(self, root: Path, allow: tuple[Path, ...], trust: bool, most: RunBudget):
         self.root, self.allow, self.trust, self.most = root, allow, trust, most
         self._one_run = anyio.CapacityLimiter(1)
+        self._at_work: set[Process] = set()
         self._tools: dict[str, Callable[[Context, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "check": self._check,
             "plan": self._plan,
@@ -89,6 +100,13 @@ class CausalServer:
             "explain": self._explain,
             "zoo": self._zoo,
         }
+
+    def interrupted(self, number: int, frame: FrameType | None) -> Any:
+        """End at once: a thread may wait for standard input, which nobody closes."""
+        for process in self._at_work:
+            _kill(process)
+        os.write(2, b"stopped\n")
+        os._exit(STOPPED)
 
     async def list_tools(self, ctx: Context, params: Any) -> types.ListToolsResult:
         """Every tool changes nothing but the cache."""
@@ -196,6 +214,7 @@ class CausalServer:
             start_new_session=True,
         )
         watch = _Watch(process, budget)
+        self._at_work.add(process)
         try:
             assert process.stdin is not None and process.stdout is not None
             await process.stdin.send(json.dumps(request).encode() + b"\n")
@@ -205,6 +224,7 @@ class CausalServer:
                 reply = await _reply_of(process, ctx, watch)
                 tasks.cancel_scope.cancel()
         finally:
+            self._at_work.discard(process)
             _kill(process)
             with anyio.CancelScope(shield=True):
                 await process.wait()

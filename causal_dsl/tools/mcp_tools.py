@@ -176,7 +176,8 @@ def _why(error: ValidationError) -> str:
     given, limit = _told(str(error.path[0]), error.instance), error.validator_value
     match error.validator:
         case "type":
-            return f"{given} is no {_TYPES.get(str(limit), limit)}"
+            wanted = _TYPES.get(str(limit), str(limit))
+            return f"{given} is {'neither true nor false' if wanted == 'boolean' else f'no {wanted}'}"
         case "minimum" | "exclusiveMinimum":
             return f"{given} is not {'at least' if error.validator == 'minimum' else 'above'} {limit}"
         case "maximum":
@@ -189,7 +190,7 @@ def _why(error: ValidationError) -> str:
 
 
 #: What a message calls the types of a schema.
-_TYPES = {"string": "text", "integer": "whole number", "number": "number", "boolean": "true or false", "array": "list"}
+_TYPES = {"string": "text", "integer": "whole number", "array": "list"}
 
 
 # ── pages ───────────────────────────────────────────────────────────────────────────────────────

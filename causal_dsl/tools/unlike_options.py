@@ -29,7 +29,9 @@ def refuse_unlike_options(arguments: Namespace, line: CommandLine) -> None:
     for option, needed, why in _NEEDS:
         if _given(arguments, option) and not any(_given(arguments, one) for one in needed):
             told = " or ".join(f"`{one}`" for one in needed)
-            raise fail("E875", f"`{option}` needs {told}", line.place(option), notes=(why,), help="leave it out, or add one")
+            raise fail(
+                "E875", f"`{option}` needs {told}", line.place(option), notes=(why,), help="leave it out, or add one"
+            )
 
 
 def _given(arguments: Namespace, option: str) -> bool:
