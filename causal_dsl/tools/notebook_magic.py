@@ -21,6 +21,7 @@ from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, nearest, printable
+from causal_dsl.report.cell_output import listen, listen_no_more
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.unlike_options import refuse_unlike_options
@@ -49,6 +50,7 @@ def load(shell: Any) -> None:
 
     shell.register_magic_function(causal, "line_cell", "causal")
     always_shown(True)
+    listen(shell)
 
 
 def unload(shell: Any) -> None:
@@ -56,6 +58,7 @@ def unload(shell: Any) -> None:
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("causal", None)
     always_shown(False)
+    listen_no_more()
 
 
 def act(shell: Any, words: str, text: str | None) -> Any:
