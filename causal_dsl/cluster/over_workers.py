@@ -104,6 +104,8 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         stored |= {task.key for task in mine if task.unit.key in found}
         tasks += mine
     if all(task.key in stored for task in tasks):
+        where = f"; the cluster {address_used(options.cluster)[0]} is not asked" if options.cluster else ""
+        print(f"all {counted(len(tasks), 'unit')} are stored already, so no worker is started{where}", file=sys.stderr)
         return {}
     with ExitStack() as held, session(options.cluster, _asked(options)) as machines:
         for spec in specs:

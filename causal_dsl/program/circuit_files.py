@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -16,7 +15,8 @@ from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, 
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
 from causal_dsl.program.read_settings import read_settings
 from causal_dsl.reading import is_file, may_read
-from causal_dsl.store.reads import read_text
+from causal_dsl.store.json_text import json_of
+from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from causal_dsl.vocabulary.locations import Position
@@ -56,7 +56,7 @@ def read_file(
         _refuse(f'there is no file "{settings["path"]}"', "name a JSON file, relative to this spec", call.span, found)
         return None
     try:
-        held: Any = json.loads(read_text(path))
+        held: Any = json_of(read_bytes(path, LARGEST_SETTINGS))
     except (OSError, ValueError) as error:
         _refuse(f"cannot read `{shown_path(path)}`", str(error)[:120], call.span, found)
         return None

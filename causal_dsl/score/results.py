@@ -9,7 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
-from causal_dsl.displayed import Shown
+from causal_dsl.displayed import NamedScores, Shown, not_there
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER, Severity, severity
@@ -183,6 +183,15 @@ class CellResult(Shown):
     circuit: CircuitResult | None = None
     #: of ratios and changes, the pairs in which they are worst, by score
     worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scores, NamedScores):
+            object.__setattr__(self, "scores", NamedScores(self.scores))
+
+    def _asked_as(self, name: str) -> str:
+        if name in vars(self).get("scores", ()):
+            return f'.scores["{name}"]'
+        return f'.cell["{name}"]' if name in vars(self).get("cell", ()) else ""
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -390,19 +399,27 @@ class TestResult(Shown):
                 name: list(dict.fromkeys(cell.cell[name] for cell in self.cells if name in cell.cell))
                 for name in self._swept()
             }
-            known = (
-                "; ".join(f"{name} is one of {values}" for name, values in swept.items())
-                or "it has one cell: `.cell()`"
-            )
+            known = "; ".join(f"{name} is one of {values}" for name, values in swept.items())
+            known = known or ("it has one cell: `.cell()`" if self.cells else "no cell of it was measured")
             has = f"has {'no cell' if not found else f'{len(found)} cells'}" + (f" with {asked}" if asked else "")
-            raise KeyError(f"`{self.name}` {has}; {known}")
+            raise not_there(f"`{self.name}` {has}", known)
         return found[0]
 
     def plot(self, score: str | None = None) -> Any:
         """The results as an Altair chart (`pip install 'causal-dsl[report]'`): the picture that the shape of the sweep asks for, of
         one ``score``, or of those that the test speaks of. Raises SpecError where nothing can be drawn, KeyError for a score that
         the test does not have."""
-        return made("causal_dsl.report.figures.charts:plot")(self, score)
+        try:
+            return made("causal_dsl.report.figures.charts:plot")(self, score)
+        except KeyError as error:
+            raise not_there(str(error.args[0])) from None
+
+    def _asked_as(self, name: str) -> str:
+        first = next(iter(vars(self).get("cells", ())), None)
+        if first is None or name not in first.scores:
+            return ""
+        which = ", ".join(f"{key}={value!r}" for key, value in first.cell.items())
+        return f'.cell({which}).scores["{name}"]'
 
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict
@@ -542,13 +559,14 @@ class Results(Shown):
 
     def __getitem__(self, key: str | tuple[str, str]) -> TestResult:
         path, name = key if isinstance(key, tuple) else (None, key)
-        found = [test for spec in self.specs if path in (None, spec.path) for test in spec.tests if test.name == name]
+        pairs = [(s.path, t) for s in self.specs if path in (None, s.path) for t in s.tests if t.name == name]
+        found, found_in = [test for _, test in pairs], [where for where, _ in pairs]
         if len(found) > 1:
-            raise KeyError(f"{len(found)} specs have a test `{name}`: ask for results[path, name]")
+            title = f"{len(found)} specs have a test `{name}`"
+            raise not_there(title, help=f"ask for `results[path, name]`: `results[{found_in[0]!r}, {name!r}]`")
         if not found:
-            raise KeyError(
-                f"no test `{name}`: " + did_you_mean(name, [test.name for test in self.tests], "there are no results")
-            )
+            help = did_you_mean(str(name), [test.name for test in self.tests], "`[t.name for t in results]` lists them")
+            raise not_there(f"the results have no test `{name}`", help=help if self.tests else "there are no results")
         return found[0]
 
     def family(self, name: str) -> FamilyResult:
@@ -557,8 +575,14 @@ class Results(Shown):
         found = [family for family in every if family.name == name]
         if len(found) != 1:
             known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
-            raise KeyError(f"{len(found)} families are called `{name}`: {known}")
+            raise not_there(
+                f"{len(found) or 'no'} declaration{'s' * bool(found)} with parameters: `{name}`", help=known
+            )
         return found[0]
+
+    def _asked_as(self, name: str) -> str:
+        tests = (test for spec in vars(self).get("specs", ()) for test in spec.tests)
+        return f'results["{name}"]' if any(test.name == name for test in tests) else ""
 
     def text(self, width: int = 100) -> str:
         """What ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""
