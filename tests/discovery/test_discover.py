@@ -68,7 +68,7 @@ def test_at_the_true_size_all_true_edges_are_found(method: str) -> None:
     (found,) = cell.circuit.found  # type: ignore[attr-defined]
     best = sorted(found.scores, key=lambda one: -abs(found.scores[one]))[:3]
     assert set(best) == {
-        "embed -> layer[0].mlp",
+        "embed -> layer[0].mlp_in",
         "layer[0].mlp_out -> layer[1].head[0].v",
         "layer[1].head[0] -> logits",
     }
@@ -124,7 +124,7 @@ def test_edges_without_a_path_are_dropped() -> None:
     facts = Facts("language", layers=3, heads=2, kv_heads=1)
     edges = [
         "embed -> layer[0].head[0].q",
-        "layer[0].head[0] -> layer[1].mlp",
+        "layer[0].head[0] -> layer[1].mlp_in",
         "layer[1].mlp_out -> logits",
         "embed -> layer[1].head[1].k",  # nothing that reads it gives anything on
         "layer[0].mlp_out -> layer[2].head[0].v",  # nothing reaches its sender
