@@ -163,7 +163,7 @@ def read_circuit_action(
         every,
         outside,
         value,
-        choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
+        choices_of(value, _told(action), kinds, kept, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
         size(kept, network.facts).share,
         tuple(dict.fromkeys(asked[before:])),
