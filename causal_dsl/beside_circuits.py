@@ -57,21 +57,21 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
 
 
 def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None) -> TestResult:
-    """The result with the numbers of circuits in its cells: sizes, choices, self-checks and random circuits. ``kept`` [n] are the pairs
-    that are scored (None: all)."""
-    beside = _beside(run.test, execution)
-    if beside is None:
-        return result
-    probe, test = beside[0], run.test
+    """The result with the numbers of circuits in its cells: sizes and choices; of scores of circuits, self-checks and random circuits,
+    too. ``kept`` [n] are the pairs that are scored (None: all)."""
+    beside, test = _beside(run.test, execution), run.test
+    probe = None if beside is None else beside[0]
     cells = list(result.cells)
     for number, (cell, own) in enumerate(zip(test.cells, run.cells, strict=True)):
         at = next((i for i, one in enumerate(cells) if one.cell == dict(own.node.cell)), None)
-        ablation = cell.interventions[0].circuit
+        ablation = cell.interventions[0].circuit if len(cell.interventions) == 1 else None
         if at is None or ablation is None:
             continue
-        told = _circuit(ablation, probe.sizes[number], test, own, execution, kept)
+        told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
         silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")
         cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent)))
+    if probe is None:
+        return replace(result, cells=tuple(cells))
     curves = _curves(probe, test, run, execution, kept) if len(cells) == len(test.cells) else {}
     found = [finding for name, random in curves.items() for finding in like_random(name, "the circuits", random)]
     return replace(result, cells=tuple(cells), random=curves, findings=tuple(dict.fromkeys([*result.findings, *found])))
@@ -174,7 +174,8 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         sizes = [float(np.nanmax(np.abs(runs[other][q]), initial=0.0)) for q in quantities]
         found.append(SelfCheck(says, max(gaps), max(sizes)))
 
-    check("the full circuit is the clean run", FULL, "base")
+    if FULL in runs:
+        check("the full circuit is the clean run", FULL, "base")
     if HALVES in runs:
         check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
     value, facts = ablation.value, test.network.facts
@@ -185,7 +186,7 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         and not value.under
         and everywhere
         and set(kinds_of(facts)) <= there
-        and value.role in runs
+        and {value.role, EMPTY} <= set(runs)
     ):
         check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
     return found

@@ -144,15 +144,20 @@ def inside(circuit: Members, every: Members, positions: Sequence[Position] | Non
 
 
 def choices_of(
-    value: Value, told: str, kinds: Iterable[str], every: Members, outside: bool, paired: bool
+    value: Value, told: str, kinds: Iterable[str], members: Members, every: Members, outside: bool, paired: bool
 ) -> AblationChoices:
-    """The six choices of an ablation. ``paired``: the run that values come from is made from the base."""
+    """The six choices of an ablation of a circuit with these ``members``, out of ``every``. ``paired``: the run that values come from is
+    made from the base."""
     pooled = any(isinstance(part, Mean) and part.pooled for part in value.walk())
     spots = [spot for spot, _ in every.senders] if isinstance(every, EdgeSet) else every
     positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
     source = next((part.role for part in value.find(FromRun)), None) if isinstance(value, FromRun) else None
     what = told if source is None else f"{told}, a counterfactual of the base" if paired else f"{told}, another input"
     there = {node.kind for node, _ in spots}
+    own = [spot for spot, _ in members.senders] if isinstance(members, EdgeSet) else members
+    if not outside and any(position is not None and str(position) not in positions for _, position in own):
+        positions["those of its members"] = None
+        positions.pop("all", None)
     return AblationChoices(
         "one value for all tokens" if pooled else "each token by itself" if positions else "each number by itself",
         ("edges from " if isinstance(every, EdgeSet) else "")

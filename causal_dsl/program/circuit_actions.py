@@ -12,6 +12,7 @@ from causal_dsl.program.circuit_members import Members, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
+from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import KINDS, kinds_of, places_of
 from causal_dsl.program.parameters import values_of
@@ -153,13 +154,16 @@ def read_circuit_action(
     value = _value(action, reader)
     if value is None or _refuse_under(value, members, action, len(asked) > before, found):
         return None
+    if outside and isinstance(kept, EdgeSet) and positions is None and not weights and len(asked) == before:
+        source = isinstance(value, FromRun)
+        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, found)
     ablation = Ablation(
         format_expr(expr),
         kept,
         every,
         outside,
         value,
-        choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
+        choices_of(value, _told(action), kinds, kept, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
         size(kept, network.facts).share,
         tuple(dict.fromkeys(asked[before:])),

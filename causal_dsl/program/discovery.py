@@ -18,7 +18,7 @@ from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
-from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, ports_of
+from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_settings import call_name, read_settings
@@ -147,7 +147,7 @@ def read_discover(
         ends = ((edge_of(name), where) for name, where in parted)
         return EdgeSet.of(ports_of(facts), [(*edge, where or EVERYWHERE) for edge, where in ends if edge is not None])
     place = EVERYWHERE if facts.has_tokens else None
-    return tuple((node, where or place) for name, where in parted for node in nodes_at(name, facts))
+    return tuple((node, where or place) for name, where in parted for node in nodes_of(name, facts))
 
 
 def placed_names(names: Iterable[str], at: Sequence[Position]) -> list[str]:
@@ -191,7 +191,7 @@ def pruned(
     others = every_edge(facts, [kind for kind in SENDERS if kind not in kinds]) or ()
     there = [*kept, *(edge_name(node, port) for node, port, _ in others)]
     bare = {name: parted_name(name, at)[0] for name in there}
-    edges = {name: (edge.partition(" -> ")[2], nodes_at(edge, facts)) for name, edge in bare.items()}
+    edges = {name: (edge.partition(" -> ")[2], nodes_of(edge, facts)) for name, edge in bare.items()}
     while True:
         senders = {ends[0] for _, ends in edges.values()}
         reached = {node for _, ends in edges.values() for node in ends[1:]}
@@ -205,20 +205,12 @@ def pruned(
         edges = left
 
 
-def nodes_at(name: str, facts: Facts) -> list[OutputNode]:
+def nodes_of(name: str, facts: Facts) -> list[OutputNode]:
     """The node that a name is of; of an edge those at its ends."""
-    if "->" not in name:
-        node = node_of(name)
-        return [] if node is None else [node]
-    sender, receiver = name.split(" -> ")
-    found = [node_of(sender)]
-    if receiver != "logits" and receiver[-2:] in (".k", ".v"):
-        one = node_of(receiver[:-2])
-        shared = max(1, (facts.heads or 1) // (facts.kv_heads or facts.heads or 1))
-        found += [OutputNode("head", one.layer, shared * one.index + i) for i in range(shared)] if one else []
-    elif receiver != "logits":
-        found.append(node_of(f"{receiver}_out" if receiver.endswith(".mlp") else receiver[:-2]))
-    return [node for node in found if node is not None]
+    edge, node = edge_of(name), node_of(name)
+    if edge is not None:
+        return [edge[0], *nodes_at(edge[1], ports_of(facts))]
+    return [] if node is None else [node]
 
 
 # ── what it needs of its test ───────────────────────────────────────────────────────────────────

@@ -30,7 +30,7 @@ def circuit_svg(
     choices: Sequence[str] = (),
     parallel: bool = False,
 ) -> str:
-    """The picture of a circuit. ``weights``: of edges, by their names (``embed -> layer[1].mlp``); a line is as thick as the
+    """The picture of a circuit. ``weights``: of edges, by their names (``embed -> layer[1].mlp_in``); a line is as thick as the
     absolute weight, and dashed where it is negative. Without weights all are alike. ``choices``: lines below the title, on which
     its numbers stand. ``parallel``: the MLP of a layer reads the same stream as its heads."""
     spots = _spots(members)

@@ -343,7 +343,7 @@ def _node(name: str) -> OutputNode:
 def _port(name: str) -> Port:
     if name == "logits":
         return Port("logits")
-    found = re.fullmatch(r"layer\[(\d+)\]\.(?:head\[(\d+)\]\.(q|k|v)|mlp)", name)
+    found = re.fullmatch(r"layer\[(\d+)\]\.(?:head\[(\d+)\]\.(q|k|v)|mlp(?:_in)?)", name)
     if found is None:
         raise ValueError(f"`{name}` reads nothing in a circuit")
     layer, head, kind = found.groups()
