@@ -38,6 +38,7 @@ from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
+from causal_dsl.program.definitions import by_network
 from causal_dsl.program.derived_tests import (
     FitTest,
     constants_of,
@@ -121,7 +122,8 @@ def _check(
     program = read_program(spec.name, module, reading, found, options.tests)
     judge_origins(program.tests, found)
     imports = {_from(spec.folder, path): one.source.text for path, one in sorted(loader.modules.items())}
-    checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader), imports=imports)
+    digest, apart = _digest(spec, loader), by_network(module, options.tests)
+    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart)
     if memo is None:
         memo = Memo()
     else:

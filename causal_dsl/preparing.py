@@ -99,7 +99,11 @@ def loaded(spec: Spec, checked: Checked, name: str, session: Session, folder: Sp
         used |= checked.plan.networks
     networks = session.networks(used.values())
     if checked.plan is None and checked.program.tests:
-        own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+        own = (
+            replace(options, tests=tuple(test.name for test in checked.program.tests))
+            if name or checked.lost
+            else options
+        )
         checked = check(spec, own, with_blanks(networks, used))
         checked.raise_errors()
         if checked.plan is not None:
@@ -161,7 +165,9 @@ def discovered(
     assert checked.program is not None
     with progress(asked=options.progress) as bar:
         found = discover(checked, networks, options, bar)
-    own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+    own = (
+        replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
+    )
     scores = {discovery: one.scores for discovery, one in found.items()}
     again = check(spec, own, with_blanks(networks, used), discovered=scores)
     again.raise_errors()
