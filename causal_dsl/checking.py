@@ -65,7 +65,7 @@ from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
-from causal_dsl.score.unanswered import refuse_unanswered
+from causal_dsl.score.unanswered import of_the_answered, refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import Reads, note, recording
 from causal_dsl.syntax import tree
@@ -276,14 +276,11 @@ def _fits(
     found.raise_errors()
 
     def answered(test: Test) -> Test:
-        return _answered(test, tokenizers(test.network), checked)
+        known = of_the_answered(test, lambda: memo.draw(test.design, found))
+        return _answered(known, tokenizers(test.network), checked)
 
     variants = [variant for fit in fits for variant in fitted_variants(fit)]
     every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
-    for one in every:
-        for test in (one.fit, one.validation):
-            if test.readout.gaps and (drawn := memo.draw(test.design, found)) is not None:
-                refuse_unanswered(test, drawn, several=False)
     made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
         refuse_overlap(tests, declared, plan, made)

@@ -129,6 +129,8 @@ class FittedOnJson(TypedDict):
     "steps of the optimiser"
     restarts: Count
     "the number of starts; the best one is used"
+    unanswered: Count
+    "pairs that were drawn for the fit and left out because the causal model does not say what is right in them"
 
 
 class ValidationJson(TypedDict):

@@ -320,6 +320,7 @@ class _Network:
             before,
             path,
             seen,
+            sum(cache.plan.drawn[experiment.fit.base.draw].unanswered for experiment in unit.experiments),
             job.moved,
         )
         for ref, feature in job.features.items():
