@@ -129,6 +129,8 @@ class FittedOnJson(TypedDict):
     "steps of the optimiser"
     restarts: Count
     "the number of starts; the best one is used"
+    unanswered: Count
+    "pairs that were drawn for the fit and left out because the causal model does not say what is right in them"
 
 
 class ValidationJson(TypedDict):
@@ -701,7 +703,7 @@ class TestJson(TypedDict):
     network: str
     "its name under `networks`"
     cell_count: Count
-    "how many cells it has, measured or not"
+    "how many cells it has, measured or not; 0 where a fault that `check` finds keeps it from being run"
     n: Count
     "pairs that were drawn"
     kept: Count

@@ -53,7 +53,8 @@ def facts(test: TestResult) -> str:
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if test.status == "interrupted":
-        parts.append(f"{test.cut}: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
+        count = f": {len(test.cells)} of {counted(test.cell_count, 'cell')} measured" if test.cell_count else ""
+        parts.append(test.cut + count)
     elif len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
     if test.seconds >= 0.05:

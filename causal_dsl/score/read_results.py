@@ -221,6 +221,8 @@ def _learned(one: Json) -> Learned:
                 None if gates is None else (gates["total"], gates["open"], gates["undecided"]),
                 f["nonlinear"],
                 path=f["file"],
+                moved=f["moved"],
+                unanswered=on["unanswered"],
             )
         )
     controls = {

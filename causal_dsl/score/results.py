@@ -362,7 +362,7 @@ class TestResult(Shown):
         """``interrupted``: some of its cells were not measured (``fault`` has the reason if it was not Ctrl-C), and
         nothing is judged. ``failed``: an expectation does not
         hold. ``finished``: all else."""
-        if self.cell_count is not None and len(self.cells) < self.cell_count:
+        if self.fault or (self.cell_count is not None and len(self.cells) < self.cell_count):
             return "interrupted"
         return "finished" if all(expectation.passed for expectation in self.expectations) else "failed"
 
