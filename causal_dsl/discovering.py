@@ -17,7 +17,8 @@ from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
-from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.budgets import budget_of
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network

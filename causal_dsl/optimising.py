@@ -19,7 +19,7 @@ from torch import Tensor
 
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import NOWHERE, fail
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.budgets import budget_of
 from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.fingerprint import anywhere
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward

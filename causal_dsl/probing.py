@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from causal_dsl.causal.cover import Cover, cover_of
-from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.interchanging import moved, with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward

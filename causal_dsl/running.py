@@ -348,7 +348,7 @@ def _run(
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
-            execution.finish()
+            execution.measured.finish()
     assert checked.program is not None
     scored = [(_scored(test, execution, checked, networks, library, constants), test) for test in checked.program.tests]
     tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.planning.beyond import not_beyond
 from causal_dsl.planning.in_parts import unparted
 from causal_dsl.planning.other_values import other_values

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.execute import CellRun, Execution
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import CellRun
 from causal_dsl.fitting.library import Library
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities

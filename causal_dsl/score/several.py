@@ -14,7 +14,7 @@ import numpy as np
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import scope_of
 from causal_dsl.causal.together import Together
-from causal_dsl.engine.execute import CellRun, TestRun
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.planning.plan import Plan

@@ -11,7 +11,7 @@ import torch
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.budgets import budget_of
 from causal_dsl.features.instantiate import build
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.precomputed import fill
