@@ -28,7 +28,8 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
-from causal_dsl.score.results import Finding, TestResult
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options

@@ -29,7 +29,8 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
-from causal_dsl.score.results import Finding, TestResult
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import TestResult
 from causal_dsl.specs import Options
 from causal_dsl.store.keys import FitInputs, key_of, told, versions
 from causal_dsl.store.out import SpecFolder

@@ -22,11 +22,12 @@ from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.paired import difference, share
-from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
+from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.stillness import as_meant, meant_to_fail, not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,

@@ -63,9 +63,10 @@ from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_mi
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
-from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.several import OneOutput, score_several
+from causal_dsl.score.spec_results import Results, SpecResult
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.tied import with_ties

@@ -15,7 +15,8 @@ from causal_dsl.planning.written_apart import unwritten
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
-from causal_dsl.score.results import CellResult, Finding
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import (
     Unclaimed,
     early_finding,

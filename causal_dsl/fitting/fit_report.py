@@ -29,8 +29,9 @@ from causal_dsl.score.controls import (
     several,
 )
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.paired import difference
-from causal_dsl.score.results import Estimate, Finding, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.truth import labels_of
 from causal_dsl.score.verdict import settled
 

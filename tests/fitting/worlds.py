@@ -10,7 +10,7 @@ from torch import nn
 
 from causal_dsl import api
 from causal_dsl.api import Options, Spec
-from causal_dsl.score.results import Results
+from causal_dsl.score.spec_results import Results
 
 FACTORY = '''
 import math
