@@ -240,7 +240,6 @@ class _Watch:
     def __init__(self, process: Process, budget: RunBudget):
         self.process, self.budget = process, budget
         self.over = ""
-        self.killed = False
 
     async def guard(self) -> None:
         """Look at the clock and at the memory until the process is over its budget."""
@@ -254,7 +253,6 @@ class _Watch:
                 self.over = f"its process held {megabytes(held)}, of {megabytes(self.budget.memory)} that it may hold"
         self.process.send_signal(signal.SIGINT)
         await anyio.sleep(_GRACE)
-        self.killed = True
         _kill(self.process)
 
     def _memory(self) -> int:
