@@ -105,7 +105,7 @@ if TYPE_CHECKING:
     )
     from causal_dsl.compare.recorded import read_results
     from causal_dsl.diagnostics import Diagnostic, SpecError
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
 
 __all__ = [
     "Causal",
@@ -210,7 +210,7 @@ __all__ = [
 _ELSEWHERE = {
     "Diagnostic": "diagnostics",
     "SpecError": "diagnostics",
-    "Results": "score.results",
+    "Results": "score.spec_results",
     "Checked": "api",
     "Options": "api",
     "Spec": "api",

@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
 from causal_dsl.measures.evaluation import CellData, Evaluation

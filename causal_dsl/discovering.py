@@ -19,7 +19,8 @@ from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, from_kept, kept_form, name_of, sample
-from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.budgets import budget_of
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network
@@ -31,7 +32,8 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
-from causal_dsl.score.results import Finding, TestResult
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options

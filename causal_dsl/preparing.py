@@ -13,7 +13,8 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.discovering import discover, file_of
-from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.budgets import budget_of
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import FitRun
 from causal_dsl.fitting.library import Library, refuse_seen

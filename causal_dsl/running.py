@@ -64,9 +64,10 @@ from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_mi
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
-from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.several import OneOutput, score_several
+from causal_dsl.score.spec_results import Results, SpecResult
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.tied import with_ties
@@ -352,7 +353,7 @@ def _run(
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
-            execution.finish()
+            execution.measured.finish()
     assert checked.program is not None
     scored = [(_scored(test, execution, checked, networks, library, constants), test) for test in checked.program.tests]
     tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from causal_dsl.carrying import Carrying, codes_of
-from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.interchanging import moved
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward

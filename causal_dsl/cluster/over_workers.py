@@ -26,7 +26,7 @@ from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.report.which_progress import progress
 from causal_dsl.running import Interrupted, not_run, run_specs
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.score.results import Results
+from causal_dsl.score.spec_results import Results
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable

@@ -12,7 +12,7 @@ from causal_dsl.compare.pairing import Match, matched
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_changes
 from causal_dsl.score.as_json import number
-from causal_dsl.score.results import SCHEMA
+from causal_dsl.score.spec_results import SCHEMA
 
 Setting = Mapping[str, Any]
 #: Scores that every test has; others stand in a test because it asks for them.

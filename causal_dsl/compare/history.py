@@ -13,8 +13,9 @@ from causal_dsl.compare.run_changes import IdentityChange, run_changes
 from causal_dsl.report.figures.pictures import Picture, figure_name
 from causal_dsl.report.report_lines import ceiling_of, is_share, unit_of
 from causal_dsl.score.as_json import number
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
-from causal_dsl.score.results import SCHEMA, Estimate
+from causal_dsl.score.spec_results import SCHEMA
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,9 @@ from causal_dsl.compare.pair_file import PairFile
 from causal_dsl.diagnostics import Source, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.score.document_faults import fault_in
 from causal_dsl.score.read_results import spec_result
-from causal_dsl.score.results import SCHEMA, Results, SpecResult, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.seal import SEAL, seal_of
+from causal_dsl.score.spec_results import SCHEMA, Results, SpecResult
 from causal_dsl.store.json_text import NotJson, json_of
 from causal_dsl.store.keys import own_version
 from causal_dsl.store.out import MARKER, SPEC

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
 from causal_dsl.program.circuit_members import Members, size
-from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.idle_edges import warn_of_idle_edges
@@ -131,11 +130,8 @@ def read_circuit_action(
         return None
     asked = circuits.searches.asked if circuits.searches is not None else []
     before = len(asked)
-    about = reader.alignment
     weights: dict[str, float] = {}
-    members = CircuitReader(
-        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches, weights=weights
-    ).members(expr, circuits.module)
+    members = reader.circuit_reader(weights).members(expr, circuits.module)
     if members is None:
         return None
     every = all_members(kinds, positions, members, network.facts)

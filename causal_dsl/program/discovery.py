@@ -16,6 +16,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.per_pair import Pair
+from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
@@ -108,7 +109,7 @@ def read_discover(
     rule = _rule(method, settings, call, found)
     if rule is None:
         return None
-    if settings["what"] == "edges" and not _has_edges(facts, call.span, found):
+    if settings["what"] == "edges" and refuse_edges(facts, call.span, found, "discover nodes: discover(nodes, …)"):
         return None
     every = universe(facts, kinds, [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds))
     if every is None:
@@ -372,28 +373,6 @@ def _positions(
     read = [position(item) for item in items]
     known = tuple(dict.fromkeys(one for one in read if one is not None))
     return known if None not in read else None
-
-
-def _has_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
-    if not facts.has_tokens:
-        found.report(
-            "E812",
-            "a vector network has no edges between components",
-            span,
-            notes=("each of its layers reads the one below it, and nothing else",),
-            help="discover nodes: discover(nodes, …)",
-        )
-    elif facts.record is not None and facts.record.norms is not None:
-        found.report(
-            "E811",
-            f"`{facts.architecture}` has no edges between components",
-            span,
-            notes=("its stream is normed after each addition",),
-            help="discover nodes: discover(nodes, …)",
-        )
-    else:
-        return True
-    return False
 
 
 __all__ = [

@@ -11,8 +11,9 @@ from rich.text import Text
 
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.apart import WrittenApart
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show, show_cell
-from causal_dsl.score.results import CellResult, Estimate, TestResult
+from causal_dsl.score.results import CellResult, TestResult
 
 _MOST_CELLS = 40
 _ORDER = ("whole vector", "natural axes", "random subspace", "shuffled labels", "untrained network")

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from causal_dsl.measures.units import UNITS
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
-from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, Results, TestResult
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
+from causal_dsl.score.spec_results import Results
 
 _ORDER = (
     *LADDER,

@@ -16,8 +16,9 @@ from causal_dsl.measures.quantities import TRACE
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.contrasts import no_contrast, worst_pairs
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate, Rise
 from causal_dsl.score.make_findings import STILL, STILL_WIDE, cell_findings
-from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
+from causal_dsl.score.results import CellInfo, CellResult
 from causal_dsl.score.samples import effects
 from causal_dsl.score.unanswered import answered
 from causal_dsl.score.verdict import settled, top_of, verdict

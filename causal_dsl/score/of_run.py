@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import cover_of, scope_of
-from causal_dsl.engine.execute import CellRun, TestRun
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers

@@ -20,25 +20,22 @@ from causal_dsl.score.apart import WrittenApart
 from causal_dsl.score.attribution_checks import AttributionCheck
 from causal_dsl.score.circuit_results import CircuitResult, Discovered, HypothesisTest, RandomCircuits, SelfCheck
 from causal_dsl.score.controls import Control, FeatureInfo, Learned
+from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise, Verdict
 from causal_dsl.score.gradient_checks import GradientCheck
 from causal_dsl.score.only_there import BeyondWhere
 from causal_dsl.score.parts import WrittenPart
 from causal_dsl.score.results import (
     CellResult,
-    Estimate,
     ExpectationResult,
-    Finding,
     Fired,
     Measured,
     ReportResult,
-    Rise,
-    SpecResult,
     TestResult,
-    Verdict,
     WorstPair,
     Wrong,
 )
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
+from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.unmapped import OtherValues, Taken, Unclaimed
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.ports import Port, Ports

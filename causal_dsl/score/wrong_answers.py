@@ -11,9 +11,10 @@ import numpy as np
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, NOT_FINITE, SAID, TIED, UNENDED
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show_share
 from causal_dsl.score.make_findings import not_said, said_nothing
-from causal_dsl.score.results import Finding, Wrong
+from causal_dsl.score.results import Wrong
 
 #: Of the wrong answers as many are told of, each with as many examples.
 MOST, EXAMPLES = 3, 3

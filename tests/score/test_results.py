@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.score.results import (
-    CellResult,
-    Estimate,
-    ExpectationResult,
-    Finding,
-    Results,
-    SpecResult,
-    TestResult,
-    number,
-)
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult, number
+from causal_dsl.score.spec_results import Results, SpecResult
 
 
 def results() -> Results:

@@ -199,7 +199,7 @@ def test_what_is_said_is_kept_for_each_pair(tmp_path: Path) -> None:
 
 def test_a_part_of_the_inputs_is_not_called_all() -> None:
     from causal_dsl.report.text import text
-    from causal_dsl.score.results import Results, SpecResult
+    from causal_dsl.score.spec_results import Results, SpecResult
 
     found = run("right", 'base, source ~ pairs(exhaustive=true, split="test") do(one <- source) report iia')
     assert "all there are in the part that is drawn from" in text(Results((SpecResult("s", "", (found,)),)))
