@@ -172,7 +172,10 @@ def _numbers(
         numbers = {name: tensor[chosen] for name, tensor in numbers.items()}
     centred = bool(said.get("apply_b_dec_to_input", True)) and not across
     code = torch.tensor([KINDS.index(kind), NORMS.index(norm), k])
+    if "W_skip" in stored and architecture == "skip_transcoder":
+        numbers["skip"] = take("W_skip", outside, width).T
     return numbers | {
+        "offset": bias,
         "code": code,
         "into": into,
         "out": out[chosen],

@@ -14,6 +14,7 @@ from causal_dsl.diagnostics import Diagnostic, Source, Span
 from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.dictionaries import Dictionary
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Size
 from causal_dsl.score.apart import WrittenApart
@@ -37,7 +38,7 @@ from causal_dsl.score.results import (
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
 from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.unmapped import OtherValues, Taken, Unclaimed
-from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Ports
 
 Json = Mapping[str, Any]
@@ -331,11 +332,23 @@ _NODES: dict[str, Any] = {
 }
 
 
+#: A node of a dictionary: how its name begins, with the site, and which latent it is, or the error term.
+_OF_DICTIONARY = re.compile(
+    r"((?:layer\[(\d+)\]\.)?(?:head\[[\d, ]+\]\.)?(\w+).* via .+?)(?:, latents=\[(\d+)\]\)|\)(\.error\(\))|\))"
+)
+
+
 def _node(name: str) -> OutputNode:
     for pattern, kind in _NODES.items():
         if (found := re.fullmatch(pattern, name)) is not None:
             numbers = [int(number) for number in found.groups()]
             return OutputNode(kind, -1, *numbers) if kind == "input" else OutputNode(kind, *numbers)
+    if (found := _OF_DICTIONARY.fullmatch(name)) is not None:
+        head, layer, component, latent, error = found.groups()
+        place = -1 if layer is None else int(layer)
+        inside = Dictionary(head, Site(component, None if layer is None else place))
+        kind = "latent" if latent is not None else "error" if error else "feature"
+        return OutputNode(kind, place, -1 if latent is None else int(latent), inside)
     raise ValueError(f"`{name}` is no node of a circuit")
 
 

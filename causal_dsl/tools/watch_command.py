@@ -32,7 +32,7 @@ def watch(paths: Sequence[str], line: CommandLine) -> int:
 
     Raises SpecError (E872) where ``watchfiles`` is not installed."""
     try:
-        import watchfiles
+        import watchfiles  # noqa: F401  (looked for here, used as files are awaited)
     except ImportError as error:
         raise fail(
             "E872",
