@@ -233,7 +233,9 @@ def _learned(one: Json) -> Learned:
 
 
 def _unclaimed(one: Json) -> Unclaimed:
-    taken = tuple(Taken(tuple(t["units"]), t["place"], _estimate(t["moved"])) for t in one["taken"])
+    taken = tuple(
+        Taken(tuple(t["units"]), t["place"], _estimate(t["moved"]), mixed=t.get("mixed", False)) for t in one["taken"]
+    )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
     return Unclaimed(one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0)
 

@@ -17,6 +17,8 @@ class TakenJson(TypedDict):
     "the same in words"
     moved: EstimateJson
     "share of pairs whose answer changes, in [0, 1]"
+    mixed: NotRequired[bool]
+    "true: each unit is taken from an input of its own"
 
 
 class UnclaimedJson(TypedDict):
