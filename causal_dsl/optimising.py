@@ -20,7 +20,7 @@ from torch import Tensor
 
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import NOWHERE, fail
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.budgets import budget_of
 from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.fingerprint import anywhere
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -31,7 +31,8 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.work_before import constants_asked, optimal_in
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
-from causal_dsl.score.results import Finding, TestResult
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import TestResult
 from causal_dsl.specs import Options
 from causal_dsl.store import later, rooms, stopping_points
 from causal_dsl.store.keys import FitInputs, key_of, told, versions

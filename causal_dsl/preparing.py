@@ -13,7 +13,8 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.discovering import discover, file_of
-from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.budgets import budget_of
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import FitRun
 from causal_dsl.fitting.library import Library, refuse_seen
@@ -108,7 +109,11 @@ def with_networks(spec: Spec, checked: Checked, name: str, session: Session) -> 
         used |= checked.plan.networks
     networks = session.networks(used.values())
     if checked.plan is None and checked.program.tests:
-        own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+        own = (
+            replace(options, tests=tuple(test.name for test in checked.program.tests))
+            if name or checked.lost
+            else options
+        )
         checked = check(spec, own, with_blanks(networks, used))
         checked.raise_errors()
         if checked.plan is not None:
@@ -168,7 +173,9 @@ def discovered(
     assert checked.program is not None
     with progress(asked=options.progress) as bar:
         found = discover(checked, networks, options, bar, memory_of(options, networks))
-    own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+    own = (
+        replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
+    )
     scores = {discovery: one.scores for discovery, one in found.items()}
     again = check(spec, own, with_blanks(networks, used), discovered=scores)
     again.raise_errors()

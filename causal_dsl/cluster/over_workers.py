@@ -26,7 +26,7 @@ from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.report.which_progress import progress
 from causal_dsl.running import Interrupted, not_run, run_specs
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.score.results import Results
+from causal_dsl.score.spec_results import Results
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
@@ -104,6 +104,8 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         stored |= {task.key for task in mine if task.unit.key in found}
         tasks += mine
     if all(task.key in stored for task in tasks):
+        where = f"; the cluster {address_used(options.cluster)[0]} is not asked" if options.cluster else ""
+        print(f"all {counted(len(tasks), 'unit')} are stored already, so no worker is started{where}", file=sys.stderr)
         return {}
     with ExitStack() as held, session(options.cluster, _asked(options)) as machines:
         for spec in specs:

@@ -5,17 +5,14 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 from causal_dsl.compare.differences import Difference, difference
 from causal_dsl.compare.pairing import Match, matched
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_changes
 from causal_dsl.score.as_json import number
-from causal_dsl.score.results import SCHEMA
-
-if TYPE_CHECKING:
-    import pandas
+from causal_dsl.score.spec_results import SCHEMA
 
 Setting = Mapping[str, Any]
 #: Scores that every test has; others stand in a test because it asks for them.
@@ -244,23 +241,15 @@ def _cell(
     for score in (score for score in own["scores"] if score in other["scores"]):
         output = _output(score)
         if output not in found:
-            found[output] = matched(*(_rows(run, test, one["cell"], output) for run, one in ((a, own), (b, other))))
+            kept = ((run.pairs, one["cell"]) for run, one in ((a, own), (b, other)))
+            rows = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
+            found[output] = matched(*rows)
         match, first, second = found[output]
         both = None if first is None or second is None else (first, second)
         estimates = own["scores"][score], other["scores"][score]
         scores[score] = (*estimates, difference(score, *estimates, match, both, tops))
     match = found[next(iter(found))][0] if found else Match(0, 0, 0, "the cells have no score in common")
     return CellComparison(own["cell"], Turn(_verdict(own), _verdict(other)), scores), match
-
-
-def _rows(run: RecordedRun, test: str, cell: Mapping[str, Any], output: str) -> pandas.DataFrame | None:
-    """The rows of a cell of a run; None where there are none that can be read."""
-    import pyarrow
-
-    try:
-        return None if run.pairs is None else run.pairs.rows(test, cell, output)
-    except (OSError, ValueError, pyarrow.ArrowException):  # of a large file, which is read part by part
-        return None
 
 
 def _output(score: str) -> str:

@@ -8,12 +8,9 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass
-from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
-
-from causal_dsl.report.pair_table import AT_ONCE
 
 if TYPE_CHECKING:
     import pandas
@@ -74,82 +71,6 @@ class Match:
         return {"a": self.first, "b": self.second, "shared": self.shared, "same": self.same, "why": self.why}
 
 
-class StoredPairs:
-    """The rows of a ``pairs.parquet``, read as they are asked for: of a large file no more than the cell at hand is in memory.
-
-    Raises OSError, ValueError and pyarrow's errors for a file that cannot be read.
-    """
-
-    def __init__(self, path: Path):
-        from pyarrow import parquet
-
-        self._file = parquet.ParquetFile(path)
-        about = self._file.metadata
-        self._columns = {about.schema.column(number).path: number for number in range(about.num_columns)}
-        self._whole: pandas.DataFrame | None = self._file.read().to_pandas() if about.num_rows <= AT_ONCE else None
-
-    def rows(self, test: str, cell: Mapping[str, Any], output: str = "") -> pandas.DataFrame | None:
-        """The rows of a cell, as :func:`rows_of`."""
-        if self._whole is not None:
-            return rows_of(self._whole, test, cell, output)
-        import pandas
-
-        asked = {"test": test, **cell}
-        groups = [group for group in range(self._file.num_row_groups) if self._may_hold(group, asked)]
-        parts = [_of_cell(self._file.read_row_group(group).to_pandas(), test, cell) for group in groups]
-        found = [part for part in parts if part is not None and len(part)]
-        return _of_output(pandas.concat(found, ignore_index=True), output) if found else None
-
-    def _may_hold(self, group: int, asked: Mapping[str, Any]) -> bool:
-        """Whether a row group may have rows with these values, by the least and the greatest of each column."""
-        about = self._file.metadata.row_group(group)
-        for name, value in asked.items():
-            if name not in self._columns:
-                return False
-            known = about.column(self._columns[name]).statistics
-            if known is None or not known.has_min_max:
-                continue
-            least, most = known.min, known.max
-            alike = isinstance(least, str) == isinstance(value, str) and not isinstance(value, bool)
-            if alike and not least <= value <= most:
-                return False
-        return True
-
-
-def rows_of(
-    pairs: pandas.DataFrame | None, test: str, cell: Mapping[str, Any], output: str = ""
-) -> pandas.DataFrame | None:
-    """The rows of a cell: those of one ``output``, or of the first where a test reads several; None where there are none."""
-    found = None if pairs is None or not len(pairs) else _of_cell(pairs, test, cell)
-    return None if found is None else _of_output(found, output)
-
-
-def _of_cell(pairs: pandas.DataFrame, test: str, cell: Mapping[str, Any]) -> pandas.DataFrame | None:
-    found = pairs[pairs["test"] == test]
-    for name, value in cell.items():
-        if name not in found:
-            return None
-        found = found[_equal(found[name], value)]
-    return found
-
-
-def _of_output(found: pandas.DataFrame, output: str) -> pandas.DataFrame | None:
-    if "output" in found and found["output"].notna().any():
-        found = found[found["output"] == (output or found["output"].iloc[0])]
-    elif output:
-        return None
-    return found if len(found) else None
-
-
-def _equal(column: pandas.Series, value: Any) -> pandas.Series:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return column.astype(str) == str(value)
-    try:
-        return column.astype(float) == float(value)
-    except (TypeError, ValueError):
-        return column.astype(str) == str(value)
-
-
 def matched(
     first: pandas.DataFrame | None, second: pandas.DataFrame | None
 ) -> tuple[Match, CellRows | None, CellRows | None]:
@@ -167,14 +88,15 @@ def matched(
         return Match(len(first), len(second), 0, "the tests have other roles"), None, None
     if not roles:
         return Match(len(first), len(second), 0, "the inputs of the pairs were not kept"), None, None
-    keys, others = _keys(first, second, roles)
-    counts = [np.bincount(one, minlength=max(int(keys.max()), int(others.max())) + 1) for one in (keys, others)]
+    keys = _keys(first, second, roles)
+    most = 1 + max((int(one.max(initial=-1)) for one in keys), default=-1)
+    counts = [np.bincount(one, minlength=most) for one in keys]
     shared = int(np.minimum(*counts).sum())
     if not np.array_equal(*counts):
-        told = f"the runs have {shared:,} of them in common" if shared else "the runs have none of them in common"
-        return Match(len(keys), len(others), shared, told), None, None
-    order = [np.argsort(one, kind="stable") for one in (keys, others)]
-    return Match(len(keys), len(keys), shared), _ordered(first, order[0], roles), _ordered(second, order[1], roles)
+        told = f"the runs have {shared} of them in common" if shared else "the runs have none of them in common"
+        return Match(len(first), len(second), shared, told), None, None
+    order = [np.argsort(one, kind="stable") for one in keys]
+    return Match(len(first), len(second), shared), _ordered(first, order[0], roles), _ordered(second, order[1], roles)
 
 
 def _roles(rows: pandas.DataFrame) -> list[str]:
@@ -187,16 +109,22 @@ def _roles(rows: pandas.DataFrame) -> list[str]:
 
 
 def _keys(first: pandas.DataFrame, second: pandas.DataFrame, roles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
-    """A number for the inputs of the roles of each row of both: equal for equal texts, and in their order."""
+    """A number for each row of both, ``[n]`` and ``[m]``, equal where the texts of all roles are, in the order of the texts."""
+    both = np.zeros(len(first) + len(second), np.int64)
+    for role in roles:
+        codes = _codes(first[role], second[role])
+        both = np.unique(both * (1 + int(codes.max(initial=0))) + codes, return_inverse=True)[1].reshape(-1)
+    return both[: len(first)], both[len(first) :]
+
+
+def _codes(first: pandas.Series, second: pandas.Series) -> np.ndarray:
+    """The texts of both as numbers in the order of the texts, ``[n + m]``; each distinct text is looked at once."""
     import pandas
 
-    found = np.zeros(len(first) + len(second), np.int64)
-    for role in roles:
-        codes, texts = pandas.factorize(pandas.concat([first[role], second[role]], ignore_index=True).astype(str))
-        place = np.empty(len(texts), np.int64)
-        place[np.argsort(np.asarray(texts, object), kind="stable")] = np.arange(len(texts))
-        _, found = np.unique(found * max(1, len(texts)) + place[codes], return_inverse=True)
-    return found[: len(first)], found[len(first) :]
+    codes, texts = pandas.factorize(pandas.concat([first.astype(object), second.astype(object)]), use_na_sentinel=False)
+    ordered = sorted({str(text) for text in texts})
+    number = {text: i for i, text in enumerate(ordered)}
+    return np.array([number[str(text)] for text in texts], np.int64)[codes]
 
 
 def _ordered(rows: pandas.DataFrame, order: np.ndarray, roles: Sequence[str]) -> CellRows:
@@ -205,4 +133,4 @@ def _ordered(rows: pandas.DataFrame, order: np.ndarray, roles: Sequence[str]) ->
     return CellRows(table, ids)
 
 
-__all__ = ["CellRows", "Match", "StoredPairs", "matched", "rows_of"]
+__all__ = ["CellRows", "Match", "matched"]

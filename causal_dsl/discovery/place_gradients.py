@@ -18,7 +18,8 @@ from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.kept_scores import key_of_scores
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.stability import sample
-from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.measures.quantities import EXACT, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network

@@ -327,6 +327,7 @@ class _Network:
             before,
             path,
             seen,
+            sum(cache.plan.drawn[experiment.fit.base.draw].unanswered for experiment in unit.experiments),
             job.moved,
             name if whole else "",
         )

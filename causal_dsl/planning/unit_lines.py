@@ -69,14 +69,14 @@ def _predicted(units: Sequence[WorkUnit], workers: int) -> shapes.WorkersJson:
     }
 
 
-def lines(found: shapes.UnitsJson) -> list[str]:
-    """The same in words."""
+def lines(found: shapes.UnitsJson, each: str = "") -> list[str]:
+    """The same in words. ``each``: what each worker has of its own, where their number follows from this machine."""
     counts = dict(
         zip(
             KINDS,
             (found[name] for name in ("trainings", "searches", "fits", "constants", "blocks", "gradients")),
             strict=True,
-        )  # type: ignore[literal-required]
+        )
     )
     named = [f"{counts[kind]:,} {_NAMES[kind][counts[kind] != 1]}" for kind in KINDS if counts[kind]]
     largest, workers = found["largest"], found["workers"]
@@ -87,9 +87,9 @@ def lines(found: shapes.UnitsJson) -> list[str]:
         f"the largest is {largest['label']}: {largest['flops'] / 1e9:,.3g} GFLOP, {_bytes(largest['bytes'])}"
     ]
     if workers is not None:
-        count = workers["workers"]
+        count, why = workers["workers"], f", one for each {each} of this machine" if each else ""
         told.append(
-            f"estimated for {count} worker{'s' * (count != 1)}: {_seconds(workers['seconds'])}, and for any number at least "
+            f"estimated for {count} worker{'s' * (count != 1)}{why}: {_seconds(workers['seconds'])}, and for any number at least "
             f"{_seconds(workers['at_least'])}, the longest chain of units that need each other; computed from "
             f"{workers['flops_a_second'] / 1e9:,.0f} GFLOP a second, which a matrix product takes here, so a network takes longer, "
             f"with {_seconds(workers['loading'])} to load a network and {round(1000 * UNIT_SECONDS)} ms for what a unit takes beside"

@@ -17,8 +17,9 @@ from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
 from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.report.pair_table import CodedTexts, TableCell, write_table
-from causal_dsl.score.results import SpecResult, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.seal import sealed
+from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.truth import kept_of, unknown_of
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.store.out import RESULTS, SPEC, SpecFolder

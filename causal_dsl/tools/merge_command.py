@@ -17,6 +17,7 @@ from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path
 from causal_dsl.tools.ended import FAULT, FINE, ended
 from causal_dsl.tools.output import say, say_json, tell
 from causal_dsl.tools.report_output import add_report_options, refuse_early
+from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import add_voice
 
 if TYPE_CHECKING:
@@ -140,6 +141,7 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
     from causal_dsl.running import run_specs
     from causal_dsl.units.merging import merged
 
+    refuse_unlike_options(arguments, line)
     refuse_early(arguments, line)
     specs = merged(
         arguments.paths,
