@@ -22,9 +22,9 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
-from causal_dsl.planning.floors import FLOOR_ROWS
+from causal_dsl.planning.floors import floor_rows
 from causal_dsl.planning.rows import Family, Layout
-from causal_dsl.planning.steps import Block, Step
+from causal_dsl.planning.steps import EDGES, Block, Step
 from causal_dsl.program.components import depth
 from causal_dsl.program.program import Test
 from causal_dsl.vocabulary.locations import Site
@@ -48,7 +48,10 @@ class ReferenceExecutor:
         """All numbers of a block."""
         context = self.context
         here = step.resumes[block.first : block.last]
-        extra = [(context.floors[r], FLOOR_ROWS) for r in here if r in context.floors] if block.start == 0 else []
+        extra = []
+        if block.start == 0:
+            drawn, whole = context.plan.drawn, step.why == EDGES
+            extra = [(context.floors[r], floor_rows(drawn[r.base.draw].n, whole)) for r in here if r in context.floors]
         layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True, watch=True)
         if not len(layout.inputs):
             return {}

@@ -220,8 +220,10 @@ class Layouts:
         if only is not None:
             wanted: list[tuple[g.Resume | None, g.Capture]] = [(None, capture) for capture in only]
         else:
-            every = [(r, capture) for r in (*runs, *(r for r, _ in extra)) for capture in taken(r)]
-            wanted = [(r, c) for r, c in every if _now(r, c, step, ahead)]
+            wanted = []
+            for resume in (*runs, *(r for r, _ in extra)):
+                now = _now(resume, step, ahead)
+                wanted += [(resume, capture) for capture in taken(resume) if capture in now]
         shared = step.shared or only is not None
         against = [read.against for read in plan.reads_of(resumes) if read.against is not None]
         against += [resume.base for resume, _ in extra]
@@ -401,12 +403,15 @@ class _Prompts:
         return np.array(found, dtype=np.int64)
 
 
-def _now(resume: g.Resume, capture: g.Capture, step: Step, ahead: bool) -> bool:
-    """Whether the pass itself keeps a vector: one that it writes after coming by it, and no mean over several blocks."""
+def _now(resume: g.Resume, step: Step, ahead: bool) -> set[g.Capture]:
+    """The vectors that the pass itself keeps for an intervention: those that it writes after coming by them, and those of means that are
+    not over several blocks."""
+    found: set[g.Capture] = set()
     for write in resume.writes:
-        if capture in write.value.find(g.Capture) and (ahead or in_time(capture.place.site, write.place.site)):
-            return True
-        means = (mean for mean in write.value.find(g.Average) if capture in mean.captures)
-        if any(mean_in_pass(step, mean, write.place, ahead) for mean in means):
-            return True
-    return False
+        for value in write.value.walk():
+            if isinstance(value, g.Capture):
+                if ahead or in_time(value.place.site, write.place.site):
+                    found.add(value)
+            elif isinstance(value, g.Average) and mean_in_pass(step, value, write.place, ahead):
+                found.update(value.captures)
+    return found
