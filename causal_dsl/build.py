@@ -104,6 +104,7 @@ __all__ = [
     "train",
     "values",
     "vector",
+    "via",
     "zoo",
 ]
 __all__ += [*MEASURES.own, *FUNCTIONS]
@@ -429,6 +430,16 @@ def set_to(target: Any, value: Any, via: Any = None) -> Action:
 def add_to(target: Any, value: Any, via: Any = None) -> Action:
     """``target via feature += value``: steer a site."""
     return _through(tree.AddTo, target, value, via)
+
+
+def via(site: Any, feature: Any) -> Expression:
+    """``site via feature``, in a group of a circuit: the numbers of a dictionary at a site, each as a node; ``.error()`` behind the feature is
+    what it leaves out."""
+    place, needs = value_node(site)
+    through, more = value_node(feature)
+    if not isinstance(through, tree.Call):
+        raise TypeError(f'`{feature!r}` is not a feature: write sae("path", latents=[3])')
+    return Expression(tree.Through(place, through), (*needs, *more))
 
 
 def path(sender: Any, receiver: Any, source: Any, through: Sequence[Any] = ()) -> Action:

@@ -9,7 +9,8 @@ import numpy as np
 import torch
 
 from causal_dsl.causal.cover import Cover, cover_of
-from causal_dsl.engine.execute import CellRun, Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.interchanging import moved, with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
@@ -21,11 +22,12 @@ from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.paired import difference, share
-from causal_dsl.score.results import CellResult, Estimate, Finding, TestResult
+from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.stillness import as_meant, meant_to_fail, not_at_rest
 from causal_dsl.score.unmapped import (
     OtherValues,

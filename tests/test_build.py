@@ -243,6 +243,8 @@ from "ioi.causal" import gpt2
 circuit early(l in 0:3) : gpt2 {
   heads = layer[l].head[all], embed
   mlps  = layer[0:2].mlp_out
+  latents = layer[1].resid_post via sae("saes/one", latents=[3])
+  error = layer[1].resid_post[last] via sae("saes/one").error()
 }
 
 circuit rest  = early(l=2) - early(l=1).mlps
@@ -255,6 +257,8 @@ def test_circuits_of_parameters_and_values() -> None:
     early = cd.circuit("early", gpt2, l=range(3))
     early.group("heads", cd.layer[cd.param("l")].head[cd.all], cd.embed)
     early.group("mlps", cd.layer[0:2].mlp_out)
+    early.group("latents", cd.via(cd.layer[1].resid_post, cd.sae("saes/one", latents=[3])))
+    early.group("error", cd.via(cd.layer[1].resid_post[cd.last], cd.sae("saes/one").error()))
     rest = cd.circuit("rest", value=early(l=2) - early(l=1).mlps)
     found = cd.circuit("found", gpt2, value=cd.name("json")("found.json", keep=2))
     same(cd.spec(rest, found), CIRCUITS)

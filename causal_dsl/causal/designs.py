@@ -118,6 +118,14 @@ class Drawn:
     values: dict[str, Columns]
     ids: dict[str, np.ndarray]
     exhaustive: bool
+    #: how many more were drawn, and left out because nothing is known of what is right in them
+    unanswered: int = 0
+
+    def among(self, rows: np.ndarray) -> Drawn:
+        """Some of the rows; the others have no answer."""
+        values = {role: {name: codes[rows] for name, codes in own.items()} for role, own in self.values.items()}
+        ids = {role: own[rows] for role, own in self.ids.items()}
+        return Drawn(len(rows), values, ids, self.exhaustive, self.n - len(rows))
 
 
 def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:

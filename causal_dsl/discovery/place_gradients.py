@@ -6,7 +6,7 @@ places share one backward pass where gradients are those of the base run; each h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -15,9 +15,11 @@ import torch
 from torch import Tensor
 
 from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.kept_scores import key_of_scores
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.stability import sample
-from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.measures.quantities import EXACT, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
@@ -25,35 +27,32 @@ from causal_dsl.network.tape import TapeOutcome
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.program.program import GradientWay, PlaceRead
+from causal_dsl.planning.work_before import ways_of
+from causal_dsl.program.program import GradientWay
+from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.locations import Place
-from causal_dsl.vocabulary.readings import READINGS
 
 #: Where some pairs have a place: the rows of the batch, and their tokens.
 Spots = tuple[Tensor, Tensor | None]
 
 
-def with_gradients(execution: Execution, say: Callable[[str], None]) -> None:
-    """Put what is read by gradients into the columns of the cells that are done; ``say`` hears what is computed."""
-    for run in execution.runs.values():
-        for way, looks in _ways(run).items():
-            say(f"{run.test.name}: {looks[0][1].kind}"[:60])
-            places = list(dict.fromkeys(look.places[0] for _, look in looks))
-            found = _scorer(execution, run, way, places).score()
-            for cell, look in looks:
-                number = places.index(look.places[0])
-                for kind, values in ((look.kind, found[0]), (EXACT, found[1])):
+def with_gradients(
+    execution: Execution, say: Callable[[str], None], memory: int | None, share: tuple[int, int] = (0, 1)
+) -> None:
+    """Put what is read by gradients into the columns of the cells that are done; ``say`` hears what is computed, and ``memory`` is what was
+    asked for. Of one ``share`` of the tests and ways, where it is not the whole."""
+    every = [(run, way, looks) for run in execution.runs.values() for way, looks in ways_of(run.test).items()]
+    for place, (run, way, looks) in enumerate(every):
+        if place * share[1] // len(every) != share[0]:
+            continue
+        say(f"{run.test.name}: {looks[0][1].kind}"[:60])
+        places = list(dict.fromkeys(look.places[0] for _, look in looks))
+        found = _scorer(execution, run, way, places).kept(memory)
+        for cell, look in looks:
+            number = places.index(look.places[0])
+            for kind, values in ((look.kind, found[0]), (EXACT, found[1])):
+                if run.cells[cell].done.all():
                     run.cells[cell].columns.base[Quantity(kind, place=look.asked)] = values[number]
-
-
-def _ways(run: TestRun) -> Mapping[GradientWay, list[tuple[int, PlaceRead]]]:
-    """The cells and places of each way of taking gradients."""
-    found: dict[GradientWay, list[tuple[int, PlaceRead]]] = {}
-    for number, (cell, done) in enumerate(zip(run.test.cells, run.cells, strict=True)):
-        for look in cell.looks if done.done.all() else ():
-            if look.kind in READINGS and READINGS[look.kind].of == "gradients":
-                found.setdefault(look.arguments[0], []).append((number, look))
-    return found
 
 
 def _scorer(execution: Execution, run: TestRun, way: GradientWay, places: Sequence[Place]) -> _Scorer:
@@ -81,6 +80,20 @@ class _Scorer:
     way: GradientWay
     places: tuple[Place, ...]
     _spots: dict[int, Spots] = field(default_factory=dict)
+
+    def kept(self, memory: int | None) -> tuple[np.ndarray, np.ndarray]:
+        """As :meth:`score`, from where it is kept."""
+
+        def make() -> StoredArrays:
+            scores, exact = self.score()
+            return {"scores": scores, "exact": exact}, {}
+
+        way = self.way
+        asked = (way.metric, way.baseline, way.steps, way.rule, [str(place.site) for place in self.places])
+        at = [place.position for place in self.places]
+        inputs = key_of_scores(list(map(repr, asked)), self.network, self.pairs, self.objective, at, memory)
+        found, _ = once("gradients", "gradients at places", inputs, make)
+        return found["scores"], found["exact"]
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
         """Of each place and pair the score, and by how much the metric falls where the baseline stands there, both [places, n]: the latter

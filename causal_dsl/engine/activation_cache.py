@@ -107,7 +107,12 @@ class Means:
     def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
         """Add all that is kept of a run to the sums."""
         pairs = kept.pairs(node.capture.forward.draw)
-        values = torch.cat([kept.of(capture, pairs, of) for capture in node.captures], dim=1)
+        vectors = [kept.of(capture, pairs, of) for capture in node.captures]
+        if node.nodes is not None:
+            numbers, read = self.given.nodes(node.nodes, vectors)
+            values = numbers.of(read, vectors[-1])
+        else:
+            values = torch.cat(vectors, dim=1)
         if node.feature is not None:
             values, _ = self.given.of(node.feature, values).encode(values)
         values = values.double()

@@ -30,7 +30,7 @@ from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.rows import Family
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store import reads
-from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.vector import Vector
@@ -59,6 +59,8 @@ class Values:
     watch: Callable[[g.Resume, Tensor, Tensor], None] | None = None
     #: the features of files in whose numbers sites are written
     given: GivenMaps = field(default_factory=GivenMaps)
+    #: what was at places of interventions before anything was written there, with the numbers of its rows
+    noted: dict[tuple[g.Resume, Place], tuple[np.ndarray | slice, Tensor]] = field(default_factory=dict)
 
     def edit(
         self, write: g.WriteNode, family: Family, spot: int, alive: np.ndarray | slice

@@ -24,6 +24,7 @@ from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import depth, unfit
 from causal_dsl.program.derived_tests import learned
+from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.probed import AlignmentRuns
@@ -267,12 +268,17 @@ class _Lowering:
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
     def _resume(self, base: g.Forward, interventions: Sequence[Intervention], drawn: Drawn) -> g.Resume:
-        writes: list[g.WriteNode] = []
+        writes: list[g.WriteNode] = list(_notes(interventions))
         for intervention in interventions:
             for i, place in enumerate(intervention.places):
                 self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 self._as_many_keys(place, intervention, base)
                 value = self._value(intervention.value, intervention, i, drawn, base)
+                if (nodes := _nodes_at(intervention, i)) is not None:
+                    seen = nodes.places(place.position)
+                    moved = g.NodesMoved(value, nodes, seen, intervention.add)
+                    writes.append(g.WriteNode(place, moved, True))
+                    continue
                 inside = bool(intervention.inside)
                 through = intervention.inside or intervention.features
                 feature = through[i] if through else None
@@ -343,8 +349,12 @@ class _Lowering:
         self._equal_lengths(value.places[i], intervention, (base, source))
         if intervention.inside and intervention.inside[i].reads:
             return self._read_across(source, intervention.inside[i])
-        under = () if _before(value.places[i], value.under) else value.under
+        nodes = _nodes_at(intervention, i)
+        taken = (value.places[i],) if nodes is None else nodes.places(value.places[i].position)
+        under = () if all(_before(place, value.under) for place in taken) else value.under
         run = self._resume(source, under, drawn) if under else source
+        if nodes is not None:
+            return g.NodesRead(tuple(g.Capture(run, place, span=intervention.span) for place in taken), nodes)
         return g.Capture(run, value.places[i], span=value.span or intervention.span)
 
     @_value.register
@@ -355,6 +365,9 @@ class _Lowering:
             lengths_agree(self.inputs, place.key, rows, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
         inside = intervention.inside[i] if intervention.inside else None
+        if (nodes := _nodes_at(intervention, i)) is not None:
+            first, *beside = (g.Capture(run, one) for one in nodes.places(place.position))
+            return g.NodesAveraged(g.Average(first, value.pooled, None, tuple(beside), nodes.all), nodes)
         if inside is not None and inside.reads:
             first, *beside = self._read_across(run, inside).captures
             return g.Average(first, value.pooled, inside, tuple(beside))
@@ -387,6 +400,20 @@ def _before(place: Place, written: Sequence[Intervention]) -> bool:
     if own is None or place.site.layer in summed:  # a sum is written where what is added to it is
         return False
     return all(other is not None and own < other for other in others)
+
+
+def _nodes_at(intervention: Intervention, number: int) -> NodeParts | None:
+    """The nodes of a dictionary that are written at one of the places of an intervention."""
+    return intervention.nodes[number] if intervention.nodes else None
+
+
+def _notes(interventions: Sequence[Intervention]) -> Iterator[g.WriteNode]:
+    """What notes the vectors that nodes of dictionaries are computed from, each once, before anything is written there."""
+    seen: dict[Place, None] = {}
+    for intervention in interventions:
+        for place, nodes in zip(intervention.places, intervention.nodes, strict=False):
+            seen |= dict.fromkeys(nodes.places(place.position) if nodes is not None else ())
+    return (g.WriteNode(place, g.Noted(), False) for place in seen)
 
 
 def _written(intervention: Intervention) -> Iterator[Place]:

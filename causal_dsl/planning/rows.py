@@ -254,8 +254,8 @@ class Layouts:
         layout.width = int(inputs.lengths[layout.inputs].max()) if len(layout.inputs) else 1
         count = len(layout.inputs)
         # A base that is patched into itself is its own noise floor.
-        further = [(resume, most) for resume, most in extra if resume not in resumes]
         outer = set(resumes)
+        further = [(resume, most) for resume, most in extra if resume not in outer]
         takes = {capture.run for run in runs for capture in captures(run)}
         alike = _Alike()
         for resume, most in [*((r, None) for r in runs), *further]:

@@ -104,10 +104,7 @@ def read_path(action: tree.PatchPath, reader: ActionReader, mlps: Mlps) -> tuple
     network, found = reader.alignment.network, reader.diagnostics
     if refuse_edges(network.facts, action.span, found):
         return None
-    about = reader.alignment
-    circuits = CircuitReader(
-        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
-    )
+    circuits = reader.circuit_reader()
     value = reader.values(action.sender).source(action.source, ())
     stages = _stages(action, reader, circuits)
     if value is None or stages is None:

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.ablations import at, choices_of_edges
-from causal_dsl.program.circuit_edges import refuse_edges, why_not
+from causal_dsl.program.circuit_edges import refuse_edges, report_no_flow
 from causal_dsl.program.circuits import PORTS, CircuitReader
 from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_place, receivers_of, written_along
 from causal_dsl.program.nodes import EVERYWHERE, Spot
@@ -33,10 +33,7 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     network, found = reader.alignment.network, reader.diagnostics
     if refuse_edges(network.facts, action.span, found):
         return None
-    about = reader.alignment
-    circuits = CircuitReader(
-        network, about.templates, found, reader.cell, about.model, searches=reader.circuits.searches
-    )
+    circuits = reader.circuit_reader()
     senders = read_senders(action.sender, reader, circuits)
     received = read_receivers(action.receiver, reader, circuits)
     value = reader.values(action.sender).source(action.source, ())
@@ -65,13 +62,7 @@ def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, sp
     for node, own in senders:
         for port in ports:
             if not receivers_of(node, every) & 1 << every.number(port):
-                found.report(
-                    "E801",
-                    f"nothing flows from {node} to {port}",
-                    span,
-                    notes=(why_not(node, port, facts),),
-                    help="name a sender that is computed before its receiver reads",
-                )
+                report_no_flow(node, port, facts, span, found)
                 return True
         if position is not None and own not in (None, EVERYWHERE, position):
             found.report(

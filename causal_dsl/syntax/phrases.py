@@ -110,6 +110,8 @@ class Phrases:
                 return LayoutGroup((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
             case tree.IfElse():
                 return self.if_else(node)
+            case tree.Through():
+                return LayoutGroup((self.expr(node.site), Nest(_INDENT, (Line(), "via ", self.expr(node.via)))))
             case tree.Range() | tree.Set():  # the value of a setting
                 return self.domain(node)
         raise TypeError(f"no expression: {node!r}")

@@ -160,6 +160,12 @@ class BuildTree(Transformer[Token, Any]):
     def sites(self, c: list[Any]) -> _Several:
         return _Several(tuple(c[::2]), _span(c))
 
+    def nodes(self, c: list[Any]) -> _Several:
+        return _Several(tuple(c[::2]), _span(c))
+
+    def through(self, c: list[Any]) -> tree.Through:
+        return tree.Through(c[0], c[2], span=_span(c))
+
     def located(self, c: list[Any]) -> _Several:
         return _Several(tuple(c[::2]), _span(c))
 

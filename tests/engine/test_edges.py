@@ -61,7 +61,6 @@ class ByHand:
         self.name, self.embed = name, self.model.get_submodule(network.layout.embed[:-1])
         self.final = self.model.get_submodule(network.layout.norm[:-1])
         self.size = network.facts.head_dim
-        self.scale = float(network.layers[0].hidden_size ** 0.5) if False else 1.0
 
     def kept(self, ids: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
         """A plain run: heads before their projection, what MLPs add, the embedding, and the stream at every layer."""

@@ -33,6 +33,17 @@ test explained on at(l=0) {
   do(outside(found) <- source)
   report faithfulness(gap)
 }
+
+test replaced on at {
+  base ~ who(n=8, seed=5)
+  do(layer[l].mlp_out[last] = optimal(steps=4))
+  report kl
+}
+
+test read on at {
+  base, source ~ who(n=6, seed=6)
+  report attribution_patching(gap, baseline=source) @ layer[l].resid_post[last]
+}
 """
 #: Each spec with the options of its command.
 MORE = {
@@ -43,7 +54,7 @@ MORE = {
     "circuits": ["s.causal", "--trust"],
 }
 #: What is computed, as :mod:`causal_dsl.store.stopping_points` names it.
-COMPUTED = ("sweep", "fit step", "fit", "training step", "training")
+COMPUTED = ("sweep", "fit step", "fit", "training step", "training", "circuits", "constants", "gradients")
 
 
 def prepare(kind: str, home: Path) -> None:
@@ -145,8 +156,8 @@ def test_shards_merged_are_one_process(kind: str, server: Server, whole: Whole, 
     assert not any(ended[step] for step in COMPUTED), ended
     assert numbers(home) == expected
     assert pairs(home) == table
-    assert computed["sweep"] == steps["sweep"] and computed["fit"] == steps["fit"]
-    assert computed["training"] == steps["training"]
+    for step in ("sweep", "fit", "training", "circuits", "constants", "gradients"):
+        assert computed[step] == steps[step], step
 
 
 @pytest.mark.slow
