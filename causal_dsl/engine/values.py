@@ -229,7 +229,7 @@ def captured(node: g.Capture, here: Here) -> Edit:
 
 
 def averaged(node: g.Average, here: Here) -> Edit:
-    """The mean of captured vectors, token after token of the span, or pooled over them."""
+    """The mean of captured vectors, token after token of the span, or pooled over them; or for each row that of its template."""
     values, which = here.values, here.which
     first = np.searchsorted(which, np.arange(len(here.family.pairs)))
     order = here.index((np.arange(len(which)) - first[which])[here.alive])
@@ -237,8 +237,20 @@ def averaged(node: g.Average, here: Here) -> Edit:
     def mean_of(current: Tensor) -> Tensor:
         if node not in values.means:
             values.means.collect(node, values.kept, here.family.resume)
+        if node.by_template:
+            return by_template(current)
         mean = values.means.of(node)
         return (mean if node.pooled else mean.index_select(0, order.to(mean.device))).to(current.device)
+
+    def by_template(current: Tensor) -> Tensor:
+        numbers = values.means.templates(here.family.resume.base, here.family.pairs)[which[here.alive]]
+        rows: Tensor | None = None
+        for number in np.unique(numbers).tolist():
+            mean, mine = values.means.of(node, number), here.index(np.flatnonzero(numbers == number)).to(order.device)
+            at = torch.zeros_like(mine) if node.pooled else order.index_select(0, mine)
+            rows = mean.new_zeros(len(numbers), mean.shape[1]) if rows is None else rows
+            rows[mine.to(mean.device)] = mean.index_select(0, at.to(mean.device))
+        return current if rows is None else rows.to(current.device)
 
     return mean_of
 

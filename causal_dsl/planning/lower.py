@@ -364,14 +364,29 @@ class _Lowering:
             rows = self.plan.rows[base]
             lengths_agree(self.inputs, place.key, rows, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
+        by = value.by is not None
+        if by:
+            self._same_templates(value, drawn, base)
         inside = intervention.inside[i] if intervention.inside else None
         if (nodes := _nodes_at(intervention, i)) is not None:
             first, *beside = (g.Capture(run, one) for one in nodes.places(place.position))
-            return g.NodesAveraged(g.Average(first, value.pooled, None, tuple(beside), nodes.all), nodes)
+            return g.NodesAveraged(g.Average(first, value.pooled, None, tuple(beside), nodes.all, by), nodes)
         if inside is not None and inside.reads:
             first, *beside = self._read_across(run, inside).captures
-            return g.Average(first, value.pooled, inside, tuple(beside))
-        return g.Average(g.Capture(run, place), value.pooled, inside)
+            return g.Average(first, value.pooled, inside, tuple(beside), by_template=by)
+        return g.Average(g.Capture(run, place), value.pooled, inside, by_template=by)
+
+    def _same_templates(self, value: Mean, drawn: Drawn, base: g.Forward) -> None:
+        """A mean over the rows of one prompt template has at least one (E544)."""
+        own, theirs = (set(drawn.templates(role).tolist()) for role in (base.role, value.of))
+        for number in sorted(own - theirs):
+            raise fail(
+                "E544",
+                f"no prompt of `{value.of}` is of the template of prompts of `{base.role}`, so there is no mean over its rows",
+                value.span or self.test.span,
+                notes=(f"the template is {str(self.test.alignment.prompts[number].template)!r}",),
+                help=f"draw `{value.of}` with more rows, or with template == {number}",
+            )
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
         """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they

@@ -18,6 +18,7 @@ from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import (
     Block,
     Step,
+    by_template,
     captures,
     in_tree,
     is_random,
@@ -294,7 +295,7 @@ class Layouts:
             tree = list(in_tree(resume))
             runs = dict.fromkeys(r.base for r in tree)
             runs |= dict.fromkeys(capture.forward for r in tree for capture in captures(r))
-            self._deciding[resume] = None if any(map(is_random, tree)) else tuple(runs)
+            self._deciding[resume] = None if any(map(is_random, tree)) or by_template(tree) else tuple(runs)
         return self._deciding[resume]
 
     def _keep(self, layout: Layout, wanted: list[tuple[g.Resume | None, g.Capture]]) -> None:

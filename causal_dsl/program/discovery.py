@@ -254,7 +254,7 @@ def source_of(test: Test) -> Counterfactual | None:
     match circuits[0].value if circuits else None:
         case FromRun(role=role):
             return Counterfactual(role)
-        case Mean(of=role, pooled=pooled):
+        case Mean(of=role, pooled=pooled, by=None):
             return Counterfactual(role, "pooled" if pooled else "mean")
         case Constant(value=0):
             return Counterfactual("base", "zero")
