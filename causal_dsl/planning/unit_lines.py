@@ -76,7 +76,7 @@ def lines(found: shapes.UnitsJson, each: str = "") -> list[str]:
             KINDS,
             (found[name] for name in ("trainings", "searches", "fits", "constants", "blocks", "gradients")),
             strict=True,
-        )  # type: ignore[literal-required]
+        )
     )
     named = [f"{counts[kind]:,} {_NAMES[kind][counts[kind] != 1]}" for kind in KINDS if counts[kind]]
     largest, workers = found["largest"], found["workers"]

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from causal_dsl.shapes.numbers_of_fields import Count, Share
 from causal_dsl.shapes.score_fields import EstimateJson
