@@ -275,6 +275,8 @@ def _circuit(one: Json) -> CircuitResult:
         _members(one),
         found=tuple(map(_discovered, one.get("found", ()))),
         tests={name: _hypothesis(test) for name, test in one["tests"].items()},
+        parallel=one.get("parallel", False),
+        stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
     )
 
 
