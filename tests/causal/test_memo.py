@@ -100,8 +100,8 @@ EDITS = [
     ("output same := a != b }", "output same := a >= b }", 0),  # of another model
     ("base.b != source.a", "base.b in Few", 1),
     ("domain Few = 0..1", "domain Few = 0..2", 2),  # which a condition speaks of, and no model
-    ("causal one { a, b ~ 0..3", "causal one { a, b ~ Few", 2),
     ("domain Few = 0..2", "domain Few = 0..3", 2),
+    ("causal one { a, b ~ 0..3", "causal one { a, b ~ Few", 2),
 ]
 
 
