@@ -414,6 +414,7 @@ def _scored(
     if not test.parts:
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
+    whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
     return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 

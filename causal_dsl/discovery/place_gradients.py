@@ -17,6 +17,7 @@ from torch import Tensor
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.stability import sample
+from causal_dsl.discovery.written_runs import WrittenRun
 from causal_dsl.engine.execute import Execution, TestRun
 from causal_dsl.measures.quantities import EXACT, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -36,27 +37,37 @@ Spots = tuple[Tensor, Tensor | None]
 def with_gradients(execution: Execution, say: Callable[[str], None]) -> None:
     """Put what is read by gradients into the columns of the cells that are done; ``say`` hears what is computed."""
     for run in execution.runs.values():
-        for way, looks in _ways(run).items():
+        for (way, resume), looks in _ways(run).items():
             say(f"{run.test.name}: {looks[0][1].kind}"[:60])
             places = list(dict.fromkeys(look.places[0] for _, look in looks))
-            found = _scorer(execution, run, way, places).score()
+            written = None if resume is None else WrittenRun(execution, resume)
+            found = _scorer(execution, run, way, places, written).score()
             for cell, look in looks:
-                number = places.index(look.places[0])
+                number, columns = places.index(look.places[0]), run.cells[cell].columns
+                own = columns.base if resume is None else columns.patched
                 for kind, values in ((look.kind, found[0]), (EXACT, found[1])):
-                    run.cells[cell].columns.base[Quantity(kind, place=look.asked)] = values[number]
+                    own[Quantity(kind, place=look.asked)] = values[number]
 
 
-def _ways(run: TestRun) -> Mapping[GradientWay, list[tuple[int, PlaceRead]]]:
-    """The cells and places of each way of taking gradients."""
-    found: dict[GradientWay, list[tuple[int, PlaceRead]]] = {}
+def _ways(run: TestRun) -> Mapping[tuple[GradientWay, g.Resume | None], list[tuple[int, PlaceRead]]]:
+    """The cells and places of each way of taking gradients, in the base run (None), or in one that is intervened on."""
+    found: dict[tuple[GradientWay, g.Resume | None], list[tuple[int, PlaceRead]]] = {}
+    wanted = run.test.scores.quantities
     for number, (cell, done) in enumerate(zip(run.test.cells, run.cells, strict=True)):
+        read = done.node.read("patched")
         for look in cell.looks if done.done.all() else ():
-            if look.kind in READINGS and READINGS[look.kind].of == "gradients":
-                found.setdefault(look.arguments[0], []).append((number, look))
+            if look.kind not in READINGS or READINGS[look.kind].of != "gradients":
+                continue
+            for name, mine in (("base", None), ("patched", None if read is None else read.run)):
+                if any(quantity.place == look.asked for quantity in wanted.get(name, ())):
+                    assert not isinstance(mine, g.Forward)
+                    found.setdefault((look.arguments[0], mine), []).append((number, look))
     return found
 
 
-def _scorer(execution: Execution, run: TestRun, way: GradientWay, places: Sequence[Place]) -> _Scorer:
+def _scorer(
+    execution: Execution, run: TestRun, way: GradientWay, places: Sequence[Place], written: WrittenRun | None
+) -> _Scorer:
     plan, test = execution.plan, run.test
     key = test.network.key
     draw = plan.scores[test.name][0].label.draw
@@ -66,7 +77,15 @@ def _scorer(execution: Execution, run: TestRun, way: GradientWay, places: Sequen
     pairs = Pairs(plan.inputs[key], *rows)
     runs = (base, other)
     return _Scorer(
-        execution.networks[key], pairs, objective, execution.budgets[key], Layouts(plan), runs, way, tuple(places)
+        execution.networks[key],
+        pairs,
+        objective,
+        execution.budgets[key],
+        Layouts(plan),
+        runs,
+        way,
+        tuple(places),
+        written,
     )
 
 
@@ -80,6 +99,8 @@ class _Scorer:
     runs: tuple[g.Forward, g.Forward]
     way: GradientWay
     places: tuple[Place, ...]
+    #: the run that is looked at, where it is not the base run
+    written: WrittenRun | None = None
     _spots: dict[int, Spots] = field(default_factory=dict)
 
     def score(self) -> tuple[np.ndarray, np.ndarray]:
@@ -109,7 +130,7 @@ class _Scorer:
 
     @torch.enable_grad()
     def _at_once(self, which: np.ndarray, own: Sequence[Tensor], other: Sequence[Tensor], base: Tensor) -> np.ndarray:
-        """The scores [places, m] of all places, with gradients of the base run."""
+        """The scores [places, m] of all places, with gradients of the run itself."""
         moved = [torch.zeros_like(values).requires_grad_() for values in own]
         writes = [self._write(number, which, shift, add=True) for number, shift in enumerate(moved)]
         grads = self._gradients(which, writes, moved, base)
@@ -179,11 +200,12 @@ class _Scorer:
         for number, place in enumerate(self.places if reads else ()):
             rows, tokens = self._spot(number, which) if role == "base" else self._located(place, which, self.runs[1])
             wanted.append(SiteRead(place.site, rows, tokens))
+        first = self.written.writes(which) if self.written is not None and role == "base" else []
         return forward(
             self.network,
             self.pairs.rows(role, which),
             wanted,
-            list(writes),
+            [*first, *writes],
             readout=torch.arange(len(which)),
             positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
             stop=False,

@@ -330,7 +330,7 @@ class CircuitReader:
         """The nodes of a dictionary that a member names; None where a fault was reported."""
         return read_through(member, self.sites, self.network, self.cell, self.folder)
 
-    def nodes_named(self, expr: tree.Expr, module: Module) -> tuple[Spot, ...] | None | Literal[False]:
+    def nodes_named(self, expr: tree.Expr, module: Module) -> tuple[Spot, ...] | Literal[False] | None:
         """The nodes of a circuit that `among=` names; False where it names none, None where a fault was reported."""
         path = steps(expr)
         definition = None if not path else module.names.get(path[0].name)

@@ -98,7 +98,7 @@ def read_discover(
     searches: Searches | None,
     found: Diagnostics,
     position: Callable[[tree.Expr], Position | None],
-    named: Callable[[tree.Expr], tuple[Spot, ...] | None | Literal[False]] = lambda expr: False,
+    named: Callable[[tree.Expr], tuple[Spot, ...] | Literal[False] | None] = lambda expr: False,
 ) -> Members | None:
     """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported. ``named``: the
     nodes of the circuit that an expression names, False where it names none."""

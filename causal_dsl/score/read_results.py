@@ -14,8 +14,8 @@ from causal_dsl.diagnostics import Diagnostic, Source, Span
 from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members
-from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.dictionaries import Dictionary
+from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Size
 from causal_dsl.score.apart import WrittenApart
 from causal_dsl.score.attribution_checks import AttributionCheck
