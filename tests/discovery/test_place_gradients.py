@@ -324,8 +324,8 @@ def test_of_several_outputs_gradients_are_those_of_one_at_its_own_token(action: 
     alone = both.replace("  o @ next_token(among=W)[last]\n", "")
     texts = {both: how.format('logit(v) - logit("w22", of=v)'), alone: how.format('logit(v) - logit("w22")')}
     found = []
-    for text, reading in texts.items():
-        given = text + OUTPUTS.replace("GRADIENT", reading).replace("ACTION", action)
+    for before, reading in texts.items():
+        given = before + OUTPUTS.replace("GRADIENT", reading).replace("ACTION", action)
         (test,) = api.run(api.parse(given)).tests
         (check,) = (one for one in test.gradients if "in the base run" not in one.text)
         assert check.apart <= 0.05 * max(0.02, check.scale)
