@@ -55,15 +55,15 @@ def gradient_passes(plan: Plan) -> Iterator[GradientPasses]:
         if test.control[0]:
             continue
         wanted = test.scores.quantities
-        ways: dict[tuple[GradientWay, object], dict[object, None]] = {}
+        ways: dict[tuple[GradientWay, g.Forward | g.Resume | None], dict[object, None]] = {}
         for number, cell in enumerate(test.cells):
             read = plan.scores[test.name][number].read("patched")
             for look in cell.looks:
                 if look.kind not in READINGS or READINGS[look.kind].of != "gradients":
                     continue
-                for name, run in (("base", None), ("patched", None if read is None else read.run)):
+                for name, own in (("base", None), ("patched", None if read is None else read.run)):
                     if any(quantity.place == look.asked for quantity in wanted.get(name, ())):
-                        ways.setdefault((look.arguments[0], run), {})[look.places[0]] = None
+                        ways.setdefault((look.arguments[0], own), {})[look.places[0]] = None
         for (way, run), places in ways.items():
             count = len(places)
             reads = 2 * (1 + (way.baseline in test.roles)) + (way.baseline == "mean")
