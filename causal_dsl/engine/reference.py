@@ -84,6 +84,16 @@ class ReferenceExecutor:
             for test in tests
         }
 
+    def taken(self, step: Step) -> tuple[Layout, PassActivations]:
+        """The rows of the interventions of a step, and all vectors that they take from plain runs and from such as are written in."""
+        layout = self.context.layouts.make(step, Block(), ahead=True)
+        kept = PassActivations(self.context.layouts, layout)
+        self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
+        for family in layout.families:
+            if family.taken:
+                self._patched(layout, family, kept, None)
+        return layout, kept
+
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""
         layout = self.context.layouts.make(step, block, ahead=True)

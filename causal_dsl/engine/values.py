@@ -261,6 +261,10 @@ def combined(value: Combine, here: Here) -> Edit:
 
     def both(current: Tensor) -> Tensor | float:
         a, b = one(current), other(current)
+        if value.op == "/" and (bool((b == 0).any()) if isinstance(b, Tensor) else b == 0):
+            spans = [part.span for part in value.right.walk() if part.span is not None]
+            where = spans[0] if spans else NOWHERE
+            raise fail("E686", "a written value is divided by zero", where, help="divide by something else")
         made = together(a, b)
         if not _finite(made) and _finite(a) and _finite(b):
             raise _too_large(made.dtype if isinstance(made, Tensor) else torch.float64, value)
@@ -282,17 +286,11 @@ def composed(value: Composed, here: Here) -> Edit:
     return made
 
 
-def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:
-    if bool((b == 0).any()) if isinstance(b, Tensor) else b == 0:
-        raise fail("E686", "a written value is divided by zero", NOWHERE, help="divide by something else")
-    return a / b
-
-
 _OPS: dict[str, Callable[..., Tensor | float]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "/": _quotient,
+    "/": lambda a, b: a / b,
 }
 
 

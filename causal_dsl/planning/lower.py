@@ -185,7 +185,7 @@ class _Lowering:
         for look in cell.looks:
             mine = tuple(q for q in ordered if q.place == look.asked)
             if mine and look.kind in READINGS and READINGS[look.kind].of == "gradients":
-                self._by_gradients(look, base)  # it takes passes of its own
+                self._by_gradients(look, base, run)  # it takes passes of its own
             elif mine:
                 self._located(look, run.base if isinstance(run, g.Resume) else run)
                 if look.kind == "attribution":
@@ -205,8 +205,16 @@ class _Lowering:
         if of == "pairs" and look.kind != "save":
             self._probed(look, run)
 
-    def _by_gradients(self, look: PlaceRead, base: g.Forward) -> None:
+    def _by_gradients(self, look: PlaceRead, base: g.Forward, run: g.Forward | g.Resume) -> None:
         """Find the tokens of what gradients are taken by, in the base run and in the baseline's: as many in each (E539)."""
+        if isinstance(run, g.Resume) and any(write.to is not None for write in run.writes):
+            raise fail(
+                "E895",
+                "no gradients are taken in a run in which edges are patched",
+                look.span,
+                notes=("what flows along an edge is computed beside the stream",),
+                help="write what the sender gives as a whole, or find edges by gradients: discover(edges, method=eap, …)",
+            )
         (way,), (place,) = look.arguments, look.places
         rows, source = self.plan.rows[base], None
         if way.baseline in self.test.roles:

@@ -141,17 +141,13 @@ def refuse_meeting_nodes(nodes: Iterable[OutputNode], facts: Facts, span: Span, 
     """Report nodes of two dictionaries at one site, and a component beside the nodes of what it gives (E951)."""
     known: dict[tuple[object, ...], str] = {}
     for node in dict.fromkeys(nodes):
-        if node.dictionary is None:
-            key, name = (node.kind, node.layer), str(node)
-        else:
+        key: tuple[object, ...] = (node.kind, node.layer)
+        name = str(node)
+        if node.dictionary is not None:
             site, name = node.dictionary.site, node.dictionary.shown
+            layer = -1 if site.layer is None else site.layer
             kind = OUTPUTS.get(site.component)
-            key = (
-                kind or site.component,
-                -1 if site.layer is None else site.layer,
-                site.module if kind is None else None,
-            )
-            key = key[:2] if kind else key
+            key = (kind, layer) if kind else (site.component, layer, site.module)
         other = known.setdefault(key, name)
         if other != name and (node.dictionary is not None or " via " in other):
             found.report(
