@@ -5,6 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass, field
 
 
+#: The identity that padding changes nothing, at one side.
+PADDED = "padded batch = single runs"
+
+
 @dataclass(eq=False)
 class Proof:
     """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
