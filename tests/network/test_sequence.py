@@ -15,8 +15,8 @@ import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.load import CheckpointReference, Network, load
-from causal_dsl.tools.cli import main
 from causal_dsl.network.site_tensors import refuse
+from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.locations import Site
 from tests.thinning import some, spread
 
