@@ -80,7 +80,11 @@ def with_unclaimed(
     )
     every += tuple(
         Taken(
-            units, str(part(probe.site, units, probe.tokens)), of_pairs(hits, False), _unwritten(probe, mine, units), True
+            units,
+            str(part(probe.site, units, probe.tokens)),
+            of_pairs(hits, False),
+            _unwritten(probe, mine, units),
+            True,
         )
         for units, hits in _mixed(probe, test, execution, both)
     )

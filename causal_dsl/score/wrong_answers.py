@@ -75,7 +75,9 @@ def elsewhere(frame: CellData, patched: bool, speech: Speech) -> list[Finding]:
     columns = [frame.columns.base, frame.columns.patched][: len(runs)]
     if speech.answers is None or not frame.n or any(SAID not in column for column in columns):
         return []
-    told = _elsewhere([frame.column(run, SAID) for run in runs], "runs, base and patched," if patched else "runs", speech)
+    told = _elsewhere(
+        [frame.column(run, SAID) for run in runs], "runs, base and patched," if patched else "runs", speech
+    )
     if not patched or frame.labels is None or any(finding.severity == "alarm" for finding in told):
         return told
     # The other runs may say their answers: these decide the score.
