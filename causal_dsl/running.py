@@ -47,7 +47,7 @@ from causal_dsl.preparing import (
     units_in,
     with_blanks,
 )
-from causal_dsl.probing import with_probes
+from causal_dsl.probing import with_places, with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
@@ -419,6 +419,8 @@ def _scored(
         scored = with_controls(scored, one, execution, checked, library, kept)
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
+        else:
+            scored = with_places(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
