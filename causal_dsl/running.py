@@ -82,7 +82,7 @@ from causal_dsl.store.keys import told, versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
-from causal_dsl.store.old_runs import name_of_run, remove_other_runs
+from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
 from causal_dsl.store.stored_only import nothing_is_made
@@ -249,7 +249,7 @@ def _run_spec(
         try:
             keep(folder, spec, result, parts, interrupted)
             if not interrupted and not faults and all(part.plan is not None for part in parts):
-                remove_other_runs(units_in(folder), {name_of_run(told(part.inputs)) for part in parts})
+                remove_old_runs(units_in(folder), [told(part.inputs) for part in parts])
         except OSError as error:  # what was computed is told all the same
             result = _unstored(result, error, folder, session.options, spec)
         # what was found damaged as they were stored

@@ -1,7 +1,7 @@
 """Blocks that memory would allow, and that take long, are cut further: else a sweep is one piece of work, and no second worker helps.
 
-The plan alone decides it. A block stays so large that its matrix products are as fast as those of a larger one and that reading
-the weights costs next to nothing, and it is not cut where pairs share so many prompts that the parts together are more work.
+The plan alone decides it. A block stays so large that what it takes for each intervention beside the matrix products, and for reading
+the weights, is next to nothing, and it is not cut where pairs share so many prompts that the parts together are more work.
 """
 
 from __future__ import annotations
@@ -21,9 +21,11 @@ from causal_dsl.program.weights_held import STREAMED
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
-#: Multiplications and additions of a block beyond which it is long: one to two seconds of a thread, and of a GPU.
+#: Multiplications and additions of a block beyond which it is long: about a second of a thread, and of a GPU.
 LONG_CPU, LONG_DEVICE = 5e10, 5e13
-#: Tokens that each layer of a block runs on average, at least (`python -m benchmarks.cutting` measures what smaller ones cost).
+#: And of each intervention of it, at least: what a block takes for one beside them is a fiftieth of that (`python -m benchmarks.cutting`).
+EACH_CPU, EACH_DEVICE = 5e9, 5e12
+#: Tokens that each layer of a block runs on average, at least.
 LEAST_CPU, LEAST_DEVICE = 1_024, 16_384
 #: How much more work the parts may be than the whole.
 MORE = 0.01
@@ -34,7 +36,8 @@ def parts_of_long(plan: Plan, step: Step, parts: int, most: int, budget: Budget,
     inputs = plan.inputs[step.network]
     if parts >= most or is_small(inputs) or _streamed(plan, step):
         return parts
-    long, least = (LONG_CPU, LEAST_CPU) if budget.on_cpu else (LONG_DEVICE, LEAST_DEVICE)
+    long, each, least = (LONG_CPU, EACH_CPU, LEAST_CPU) if budget.on_cpu else (LONG_DEVICE, EACH_DEVICE, LEAST_DEVICE)
+    long = max(long, each * len(step.resumes))
     whole, tokens = _work(plan, step, parts, peaks)
     if whole <= parts * long:
         return parts
@@ -73,4 +76,4 @@ def _work(plan: Plan, step: Step, parts: int, peaks: Peaks) -> tuple[float, floa
     return float(np.mean(flops)) * parts + before, float(np.mean(tokens)) * parts
 
 
-__all__ = ["LEAST_CPU", "LEAST_DEVICE", "LONG_CPU", "LONG_DEVICE", "MORE", "parts_of_long"]
+__all__ = ["parts_of_long"]

@@ -24,7 +24,7 @@ from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import versions
 from causal_dsl.store.notices import collecting
-from causal_dsl.store.old_runs import remove_other_runs
+from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import UNITS, SpecFolder, folder_of, opened, unwritable
 from causal_dsl.units.worker import Worker
 
@@ -122,7 +122,7 @@ def _run(worker: Worker, shard: Shard, held: SpecFolder, mine: Sequence[WorkUnit
     if faults:
         raise SpecError(list(dict.fromkeys(faults)))
     with collecting() as notices:
-        remove_other_runs(held.folder / UNITS, worker.runs)
+        remove_old_runs(held.folder / UNITS, worker.runs)
     warnings = (*worker.notices, *notices)
     return RanShard(spec.name, shard, held.folder, tuple(mine), found, len(worker.units), seconds, warnings)
 

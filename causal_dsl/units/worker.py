@@ -43,7 +43,6 @@ from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import rehashing
 from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.notices import collecting
-from causal_dsl.store.old_runs import name_of_run
 from causal_dsl.store.out import unwritable
 from causal_dsl.store.rooms import Rooms, kept_beside
 from causal_dsl.units.cutting import identity, units_of
@@ -69,8 +68,8 @@ class Worker:
         self._parts = {part.name: part for part in parts_of(self._checked.program.tests)}
         self._ready: _ReadyPart | None = None
         self.folder: UnitFolder = unit_folder(out, spec)
-        #: the names of the runs whose blocks were computed or found
-        self.runs: set[str] = set()
+        #: what the blocks that were computed or found belong to
+        self.runs: list[dict[str, Any]] = []
         #: warnings that were told while units were run
         self.notices: list[Diagnostic] = []
 
@@ -87,11 +86,12 @@ class Worker:
     def run(self, unit: WorkUnit) -> DoneUnit:
         """Compute a unit and store its result, or find it stored. Raises :class:`SpecError` for a fault of the spec, of its network
         or of the store (E708: nothing of this unit is lost that was stored before), and MemoryError as a run does."""
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         with collecting() as notices, rehashing(self.options.rehash):
             try:
                 files, found = self._run(unit)
-                done = DoneUnit(unit.key, files, time.perf_counter() - started, found)
+                seconds, cpu = time.perf_counter() - started, time.process_time() - used
+                done = DoneUnit(unit.key, files, seconds, found, cpu)
                 self.folder.say_done(done)
             except CannotWrite as error:
                 assert self.options.folder is not None
@@ -234,7 +234,7 @@ class _ReadyPart:
 
     def _store(self, inputs: RunInputs) -> ChunkStore:
         blocks = self.worker.folder.root / "blocks"
-        self.worker.runs.add(name_of_run(told(inputs)))
+        self.worker.runs.append(told(inputs))
         return ChunkStore(blocks, told(inputs), self.worker._session.later, blocks, shared=True)
 
     def block(self, unit: WorkUnit) -> list[Path]:
