@@ -70,6 +70,13 @@ def test_the_middle_of_the_colours_is_the_ceiling() -> None:
     assert scale["range"][1] == "#ececec"
 
 
+def test_where_nothing_can_exceed_the_ceiling_nothing_is_blue() -> None:
+    mapped = results()["mapped"]
+    cells = tuple(replace(cell, top=1.0) for cell in mapped.cells)
+    scale = replace(mapped, cells=cells).plot().to_dict()["layer"][0]["encoding"]["color"]["condition"]["scale"]
+    assert scale["domain"] == [0.0, 1.0] and scale["range"] == ["#ba8c5c", "#ececec"]
+
+
 def marks(chart: Any) -> list[str]:
     return [layer["mark"]["type"] for layer in chart.to_dict()["layer"]]
 

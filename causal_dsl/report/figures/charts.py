@@ -142,7 +142,8 @@ def _map(picture: Picture) -> Any:
     numeric = all(isinstance(row["y"], int | float) for row in picture.rows)
     wide = max(CELL[0], 6 * max(map(len, words)) + 8)
     points = sorted({colours.bottom, colours.anchor, colours.top})
-    named = {colours.bottom: "#ba8c5c", colours.anchor: "#ececec", colours.top: "#1454a0"}
+    # where the ceiling is an end of the scale, that end is grey: nothing lies beyond it
+    named = {colours.bottom: "#ba8c5c", colours.top: "#1454a0", colours.anchor: "#ececec"}
     flat = len(points) == 1
     if flat:
         points = [points[0], points[0] + max(1.0, abs(points[0]))]
