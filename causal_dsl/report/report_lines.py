@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from causal_dsl.measures.units import UNITS
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
-from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, Results, TestResult
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
+from causal_dsl.score.spec_results import Results
 
 _ORDER = (
     *LADDER,
@@ -53,7 +55,8 @@ def facts(test: TestResult) -> str:
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if test.status == "interrupted":
-        parts.append(f"{test.cut}: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
+        count = f": {len(test.cells)} of {counted(test.cell_count, 'cell')} measured" if test.cell_count else ""
+        parts.append(test.cut + count)
     elif len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
     if test.seconds >= 0.05:

@@ -197,11 +197,15 @@ BESIDE = {
     "Check, plan and run": ("causal_dsl.planning.plan.Plan", "causal_dsl.api.train"),
     "Results": (
         *(
-            "causal_dsl.score.results.SpecResult",
+            "causal_dsl.score.spec_results.SpecResult",
             "causal_dsl.score.results.TestResult",
             "causal_dsl.score.results.CellResult",
         ),
-        *("causal_dsl.score.results.Estimate", "causal_dsl.score.results.Finding", "causal_dsl.score.results.Verdict"),
+        *(
+            "causal_dsl.score.estimates_and_findings.Estimate",
+            "causal_dsl.score.estimates_and_findings.Finding",
+            "causal_dsl.score.estimates_and_findings.Verdict",
+        ),
         *("causal_dsl.score.results.ExpectationResult", "causal_dsl.score.across_networks.FamilyResult"),
     ),
 }

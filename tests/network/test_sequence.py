@@ -15,6 +15,7 @@ import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.load import CheckpointReference, Network, load
+from causal_dsl.network.site_tensors import refuse
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.locations import Site
 from tests.thinning import some, spread
@@ -213,9 +214,8 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("component", spread(PLACES, 2))
-def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
-    network = own(tmp_path)
+def hold_against_a_hook(network: Network, component: str) -> None:
+    """What the package reads in one run and writes in another is what hooks read and write."""
     path, before, columns = PLACES[component]
     ids, other = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0, 4, 5, 6]])
     module = network.model.blocks[1].get_submodule(path)  # type: ignore[index,union-attr]
@@ -239,6 +239,12 @@ def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -
     assert got is not None
     torch.testing.assert_close(got, expected)
     assert not torch.allclose(got, network.model(ids)[:, -1])
+
+
+@pytest.mark.parametrize("component", spread(PLACES, 2))
+def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
+    network = own(tmp_path)
+    hold_against_a_hook(network, component)
 
 
 def test_attention_weights_are_written_where_they_leave_their_module(tmp_path: Path) -> None:
@@ -310,6 +316,7 @@ REFUSED = {
     "no such attention": ("build", {"attention": "attention"}, "E797"),
     "heads that do not divide": ("build", {"heads": 3}, "E794"),
     "the last token alone": ("last", {}, "E796"),
+    "words beyond the logits": ("build", {"vocabulary": (*WORDS, *(f"w{n}" for n in range(40)))}, "E794"),
 }
 
 
@@ -325,6 +332,9 @@ def test_tokens_that_look_ahead_need_a_mask(tmp_path: Path) -> None:
     network = own(tmp_path, "unmasked")
     assert network.proof is not None
     assert "resid_post" in network.proof.refused  # beside a longer prompt a shorter one sees its padding
+    with pytest.raises(SpecError, match="attention_mask") as caught:
+        refuse(network, Site("resid_post", 0))
+    assert [d.code for d in caught.value.diagnostics] == ["E425"]
 
 
 def ran(folder: Path, capsys: pytest.CaptureFixture[str], spec: str, *more: str) -> tuple[int, dict[str, Any], str]:

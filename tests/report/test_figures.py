@@ -17,7 +17,8 @@ import causal_dsl as cd
 from causal_dsl.report.figures.figure_files import as_csv
 from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
 from causal_dsl.report.html.drawn import svg_of as svg_of_picture
-from causal_dsl.score.results import Estimate, TestResult
+from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.results import TestResult
 from causal_dsl.tools.cli import main
 from tests.report.shared_results import results
 

@@ -11,7 +11,8 @@ from causal_dsl.diagnostics import NOWHERE, fail, printable
 from causal_dsl.report.figures.figure_style import CEILING, CELL, CODE, HIGH, LINE, LINES, SMALL, WIDE, config, ink_on
 from causal_dsl.report.figures.pictures import MOST_LINES, Picture, picture_of, pictures
 from causal_dsl.report.heatmap import scale
-from causal_dsl.score.results import Estimate, TestResult
+from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.results import TestResult
 
 if TYPE_CHECKING:
     import altair as alt

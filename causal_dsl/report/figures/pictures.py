@@ -26,8 +26,9 @@ from causal_dsl.report.report_lines import (
     with_unit,
 )
 from causal_dsl.score.across_networks import FamilyResult
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import counted, show, show_cell
-from causal_dsl.score.results import CellResult, Estimate, TestResult
+from causal_dsl.score.results import CellResult, TestResult
 
 #: A map over two parameters, a curve over a number, or points with their intervals beside names.
 Kind = Literal["map", "curve", "points"]

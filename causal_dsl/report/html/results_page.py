@@ -21,7 +21,7 @@ from causal_dsl.report.html.rich_html import html_of
 from causal_dsl.report.html.spec_text import annotated
 from causal_dsl.report.report_lines import summary
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.score.results import Results, SpecResult
+from causal_dsl.score.spec_results import Results, SpecResult
 
 #: SHA-256 of no bytes: the digest of the features of a run that has none.
 _OF_NOTHING = hashlib.sha256(b"").hexdigest()

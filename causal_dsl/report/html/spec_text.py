@@ -9,7 +9,7 @@ from markupsafe import Markup
 from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.report.html.fragments import mood
 from causal_dsl.score.format_numbers import show_cell
-from causal_dsl.score.results import SpecResult
+from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.syntax.grammar import load_grammar
 
 #: The classes of what has a colour, by its terminal in the grammar; words have theirs as well.
