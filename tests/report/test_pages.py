@@ -13,7 +13,7 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.score.results import Finding
+from causal_dsl.score.estimates_and_findings import Finding
 from tests.equality import relu
 from tests.report.shared_results import HOSTILE, ONE, results
 

@@ -52,7 +52,11 @@ def test_it_is_packed_with_all_that_it_names(tmp_path: Path) -> None:
 def test_settings_start_the_server_again_whatever_it_is_doing() -> None:
     """Settings that change while it starts, a command that is not there and then is, and the run of a lens, which saves first."""
     done = subprocess.run(
-        ["node", str(Path(__file__).with_name("extension.js")), str(ROOT / "editors" / "vscode" / "src" / "extension.js")],
+        [
+            "node",
+            str(Path(__file__).with_name("extension.js")),
+            str(ROOT / "editors" / "vscode" / "src" / "extension.js"),
+        ],
         capture_output=True,
         text=True,
         timeout=60,
