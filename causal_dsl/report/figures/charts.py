@@ -186,8 +186,11 @@ def _map(picture: Picture) -> Any:
         tooltip=alt.Tooltip("told:N", title=" "),
         description="told:N",
     )
-    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=alt.Color("ink:N", scale=None))
-    made = alt.layer(cells, text).resolve_scale(color="independent")
+    # as values, and no scale: several maps have one legend between them
+    inks = [{"test": f"datum.ink === '{one}'", "value": one} for one in ("#000000", "#ffffff")]
+    ink = alt.ColorValue("#444444", condition=inks)
+    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=ink)
+    made = alt.layer(cells, text)
     made = made.properties(width=wide * len(across), height=CELL[1] * len(down))
     if several:
         made = made.facet(
