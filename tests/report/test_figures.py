@@ -14,8 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.figures.charts import chart
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.figures.figure_files import as_csv
-from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
+from causal_dsl.report.figures.pictures import Picture, pictures
 from causal_dsl.report.html.drawn import svg_of as svg_of_picture
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.results import TestResult
@@ -72,9 +74,8 @@ def test_the_middle_of_the_colours_is_the_ceiling() -> None:
 
 
 def test_where_nothing_can_exceed_the_ceiling_nothing_is_blue() -> None:
-    mapped = results()["mapped"]
-    cells = tuple(replace(cell, top=1.0) for cell in mapped.cells)
-    scale = replace(mapped, cells=cells).plot().to_dict()["layer"][0]["encoding"]["color"]["condition"]["scale"]
+    picture = replace(pictures(results()["mapped"])[0], ceiling=(1.0, 1.0))
+    scale = chart(picture).to_dict()["layer"][0]["encoding"]["color"]["condition"]["scale"]
     assert scale["domain"] == [0.0, 1.0] and scale["range"] == ["#ba8c5c", "#ececec"]
 
 
