@@ -10,7 +10,7 @@ from markupsafe import Markup
 
 from causal_dsl.diagnostics import render_all
 from causal_dsl.report.family_table import family
-from causal_dsl.report.figures.pictures import family_pictures
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.report.html.fragments import article, identifier, mood
