@@ -21,6 +21,8 @@ from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
 from causal_dsl.engine.execute import Execution, budget_of
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
+from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.network.fingerprint import same_network
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
@@ -103,7 +105,8 @@ def _found(
     bar: Progress,
 ) -> Found:
     budget = budget_of(network, options.memory)
-    exact = Exact(network, pairs, objective, budget, network.padding)
+    given = GivenMaps(same_network({network.key: network}))
+    exact = Exact(network, pairs, objective, budget, network.padding, given=given)
     if discovery.nodes:
         return _of_nodes(discovery, network, pairs, objective, exact)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)

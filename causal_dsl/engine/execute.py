@@ -33,6 +33,7 @@ from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.compare import told
+from causal_dsl.network.fingerprint import same_network
 from causal_dsl.network.network import Network
 from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
@@ -114,7 +115,7 @@ class Execution:
             _refuse_compiled(networks.values())
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
-        self.given = GivenMaps()
+        self.given = GivenMaps(same_network(networks))
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
