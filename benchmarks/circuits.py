@@ -17,7 +17,6 @@ import random
 import resource
 import statistics
 import tempfile
-import time
 from collections.abc import Callable
 from pathlib import Path
 
@@ -26,6 +25,7 @@ import torch
 from tokenizers import Tokenizer, models, pre_tokenizers
 from transformers import LlamaConfig, LlamaForCausalLM
 
+from benchmarks.rounds import PLAIN, cpu_times, print_ratios
 from causal_dsl import api
 from causal_dsl.engine.execute import Execution
 from causal_dsl.program.edge_sets import edge_name, every_edge
@@ -135,18 +135,10 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as folder:
         write(Path(folder), given.layers)
         runs = executions(Path(folder), given.circuits, given.pairs)
-        times: dict[str, list[float]] = {name: [] for name in runs}
-        for number in range(given.rounds + 1):  # the first round warms up
-            for name, run in runs.items():
-                started = time.process_time()
-                run()
-                if number:
-                    times[name].append(time.process_time() - started)
-    plain = times["plain forward"]
+        times = cpu_times(runs, given.rounds)
+    plain = times[PLAIN]
     print(f"{given.layers} layers, {given.pairs} pairs, plain forward {statistics.median(plain):.3f} s CPU")
-    for name, own in times.items():
-        ratios = [one / other for one, other in zip(own, plain, strict=True)]
-        print(f"{name:16} {statistics.median(ratios):6.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    print_ratios(times, 16)
     print(f"largest resident memory {resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 2**20:.2f} GiB")
 
 

@@ -21,7 +21,7 @@ from causal_dsl import api
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.part_scores import PartScorer, Way
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.budgets import budget_of
 from causal_dsl.planning import graph as g
 from causal_dsl.program.discovery import metric_of
 from causal_dsl.score.targets import target_ids

@@ -11,12 +11,12 @@ from __future__ import annotations
 
 import argparse
 import statistics
-import time
 from collections.abc import Callable
 
 import numpy as np
 import torch
 
+from benchmarks.rounds import PLAIN, cpu_times, print_ratios
 from causal_dsl import api
 from causal_dsl.engine.execute import Execution
 from causal_dsl.score.targets import target_ids
@@ -103,20 +103,12 @@ def main() -> None:
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
     runs, _ = executions(given.network, given.layers, given.heads, given.pairs)
-    times: dict[str, list[float]] = {name: [] for name in runs}
-    for number in range(given.rounds + 1):  # the first round warms up
-        for name, run in runs.items():
-            started = time.process_time()
-            run()
-            if number:
-                times[name].append(time.process_time() - started)
-    plain = times["plain forward"]
+    times = cpu_times(runs, given.rounds)
+    plain = times[PLAIN]
     print(
         f"{given.network}, {given.pairs} pairs, {torch.get_num_threads()} threads; plain forward {statistics.median(plain):.2f} s CPU"
     )
-    for name, own in times.items():
-        ratios = [one / other for one, other in zip(own, plain, strict=True)]
-        print(f"{name:40s} {statistics.median(ratios):6.2f}  ({min(ratios):.2f} to {max(ratios):.2f})")
+    print_ratios(times, 40)
 
 
 if __name__ == "__main__":

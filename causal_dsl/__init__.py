@@ -101,11 +101,12 @@ if TYPE_CHECKING:
         train,
         values,
         vector,
+        via,
         zoo,
     )
     from causal_dsl.compare.recorded import read_results
     from causal_dsl.diagnostics import Diagnostic, SpecError
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
 
 __all__ = [
     "Causal",
@@ -204,13 +205,14 @@ __all__ = [
     "train",
     "values",
     "vector",
+    "via",
     "zoo",
 ]
 
 _ELSEWHERE = {
     "Diagnostic": "diagnostics",
     "SpecError": "diagnostics",
-    "Results": "score.results",
+    "Results": "score.spec_results",
     "Checked": "api",
     "Options": "api",
     "Spec": "api",

@@ -19,7 +19,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.specs import Options, Spec, load, of_tree, opened, parse
 
 if TYPE_CHECKING:
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
     from causal_dsl.training.train import TrainedNetwork
 
 __all__ = ["Checked", "Options", "Spec", "check", "load", "parse", "plan", "run", "run_files", "spec", "train"]

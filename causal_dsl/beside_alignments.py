@@ -7,7 +7,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.measures.quantities import BesideRun, Quantity
 from causal_dsl.planning.alignment_runs import ASKED
 from causal_dsl.program.probed import AlignmentRuns

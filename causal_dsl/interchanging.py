@@ -8,7 +8,7 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.execute import CellRun, TestRun
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.program.probed import Apart
 from causal_dsl.program.program import Test

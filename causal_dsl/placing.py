@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 import numpy as np
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.execute import CellRun, TestRun
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.program.probed import InParts

@@ -13,7 +13,8 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.discovering import discover, file_of
-from causal_dsl.engine.execute import Execution, budget_of
+from causal_dsl.engine.budgets import budget_of
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import FitRun
 from causal_dsl.fitting.library import Library, refuse_seen
@@ -92,6 +93,15 @@ def part_of(checked: Checked, tests: list[Test]) -> Checked:
 
 def loaded(spec: Spec, checked: Checked, name: str, session: Session, folder: SpecFolder | None) -> LoadedPart:
     """A part with its networks loaded and proved, and its circuits found; ``folder`` gets what was found."""
+    part = with_networks(spec, checked, name, session)
+    if part.checked.searches is None:
+        return part
+    found = discovered(spec, part.checked, name, part.networks, part.used, session.options, folder)
+    return replace(part, checked=found)
+
+
+def with_networks(spec: Spec, checked: Checked, name: str, session: Session) -> LoadedPart:
+    """A part with its networks loaded and proved, and no circuit found yet."""
     options = session.options
     assert checked.program is not None
     used = {test.network.key: test.network for test in checked.program.tests}
@@ -108,8 +118,6 @@ def loaded(spec: Spec, checked: Checked, name: str, session: Session, folder: Sp
         checked.raise_errors()
         if checked.plan is not None:
             networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
-    if checked.searches is not None:
-        checked = discovered(spec, checked, name, networks, used, options, folder)
     return LoadedPart(name, checked, networks, used)
 
 
@@ -133,7 +141,7 @@ def prepared(
     targets = target_ids(plan, checked.answers, part.networks)
     refuse_slanted(plan.program.tests)
     library = fit_features(checked, part.networks, options, bar, folder, fits)
-    constants = find_constants(checked, part.networks, options, bar, folder)
+    constants = find_constants(checked, part.networks, options, bar, folder, memory)
     fitted = "".join([library.digest, *constants.keys])
     checked = replace(checked, plan=constants.plan)
     inputs = inputs_of(spec, checked, part.networks, options, fitted, behaviour)
@@ -164,7 +172,7 @@ def discovered(
     """The spec checked again, with the circuits that its networks are found to have."""
     assert checked.program is not None
     with progress(asked=options.progress) as bar:
-        found = discover(checked, networks, options, bar)
+        found = discover(checked, networks, options, bar, memory_of(options, networks))
     own = (
         replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
     )

@@ -15,7 +15,8 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.provenance import identity_of
 from causal_dsl.report.out_folder import Computed, save
 from causal_dsl.score.missing import not_measured
-from causal_dsl.score.results import SpecResult, TestResult
+from causal_dsl.score.results import TestResult
+from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.hashes import of_bytes

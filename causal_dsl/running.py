@@ -47,7 +47,7 @@ from causal_dsl.preparing import (
     units_in,
     with_blanks,
 )
-from causal_dsl.probing import with_probes
+from causal_dsl.probing import with_places, with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
@@ -64,9 +64,10 @@ from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_mi
 from causal_dsl.score.of_run import score_run
 from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
-from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.several import OneOutput, score_several
+from causal_dsl.score.spec_results import Results, SpecResult
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.tied import with_ties
@@ -77,10 +78,11 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
-from causal_dsl.store.keys import versions
+from causal_dsl.store.keys import told, versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
+from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
 from causal_dsl.store.stored_only import nothing_is_made
@@ -193,7 +195,8 @@ def _run_spec(
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
-    of one of them loses nothing of the others; after a mistake of this package (E799), each test is run by itself."""
+    of one of them loses nothing of the others. Where something fails as tests are run, a fault of one of them or a mistake of this
+    package (E799), each test of the network is run by itself: what the others have computed is in the store."""
     assert checked.program is not None
     groups = [list(tests) for tests in swept(checked.program.tests)]
     alone: set[str] = set()
@@ -216,6 +219,11 @@ def _run_spec(
                 raise
             interrupted = True
         except SpecError as error:
+            own = {test.name for test in tests}
+            if isinstance(error, RunFault) and len(own) > 1 and not own & alone:
+                alone |= own
+                groups[number + 1 : number + 1] = [[test] for test in tests]
+                continue
             if len(groups) == 1 and not faults:
                 raise
             faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
@@ -240,6 +248,8 @@ def _run_spec(
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)
+            if not interrupted and not faults and all(part.plan is not None for part in parts):
+                remove_old_runs(units_in(folder), [told(part.inputs) for part in parts])
         except OSError as error:  # what was computed is told all the same
             result = _unstored(result, error, folder, session.options, spec)
         # what was found damaged as they were stored
@@ -267,7 +277,14 @@ def _run_part(
     part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
-        return _run(spec, part, options, folder, notices, later)
+        try:
+            return _run(spec, part, options, folder, notices, later)
+        except SpecError as error:
+            raise RunFault(error.diagnostics) from error
+
+
+class RunFault(SpecError):
+    """A fault that showed as tests were run, when their networks had been loaded: it may be of one of the tests alone."""
 
 
 def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
@@ -345,11 +362,11 @@ def _run(
                 bar.say(f"{spec.name}: {said}"[:60])
             interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
             if not interrupted:
-                with_gradients(execution, bar.say)
+                with_gradients(execution, bar.say, options.memory)
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
-            execution.finish()
+            execution.measured.finish()
     assert checked.program is not None
     scored = [(_scored(test, execution, checked, networks, library, constants), test) for test in checked.program.tests]
     tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
@@ -402,6 +419,8 @@ def _scored(
         scored = with_controls(scored, one, execution, checked, library, kept)
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
+        else:
+            scored = with_places(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -415,6 +434,7 @@ def _scored(
     if not test.parts:
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
+    whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
     return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.planning.beyond import not_beyond
 from causal_dsl.planning.in_parts import unparted
 from causal_dsl.planning.other_values import other_values
@@ -14,7 +15,8 @@ from causal_dsl.planning.written_apart import unwritten
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
-from causal_dsl.score.results import CellResult, Finding
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import (
     Unclaimed,
     early_finding,
@@ -75,7 +77,7 @@ def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
     for layer in layers:
         mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
-        yield mine[0], tried_to(mine[0].taken[0].units, [taken.units for one in mine for taken in one.taken])
+        yield mine[0], tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed])
 
 
 def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:

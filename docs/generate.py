@@ -27,7 +27,7 @@ import editor_files
 
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
-from causal_dsl.vocabulary.architectures.architecture import SIZES
+from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
@@ -82,6 +82,7 @@ CHAPTERS = (
     (915, "Workers, clusters and stores"),
     (930, "Very many pairs"),
     (940, "Weights that are in no one memory"),
+    (950, "Dictionaries in circuits"),
 )
 
 
@@ -318,7 +319,7 @@ def names_of(record: Architecture) -> list[str]:
         record.count(lambda name: asked.setdefault(name) or 1)
     if record.dense is not None:
         record.dense(lambda name: asked.setdefault(name) or (1 if name == "num_hidden_layers" else None))
-    return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *TOKENS, *asked]))
+    return list(dict.fromkeys([*(name for names in SIZES.values() for name in names), *ACTIVATIONS, *TOKENS, *asked]))
 
 
 def defaults() -> dict[str, dict[str, Any]]:
@@ -364,7 +365,12 @@ def lines_of(found: dict[str, dict[str, Any]]) -> str:
 #: Types of the shapes as JSON Schema names them.
 PLAIN = {str: "string", int: "integer", float: "number", bool: "boolean", type(None): "null"}
 #: The classes of the shapes as they are written, with the sentences below their fields.
-SHAPES = {node.name: node for node in ast.parse(inspect.getsource(shapes)).body if isinstance(node, ast.ClassDef)}
+SHAPES = {
+    node.name: node
+    for file in sorted(Path(str(shapes.__file__)).parent.glob("*_fields.py"))
+    for node in ast.parse(file.read_text(encoding="utf-8")).body
+    if isinstance(node, ast.ClassDef)
+}
 
 
 def schema_of(kind: Any) -> dict[str, Any]:
@@ -421,7 +427,7 @@ def definition(shape: type) -> dict[str, Any]:
 
 
 def schema() -> dict[str, Any]:
-    """The JSON Schema of what the commands print with `--json`, from causal_dsl/shapes.py."""
+    """The JSON Schema of what the commands print with `--json`, from causal_dsl/shapes/."""
     every = [shape for shape in vars(shapes).values() if typing.is_typeddict(shape)]
     return {
         "$schema": "https://json-schema.org/draft/2020-12/schema",

@@ -17,7 +17,7 @@ sys.path.insert(0, str(Path(__file__).resolve().parents[1]))  # the checkout tha
 
 import causal_dsl as cd
 from causal_dsl.report.html.results_page import results_page
-from causal_dsl.score.results import SpecResult
+from causal_dsl.score.spec_results import SpecResult
 
 ROOT = Path(__file__).resolve().parents[1]
 FOLDER = ROOT / "docs" / "gallery" / "reports"

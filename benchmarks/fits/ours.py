@@ -110,7 +110,7 @@ class Ours:
 
     def library(self, arrays: FitArrays) -> Any:
         """As :func:`causal_dsl.running.fit_features` does it, finding nothing on disk."""
-        from causal_dsl.engine.execute import budget_of
+        from causal_dsl.engine.budgets import budget_of
         from causal_dsl.fitting.fit import fit_all
         from causal_dsl.report.progress import Progress
         from causal_dsl.score.targets import target_ids
@@ -129,7 +129,7 @@ class Ours:
         """The vectors [cells, k, width] that are written by the first rotations, and the logits [cells, k, vocabulary]."""
         import torch
 
-        from causal_dsl.engine.execute import budget_of
+        from causal_dsl.engine.budgets import budget_of
         from causal_dsl.features.instantiate import build
         from causal_dsl.fitting.precomputed import fill
         from causal_dsl.fitting.step_rows import Part, Stepper

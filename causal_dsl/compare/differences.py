@@ -21,8 +21,8 @@ import numpy as np
 
 from causal_dsl.compare.pairing import CellRows, Match
 from causal_dsl.score.as_json import number
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles
-from causal_dsl.score.results import Estimate
 
 Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
 #: How far two scores may be apart by the rounding of networks in float32, as a part of the larger one.

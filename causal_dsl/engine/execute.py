@@ -4,44 +4,38 @@ from __future__ import annotations
 
 import time
 import traceback
-from collections.abc import Callable, Iterable, Iterator, Mapping, MutableMapping
-from dataclasses import dataclass, field, replace
+from collections.abc import Callable, Iterable, Iterator, Mapping
+from dataclasses import replace
 from functools import cached_property
 from pathlib import Path
 from types import MappingProxyType
 
-import numpy as np
 import torch
 from torch import Tensor
 
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
-from causal_dsl.engine.block_results import BlockResult, BlockResults
+from causal_dsl.engine.budgets import budget_of, out_of_memory
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
-from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, columns_of
-from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
+from causal_dsl.engine.measured_cells import MeasuredCells
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
-from causal_dsl.engine.turns import NotedBlocks, found_by_first, take_turns
+from causal_dsl.engine.turns import share_out
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
-from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.compare import told
 from causal_dsl.network.network import Network
-from causal_dsl.network.shard_group import ShardedLayers
-from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import Cost, cost_of
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
-from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budget, default_bytes
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, early_means
@@ -50,37 +44,7 @@ from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.store.scratch import no_room
 from causal_dsl.store.stored_only import nothing_is_made
-from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.readings import READINGS
-
-
-@dataclass
-class CellRun:
-    """What was measured in one cell: ``done`` marks the pairs that were run. ``fired[i]`` of intervention i: at how
-    many places it acted, the sum of its relative changes there, and how many places cannot reach the read-out."""
-
-    node: g.ScoreNode
-    columns: Columns
-    done: DonePairs | np.ndarray
-    fired: list[tuple[int, float, int]] = field(default_factory=list)
-    noise_floor: float | None = None
-    outside: tuple[int, int] = (0, 0)
-    #: what was kept of all pairs, [n, width], by the run and the site
-    vectors: dict[tuple[str, tree.Expr], np.ndarray] = field(default_factory=dict)
-
-
-@dataclass
-class TestRun:
-    """The cells of one test, filled as the run goes on."""
-
-    __test__ = False  # not a pytest class
-
-    test: Test
-    n: int
-    cells: list[CellRun]
-    seconds: float = 0.0
 
 
 class Execution:
@@ -141,14 +105,8 @@ class Execution:
         self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
-        #: where columns are, if there are more than are held
-        self.kept = KeptColumns(columns) if columns_of(plan) > HELD_COLUMNS else None
-        self.runs: dict[str, TestRun] = {}
-        for test in plan.tests:
-            shared: dict[tuple[str, Quantity], np.ndarray] = {}
-            nodes, n = plan.scores[test.name], plan.draw_of(test).n
-            cells = [CellRun(node, self._empty(test, i, n, shared), DonePairs(n)) for i, node in enumerate(nodes)]
-            self.runs[test.name] = TestRun(test, n, cells)
+        self.measured = MeasuredCells(self.plan, networks, columns)
+        self.runs = self.measured.runs
         self.contexts = {key: self._context(key) for key in networks}
 
     def _context(self, key: NetworkKey) -> Context:
@@ -175,26 +133,6 @@ class Execution:
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
         return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
-
-    def _empty(self, test: Test, cell: int, n: int, shared: dict[tuple[str, Quantity], np.ndarray]) -> Columns:
-        """The columns of a cell, without numbers yet. ``shared`` has those that all cells of the test have: of plain runs."""
-
-        def blank(run: str, read: g.ReadNode | None) -> MutableMapping[Quantity, np.ndarray]:
-            plain = read.quantities if read else ()
-            places = tuple(quantity for looked in (read.looks if read else ()) for quantity in looked.quantities)
-            if self.kept is not None:
-                return self.kept.numbers(test.name, run, cell, n, plain, places)
-            found: dict[Quantity, np.ndarray] = {}
-            for quantity in plain:
-                if (run, quantity) not in shared or run == "patched":
-                    answer = quantity.kind == "answer"
-                    shared[run, quantity] = np.full(n, NO_ANSWER, np.int64) if answer else np.full(n, np.nan)
-                found[quantity] = shared[run, quantity]
-            return found | {quantity: np.full(n, np.nan) for quantity in places}
-
-        node = self.plan.scores[test.name][cell]
-        others = {run: blank(run, read) for run, read in node.reads if run not in ("base", "patched")}
-        return Columns(blank("base", node.read("base")), blank("patched", node.read("patched")), others)
 
     @cached_property
     def cost(self) -> Cost:
@@ -233,7 +171,7 @@ class Execution:
             context = self.contexts[step.network]
             sharded = context.network.sharded
             if sharded is not None:
-                for blocks in self._shared_out(number, step, context, sharded):
+                for blocks in share_out(self, number, step, context, sharded):
                     done += blocks
                     yield f"block {done} of {count}"
                 continue
@@ -241,41 +179,7 @@ class Execution:
                 done += 1
                 self._one(number, step, block, context)
                 yield f"block {done} of {count}"
-        self.finish()
-
-    def _shared_out(self, number: int, step: Step, context: Context, sharded: ShardedLayers) -> Iterator[int]:
-        """Run a step whose network's weights several processes share out: each runs a block of its own at a time, or all
-        run the same where interventions are run one by one. Says how many blocks were done."""
-        size = 1 if step.why else sharded.group.size
-        for start in range(0, len(step.blocks), size):
-            blocks = step.blocks[start : start + size]
-            found = found_by_first(sharded, self.store, number, blocks, self.plan)
-            for block_results in found:
-                if block_results is not None:
-                    self.merge(block_results)
-            left = [block for block, known in zip(blocks, found, strict=True) if known is None]
-            give_back()
-            store = self.store
-            if step.why:
-                for block in left:
-                    self._block(number, step, block, context)
-            elif left:
-
-                def run(block: Block, noted: NotedBlocks) -> None:
-                    self.store = noted
-                    self._block(number, step, block, context)
-
-                try:
-                    own, others, halved = take_turns(sharded, number, left, run)
-                finally:
-                    self.store = store
-                for _, _, block_results in others:
-                    self.merge(block_results)
-                for where, block in halved:
-                    self._keep(lambda kept, where=where, block=block: kept.halve(where, block))  # type: ignore[misc]
-                for where, block, block_results in (*own, *others):
-                    self._keep(lambda kept, it=(where, block, block_results): kept.put(*it))  # type: ignore[misc]
-            yield len(blocks)
+        self.measured.finish()
 
     @cached_property
     def blocks(self) -> list[tuple[int, Block]]:
@@ -294,33 +198,15 @@ class Execution:
         """Run a block, or take it from the store."""
         found = self.store.get(number, block, self.plan) if self.store is not None else None
         if found is not None:
-            self.merge(found)
+            self.measured.merge(found)
             return
         give_back()
         try:
-            self._block(number, step, block, context)
+            self.run_block(number, step, block, context)
         except Exception as error:
             self._go_around(step, error)
             context.means = Means(context.layouts, self.given)
-            self._block(number, step, block, context)
-
-    def finish(self) -> None:
-        """Make what is made of the vectors of all pairs together, in the cells that are done; hold no columns of many pairs."""
-        if self.kept is not None:
-            try:
-                self.kept.flush()
-            except OSError as error:
-                raise no_room(error) from error
-        for run in self.runs.values():
-            for cell in run.cells:
-                for role, read in cell.node.reads if cell.vectors and cell.done.all() else ():
-                    held = cell.columns
-                    own = {**held.sources, "base": held.base, "patched": held.patched}[role]
-                    for looked in read.looks:
-                        if looked.look.kind in READINGS and READINGS[looked.look.kind].of == "pairs":
-                            vectors = cell.vectors[role, looked.look.asked.site]
-                            values = probe_numbers(self.plan, run.test, read.run, looked.look, vectors)
-                            own.update(dict.fromkeys(looked.quantities, values))
+            self.run_block(number, step, block, context)
 
     @torch.no_grad()
     def logits(self) -> dict[g.Resume, Tensor]:
@@ -384,7 +270,7 @@ class Execution:
         for node in nodes:
             context.means.collect(node, kept)
 
-    def _block(self, number: int, step: Step, block: Block, context: Context) -> None:
+    def run_block(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block; where memory does not suffice, its halves."""
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
@@ -402,22 +288,22 @@ class Execution:
             else:
                 for block_result in block_results.values():
                     block_result.seconds = (time.perf_counter() - started) / len(block_results)
-                self._keep(lambda store: store.put(number, block, block_results))
-                self.merge(block_results)
+                self.keep(lambda store: store.put(number, block, block_results))
+                self.measured.merge(block_results)
                 return
         halves = halves or self._halves(step, block, None)
-        self._keep(lambda store: store.halve(number, block))
+        self.keep(lambda store: store.halve(number, block))
         if context.network.device.type == "cuda":
             torch.cuda.empty_cache()
         cut = replace(step, blocks=halves)
         for half in halves:
             found = self.store.get(number, half, self.plan) if self.store is not None else None
             if found is not None:
-                self.merge(found)
+                self.measured.merge(found)
             else:
-                self._block(number, cut, half, context)
+                self.run_block(number, cut, half, context)
 
-    def _keep(self, act: Callable[[ChunkStore], None]) -> None:
+    def keep(self, act: Callable[[ChunkStore], None]) -> None:
         """Keep what was computed, where blocks are kept. A full disk ends the keeping, not the run."""
         if self.store is None:
             return
@@ -443,84 +329,6 @@ class Execution:
         self.halved.append(step.network)
         return halves
 
-    def merge(self, block_results: BlockResults) -> None:
-        for name, block_result in block_results.items():
-            self._merge_test(self.runs[name], block_result)
-
-    def _merge_test(self, run: TestRun, block_result: BlockResult) -> None:
-        run.seconds += block_result.seconds
-        pairs = block_result.pairs
-        if self.kept is not None:
-            try:
-                self.kept.add(run.test.name, block_result)
-            except OSError as error:
-                raise no_room(error) from error
-        for role, numbers in block_result.unpatched.items():
-            filled: set[int] = set()
-            for cell in run.cells:
-                columns = cell.columns.base if role == "base" else cell.columns.sources[role]
-                for quantity, values in numbers.items() if self.kept is None else ():
-                    if id(columns[quantity]) not in filled:
-                        columns[quantity][pairs] = values
-                        filled.add(id(columns[quantity]))
-                if cell.node.read("patched") is None and role == "base":
-                    self._mark(cell, pairs)
-        for (number, role), numbers in block_result.looked.items():
-            self._merge_looked(run, number, role, numbers, block_result)
-        for place, number in enumerate(block_result.cells):
-            cell = run.cells[number]
-            for quantity, values in block_result.patched.items() if self.kept is None else ():
-                cell.columns.patched[quantity][pairs] = values[place]
-            fired = [(int(rows), float(change), int(dead)) for rows, change, dead in block_result.fired[number]]
-            cell.fired = _added(cell.fired, fired)
-            if number in block_result.floors:
-                cell.noise_floor, share = block_result.floors[number]
-                self._refuse_noise(run.test, cell, share)
-            out, of = block_result.outside.get(number, (0, 0))
-            cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
-            self._mark(cell, pairs)
-
-    def _mark(self, cell: CellRun, pairs: np.ndarray) -> None:
-        assert isinstance(cell.done, DonePairs)
-        cell.done.mark(pairs)
-
-    def _merge_looked(
-        self, run: TestRun, number: int, role: str, numbers: Mapping[Quantity, np.ndarray], block_result: BlockResult
-    ) -> None:
-        """What was read at places in a run of a cell: a number a pair, or vectors, which are held."""
-        cell, pairs = run.cells[number], block_result.pairs
-        for quantity, values in numbers.items():
-            if values.ndim == 1:
-                if self.kept is None:
-                    cell.columns.of_run(role)[quantity][pairs] = values
-                continue
-            assert quantity.place is not None
-            key, bounds, rows = (role, quantity.place.site), self._bounds(cell, role, quantity), pairs
-            if key not in cell.vectors:
-                cell.vectors[key] = rows_of(run.n if bounds is None else int(bounds[-1]), values.shape[1])
-            if bounds is not None:
-                rows = np.concatenate([np.arange(bounds[pair], bounds[pair + 1]) for pair in pairs])
-            cell.vectors[key][rows] = values
-
-    def _bounds(self, cell: CellRun, role: str, quantity: Quantity) -> np.ndarray | None:
-        """Where the tokens of each pair begin among the vectors that are kept; None where each pair has one vector."""
-        read = cell.node.read(role)
-        assert read is not None
-        look = next(looked.look for looked in read.looks if looked.look.asked == quantity.place)
-        return token_bounds(self.plan, read.run, look)
-
-    def _refuse_noise(self, test: Test, cell: CellRun, share: float) -> None:
-        """Raise E664 where the base patched into itself is not itself, by more than rounding: its numbers are not its own.
-
-        A feature may lose something on the way in and out; what it does so is a finding (``noise``).
-        """
-        read = cell.node.read("patched")
-        if read is None or not isinstance(read.run, g.Resume) or any(write.feature for write in read.run.writes):
-            return
-        network = self.networks[test.network.key]
-        if share > most_of_batch(network.dtype):
-            raise refused_noise(network, share, test.name)
-
 
 def _refuse_compiled(networks: Iterable[Network]) -> None:
     """Raise E942 where blocks are to be compiled whose weights are read as they are needed."""
@@ -536,29 +344,6 @@ def _refuse_compiled(networks: Iterable[Network]) -> None:
             )
 
 
-def budget_of(network: Network, given: int | None = None) -> Budget:
-    """What a run on a network may take: ``given`` bytes, else half of what is free where the network is."""
-    size = torch.empty((), dtype=network.dtype).element_size()
-    if network.sharded is not None:  # processes that cut their work otherwise would wait for each other
-        given = network.sharded.group.agree(given or _free(network))
-    if network.device.type == "cuda":
-        return Budget(given or _free(network), size, MOST_TOKENS_DEVICE)
-    return Budget(given or _free(network), size, MOST_TOKENS_CPU)
-
-
-def _free(network: Network) -> int:
-    if network.device.type == "cuda":
-        return int(torch.cuda.mem_get_info(network.device)[0]) // 2
-    return default_bytes()
-
-
-def out_of_memory(error: BaseException) -> bool:
-    """Whether an error says that memory ran out: torch says it of a GPU by a class, of a CPU in words."""
-    if isinstance(error, MemoryError | torch.OutOfMemoryError):
-        return True
-    return "can't allocate memory" in str(error) or "not enough memory" in str(error)
-
-
 def _in_model(error: BaseException) -> bool:
     """Whether an exception was raised while a module ran."""
     return any(frame.f_code.co_name == "_call_impl" for frame, _ in traceback.walk_tb(error.__traceback__))
@@ -570,9 +355,3 @@ def _unfit(network: Network) -> str:
 
 def _fixed(network: Network) -> bool:
     return network.proof is not None and network.proof.sweep == "fixed"
-
-
-def _added(one: list[tuple[int, float, int]], other: list[tuple[int, float, int]]) -> list[tuple[int, float, int]]:
-    if not one:
-        return list(other)
-    return [(a + d, b + e, c + f) for (a, b, c), (d, e, f) in zip(one, other, strict=True)]

@@ -2,14 +2,29 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from typing import Any
+from collections.abc import Callable, Iterator
+from typing import Any, Protocol
 
 from causal_dsl.engine.block_results import BlockResults
+from causal_dsl.engine.heap import give_back
+from causal_dsl.engine.measured_cells import MeasuredCells
+from causal_dsl.engine.runner import Context
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.steps import Block
+from causal_dsl.planning.steps import Block, Step
+
+
+class BlockRunner(Protocol):
+    """What runs the blocks of a plan, an ``Execution``: its store, and where it puts what it measures."""
+
+    plan: Plan
+    store: ChunkStore | None
+    measured: MeasuredCells
+
+    def run_block(self, number: int, step: Step, block: Block, context: Context) -> None: ...
+
+    def keep(self, act: Callable[[ChunkStore], None]) -> None: ...
 
 
 class NotedBlocks(ChunkStore):
@@ -55,4 +70,41 @@ def take_turns(
     return noted.finished, others, [item for _, halved in told for item in halved]
 
 
-__all__ = ["NotedBlocks", "found_by_first", "take_turns"]
+def share_out(
+    execution: BlockRunner, number: int, step: Step, context: Context, sharded: ShardedLayers
+) -> Iterator[int]:
+    """Run a step whose network's weights several processes share out: each runs a block of its own at a time, or all
+    run the same where interventions are run one by one. Says how many blocks were done."""
+    size = 1 if step.why else sharded.group.size
+    for start in range(0, len(step.blocks), size):
+        blocks = step.blocks[start : start + size]
+        found = found_by_first(sharded, execution.store, number, blocks, execution.plan)
+        for block_results in found:
+            if block_results is not None:
+                execution.measured.merge(block_results)
+        left = [block for block, known in zip(blocks, found, strict=True) if known is None]
+        give_back()
+        store = execution.store
+        if step.why:
+            for block in left:
+                execution.run_block(number, step, block, context)
+        elif left:
+
+            def run(block: Block, noted: NotedBlocks) -> None:
+                execution.store = noted
+                execution.run_block(number, step, block, context)
+
+            try:
+                own, others, halved = take_turns(sharded, number, left, run)
+            finally:
+                execution.store = store
+            for _, _, block_results in others:
+                execution.measured.merge(block_results)
+            for where, block in halved:
+                execution.keep(lambda kept, where=where, block=block: kept.halve(where, block))  # type: ignore[misc]
+            for where, block, block_results in (*own, *others):
+                execution.keep(lambda kept, it=(where, block, block_results): kept.put(*it))  # type: ignore[misc]
+        yield len(blocks)
+
+
+__all__ = ["BlockRunner", "share_out"]

@@ -10,7 +10,8 @@ import numpy as np
 import torch
 
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.engine.execute import CellRun, Execution
+from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import CellRun
 from causal_dsl.fitting.library import Library
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
@@ -28,8 +29,9 @@ from causal_dsl.score.controls import (
     several,
 )
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.paired import difference
-from causal_dsl.score.results import Estimate, Finding, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.truth import has_answer, labels_of
 from causal_dsl.score.verdict import settled
 
@@ -227,7 +229,7 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
         told.seen is not None,
         ref.fitting.controls != "none",
         all(family(part).file is not None for part in ref.chain),
-        str(told.path or ""),
+        told.kept_as,
         told.moved is not False,
         told.unanswered,
     )

@@ -39,6 +39,8 @@ class Fitted:
     unanswered: int = 0
     #: whether the loss ever had a gradient that is not zero; None where it had none
     moved: bool | None = None
+    #: where it is kept, from the folder of the results; without one, from the cache
+    kept_as: str = ""
 
 
 @dataclass(eq=False)

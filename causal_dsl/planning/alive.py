@@ -14,6 +14,14 @@ from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
 from causal_dsl.program.facts import layout_of
 from causal_dsl.vocabulary.network_facts import Facts
 
+#: How many inner vectors of a token the activations of transformers hold at once, with the one that they are given; 2 of
+#: those that are one operation of torch. ``tests/planning/test_peaks.py`` counts each.
+AT_ONCE = {
+    **dict.fromkeys(("gelu_10", "quick_gelu", "relu2", "sqrtsoftplus"), 3),
+    **dict.fromkeys(("gelu_new", "gelu_python", "gelu_python_tanh", "gelu_accurate", "laplace"), 4),
+    **dict.fromkeys(("gelu_fast", "xielu"), 5),
+}
+
 
 @dataclass(frozen=True)
 class PeakHeld:
@@ -45,6 +53,7 @@ def stages(
         yield [tokens * wide, tokens * wide, following * wide, following * wide]
         return
     wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
+    at_once = inner_at_once(facts)
     size = facts.head_dim or 1
     heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
     record = layout_of(facts)
@@ -68,9 +77,19 @@ def stages(
     # The stream between attention and MLP, its norm, in slices all that comes out; inside, what an activation takes.
     slice_ = min(tokens, budget.slice / share)
     out = [] if tokens <= slice_ else [tokens * wide]
-    yield [entry, normed, normed, *out, *[slice_ * inner] * 4, *alone]
+    yield [entry, normed, normed, *out, *[slice_ * inner] * at_once, *alone]
     yield [entry, normed, normed, *out, slice_ * inner, slice_ * wide, *alone]
     yield [entry, tokens * wide, following * wide]
+
+
+def inner_at_once(facts: Facts) -> int:
+    """How many inner vectors of a token a feed-forward block holds at once; 4 where its activation is not known, or it has experts."""
+    record = layout_of(facts)
+    if not facts.activation or facts.experts or record is None:
+        return 4
+    return max(
+        AT_ONCE.get(facts.activation, 2), 3 if record.gated else 2
+    )  # gated: the gate's, the other map's, their product
 
 
 def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float]:
@@ -83,4 +102,4 @@ def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float
     return [hidden, *[logits] * (1 if columns is None else 2), measured]
 
 
-__all__ = ["PeakHeld", "head", "held", "layer_stages", "stages"]
+__all__ = ["AT_ONCE", "PeakHeld", "head", "held", "inner_at_once", "layer_stages", "stages"]

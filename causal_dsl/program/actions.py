@@ -9,6 +9,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
 from causal_dsl.program.circuit_edges import with_port
+from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
@@ -51,6 +52,14 @@ class ActionReader:
     def sites(self) -> SiteReader:
         about = self.alignment
         return SiteReader(about.network.facts, about.templates, self.diagnostics, self.cell, about.model)
+
+    def circuit_reader(self, weights: dict[str, float] | None = None) -> CircuitReader:
+        """What reads circuits in this cell. ``weights``: where the scores of edges that a file says are entered."""
+        about, searches = self.alignment, self.circuits.searches
+        found, model = self.diagnostics, about.model
+        return CircuitReader(
+            about.network, about.templates, found, self.cell, model, searches=searches, weights=weights
+        )
 
     def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
         """The intervention of one action; None where a fault was reported."""
@@ -250,7 +259,8 @@ class ActionReader:
         if name is not None:
             refuse_variable(name, action.via.span, self.diagnostics)
             return None
-        return read_inside(action.via, places, self.alignment, self.cell, self.folder, self.diagnostics)
+        about = self.alignment
+        return read_inside(action.via, places, about.origin, about.network, self.cell, self.folder, self.diagnostics)
 
     def _read_where_it_reads(self, value: Value, places: tuple[Place, ...], inside: tuple[FeatureRef, ...]) -> bool:
         """Whether other runs are read where a transcoder reads them, and not at a site that the spec names (E764)."""
@@ -272,7 +282,10 @@ class ActionReader:
             return ()
         placement = self.alignment.placements[name or ""]
         assert placement.via is not None
-        return read_inside(placement.via, placed[1], self.alignment, self.cell, self.alignment.folder, self.diagnostics)
+        about = self.alignment
+        return read_inside(
+            placement.via, placed[1], about.origin, about.network, self.cell, about.folder, self.diagnostics
+        )
 
     def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
         name = self.variable(action.target)
@@ -343,9 +356,9 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
         for other in interventions[:i]:
             if may_meet(one, other):
                 continue
-            for a in one.places:
-                for b in other.places:
-                    if overlap(a, b, alignment.network.facts):
+            for here, a in enumerate(one.places):
+                for there, b in enumerate(other.places):
+                    if not one.apart(here, other, there) and overlap(a, b, alignment.network.facts):
                         assert one.span is not None and other.span is not None
                         diagnostics.report(
                             "E461",

@@ -36,15 +36,15 @@ class EdgeEnds:
     span: Span
 
 
-def refuse_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
-    """Report a network that has no edges between its components."""
+def refuse_edges(facts: Facts, span: Span, found: Diagnostics, help: str = "") -> bool:
+    """Report a network that has no edges between its components. ``help``: what to write where no edge is named."""
     if not facts.has_tokens:
         found.report(
             "E812",
             "a vector network has no edges between components",
             span,
             notes=("each of its layers reads the one below it, and nothing else",),
-            help="patch the site itself: do(layer[1].out[0:2] <- source)",
+            help=help or "patch the site itself: do(layer[1].out[0:2] <- source)",
         )
         return True
     record = layout_of(facts)
@@ -56,7 +56,7 @@ def refuse_edges(facts: Facts, span: Span, found: Diagnostics) -> bool:
             notes=(
                 "its stream is normed after each addition, so that what a component gives does not stay in it as a term",
             ),
-            help="patch the site itself: do(layer[0].head[1].z[last] <- source)",
+            help=help or "patch the site itself: do(layer[0].head[1].z[last] <- source)",
         )
         return True
     return False
@@ -98,14 +98,19 @@ def edges_between(
             help="name one position, or leave it out at one of the ends",
         )
     else:
-        found.report(
-            "E801",
-            f"nothing flows from {node} to {port}",
-            span,
-            notes=(why_not(node, port, facts),),
-            help="name a sender that is computed before its receiver reads",
-        )
+        report_no_flow(node, port, facts, span, found)
     return None
+
+
+def report_no_flow(node: OutputNode, port: Port, facts: Facts, span: Span, found: Diagnostics) -> None:
+    """Report ends of an edge between which nothing flows (E801)."""
+    found.report(
+        "E801",
+        f"nothing flows from {node} to {port}",
+        span,
+        notes=(why_not(node, port, facts),),
+        help="name a sender that is computed before its receiver reads",
+    )
 
 
 def why_not(node: OutputNode, port: Port, facts: Facts) -> str:
@@ -241,6 +246,7 @@ __all__ = [
     "read_end",
     "refuse_edges",
     "refuse_neurons",
+    "report_no_flow",
     "why_not",
     "with_port",
 ]

@@ -16,7 +16,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_pat
 from causal_dsl.reading import check_own
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
-from causal_dsl.vocabulary.architectures.architecture import SIZES, decoders
+from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES, decoders
 from causal_dsl.vocabulary.network_facts import Facts
 
 _LARGEST = {"layers": 10_000, "heads": 10_000, "kv": 10_000, "head": 100_000}
@@ -188,6 +188,7 @@ def facts_of_config(config: Mapping[str, Any], folder: Path | None, span: Span) 
         tokenizer=tokenizer if tokenizer is not None and tokenizer.is_file() else None,
         folder=folder,
         labels=_labels(config, span),
+        activation=_activation(config, record),
     )
 
 
@@ -323,6 +324,16 @@ def _inner(config: Mapping[str, Any], record: Architecture | None, span: Span) -
 
     found: int = record.inner(get)
     return found
+
+
+def _activation(config: Mapping[str, Any], record: Architecture | None) -> str:
+    """The activation of the MLP, by its name in transformers; empty where neither the config nor its class says one."""
+    said = {} if record is None else record.said
+    for names in (config, said):
+        for name in ACTIVATIONS:
+            if isinstance(found := names.get(name), str):
+                return found
+    return ""
 
 
 def _experts(config: Mapping[str, Any], record: Architecture | None, span: Span) -> int | None:

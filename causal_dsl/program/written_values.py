@@ -213,6 +213,9 @@ class ValueReader:
                     settings[name] = float(settings[name])
                 case "value":
                     settings[name] = self.value(settings[name], places)
+                case "values":
+                    each = [self.value(item, places) for item in settings[name]]
+                    settings[name] = None if None in each else tuple(each)
                 case "file":
                     settings[name] = self._file(settings[name], expr.span)
             if settings[name] is None:

@@ -12,8 +12,9 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import fail
-from causal_dsl.engine.execute import Execution, TestRun
+from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.linear_probe import token_bounds
+from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.planning import graph as g
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.store.out import SpecFolder

@@ -9,8 +9,9 @@ from typing import Any
 
 from rich.text import Text
 
+from causal_dsl.score.estimates_and_findings import Estimate, Rise
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.results import CellResult, Estimate, Rise
+from causal_dsl.score.results import CellResult
 
 #: The colours of what lies below the anchor, at it, and above it: brown, grey, blue (told apart without red or green).
 _LOW, _MIDDLE, _HIGH = (186, 140, 92), (236, 236, 236), (20, 84, 160)

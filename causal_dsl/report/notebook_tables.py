@@ -20,8 +20,10 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.report.one_line import one_line_of, standing
 from causal_dsl.report.report_lines import alike_said
 from causal_dsl.score.chance import show_ceilings, show_distinct
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
-from causal_dsl.score.results import CellResult, Finding, Results, TestResult
+from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.score.spec_results import Results
 
 #: Rows of a table that are shown; a sweep with more cells is cut, and says so.
 MOST_ROWS = 60

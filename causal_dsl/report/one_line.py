@@ -10,7 +10,8 @@ from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import one_line, printable
 from causal_dsl.planning.plan import Plan
 from causal_dsl.score.format_numbers import counted, show_cell, show_estimate
-from causal_dsl.score.results import CellResult, Results, SpecResult, TestResult
+from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.score.spec_results import Results, SpecResult
 
 #: Scores that the line of a cell shows.
 _MOST_SCORES = 4

@@ -9,8 +9,10 @@ from dataclasses import dataclass, replace
 from causal_dsl.measures.units import UNITS
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, Severity, severity
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
-from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, Results, TestResult
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
+from causal_dsl.score.spec_results import Results
 
 _ORDER = (
     *LADDER,
@@ -266,7 +268,7 @@ def tallied(test: TestResult) -> Iterator[ToldFinding]:
     found.sort(key=lambda pair: (order.get(pair[0].code, len(order)), pair[0].code))
     for code, group in itertools.groupby(found, key=lambda pair: pair[0].code):
         pairs = list(group)
-        cells = [cell for _, cell in pairs]
+        cells = list({id(cell): cell for _, cell in pairs}.values())  # a cell may have several of one code
         named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
         words = f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else "")
         yield ToldFinding(code, words)

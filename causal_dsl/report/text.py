@@ -46,7 +46,8 @@ from causal_dsl.report.report_lines import (
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import severity
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
-from causal_dsl.score.results import CellResult, ExpectationResult, Results, TestResult
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
+from causal_dsl.score.spec_results import Results
 
 _MOST_MAPS = 6
 _MOST_ROWS = 12

@@ -5,8 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from dataclasses import replace
 
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.results import Estimate, Finding, TestResult
+from causal_dsl.score.results import TestResult
 
 
 def with_agreement(result: TestResult) -> TestResult:

@@ -6,8 +6,8 @@ from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_estimate
-from causal_dsl.score.results import Estimate, Finding
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

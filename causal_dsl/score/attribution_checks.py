@@ -13,8 +13,9 @@ from causal_dsl.measures.quantities import PARTS, SUMS, Columns, Quantity
 from causal_dsl.program.program import Test
 from causal_dsl.score.as_json import number
 from causal_dsl.score.circuit_results import CLOSE
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.results import Finding, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.vocabulary.components import COMPONENTS
 
 if TYPE_CHECKING:

@@ -16,12 +16,13 @@ from causal_dsl.measures.quantities import TRACE
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.contrasts import no_contrast, worst_pairs
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate, Rise
 from causal_dsl.score.make_findings import STILL, STILL_WIDE, cell_findings
-from causal_dsl.score.results import CellInfo, CellResult, Estimate, Rise
+from causal_dsl.score.results import CellInfo, CellResult
 from causal_dsl.score.samples import effects
 from causal_dsl.score.unanswered import answered
 from causal_dsl.score.verdict import settled, top_of, verdict
-from causal_dsl.score.wrong_answers import Speech, elsewhere, nothing_said
+from causal_dsl.score.wrong_answers import Speech, elsewhere, nothing_said, one_answer
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -52,6 +53,7 @@ def found_in(
         *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
         *nothing_said(frame, patched),
         *elsewhere(frame, patched, speech),
+        *([] if patched else one_answer(frame, speech)),
         *effects(estimator, list(wanted.values()), number),
         *no_contrast(estimator, wanted, number),
     ]

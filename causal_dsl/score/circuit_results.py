@@ -15,8 +15,8 @@ from causal_dsl.program.discovery import Kept
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, Size
 from causal_dsl.score.as_json import number
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.results import Finding
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
@@ -219,6 +219,10 @@ class CircuitResult:
             found["ports"] = _ports(own)
         if self.found:
             found["found"] = [one.to_json() for one in self.found]
+        if self.parallel:
+            found["parallel"] = True
+        if self.stated:
+            found["stated"] = {name: number(score) for name, score in self.stated}
         return found
 
     def findings(self, silent: Sequence[str] = ()) -> tuple[Finding, ...]:

@@ -12,9 +12,10 @@ from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Change
 from causal_dsl.measures.ratios import OverPairs, Ratio, Relative
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.intervals import LEVEL, mean_interval
-from causal_dsl.score.results import Finding, WorstPair
+from causal_dsl.score.results import WorstPair
 from causal_dsl.score.wrong_answers import Speech
 
 #: How many pairs are told of.

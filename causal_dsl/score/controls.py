@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.score.as_json import number
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_estimate
-from causal_dsl.score.results import Estimate, Finding
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

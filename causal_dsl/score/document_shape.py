@@ -1,4 +1,4 @@
-"""Whether a document is of the shape that `causal_dsl/shapes.py` states: the first place at which it is not."""
+"""Whether a document is of the shape that `causal_dsl/shapes/` states: the first place at which it is not."""
 
 from __future__ import annotations
 

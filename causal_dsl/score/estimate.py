@@ -15,6 +15,7 @@ from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Matrix
+from causal_dsl.score.estimates_and_findings import Estimate, Method
 from causal_dsl.score.intervals import (
     LEVEL,
     MeanOf,
@@ -23,7 +24,6 @@ from causal_dsl.score.intervals import (
     percentiles,
     together,
 )
-from causal_dsl.score.results import Estimate, Method
 from causal_dsl.score.streamed_sums import SumsAsked, answer, same_in_all
 
 

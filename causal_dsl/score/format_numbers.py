@@ -6,7 +6,7 @@ import math
 from collections.abc import Mapping
 from typing import Any
 
-from causal_dsl.score.results import Estimate
+from causal_dsl.score.estimates_and_findings import Estimate
 
 #: Decimals that tell a number from 0 and from 1: what lies nearer is of the rounding of networks in float32. A bound is told from
 #: it by more, for its side decides whether an expectation holds.

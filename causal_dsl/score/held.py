@@ -9,8 +9,8 @@ import numpy as np
 
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, linearly_off
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.results import Finding
 
 #: Of the spread of a number, the decimals in which two vectors are one.
 _DIGITS = 6

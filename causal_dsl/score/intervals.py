@@ -35,8 +35,8 @@ from itertools import combinations
 import numpy as np
 
 from causal_dsl.counter import below, step
+from causal_dsl.score.estimates_and_findings import Method
 from causal_dsl.score.poisson import PoissonWeights
-from causal_dsl.score.results import Method
 
 SEED = 20_231_117
 REPLICATES = 1000

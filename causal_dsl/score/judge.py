@@ -14,8 +14,9 @@ from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.units import INDEX
 from causal_dsl.score.chance import show_ceilings
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
-from causal_dsl.score.results import Estimate, ExpectationResult, Measured
+from causal_dsl.score.results import ExpectationResult, Measured
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling

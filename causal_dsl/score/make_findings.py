@@ -8,8 +8,9 @@ from typing import TYPE_CHECKING
 from causal_dsl.diagnostics import Diagnostic, Span
 from causal_dsl.measures.context import Expectation
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OverCells
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_percent, show_share
-from causal_dsl.score.results import CellInfo, Estimate, Finding, Measured
+from causal_dsl.score.results import CellInfo, Measured
 from causal_dsl.score.verdict import RULES, by_design
 
 if TYPE_CHECKING:

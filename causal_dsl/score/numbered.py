@@ -14,9 +14,10 @@ import numpy as np
 from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.measures.of_numbers import Explained
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate, Verdict
 from causal_dsl.score.format_numbers import counted, show, show_estimate
 from causal_dsl.score.intervals import together
-from causal_dsl.score.results import CellResult, Estimate, Verdict
+from causal_dsl.score.results import CellResult
 from causal_dsl.score.verdict import VACUOUS, settled
 
 if TYPE_CHECKING:

@@ -7,8 +7,8 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from causal_dsl.score.apart import fails
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show_estimate
-from causal_dsl.score.results import Estimate, Finding
 from causal_dsl.score.verdict import SOLVED
 
 if TYPE_CHECKING:

@@ -10,8 +10,8 @@ from collections.abc import Mapping
 
 import numpy as np
 
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import Resampling, percentiles, share_interval
-from causal_dsl.score.results import Estimate
 
 
 def share(hits: np.ndarray, ids: Mapping[str, np.ndarray]) -> Estimate:

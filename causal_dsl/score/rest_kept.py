@@ -6,7 +6,8 @@ from dataclasses import replace
 
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef, family
-from causal_dsl.score.results import Finding, TestResult
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import TestResult
 
 
 def with_rest_kept(result: TestResult, test: Test) -> TestResult:

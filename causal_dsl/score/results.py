@@ -1,24 +1,21 @@
-"""What a run found, as values: indexable, as JSON, as a table."""
+"""What a run found in each cell of a test, and in the test."""
 
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field
-from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
-from causal_dsl.diagnostics import Diagnostic, did_you_mean
-from causal_dsl.displayed import Shown
-from causal_dsl.score.across_networks import FamilyResult, families_of
+from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.displayed import NamedScores, Shown, not_there
 from causal_dsl.score.as_json import number
-from causal_dsl.score.codes import LADDER, Severity, severity
-from causal_dsl.score.seal import sealed
+from causal_dsl.score.codes import LADDER
+from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise, Verdict
 from causal_dsl.vocabulary.plugins import made
 
 if TYPE_CHECKING:
     import numpy as np
-    import pandas
 
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
@@ -29,83 +26,11 @@ if TYPE_CHECKING:
     from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
-    from causal_dsl.score.setting import FailedPair, ModelVariable, RunSetting
+    from causal_dsl.score.setting import FailedPair, RunSetting
     from causal_dsl.score.unmapped import OtherValues, Unclaimed
 
-#: Counts up when a field of `results.json` or of `run --json` changes its meaning; new fields do not count.
-SCHEMA = 2
 
 Status = Literal["finished", "failed", "interrupted"]
-Method = Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
-
-
-@dataclass(frozen=True)
-class Estimate:
-    """A score with its 95% interval, over ``n`` pairs.
-
-    ``value`` is None where the score is undefined (no pairs, NaN). ``low`` and ``high`` are None where there is no
-    interval: ``method`` says whether because the score is ``exact``, or because ``none`` can be given.
-    """
-
-    value: float | None
-    low: float | None = None
-    high: float | None = None
-    n: int = 0
-    method: Method = "none"
-    #: what the interval is about: more draws from the same inputs, or inputs that were not drawn; "" without an interval
-    about: Literal["", "draws", "inputs"] = ""
-
-    def to_json(self) -> shapes.EstimateJson:
-        return {
-            "value": number(self.value),
-            "low": number(self.low),
-            "high": number(self.high),
-            "n": self.n,
-            "method": self.method,
-            "about": self.about,
-        }
-
-
-@dataclass(frozen=True)
-class Finding:
-    """One sentence that can be quoted, with a code that says of what kind it is.
-
-    ``level`` is its severity where that is not the one of its code (:mod:`causal_dsl.score.codes`). A finding with
-    ``forbids`` false leaves the verdict as it is, whatever its code."""
-
-    code: str
-    text: str
-    level: Severity | None = None
-    forbids: bool = True
-
-    @property
-    def severity(self) -> Severity:
-        return self.level or severity(self.code)
-
-    def to_json(self) -> shapes.FindingJson:
-        return {"code": self.code, "text": self.text, "severity": self.severity}
-
-
-@dataclass(frozen=True)
-class Verdict:
-    """A step of the ladder (:mod:`causal_dsl.score.verdict`), and the sentence that says why."""
-
-    code: str
-    text: str
-
-    def to_json(self) -> shapes.VerdictJson:
-        return {"code": self.code, "text": self.text}
-
-
-@dataclass(frozen=True)
-class Rise:
-    """How much more a cell of a sweep scores than the cell ``below`` it (None: than the unpatched runs), over the same pairs."""
-
-    difference: Estimate
-    below: dict[str, Any] | None = None
-
-    def to_json(self) -> shapes.RiseJson:
-        return {**self.difference.to_json(), "below": number(self.below)}
 
 
 @dataclass(frozen=True)
@@ -183,6 +108,15 @@ class CellResult(Shown):
     circuit: CircuitResult | None = None
     #: of ratios and changes, the pairs in which they are worst, by score
     worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scores, NamedScores):
+            object.__setattr__(self, "scores", NamedScores(self.scores))
+
+    def _asked_as(self, name: str) -> str:
+        if name in vars(self).get("scores", ()):
+            return f'.scores["{name}"]'
+        return f'.cell["{name}"]' if name in vars(self).get("cell", ()) else ""
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -390,19 +324,27 @@ class TestResult(Shown):
                 name: list(dict.fromkeys(cell.cell[name] for cell in self.cells if name in cell.cell))
                 for name in self._swept()
             }
-            known = (
-                "; ".join(f"{name} is one of {values}" for name, values in swept.items())
-                or "it has one cell: `.cell()`"
-            )
+            known = "; ".join(f"{name} is one of {values}" for name, values in swept.items())
+            known = known or ("it has one cell: `.cell()`" if self.cells else "no cell of it was measured")
             has = f"has {'no cell' if not found else f'{len(found)} cells'}" + (f" with {asked}" if asked else "")
-            raise KeyError(f"`{self.name}` {has}; {known}")
+            raise not_there(f"`{self.name}` {has}", known)
         return found[0]
 
     def plot(self, score: str | None = None) -> Any:
         """The results as an Altair chart (`pip install 'causal-dsl[report]'`): the picture that the shape of the sweep asks for, of
         one ``score``, or of those that the test speaks of. Raises SpecError where nothing can be drawn, KeyError for a score that
         the test does not have."""
-        return made("causal_dsl.report.figures.charts:plot")(self, score)
+        try:
+            return made("causal_dsl.report.figures.charts:plot")(self, score)
+        except KeyError as error:
+            raise not_there(str(error.args[0])) from None
+
+    def _asked_as(self, name: str) -> str:
+        first = next(iter(vars(self).get("cells", ())), None)
+        if first is None or name not in first.scores:
+            return ""
+        which = ", ".join(f"{key}={value!r}" for key, value in first.cell.items())
+        return f'.cell({which}).scores["{name}"]'
 
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict
@@ -455,130 +397,3 @@ def of_test(cells: Sequence[CellResult]) -> Verdict | None:
         code = next(iter(counts))
         return Verdict(code, f"All {len(found)} cells: {code}.")
     return Verdict("mixed", f"Of {len(found)} cells, {told}.")
-
-
-@dataclass(frozen=True, repr=False)
-class SpecResult(Shown):
-    """All tests of one file, with what is needed to repeat them, and what ``check`` warned of."""
-
-    path: str
-    digest: str
-    tests: tuple[TestResult, ...]
-    versions: Mapping[str, str] = field(default_factory=dict)
-    networks: Any = field(default_factory=dict)
-    cost: Mapping[str, Any] = field(default_factory=dict)
-    warnings: tuple[Diagnostic, ...] = field(default=(), compare=False)
-    #: what identifies the run: its key, and every input that is part of it
-    identity: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    #: the machine that ran it, and when it ended (ISO 8601, UTC); empty where nothing was run
-    machine: Mapping[str, Any] = field(default_factory=dict, compare=False)
-    finished: str = field(default="", compare=False)
-    #: the spec as it was written, and its causal models by name
-    text: str = ""
-    #: the texts of all files that it imports, by their paths from its folder, in the order in which ``digest`` has them
-    imports: Mapping[str, str] = field(default_factory=dict)
-    models: Mapping[str, Sequence[ModelVariable]] = field(default_factory=dict)
-
-    @property
-    def passed(self) -> bool:
-        return all(test.passed for test in self.tests)
-
-    @property
-    def families(self) -> tuple[FamilyResult, ...]:
-        """The tests that were written out of one declaration, side by side."""
-        return families_of(self.tests)
-
-    def to_json(self) -> dict[str, Any]:
-        families = [family.to_json() for family in self.families]
-        document = {
-            "schema": SCHEMA,
-            "path": self.path,
-            "digest": self.digest,
-            "identity": dict(self.identity),
-            "versions": dict(self.versions),
-            "machine": dict(self.machine),
-            "finished": self.finished,
-            "text": self.text,
-            **({"imports": dict(self.imports)} if self.imports else {}),
-            "models": {name: [one.to_json() for one in model] for name, model in self.models.items()},
-            "networks": self.networks,
-            "tests": [test.to_json() for test in self.tests],
-            **({"families": families} if families else {}),
-            "cost": number(self.cost),
-            "diagnostics": [diagnostic.to_json() for diagnostic in self.warnings],
-        }
-        return sealed(document)
-
-
-@dataclass(frozen=True, repr=False)
-class Results(Shown):
-    """The results of one or more specs: ``results["test name"]``, or ``results["path", "test name"]``."""
-
-    specs: tuple[SpecResult, ...]
-
-    @property
-    def tests(self) -> tuple[TestResult, ...]:
-        return tuple(test for spec in self.specs for test in spec.tests)
-
-    @property
-    def passed(self) -> bool:
-        return all(spec.passed for spec in self.specs)
-
-    @property
-    def diagnostics(self) -> tuple[Diagnostic, ...]:
-        """The failed expectations (F7…)."""
-        return tuple(diagnostic for test in self.tests for diagnostic in test.diagnostics)
-
-    @property
-    def faults(self) -> tuple[Diagnostic, ...]:
-        """Errors beside what was computed: results that could not be stored, specs that could not be run."""
-        return tuple(diagnostic for spec in self.specs for diagnostic in spec.warnings if diagnostic.is_error)
-
-    def __iter__(self) -> Iterator[TestResult]:
-        return iter(self.tests)
-
-    def __len__(self) -> int:
-        return len(self.tests)
-
-    def __getitem__(self, key: str | tuple[str, str]) -> TestResult:
-        path, name = key if isinstance(key, tuple) else (None, key)
-        found = [test for spec in self.specs if path in (None, spec.path) for test in spec.tests if test.name == name]
-        if len(found) > 1:
-            raise KeyError(f"{len(found)} specs have a test `{name}`: ask for results[path, name]")
-        if not found:
-            raise KeyError(
-                f"no test `{name}`: " + did_you_mean(name, [test.name for test in self.tests], "there are no results")
-            )
-        return found[0]
-
-    def family(self, name: str) -> FamilyResult:
-        """The tests of a declaration with parameters, side by side. Raises KeyError where there is none, or several."""
-        every = [family for spec in self.specs for family in spec.families]
-        found = [family for family in every if family.name == name]
-        if len(found) != 1:
-            known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
-            raise KeyError(f"{len(found)} families are called `{name}`: {known}")
-        return found[0]
-
-    def text(self, width: int = 100) -> str:
-        """What ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""
-        text: str = import_module("causal_dsl.report.text").text(self, width)
-        return text
-
-    def to_json(self) -> dict[str, Any]:
-        """What ``run --json`` prints."""
-        return {"schema": SCHEMA, "specs": [spec.to_json() for spec in self.specs]}
-
-    def frame(self) -> pandas.DataFrame:
-        """A table with a row for each spec x test x cell x score; the parameters of the sweeps are columns."""
-        import pandas
-
-        rows = []
-        for spec in self.specs:
-            for test in spec.tests:
-                for cell in test.cells:
-                    for score, estimate in cell.scores.items():
-                        at = {**dict(test.variant), **cell.cell}
-                        rows.append({"spec": spec.path, "test": test.name, **at, "score": score, **estimate.to_json()})
-        columns = None if rows else ["spec", "test", "score", "value", "low", "high", "n", "method"]
-        return pandas.DataFrame(rows, columns=columns)

@@ -11,8 +11,8 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import counted, show, show_estimate, show_percent
-from causal_dsl.score.results import Finding
 
 if TYPE_CHECKING:
     from causal_dsl.causal.cover import Cover

@@ -18,6 +18,7 @@ from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns, ValueRef
 from causal_dsl.score.cells import found_in, with_verdict
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.failed_pairs import failed_pairs
 from causal_dsl.score.format_numbers import show_cell
 from causal_dsl.score.judge import judge
@@ -33,7 +34,7 @@ from causal_dsl.score.make_findings import (
 )
 from causal_dsl.score.numbered import numbers_together, with_number_verdict
 from causal_dsl.score.prepared import Prepared, prepare
-from causal_dsl.score.results import CellInfo, CellResult, Finding, ReportResult, TestResult
+from causal_dsl.score.results import CellInfo, CellResult, ReportResult, TestResult
 from causal_dsl.score.samples import few_inputs
 from causal_dsl.score.setting import FailedPair
 from causal_dsl.score.stillness import at_rest, nothing_expected

@@ -14,15 +14,16 @@ import numpy as np
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import scope_of
 from causal_dsl.causal.together import Together
-from causal_dsl.engine.execute import CellRun, TestRun
+from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import LADDER
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.of_run import cells_of, info_of, pairs_of
 from causal_dsl.score.prepared import prepare
-from causal_dsl.score.results import CellInfo, CellResult, Finding, TestResult
+from causal_dsl.score.results import CellInfo, CellResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import settled
 from causal_dsl.score.wrong_answers import Speech, told

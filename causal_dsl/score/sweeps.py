@@ -12,9 +12,9 @@ from causal_dsl.measures.per_cell import PairMean
 from causal_dsl.measures.per_pair import Right
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.estimate import Estimator
+from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.intervals import LEVEL, together
-from causal_dsl.score.results import Estimate, Finding, Rise
 
 #: How often the unpatched base run gives the counterfactual answer.
 UNPATCHED = PairMean("unpatched", SHARE, Right("iia", SHARE, label=True), "base")

@@ -19,8 +19,9 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.free_draws import free_draw
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.score.results import CellResult, Finding, TestResult
+from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.verdict import settled
 
 #: Pairs that are drawn without the conditions of a test; and of its own, those that are compared before all are.

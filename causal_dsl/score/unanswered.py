@@ -15,8 +15,8 @@ from causal_dsl.measures.of_alignments import OfAlignment
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.program.discovery import metric_of
 from causal_dsl.program.program import Readout, Test
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show_share
-from causal_dsl.score.results import Finding
 from causal_dsl.score.truth import has_answer, labels_of, unknown_of
 
 

@@ -7,8 +7,9 @@ from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER, REFUTING
+from causal_dsl.score.estimates_and_findings import Estimate, Finding, Verdict
 from causal_dsl.score.format_numbers import counted, show, show_estimate
-from causal_dsl.score.results import CellResult, Estimate, Finding, Verdict
+from causal_dsl.score.results import CellResult
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling

@@ -11,7 +11,7 @@ from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.command_line import CommandLine, folder_path
 
 if TYPE_CHECKING:
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
 
 
 def add_github(command: argparse.ArgumentParser) -> None:

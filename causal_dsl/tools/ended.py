@@ -15,7 +15,7 @@ from causal_dsl.tools.terminal import for_terminal
 from causal_dsl.tools.verbose import what_ran
 
 if TYPE_CHECKING:
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
 
 FINE, FAILED, FAULT, STOPPED = 0, 1, 2, 130
 

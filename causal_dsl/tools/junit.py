@@ -10,7 +10,8 @@ from xml.etree.ElementTree import Element, SubElement
 from causal_dsl.diagnostics import Diagnostic, printable, render_all
 
 if TYPE_CHECKING:
-    from causal_dsl.score.results import CellResult, Results, SpecResult, TestResult
+    from causal_dsl.score.results import CellResult, TestResult
+    from causal_dsl.score.spec_results import Results, SpecResult
 
 
 def junit_of(results: Results) -> bytes:

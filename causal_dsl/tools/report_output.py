@@ -13,7 +13,7 @@ from causal_dsl.tools.output import tell
 
 if TYPE_CHECKING:
     from causal_dsl.report.html import Section
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
 
 
 #: How much of a file says whether it is a page.

@@ -25,7 +25,7 @@ from causal_dsl.tools.junit import properties_of
 from causal_dsl.unexpected import OUTSIDE, origin, unexpected
 
 if TYPE_CHECKING:
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
     from causal_dsl.session import Session
 
 #: The networks that this process has loaded, for all files.

@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import printable, shown_path
 
 if TYPE_CHECKING:
     from causal_dsl.checked import Checked
-    from causal_dsl.score.results import Results, SpecResult
+    from causal_dsl.score.spec_results import Results, SpecResult
 
 
 def add_voice(command: argparse.ArgumentParser, quiet: str, verbose: str = "") -> None:

@@ -23,6 +23,7 @@ class Facts:
     width of the input and then of each layer's output. ``folder`` holds the weights, ``tokenizer`` is its
     ``tokenizer.json``. ``record`` is the layout of this very network, declared or inferred as it was loaded, where no record
     describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
+    ``activation`` is that of the MLP as transformers calls it, ``""`` where it is not known.
     ``labels``: of a sequence classifier, the names of its classes in the order of its logits.
     """
 
@@ -53,6 +54,7 @@ class Facts:
     words: tuple[str, ...] = ()
     last: bool = False
     labels: tuple[str, ...] = ()
+    activation: str = ""
 
     @property
     def masked(self) -> bool:

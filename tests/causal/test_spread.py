@@ -137,11 +137,7 @@ def test_weights_of_inputs_that_are_too_many_to_list(draws: str) -> None:
 def test_weights_go_with_balance_and_with_minimal_pairs() -> None:
     _, design, rows = drawn("base, source ~ m(n=900, weight=often, balance=[base.w])")
     assert Counter(column(design, rows, "base", "w")) == {"a": 300, "b": 300, "d": 300}
-    _, design, rows = (
-        drawn('base ~ m(n=6000) source ~ m(like=base, vary=[w], weight=often) where base.w == "b"')
-        if False
-        else drawn('base ~ m(n=6000) where base.w == "c" source ~ m(like=base, vary=[w], weight=often)')
-    )
+    _, design, rows = drawn('base ~ m(n=6000) where base.w == "c" source ~ m(like=base, vary=[w], weight=often)')
     counts = Counter(column(design, rows, "source", "w"))
     for word, share in {"a": 0.1, "b": 0.5, "d": 0.4}.items():
         assert counts[word] / 6000 == pytest.approx(share, abs=0.03)

@@ -178,6 +178,7 @@ def test_a_class_that_is_not_there_is_refused(old: str, new: str, code: str) -> 
     assert code in {fault.code for fault in cd.check(cd.parse(text)).errors}
 
 
+@pytest.mark.usefixtures("own_networks")
 def test_a_head_that_reads_another_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the classifier itself says decides: here it reads its second token."""
     kind = transformers.BertForSequenceClassification

@@ -11,7 +11,7 @@ import torch
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.budgets import budget_of
 from causal_dsl.features.instantiate import build
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.precomputed import fill
@@ -154,7 +154,7 @@ def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     assert cell.noise_floor is not None and cell.noise_floor < 1e-4
     # the report shows them all
     from causal_dsl.report.text import text
-    from causal_dsl.score.results import Results
+    from causal_dsl.score.spec_results import Results
 
     shown = text(Results((api.run(spec).specs[0],)))
     assert "natural axes" in shown

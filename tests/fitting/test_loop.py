@@ -19,7 +19,7 @@ from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.counter import key, permutation
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.engine.execute import budget_of
+from causal_dsl.engine.budgets import budget_of
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library
 from causal_dsl.report.progress import Progress

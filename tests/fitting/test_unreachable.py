@@ -146,7 +146,7 @@ def test_one_of_two_reaches_or_one_of_two_lines(second: int) -> None:
 @torch.no_grad()
 def test_rows_that_reach_nothing_have_the_logits_of_their_base() -> None:
     """In a step of a fit: rows of one line go on, those of the other are the unpatched run."""
-    from causal_dsl.engine.execute import budget_of
+    from causal_dsl.engine.budgets import budget_of
     from causal_dsl.features.instantiate import build
     from causal_dsl.fitting.precomputed import fill
     from causal_dsl.fitting.step_rows import Part, Stepper

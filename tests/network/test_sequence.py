@@ -214,9 +214,8 @@ PLACES = {
 }
 
 
-@pytest.mark.parametrize("component", spread(PLACES, 2))
-def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
-    network = own(tmp_path)
+def hold_against_a_hook(network: Network, component: str) -> None:
+    """What the package reads in one run and writes in another is what hooks read and write."""
     path, before, columns = PLACES[component]
     ids, other = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0, 4, 5, 6]])
     module = network.model.blocks[1].get_submodule(path)  # type: ignore[index,union-attr]
@@ -240,6 +239,12 @@ def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -
     assert got is not None
     torch.testing.assert_close(got, expected)
     assert not torch.allclose(got, network.model(ids)[:, -1])
+
+
+@pytest.mark.parametrize("component", spread(PLACES, 2))
+def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
+    network = own(tmp_path)
+    hold_against_a_hook(network, component)
 
 
 def test_attention_weights_are_written_where_they_leave_their_module(tmp_path: Path) -> None:

@@ -5,13 +5,9 @@ from __future__ import annotations
 from pathlib import Path
 
 import pytest
-import torch
-from torch import Tensor
 
-from causal_dsl.network.forward import SiteRead, SiteWrite, forward
-from causal_dsl.vocabulary.locations import Site
 from tests.network import test_sequence
-from tests.network.test_sequence import EVERY, LAYOUT, PLACES, hooked, own, ran, written
+from tests.network.test_sequence import EVERY, LAYOUT, PLACES, hold_against_a_hook, own, ran, written
 
 NOTHING = dict.fromkeys(LAYOUT)
 TIED = """
@@ -61,29 +57,7 @@ def test_a_layout_is_found_and_proved(tmp_path: Path, function: str) -> None:
 @pytest.mark.parametrize("component", PLACES)
 def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
     network = own(tmp_path, **NOTHING)
-    path, before, columns = PLACES[component]
-    ids, other = torch.tensor([[0, 1, 2, 3]]), torch.tensor([[0, 4, 5, 6]])
-    module = network.model.blocks[1].get_submodule(path)  # type: ignore[index,union-attr]
-    seen: list[Tensor] = []
-    handle = hooked(module, lambda t: (seen.append(t.clone()), t)[1], before)
-    network.model(other)
-    handle.remove()
-
-    def change(tensor: Tensor) -> Tensor:
-        changed = tensor.clone()
-        changed[0, 2, columns] = seen[0][0, 2, columns]
-        return changed
-
-    handle = hooked(module, change, before)
-    expected = network.model(ids)[:, -1]
-    handle.remove()
-    heads = (2,) if columns != slice(None) else ()
-    site, one, two = Site(component, 1, heads=heads), torch.tensor([0]), torch.tensor([2])
-    value = forward(network, other, [SiteRead(site, one, two)]).reads[0]
-    got = forward(network, ids, (), [SiteWrite(site, one, two, lambda old: value)], readout=one).logits
-    assert got is not None
-    torch.testing.assert_close(got, expected)
-    assert not torch.allclose(got, network.model(ids)[:, -1])
+    hold_against_a_hook(network, component)
 
 
 #: Networks without a layout that can be found, and the words of the message that says why.

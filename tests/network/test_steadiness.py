@@ -18,7 +18,7 @@ from causal_dsl.inputs import PromptInputs, VectorInputs
 from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.network.steadiness import apart, enough, refuse_unsteady
 from causal_dsl.network.wrapped import wrap
-from causal_dsl.score.results import SpecResult
+from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.vocabulary.network_facts import Facts
 from tests.network.families import LAYERS, VOCABULARY
 from tests.thinning import spread

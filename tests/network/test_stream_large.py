@@ -12,13 +12,10 @@ from tempfile import mkdtemp
 from typing import Any
 
 import pytest
-import torch
-from safetensors.torch import save_file
-from transformers import LlamaConfig
 
-from tests.engine.tiny import words
+from benchmarks.streaming import write
 
-LAYERS, WIDTH, INNER, VOCABULARY = 18, 2048, 5632, 16384
+LAYERS = 18
 #: What the process may have of memory that is its own: RLIMIT_DATA counts it as soon as it is asked for. Files that the
 #: system keeps in its cache are not the process's.
 MOST = 1500 * 2**20
@@ -56,44 +53,7 @@ def folder() -> Iterator[Path]:
     made = Path(mkdtemp(prefix="large-"))
     if disk_usage(made).free < 8 * 10**9:
         pytest.skip("there are no 8 GB left on the disk")
-    config = LlamaConfig(
-        hidden_size=WIDTH,
-        intermediate_size=INNER,
-        num_hidden_layers=LAYERS,
-        num_attention_heads=16,
-        vocab_size=VOCABULARY,
-        tie_word_embeddings=False,
-        architectures=["LlamaForCausalLM"],
-        dtype="float32",
-    )
-    config.save_pretrained(made)
-    words().save(str(made / "tokenizer.json"))
-    drawn = torch.Generator().manual_seed(0)
-    index: dict[str, str] = {}
-
-    def matrix(*shape: int) -> torch.Tensor:
-        return torch.empty(*shape).normal_(0, 0.02, generator=drawn)
-
-    def put(name: str, tensors: dict[str, torch.Tensor]) -> None:
-        save_file(tensors, made / f"{name}.safetensors", metadata={"format": "pt"})
-        index.update(dict.fromkeys(tensors, f"{name}.safetensors"))
-
-    put(
-        "ends",
-        {
-            "model.embed_tokens.weight": matrix(VOCABULARY, WIDTH),
-            "lm_head.weight": matrix(VOCABULARY, WIDTH),
-            "model.norm.weight": torch.ones(WIDTH),
-        },
-    )
-    for layer in range(LAYERS):
-        path = f"model.layers.{layer}"
-        own = {f"{path}.self_attn.{name}_proj.weight": matrix(WIDTH, WIDTH) for name in "qkvo"}
-        own |= {f"{path}.mlp.{name}_proj.weight": matrix(INNER, WIDTH) for name in ("gate", "up")}
-        own[f"{path}.mlp.down_proj.weight"] = matrix(WIDTH, INNER)
-        own |= {f"{path}.{name}_layernorm.weight": torch.ones(WIDTH) for name in ("input", "post_attention")}
-        put(f"layer-{layer}", own)
-    (made / "model.safetensors.index.json").write_text(json.dumps({"metadata": {}, "weight_map": index}))
+    write(made, LAYERS)
     try:
         yield made
     finally:

@@ -10,7 +10,7 @@ import causal_dsl as cd
 from causal_dsl.report.figures.pictures import pictures
 from causal_dsl.report.html import fragment
 from causal_dsl.report.text import text
-from causal_dsl.score.results import Results, SpecResult
+from causal_dsl.score.spec_results import Results, SpecResult
 from tests.honest.test_known_truths import HERE, MODEL, PAIRS
 
 

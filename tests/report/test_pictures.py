@@ -11,7 +11,7 @@ from causal_dsl.program.nodes import Size
 from causal_dsl.report.figures.pictures import picture_of, pictures
 from causal_dsl.report.text import text
 from causal_dsl.score.circuit_results import CircuitResult
-from causal_dsl.score.results import Results, SpecResult
+from causal_dsl.score.spec_results import Results, SpecResult
 from tests.report.shared_results import results
 
 

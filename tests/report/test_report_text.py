@@ -15,18 +15,10 @@ from causal_dsl.report.heatmap import ColourScale, axes, mark, scale
 from causal_dsl.report.progress import Progress, TerminalProgress
 from causal_dsl.report.text import print_results, text
 from causal_dsl.report.which_progress import progress
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import show, show_share
-from causal_dsl.score.results import (
-    CellResult,
-    Estimate,
-    ExpectationResult,
-    Finding,
-    Measured,
-    ReportResult,
-    Results,
-    SpecResult,
-    TestResult,
-)
+from causal_dsl.score.results import CellResult, ExpectationResult, Measured, ReportResult, TestResult
+from causal_dsl.score.spec_results import Results, SpecResult
 from causal_dsl.score.unmapped import Taken, Unclaimed
 
 GOLDEN = Path(__file__).with_name("golden.txt")

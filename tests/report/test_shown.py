@@ -13,7 +13,9 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.report import notebook_tables
 from causal_dsl.report.progress import Progress, in_bytes
-from causal_dsl.score.results import CellResult, Estimate, ExpectationResult, Finding, SpecResult, TestResult, Verdict
+from causal_dsl.score.estimates_and_findings import Estimate, Finding, Verdict
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
+from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.tools.cli import main
 
 SPEC = Path(__file__).parents[2] / "specs" / "equality_relu.causal"

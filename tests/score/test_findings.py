@@ -13,9 +13,10 @@ from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, TRACE, Columns
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.cells import nothing_moved
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show, show_estimate
 from causal_dsl.score.make_findings import cell_findings, near_bound, vacuous_expectation
-from causal_dsl.score.results import CellInfo, CellResult, Estimate, Fired, Measured
+from causal_dsl.score.results import CellInfo, CellResult, Fired, Measured
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import settled, verdict
 from tests.score.scoring import ANSWER, codes, compiled, made_up

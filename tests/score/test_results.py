@@ -8,16 +8,9 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.score.results import (
-    CellResult,
-    Estimate,
-    ExpectationResult,
-    Finding,
-    Results,
-    SpecResult,
-    TestResult,
-    number,
-)
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
+from causal_dsl.score.results import CellResult, ExpectationResult, TestResult, number
+from causal_dsl.score.spec_results import Results, SpecResult
 
 
 def results() -> Results:
@@ -64,7 +57,7 @@ def test_by_name() -> None:
     with pytest.raises(KeyError, match="did you mean `one`"):
         found["ones"]
     assert found["one"].cell(l=1).cell["l"] == 1
-    with pytest.raises(KeyError, match=r"2 cells.*is one of \["):
+    with pytest.raises(KeyError, match=r"(?s)2 cells.*is one of \["):
         found["one"].cell(p="last")
     assert len(found) == 3
     assert not found.passed

@@ -5,9 +5,10 @@ from __future__ import annotations
 import pytest
 
 from causal_dsl.causal.cover import DrawScope
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.make_findings import cell_findings, scope_finding
-from causal_dsl.score.results import CellInfo, Estimate
+from causal_dsl.score.results import CellInfo
 from causal_dsl.score.score import all_of_them
 from causal_dsl.score.verdict import verdict
 

@@ -10,8 +10,9 @@ import pytest
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.report.text import text
 from causal_dsl.score.intervals import together
-from causal_dsl.score.results import Results, SpecResult, TestResult
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.score import score_test
+from causal_dsl.score.spec_results import Results, SpecResult
 from causal_dsl.score.sweeps import below
 from tests.score.scoring import ANSWER, compiled, made_up
 

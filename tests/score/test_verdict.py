@@ -14,8 +14,9 @@ import causal_dsl
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.measures.quantities import NOT_FINITE, SAID, TIED, TRACE
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER
+from causal_dsl.score.estimates_and_findings import Estimate, Finding, Verdict
 from causal_dsl.score.make_findings import leak_finding
-from causal_dsl.score.results import CellInfo, CellResult, Estimate, Finding, Fired, TestResult, Verdict
+from causal_dsl.score.results import CellInfo, CellResult, Fired, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import by_design, demote, settled, top_of, verdict
 from causal_dsl.score.wrong_answers import Speech

@@ -9,7 +9,7 @@ from pathlib import Path
 
 from causal_dsl.report.figures.charts import chart, charting
 from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
-from causal_dsl.score.results import Results
+from causal_dsl.score.spec_results import Results
 from causal_dsl.store.files import write_atomic
 
 #: Dots for each point of a PNG: 300 an inch at the size that the figure has in the PDF.

@@ -24,6 +24,8 @@ SIZES: Mapping[str, tuple[str, ...]] = {
     "vocabulary": ("vocab_size",),
     "embed": ("embedding_size",),
 }
+#: The names that the activation of the MLP goes by in configs, in the order in which they are looked up.
+ACTIVATIONS = ("hidden_activation", "hidden_act", "activation_function", "activation")
 #: Components that are of heads; that are seen where attention is run apart; and all that a layout says where to find.
 HEADS = ("q", "k", "v", "q_rot", "k_rot", "pattern", "z")
 COMPARED = ("q_rot", "k_rot", "pattern")
@@ -179,4 +181,4 @@ def generated() -> Mapping[str, Mapping[str, Any]]:
     return found
 
 
-__all__ = ["COMPARED", "HEADS", "SIZES", "STREAM", "Architecture", "Get", "decoders", "generated"]
+__all__ = ["ACTIVATIONS", "COMPARED", "HEADS", "SIZES", "STREAM", "Architecture", "Get", "decoders", "generated"]

@@ -1,0 +1,99 @@
+"""Fields of the controls of a cell: units that nothing claims, values written apart, inputs beyond those drawn."""
+
+from __future__ import annotations
+
+from typing import Literal, NotRequired, TypedDict
+
+from causal_dsl.shapes.numbers_of_fields import Count, Share
+from causal_dsl.shapes.score_fields import EstimateJson
+
+
+class TakenJson(TypedDict):
+    """Units that no variable claims, taken from another input."""
+
+    units: list[int]
+    "coordinates of a vector network, or tokens of a language network"
+    place: str
+    "the same in words"
+    moved: EstimateJson
+    "share of pairs whose answer changes, in [0, 1]"
+    mixed: NotRequired[bool]
+    "true: each unit is taken from an input of its own"
+
+
+class UnclaimedJson(TypedDict):
+    """What of a layer no variable claims."""
+
+    site: str
+    "the site"
+    placed: list[str]
+    "the variables that are placed there"
+    varied: list[str]
+    "the inputs in which the other run differs"
+    why: Literal["decided", "idle", "through", "alike"]
+    "why it must not move the answer (docs/measures.md)"
+    natural: Share
+    "share of answers that may move without being said, in [0, 1]"
+    taken: list[TakenJson]
+    "each set of units"
+
+
+class ReplacedJson(TypedDict):
+    """An ablation beside other ways of taking its place away."""
+
+    own: str
+    "the test's own way"
+    moved: dict[str, EstimateJson]
+    "share of moved answers of each way, in [0, 1]"
+    differences: dict[str, EstimateJson]
+    "of each other way from the test's own"
+
+
+class WrittenApartJson(TypedDict):
+    """Some of the variables that a test writes together, written apart."""
+
+    variables: dict[str, str]
+    "which are written, and from which run"
+    place: str
+    "where"
+    right: EstimateJson
+    "share of pairs with the causal model's answer for these alone, in [0, 1]"
+    moved: EstimateJson
+    "share of pairs whose answer differs from the base's, in [0, 1]"
+    asked: Count
+    "the number of pairs in which the causal model changes the answer"
+
+
+class BeyondJson(TypedDict):
+    """A test's interchange in pairs that do not pass its `where`."""
+
+    own: EstimateJson
+    "share of these pairs whose base the network answers right by itself, in [0, 1]"
+    right: EstimateJson
+    "share of these pairs with the causal model's answer, in [0, 1], over those whose inputs the network answers right"
+
+
+class WrittenPartJson(TypedDict):
+    """One place of a variable that has several, or one of the numbers of its only place."""
+
+    variable: str
+    "the variable"
+    place: str
+    "where"
+    alone: EstimateJson
+    "iia if it alone is written, in [0, 1]"
+    without: EstimateJson
+    "iia if all but it are written, in [0, 1]"
+    counts: EstimateJson
+    "share of pairs whose answer it changes, written beside some of the others or none, in [0, 1]"
+
+
+class WorstPairJson(TypedDict):
+    """A pair in which a score is among the worst."""
+
+    pair: Count
+    "its number"
+    value: float | None
+    "its ratio, or its change"
+    base: str
+    "the input of its base, in words"
