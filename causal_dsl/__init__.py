@@ -101,6 +101,7 @@ if TYPE_CHECKING:
         train,
         values,
         vector,
+        via,
         zoo,
     )
     from causal_dsl.compare.recorded import read_results
@@ -204,6 +205,7 @@ __all__ = [
     "train",
     "values",
     "vector",
+    "via",
     "zoo",
 ]
 

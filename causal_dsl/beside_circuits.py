@@ -21,7 +21,8 @@ from causal_dsl.planning.random_circuits import nodes_tried
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.circuit_members import name as name_of
 from causal_dsl.program.circuit_members import size
-from causal_dsl.program.nodes import kinds_of
+from causal_dsl.program.edge_sets import EdgeSet
+from causal_dsl.program.nodes import dictionaries_of, kinds_of, of_dictionary
 from causal_dsl.program.probed import CircuitRuns
 from causal_dsl.program.program import Test
 from causal_dsl.score.circuit_results import (
@@ -58,21 +59,21 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
 
 
 def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None) -> TestResult:
-    """The result with the numbers of circuits in its cells: sizes, choices, self-checks and random circuits. ``kept`` [n] are the pairs
-    that are scored (None: all)."""
-    beside = _beside(run.test, execution)
-    if beside is None:
-        return result
-    probe, test = beside[0], run.test
+    """The result with the numbers of circuits in its cells: sizes and choices; of scores of circuits, self-checks and random circuits,
+    too. ``kept`` [n] are the pairs that are scored (None: all)."""
+    beside, test = _beside(run.test, execution), run.test
+    probe = None if beside is None else beside[0]
     cells = list(result.cells)
     for number, (cell, own) in enumerate(zip(test.cells, run.cells, strict=True)):
         at = next((i for i, one in enumerate(cells) if one.cell == dict(own.node.cell)), None)
-        ablation = cell.interventions[0].circuit
+        ablation = cell.interventions[0].circuit if len(cell.interventions) == 1 else None
         if at is None or ablation is None:
             continue
-        told = _circuit(ablation, probe.sizes[number], test, own, execution, kept)
+        told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
         silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")
         cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent)))
+    if probe is None:
+        return replace(result, cells=tuple(cells))
     curves = _curves(probe, test, run, execution, kept) if len(cells) == len(test.cells) else {}
     found = [finding for name, random in curves.items() for finding in like_random(name, "the circuits", random)]
     return replace(result, cells=tuple(cells), random=curves, findings=tuple(dict.fromkeys([*result.findings, *found])))
@@ -105,7 +106,7 @@ def _circuit(
     }
     return CircuitResult(
         ablation.name,
-        size(ablation.members, test.network.facts),
+        size(ablation.members, test.network.facts, ablation.every),
         ablation.choices,
         tuple(_checks(ablation, test, own.columns)),
         random,
@@ -145,7 +146,7 @@ def _curves(
     env = Evaluation(frames, [dict(own.node.cell) for own in run.cells], Matrix(np.ones((1, frames[0].n))))
     ablation = test.cells[0].interventions[0].circuit
     assert ablation is not None
-    whole = size(ablation.members, test.network.facts).of_edges
+    whole = size(ablation.members, test.network.facts, ablation.every).of_edges
     shares = np.asarray([sizes[1 : count + 1] for sizes in probe.sizes]) / max(1, whole)
     return {
         text: random_of(
@@ -175,7 +176,8 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         sizes = [float(np.nanmax(np.abs(runs[other][q]), initial=0.0)) for q in quantities]
         found.append(SelfCheck(says, max(gaps), max(sizes)))
 
-    check("the full circuit is the clean run", FULL, "base")
+    if FULL in runs:
+        check("the full circuit is the clean run", FULL, "base")
     if HALVES in runs:
         check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
     value, facts = ablation.value, test.network.facts
@@ -185,11 +187,20 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         isinstance(value, FromRun)
         and not value.under
         and everywhere
-        and set(kinds_of(facts)) <= there
-        and value.role in runs
+        and (set(kinds_of(facts)) <= there or _stream(ablation))
+        and {value.role, EMPTY} <= set(runs)
     ):
         check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
     return found
+
+
+def _stream(ablation: Ablation) -> bool:
+    """Whether all that is written is all of the stream at some layer: every latent of a dictionary there, and its error term."""
+    if isinstance(ablation.every, EdgeSet):
+        return False
+    nodes = {node for node, _ in ablation.every}
+    whole = (one for one in dictionaries_of(nodes) if one.site.component in ("resid_pre", "resid_post"))
+    return any(one.site.dims is None and set(of_dictionary(one)) <= nodes for one in whole)
 
 
 def _gap(one: np.ndarray, other: np.ndarray) -> float:

@@ -14,8 +14,10 @@ from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.discovery import Discovery
+from causal_dsl.program.modules import Definition
 from causal_dsl.program.program import Program, Test
 from causal_dsl.score.chance import show_ceilings, show_distinct
+from causal_dsl.score.results import TestResult
 from causal_dsl.store.reads import Reads
 
 
@@ -46,6 +48,11 @@ class Checked(Shown):
     digest: str = ""
     #: the texts of all files that it imports, by their paths from its folder, in the order in which the digest has them
     imports: Mapping[str, str] = field(default_factory=dict)
+    #: where the tests of one declaration are on several networks: the tests on each, by the network's name
+    by_network: Mapping[str, tuple[Definition, ...]] = field(default_factory=dict)
+    #: the faults of networks whose tests were left out, each with the name of its network; and those tests, as they stand in the results
+    faults: tuple[tuple[str, Diagnostic], ...] = ()
+    lost: tuple[TestResult, ...] = ()
     #: the files that were read to check it, or that the run will read
     reads: Reads = field(default_factory=Reads)
 

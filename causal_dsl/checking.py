@@ -32,12 +32,13 @@ from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import Plan, WorkBefore
 from causal_dsl.planning.probes import probes_of
 from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
 from causal_dsl.program.beginnings import check_beginnings
+from causal_dsl.program.definitions import by_network
 from causal_dsl.program.derived_tests import (
     FitTest,
     constants_of,
@@ -51,7 +52,8 @@ from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.modules import Loader, Module
+from causal_dsl.program.model_contexts import contexts
+from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
@@ -64,10 +66,9 @@ from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
 from causal_dsl.score.make_findings import no_room, vacuous_expectation
-from causal_dsl.score.unanswered import refuse_unanswered
+from causal_dsl.score.unanswered import of_the_answered, refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import Reads, note, recording
-from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
@@ -121,11 +122,12 @@ def _check(
     program = read_program(spec.name, module, reading, found, options.tests)
     judge_origins(program.tests, found)
     imports = {_from(spec.folder, path): one.source.text for path, one in sorted(loader.modules.items())}
-    checked = Checked(spec.name, [], program, {}, digest=_digest(spec, loader), imports=imports)
+    digest, apart = _digest(spec, loader), by_network(module, options.tests)
+    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart)
     if memo is None:
         memo = Memo()
     else:
-        memo.begin((_of_models(module), *map(_of_models, loader.modules.values()), reads.known))
+        memo.begin(*contexts((module, *loader.modules.values()), reads.known))
     try:
         checked.plan = _plan(program, checked, tokenizers, found, beside, options, memo)
     except SpecError as error:
@@ -148,12 +150,6 @@ def _check(
     members = {name: family for one in every for family, names in one.families.items() for name in names}
     checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
-
-
-def _of_models(module: Module) -> tuple[str, tuple[tree.AnyDeclaration, ...]]:
-    """The declarations of a module that decide its causal models."""
-    beside = tree.TestDecl | tree.FitDecl | tree.AlignDecl | tree.NetworkDecl | tree.CircuitDecl | tree.MetricDecl
-    return module.source.path, tuple(one for one in module.tree.declarations if not isinstance(one, beside))
 
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
@@ -239,6 +235,7 @@ def _plan(
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    plan.before = WorkBefore(checked.searches, checked.searched, checked.constants)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
 
@@ -274,14 +271,11 @@ def _fits(
     found.raise_errors()
 
     def answered(test: Test) -> Test:
-        return _answered(test, tokenizers(test.network), checked)
+        known = of_the_answered(test, lambda: memo.draw(test.design, found))
+        return _answered(known, tokenizers(test.network), checked)
 
     variants = [variant for fit in fits for variant in fitted_variants(fit)]
     every = [FitTest(answered(one.fit), answered(one.validation)) for one in variants]
-    for one in every:
-        for test in (one.fit, one.validation):
-            if test.readout.gaps and (drawn := memo.draw(test.design, found)) is not None:
-                refuse_unanswered(test, drawn, several=False)
     made = make_fits(program, every, tokenizers, found, memo.draw)
     if made is not None:
         refuse_overlap(tests, declared, plan, made)

@@ -60,6 +60,10 @@ def permutation(stream: np.uint64, n: int) -> np.ndarray:
     return np.argsort(bits(stream, np.arange(n)), kind="stable").astype(np.int64)
 
 
+#: How many numbers are very many: of those few are drawn without an order of all.
+_VERY_MANY = 2**17
+
+
 class Stream:
     """Random numbers one after another: each call takes the next numbers of its key."""
 
@@ -83,8 +87,20 @@ class Stream:
         return np.asarray(some)[np.argsort(self._next(len(some)), kind="stable")]
 
     def some(self, n: int, m: int) -> np.ndarray:
-        """``m`` different numbers from 0 to n - 1 (int64), sorted."""
-        return np.sort(self.shuffled(np.arange(n))[:m])
+        """``m`` different numbers from 0 to n - 1 (int64), sorted: the first of a random order, or, few of very many, the first that
+        come up."""
+        if n > _VERY_MANY and m <= n // 8:
+            drawn = self.below(n, 2 * m + 64)  # three quarters or more of them are different
+            _, first = np.unique(drawn, return_index=True)
+            if len(first) >= m:
+                return np.sort(drawn[np.sort(first)[:m]])
+        random = self._next(n)
+        if m >= n:
+            return np.arange(n)
+        last = np.partition(random, m)[m]
+        found = np.flatnonzero(random < last)
+        equal = np.flatnonzero(random == last)[: m - len(found)]  # of equal ones those that come first
+        return np.sort(np.concatenate([found, equal]))
 
 
 def normals(seed: int, shape: tuple[int, ...], name: str = "normal") -> np.ndarray:

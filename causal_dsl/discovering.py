@@ -3,26 +3,31 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
+from functools import cache
 
 import numpy as np
 
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import fail
-from causal_dsl.discovery.exact_effects import Exact, is_straight
+from causal_dsl.discovery.exact_effects import Exact, Part, is_straight
 from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.input_pairs import Pairs
+from causal_dsl.discovery.kept_scores import key_of_search
 from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
+from causal_dsl.discovery.node_scores import NodeScorer
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
-from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
+from causal_dsl.discovery.stability import Found, HeldAgainst, from_kept, kept_form, name_of, sample
 from causal_dsl.engine.budgets import budget_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
@@ -33,6 +38,7 @@ from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
+from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.discovery_methods import METHODS
 
 #: Of how many nodes or edges scores at the base run are held against finite differences.
@@ -40,39 +46,65 @@ SLOPES = 4
 
 
 def discover(
-    checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, bar: Progress
+    checked: Checked,
+    networks: Mapping[NetworkKey, Network],
+    options: Options,
+    bar: Progress,
+    memory: Mapping[NetworkKey, int],
+    only: str | None = None,
 ) -> dict[Discovery, Found]:
-    """Score what the circuits of a spec are found by."""
-    plan = checked.searches
-    if plan is None or checked.program is None:
+    """Score what the circuits of a spec are found by, or take the scores that were kept. ``memory``: bytes that a pass on a network may
+    take, where it is not half of what is free; ``only`` scores what one of the searches asks for, by its name."""
+    if checked.searches is None or checked.program is None:
         return {}
     tests = {one.name: one for test in checked.program.tests for one in test.each}
-    searches = {test.name: test for test in plan.tests}
+    searched = {one: name for one, name in checked.searched.items() if one.test in tests and only in (None, name)}
+    if not searched:  # those of a sweep of networks are of others
+        return {}
+    searches = {test.name: test for test in checked.searches.tests if test.name in searched.values()}
+    plan = of_tests(checked.searches, list(searches.values()))
     targets = target_ids(plan, checked.answers, networks)
-    run = None
-    if any(tests[discovery.test].solved for discovery in checked.searched):
-        memory = {key: options.memory for key in networks if options.memory}
+
+    @cache
+    def plain_runs() -> Execution:
         run = Execution(plan, networks, checked.answers, targets, memory)
         for said in run.run():
             bar.say(said[:60])
+        return run
+
     found: dict[Discovery, Found] = {}
     known: dict[object, Found] = {}
-    for discovery, name in checked.searched.items():
+    for discovery, name in searched.items():
         search, test = searches[name], tests[discovery.test]
-        network, metric, source = networks[search.network.key], metric_of(test), source_of(test)
+        key = search.network.key
+        network, metric, source = networks[key], metric_of(test), source_of(test)
         assert metric is not None and source is not None
         draw = plan.scores[name][0].label.draw
-        rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", source.role)]
-        same = (search.network.key, draw, source, metric, test.solved, replace(discovery, test=""))
+        rows = [plan.rows[g.Forward(key, draw, role)] for role in ("base", source.role)]
+        same = (key, draw, source, metric, test.solved, replace(discovery, test=""))
         if same in known:  # tests that draw alike and ask by one metric share what is found
             found[discovery] = replace(known[same], discovery=discovery)
             continue
-        pairs = Pairs(plan.inputs[search.network.key], rows[0], rows[1], source.kind)
+        pairs = Pairs(plan.inputs[key], rows[0], rows[1], source.kind)
         objective = MetricGradient(metric, search, checked.answers[name], targets)
-        if run is not None and test.solved:
-            pairs, objective = _solved(test, search, run, pairs, objective)
+        solved = [plan.rows[g.Forward(key, draw, role)] for role in test.solved]
+        inputs = key_of_search(
+            discovery, network, pairs, objective, options.memory, test.solved, plan.drawn[draw], solved
+        )
         bar.say(f"{test.name}: {discovery.text}"[:60])
-        found[discovery] = known[same] = _found(discovery, network, pairs, objective, options, bar)
+        budget = budget_of(network, memory.get(key))
+
+        def make(
+            discovery: Discovery = discovery,
+            of: tuple[Test, Test, Network] = (test, search, network),
+            made: tuple[Pairs, MetricGradient] = (pairs, objective),
+            budget: Budget = budget,
+        ) -> StoredArrays:
+            if of[0].solved:
+                made = _solved(of[0], of[1], plain_runs(), *made)
+            return kept_form(_found(discovery, of[2], *made, budget, bar))
+
+        found[discovery] = known[same] = from_kept(discovery, *once("circuits", "scores of a circuit", inputs, make))
     return found
 
 
@@ -100,30 +132,66 @@ def _found(
     network: Network,
     pairs: Pairs,
     objective: MetricGradient,
-    options: Options,
+    budget: Budget,
     bar: Progress,
 ) -> Found:
-    budget = budget_of(network, options.memory)
-    of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)
     exact = Exact(network, pairs, objective, budget, network.padding)
+    if discovery.nodes:
+        return _of_nodes(discovery, network, pairs, objective, exact)
+    of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)
     match discovery.method:
         case "acdc":
-            return _searched(discovery, of, exact)
+            return _searched(discovery, of.parts(discovery.what == "edges"), exact)
         case "masks":
             return _learned(discovery, of, bar)
         case "exact":
-            scored = _exactly(discovery, of, exact)
+            scored = _exactly(of.parts(discovery.what == "edges"), exact)
         case "eap" | "eap_ig":  # without settings, gradients are those at the base run
             way = Way(**dict(discovery.settings))
             scored = of.score_edges(way) if discovery.what == "edges" else of.score_nodes(way)
         case unknown:
             raise OwnFault(f"no scores are computed by the method `{unknown}`")
+    return _beside_effects(discovery, scored, exact, lambda looked: _held(discovery, of, exact, scored, looked))
+
+
+def _of_nodes(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, exact: Exact) -> Found:
+    """The scores of nodes that a circuit names: latents, error terms and components."""
+    of = NodeScorer(
+        network, pairs, objective, exact.budget, discovery.nodes, network.padding, discovery.at, exact.given
+    )
+    match discovery.method:
+        case "acdc":
+            return _searched(discovery, of.parts(), exact)
+        case "exact":
+            scored = _exactly(of.parts(), exact)
+        case "eap" | "eap_ig":
+            scored = of.score_nodes(Way(**dict(discovery.settings)))
+        case unknown:
+            raise OwnFault(f"no scores of nodes are computed by the method `{unknown}`")
+
+    def held(looked: Sequence[int]) -> HeldAgainst | None:
+        if discovery.method == "eap":
+            return _slopes_held(discovery, exact, scored, looked)
+        if dict(discovery.settings)["path"] == "inputs" or of.places:
+            return None  # on the way of the embedding no site moves by what its nodes change
+        sums = [scored.means[list(group.numbers)].sum() for group in of.groups]
+        effects = exact.effects([[of.nodes[number] for number in group.numbers] for group in of.groups]).mean(axis=1)
+        return _apart("scores of the nodes of a site add up to their effect together", sums, effects)
+
+    return _beside_effects(discovery, scored, exact, held)
+
+
+def _beside_effects(
+    discovery: Discovery, scored: Scored, exact: Exact, held: Callable[[Sequence[int]], HeldAgainst | None]
+) -> Found:
+    """Scores, with the exact effects of some of their parts, and what they are ``held`` against."""
     names = tuple(name_of(part) for part in scored.of)
     # Scores that are exact effects themselves are held against none.
     looked = sample(scored.means) if METHODS[discovery.method].gradient else ()
     effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1) if looked else np.zeros(0)
-    held = _held(discovery, of, exact, scored, looked) if looked else None
-    return Found(discovery, names, scored, objective.metric.text, len(pairs), looked, tuple(effects.tolist()), held)
+    against = held(looked) if looked else None
+    metric, count = exact.objective.metric.text, len(exact.pairs)
+    return Found(discovery, names, scored, metric, count, looked, tuple(effects.tolist()), against)
 
 
 def _held(
@@ -133,14 +201,7 @@ def _held(
     to a difference of the metric. None where there is no such number."""
     settings = dict(discovery.settings)
     if discovery.method == "eap":
-        straight = [number for number in looked if is_straight(of.network, scored.of[number])]
-        some = sorted(straight, key=lambda number: -abs(scored.means[number]))
-        some = some[: SLOPES // 2] + some[-(SLOPES - len(some[: SLOPES // 2])) :] if len(some) > SLOPES else some
-        slopes = exact.slopes([scored.of[number] for number in some])
-        says = (
-            f"scores are finite differences, of {len(some)} {discovery.what if len(some) > 1 else discovery.what[:-1]}"
-        )
-        return _apart(says, scored.means[some], slopes) if some else None
+        return _slopes_held(discovery, exact, scored, looked)
     if discovery.what == "edges":
         return None
     if settings["path"] == "inputs":
@@ -157,17 +218,27 @@ def _held(
     return _apart("scores of a layer's heads, and of its MLP, add up to their effect together", sums, effects)
 
 
+def _slopes_held(discovery: Discovery, exact: Exact, scored: Scored, looked: Sequence[int]) -> HeldAgainst | None:
+    """Some scores at the base run against finite differences."""
+    straight = [number for number in looked if is_straight(exact.network, scored.of[number])]
+    some = sorted(straight, key=lambda number: -abs(scored.means[number]))
+    some = some[: SLOPES // 2] + some[-(SLOPES - len(some[: SLOPES // 2])) :] if len(some) > SLOPES else some
+    slopes = exact.slopes([scored.of[number] for number in some])
+    says = f"scores are finite differences, of {len(some)} {discovery.what if len(some) > 1 else discovery.what[:-1]}"
+    return _apart(says, scored.means[some], slopes) if some else None
+
+
 def _apart(says: str, own: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> HeldAgainst:
     one, two = np.asarray(own), np.asarray(other)
     return HeldAgainst(says, float(np.abs(one - two).max()), float(np.abs(two).max()))
 
 
-def _searched(discovery: Discovery, of: PartScorer, exact: Exact) -> Found:
+def _searched(discovery: Discovery, parts: Sequence[Part], exact: Exact) -> Found:
     """What a search keeps. It says how much each part is needed beside what is kept, which no effect of it alone tells."""
-    search = GreedySearch(exact, of.parts(discovery.what == "edges"), **dict(discovery.settings))
+    search = GreedySearch(exact, parts, **dict(discovery.settings))
     scored = search.search()
     names = tuple(name_of(part) for part in scored.of)
-    return Found(discovery, names, scored, search.exact.objective.metric.text, len(of.pairs), (), ())
+    return Found(discovery, names, scored, search.exact.objective.metric.text, len(exact.pairs), (), ())
 
 
 def _learned(discovery: Discovery, of: PartScorer, bar: Progress) -> Found:
@@ -178,11 +249,10 @@ def _learned(discovery: Discovery, of: PartScorer, bar: Progress) -> Found:
     return Found(discovery, names, scored, "kl", len(of.pairs), (), ())
 
 
-def _exactly(discovery: Discovery, of: PartScorer, exact: Exact) -> Scored:
+def _exactly(parts: Sequence[Part], exact: Exact) -> Scored:
     """The effect of every node or edge, a forward pass for each."""
-    parts = of.parts(discovery.what == "edges")
     effects = exact.effects([[part] for part in parts])
-    return Scored(parts, effects.T, np.ones(len(of.pairs)), exact.ends, (exact.forwards, 0.0))
+    return Scored(parts, effects.T, np.ones(len(exact.pairs)), exact.ends, (exact.forwards, 0.0))
 
 
 def with_found(result: TestResult, found: Mapping[Discovery, Found]) -> TestResult:
@@ -205,7 +275,7 @@ def _still(one: Found) -> str:
     names = [one.names[number] for number in scored.still]
     some = ", ".join(f"`{name}`" for name in names[:4]) + (", …" if len(names) > 4 else "")
     return (
-        f"the gates of {len(names)} of {len(scored.of)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
+        f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
         f"where attention is saturated, or a component changes nothing, `masks` cannot tell which {what} are needed"
     )
 

@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from typing import Any
 
 import numpy as np
 import torch
@@ -27,14 +28,17 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
+from causal_dsl.planning.work_before import constants_asked, optimal_in
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import TestResult
 from causal_dsl.specs import Options
+from causal_dsl.store import later, rooms, stopping_points
 from causal_dsl.store.keys import FitInputs, key_of, told, versions
 from causal_dsl.store.out import SpecFolder
 from causal_dsl.store.stepwise import kept_in
+from causal_dsl.store.stored_only import refuse_making
 from causal_dsl.store.tensors import take_tensors, write_tensors
 from causal_dsl.vocabulary.values.optimal import FittedConstant, Optimal
 
@@ -52,9 +56,16 @@ class Constants:
 
 
 def find_constants(
-    checked: Checked, networks: Mapping[NetworkKey, Network], options: Options, bar: Progress, folder: SpecFolder | None
+    checked: Checked,
+    networks: Mapping[NetworkKey, Network],
+    options: Options,
+    bar: Progress,
+    folder: SpecFolder | None,
+    memory: Mapping[NetworkKey, int],
+    share: tuple[int, int] = (0, 1),
 ) -> Constants:
-    """Find the constants of every intervention of a plan that writes ``optimal``, or take those that were kept."""
+    """Find the constants of every intervention of a plan that writes ``optimal``, or take those that were kept; of one ``share`` of them,
+    where it is not the whole. ``memory``: bytes that a pass on a network may take, where it is not half of what is free."""
     plan = checked.plan
     assert plan is not None
     if checked.constants is None:
@@ -63,18 +74,13 @@ def find_constants(
     changed: dict[g.Resume, g.Resume] = {}
     courses: dict[g.Resume, Course] = {}
     keys: list[str] = []
-    wanted = [
-        (test, read.run)
-        for test in plan.tests
-        for score in plan.scores[test.name]
-        if (read := score.read("patched")) is not None and isinstance(read.run, g.Resume) and _asked(read.run)
-    ]
+    wanted = constants_asked(plan)
     for number, (test, resume) in enumerate(wanted):
-        if resume in changed:
+        if number * share[1] // len(wanted) != share[0]:
             continue
         name = checked.fitted_on[test.control[0] or test.name]
         draw = checked.constants.scores[name][0].label.draw
-        one = _Fit(networks[test.network.key], layouts, resume, draw, options)
+        one = _Fit(networks[test.network.key], layouts, resume, draw, options.memory, memory.get(test.network.key))
         bar.say(f"{test.name}: constants of intervention {number + 1} of {len(wanted)}"[:60])
         path, key, course = one.run()
         keys.append(key)
@@ -87,10 +93,6 @@ def find_constants(
         changed[resume] = replace(resume, writes=writes)
         courses[changed[resume]] = course
     return Constants(_with(plan, changed), courses, tuple(keys))
-
-
-def _asked(resume: g.Resume) -> Optimal | None:
-    return next((write.value for write in resume.writes if isinstance(write.value, Optimal)), None)
 
 
 def _with(plan: Plan, changed: Mapping[g.Resume, g.Resume]) -> Plan:
@@ -110,11 +112,19 @@ def _with(plan: Plan, changed: Mapping[g.Resume, g.Resume]) -> Plan:
 class _Fit:
     """The constants of one intervention on one network."""
 
-    def __init__(self, network: Network, layouts: Layouts, resume: g.Resume, draw: g.DrawNode, options: Options):
-        self.network, self.layouts, self.resume = network, layouts, resume
-        asked = _asked(resume)
+    def __init__(
+        self,
+        network: Network,
+        layouts: Layouts,
+        resume: g.Resume,
+        draw: g.DrawNode,
+        memory: int | None,
+        bytes: int | None,
+    ):
+        self.network, self.layouts, self.resume, self.memory = network, layouts, resume, memory
+        asked = optimal_in(resume)
         assert asked is not None
-        self.asked, self.options = asked, options
+        self.asked = asked
         self.inputs = layouts.plan.inputs[network.key]
         self.forward = g.Forward(network.key, draw, "base")
         runs = self.inputs.runs[layouts.plan.rows[self.forward]]
@@ -126,23 +136,34 @@ class _Fit:
         each = (facts.layers or 1) * (16 * (facts.width or 64) + 4 * (facts.mlp_width or 256)) + 4 * (
             facts.outputs or 1
         )
-        room = budget_of(network, options.memory).bytes // (4 * each)
+        room = budget_of(network, bytes).bytes // (4 * each)
         self.size = max(1, int(room // max(1, int(tokens.max(initial=1)))))
 
     def run(self) -> tuple[Path, str, Course]:
         """Where the constants are kept, their key, and how they were found."""
-        key = self._key()
-        path = kept_in("constants") / f"{key_of(key)}.safetensors"
-        known = take_tensors(path, "constants in the cache", key_of(key))
+        inputs = self._key()
+        key = key_of(inputs)
+        name = f"{key}.safetensors"
+
+        def read(path: Path) -> dict[str, Any] | None:
+            known = take_tensors(path, "constants in the cache", key)
+            return known[1] if known is not None and later.holds(known[1].get("later")) else None
+
+        known = rooms.found("constants", name, read)
         if known is not None:
             first, last, steps, count = known[1]["course"]
-            return path, key_of(key), (first, last, steps, count)
+            return known[0], key, (first, last, steps, count)
+        refuse_making()
         constants, course = self._found()
+        path = kept_in("constants") / name
         path.parent.mkdir(parents=True, exist_ok=True)
         named = {str(n): tensor for n, tensor in enumerate(constants)}
-        about = {"made_for": told(key), "course": course, "places": [str(w.place) for w in self.resume.writes]}
-        write_tensors(path, named, about, key_of(key))
-        return path, key_of(key), course
+        places = [str(write.place) for write in self.resume.writes]
+        about = {"made_for": told(inputs), "course": course, "places": places, "later": later.told_now()}
+        write_tensors(path, named, about, key)
+        rooms.put("constants", path)
+        stopping_points.reached("constants")
+        return path, key, course
 
     def _key(self) -> FitInputs:
         found = hashlib.sha256()
@@ -153,6 +174,7 @@ class _Fit:
             found.update(np.array(self.layouts.spans(write.place.position, self.forward)[1]).tobytes())
         writes = tuple([repr(w.place), w.to.masks if w.to is not None else None] for w in self.resume.writes)
         settings = {name: value for name, value in asdict(self.asked).items() if name != "span"}
+        settings["memory"] = self.memory  # by which the inputs are shared out over passes
         return FitInputs(settings, writes, {}, found.hexdigest(), 0, anywhere(self.network), "constants", versions())
 
     # ── the search ──────────────────────────────────────────────────────────────────────────────

@@ -93,6 +93,15 @@ def part_of(checked: Checked, tests: list[Test]) -> Checked:
 
 def loaded(spec: Spec, checked: Checked, name: str, session: Session, folder: SpecFolder | None) -> LoadedPart:
     """A part with its networks loaded and proved, and its circuits found; ``folder`` gets what was found."""
+    part = with_networks(spec, checked, name, session)
+    if part.checked.searches is None:
+        return part
+    found = discovered(spec, part.checked, name, part.networks, part.used, session.options, folder)
+    return replace(part, checked=found)
+
+
+def with_networks(spec: Spec, checked: Checked, name: str, session: Session) -> LoadedPart:
+    """A part with its networks loaded and proved, and no circuit found yet."""
     options = session.options
     assert checked.program is not None
     used = {test.network.key: test.network for test in checked.program.tests}
@@ -100,13 +109,15 @@ def loaded(spec: Spec, checked: Checked, name: str, session: Session, folder: Sp
         used |= checked.plan.networks
     networks = session.networks(used.values())
     if checked.plan is None and checked.program.tests:
-        own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+        own = (
+            replace(options, tests=tuple(test.name for test in checked.program.tests))
+            if name or checked.lost
+            else options
+        )
         checked = check(spec, own, with_blanks(networks, used))
         checked.raise_errors()
         if checked.plan is not None:
             networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
-    if checked.searches is not None:
-        checked = discovered(spec, checked, name, networks, used, options, folder)
     return LoadedPart(name, checked, networks, used)
 
 
@@ -130,7 +141,7 @@ def prepared(
     targets = target_ids(plan, checked.answers, part.networks)
     refuse_slanted(plan.program.tests)
     library = fit_features(checked, part.networks, options, bar, folder, fits)
-    constants = find_constants(checked, part.networks, options, bar, folder)
+    constants = find_constants(checked, part.networks, options, bar, folder, memory)
     fitted = "".join([library.digest, *constants.keys])
     checked = replace(checked, plan=constants.plan)
     inputs = inputs_of(spec, checked, part.networks, options, fitted, behaviour)
@@ -161,8 +172,10 @@ def discovered(
     """The spec checked again, with the circuits that its networks are found to have."""
     assert checked.program is not None
     with progress(asked=options.progress) as bar:
-        found = discover(checked, networks, options, bar)
-    own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name else options
+        found = discover(checked, networks, options, bar, memory_of(options, networks))
+    own = (
+        replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
+    )
     scores = {discovery: one.scores for discovery, one in found.items()}
     again = check(spec, own, with_blanks(networks, used), discovered=scores)
     again.raise_errors()

@@ -15,6 +15,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.provenance import identity_of
 from causal_dsl.report.out_folder import Computed, save
 from causal_dsl.score.missing import not_measured
+from causal_dsl.score.results import TestResult
 from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.specs import Options, Spec
@@ -46,7 +47,7 @@ def joined(
     """The result of a spec of those of its parts, in the order of its tests; those of no part were not run. ``failed``
     has the code of the fault that kept a test from being run."""
     assert checked.program is not None
-    if len(parts) == 1 and len(parts[0].result.tests) == len(checked.program.tests):
+    if len(parts) == 1 and len(parts[0].result.tests) == len(checked.program.tests) and not checked.lost:
         return parts[0].result
     found = {test.name: test for part in parts for test in part.result.tests}
     tests = [
@@ -67,7 +68,7 @@ def joined(
         *(
             spec.name,
             checked.digest,
-            tuple(tests),
+            in_order((*tests, *checked.lost), checked),
             versions,
             networks,
             cost,
@@ -80,6 +81,17 @@ def joined(
         imports=checked.imports,
         models={name: model for part in parts for name, model in part.result.models.items()},
     )
+
+
+def in_order(tests: Sequence[TestResult], checked: Checked) -> tuple[TestResult, ...]:
+    """Tests in the order of the spec, in which those that a fault keeps from being run have their places."""
+    if not checked.lost:
+        return tuple(tests)
+    groups = enumerate(checked.by_network.values())
+    order = {
+        test.name: (test.span.start, network, number) for network, own in groups for number, test in enumerate(own)
+    }
+    return tuple(sorted(tests, key=lambda test: order[test.name]))
 
 
 def _inputs(parts: Sequence[RunInputs]) -> RunInputs:
@@ -117,4 +129,4 @@ def keep(folder: SpecFolder, spec: Spec, result: SpecResult, parts: Sequence[Ran
         keep_source(folder, spec.path, files, [path for part in ran for path in part.folders])
 
 
-__all__ = ["RanPart", "joined", "keep"]
+__all__ = ["RanPart", "in_order", "joined", "keep"]

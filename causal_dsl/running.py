@@ -16,6 +16,7 @@ from causal_dsl.beside_alignments import with_alignment
 from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
+from causal_dsl.checking_networks import check_to_run
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.discovering import with_found
 from causal_dsl.discovery.place_gradients import with_gradients
@@ -46,13 +47,13 @@ from causal_dsl.preparing import (
     units_in,
     with_blanks,
 )
-from causal_dsl.probing import with_probes
+from causal_dsl.probing import with_places, with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
 from causal_dsl.program.weights_held import is_follower
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
-from causal_dsl.ran import RanPart, joined, keep
+from causal_dsl.ran import RanPart, in_order, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.which_progress import progress
@@ -77,10 +78,11 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
-from causal_dsl.store.keys import versions
+from causal_dsl.store.keys import told, versions
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
+from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.rooms import kept_beside
 from causal_dsl.store.stored_only import nothing_is_made
@@ -113,7 +115,7 @@ def run_specs(
         options = replace(options, out=None)
     if options.out is not None and is_address(options.out):
         return _run_mirrored(specs, options, session, still)
-    checks = [check(spec, options) for spec in specs]
+    checks = [check_to_run(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
     session = Session(options, session)
@@ -193,12 +195,13 @@ def _run_spec(
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
-    of one of them loses nothing of the others; after a mistake of this package (E799), each test is run by itself."""
+    of one of them loses nothing of the others. Where something fails as tests are run, a fault of one of them or a mistake of this
+    package (E799), each test of the network is run by itself: what the others have computed is in the store."""
     assert checked.program is not None
     groups = [list(tests) for tests in swept(checked.program.tests)]
     alone: set[str] = set()
     parts: list[RanPart] = []
-    faults: list[tuple[str, Diagnostic]] = []
+    faults: list[tuple[str, Diagnostic]] = list(checked.faults)
     failed: dict[str, str] = {}
     interrupted = False
     for number, tests in enumerate(groups):  # grows where a group is taken apart
@@ -216,7 +219,12 @@ def _run_spec(
                 raise
             interrupted = True
         except SpecError as error:
-            if len(groups) == 1:
+            own = {test.name for test in tests}
+            if isinstance(error, RunFault) and len(own) > 1 and not own & alone:
+                alone |= own
+                groups[number + 1 : number + 1] = [[test] for test in tests]
+                continue
+            if len(groups) == 1 and not faults:
                 raise
             faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
             failed |= dict.fromkeys((test.name for test in tests), error.code)
@@ -240,6 +248,8 @@ def _run_spec(
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)
+            if not interrupted and not faults and all(part.plan is not None for part in parts):
+                remove_old_runs(units_in(folder), [told(part.inputs) for part in parts])
         except OSError as error:  # what was computed is told all the same
             result = _unstored(result, error, folder, session.options, spec)
         # what was found damaged as they were stored
@@ -267,7 +277,14 @@ def _run_part(
     part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
-        return _run(spec, part, options, folder, notices, later)
+        try:
+            return _run(spec, part, options, folder, notices, later)
+        except SpecError as error:
+            raise RunFault(error.diagnostics) from error
+
+
+class RunFault(SpecError):
+    """A fault that showed as tests were run, when their networks had been loaded: it may be of one of the tests alone."""
 
 
 def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
@@ -275,7 +292,7 @@ def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     tests = checked.program.tests if checked.program is not None else []
     unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
     return SpecResult(
-        *(spec.name, checked.digest, unrun, _versions()),
+        *(spec.name, checked.digest, in_order((*unrun, *checked.lost), checked), _versions()),
         warnings=tuple(checked.diagnostics),
         text=spec.source_text.text,
         imports=checked.imports,
@@ -345,7 +362,7 @@ def _run(
                 bar.say(f"{spec.name}: {said}"[:60])
             interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
             if not interrupted:
-                with_gradients(execution, bar.say)
+                with_gradients(execution, bar.say, options.memory)
             _refuse_changed(before_it, execution.store)
         except KeyboardInterrupt:
             interrupted = True
@@ -402,6 +419,8 @@ def _scored(
         scored = with_controls(scored, one, execution, checked, library, kept)
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
+        else:
+            scored = with_places(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -415,6 +434,7 @@ def _scored(
     if not test.parts:
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
+    whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
     return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 

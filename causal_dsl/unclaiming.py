@@ -5,19 +5,22 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
+from itertools import combinations
 
 import numpy as np
 import torch
 
 from causal_dsl.carrying import Carrying, codes_of
+from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.interchanging import moved
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.rest_of_layer import named, same_layer
-from causal_dsl.planning.unclaimed import part
+from causal_dsl.planning.unclaimed import ALL, part
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
@@ -29,6 +32,8 @@ from causal_dsl.vocabulary.locations import Place
 _ANSWER = Quantity("answer")
 #: Sets of units that move the answer, of which it is asked whether they may; and after how many that may not no more are.
 _JUDGED, _NAMED = 24, 4
+#: Of how many units at least each is taken from an input of its own; and of more than few units, how many random halves.
+_FEWEST, _HALVES = 3, 8
 #: Rows that are run in one pass beside the plan.
 _AT_ONCE = 2**14
 
@@ -73,6 +78,16 @@ def with_unclaimed(
         )
         for units, hits in _taken_together(probe, test, execution, both)
         if units not in probe.units
+    )
+    every += tuple(
+        Taken(
+            units,
+            str(part(probe.site, units, probe.tokens)),
+            of_pairs(hits, False),
+            _unwritten(probe, mine, units),
+            True,
+        )
+        for units, hits in _mixed(probe, test, execution, both)
     )
 
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
@@ -129,6 +144,52 @@ def _taken_together(
         said = codes_of(execution, test, logits).reshape(len(sets), len(rows))
         for units, answers in zip(sets, said, strict=True):
             yield units, (answers != own) & (answers != TIED)
+
+
+@torch.no_grad()
+def _mixed(
+    probe: Unmapped, test: Test, execution: Execution, both: np.ndarray
+) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
+    """Sets of three units and more, and in which rows the answer moves when each unit is taken from an input of its own.
+
+    Where one other input gives them all, no three of them are unlike each other that are alike in every run.
+    """
+    plan, key, units = execution.plan, test.network.key, probe.units[0]
+    inputs = plan.inputs[key]
+    if probe.tokens or len(units) < _FEWEST or not is_small(inputs):
+        return
+    stream = Stream(SEED, len(units))
+    sets = _sets_to_mix(units, probe.why == "decided", stream)
+    rows = stream.shuffled(np.flatnonzero(both))
+    rows = rows[: FREE // 8 // execution.runs[test.control[0]].test.unlike // max(1, len(sets))]
+    if len(rows) < LEAST or not sets:
+        return
+    draw, network, every = plan.scores[test.name][0].label.draw, execution.networks[key], torch.arange(len(rows))
+    index = {role: plan.rows[Forward(key, draw, role)][rows] for role in ("base", "other")}
+    read = forward(network, inputs.rows(index["other"]), [SiteRead(probe.site, every)]).reads[0]
+    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits)
+    for chosen in sets:
+        taken = torch.stack([read[torch.from_numpy(stream.shuffled(np.arange(len(rows)))), unit] for unit in chosen], 1)
+        write = SiteWrite(replace(probe.site, dims=chosen), every, None, partial(_given, taken))
+        said = codes_of(
+            execution, test, forward(network, inputs.rows(index["base"]), writes=[write], readout=every).logits
+        )
+        yield chosen, (said != own) & (said != TIED)
+
+
+def _sets_to_mix(units: tuple[int, ...], decided: bool, stream: Stream) -> list[tuple[int, ...]]:
+    """The sets of units that are mixed. All of them together have to stay as they are in some run, unless the placed variables decide
+    the answer by themselves."""
+    if len(units) <= ALL:
+        return [some for size in range(_FEWEST, len(units) + decided) for some in combinations(units, size)]
+    if not decided:
+        return []
+    halves = [tuple(sorted(stream.shuffled(np.array(units))[: len(units) // 2].tolist())) for _ in range(_HALVES)]
+    return [units, *(half for half in halves if len(half) >= _FEWEST)]
+
+
+def _given(taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+    return taken.to(here)
 
 
 def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:

@@ -77,7 +77,7 @@ def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
     for layer in layers:
         mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
-        yield mine[0], tried_to(mine[0].taken[0].units, [taken.units for one in mine for taken in one.taken])
+        yield mine[0], tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed])
 
 
 def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:

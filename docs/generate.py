@@ -82,6 +82,7 @@ CHAPTERS = (
     (915, "Workers, clusters and stores"),
     (930, "Very many pairs"),
     (940, "Weights that are in no one memory"),
+    (950, "Dictionaries in circuits"),
 )
 
 

@@ -208,7 +208,8 @@ def alignments() -> st.SearchStrategy[tree.AlignDecl]:
 
 @cache
 def circuits() -> st.SearchStrategy[tree.CircuitDecl | tree.CircuitAs]:
-    groups = st.builds(tree.Group, idents(), _tuples(paths(), 1), doc=docs())
+    members = paths() | st.builds(tree.Through, paths(), calls())
+    groups = st.builds(tree.Group, idents(), _tuples(members, 1), doc=docs())
     ends = st.builds(tree.EdgeEnd, _tuples(paths(), 1))
     edges = st.builds(tree.Edge, _tuples(ends, 2), doc=docs())
     whole = st.builds(tree.CircuitDecl, idents(), idents(), _tuples(groups | edges), parameters(), doc=docs())
@@ -223,6 +224,14 @@ def actions() -> st.SearchStrategy[tree.Interchange | tree.PatchPath | tree.SetT
         st.builds(tree.Interchange, paths(), paths() | unders(), via),
         st.builds(
             tree.PatchPath, paths(), paths(), paths() | unders(), through=st.lists(paths(), max_size=2).map(tuple)
+        ),
+        st.builds(
+            tree.PatchPath,
+            paths(),
+            paths(),
+            _values | unders(),
+            through=st.lists(paths(), max_size=2).map(tuple),
+            sets=st.just(True),
         ),
         st.builds(tree.SetTo, paths(), _values | unders(), via),
         st.builds(tree.AddTo, paths(), _values, via),

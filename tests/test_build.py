@@ -216,6 +216,7 @@ test faithful on tau(0) {
   base ~ ioi(n=512, seed=0)
   do(outside(wang) = mean)
   do(wang.mover.z[last] = 0, wang.inhibit -> wang.mover.q <- source)
+  do(wang.duplicate -> wang.inhibit.k = mean)
   expect recovered(logit_diff) >= 80%
 }
 """
@@ -233,6 +234,7 @@ def test_circuit() -> None:
     faithful.draw("base", ioi(n=512, seed=0))
     faithful.do(cd.set_to(cd.outside(wang), cd.mean))
     faithful.do(cd.set_to(wang.mover.z[cd.last], 0), cd.path(wang.inhibit, wang.mover.q, cd.name("source")))
+    faithful.do(cd.path(wang.duplicate, wang.inhibit.k, value=cd.mean))
     faithful.expect(cd.recovered(logit_diff) >= cd.percent(80))
     same(cd.spec(faithful), CIRCUIT)
 
@@ -243,6 +245,8 @@ from "ioi.causal" import gpt2
 circuit early(l in 0:3) : gpt2 {
   heads = layer[l].head[all], embed
   mlps  = layer[0:2].mlp_out
+  latents = layer[1].resid_post via sae("saes/one", latents=[3])
+  error = layer[1].resid_post[last] via sae("saes/one").error()
 }
 
 circuit rest  = early(l=2) - early(l=1).mlps
@@ -255,6 +259,8 @@ def test_circuits_of_parameters_and_values() -> None:
     early = cd.circuit("early", gpt2, l=range(3))
     early.group("heads", cd.layer[cd.param("l")].head[cd.all], cd.embed)
     early.group("mlps", cd.layer[0:2].mlp_out)
+    early.group("latents", cd.via(cd.layer[1].resid_post, cd.sae("saes/one", latents=[3])))
+    early.group("error", cd.via(cd.layer[1].resid_post[cd.last], cd.sae("saes/one").error()))
     rest = cd.circuit("rest", value=early(l=2) - early(l=1).mlps)
     found = cd.circuit("found", gpt2, value=cd.name("json")("found.json", keep=2))
     same(cd.spec(rest, found), CIRCUITS)

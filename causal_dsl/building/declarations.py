@@ -241,8 +241,11 @@ class Circuit(_Block):
         self._sweep(parameters or {})
 
     def group(self, name: str, *sites: Any, doc: str = "") -> Expression:
-        """A named group of sites; gives its name, for :meth:`edge`."""
-        self._add(tree.Group(tree.Ident(checked(name)), tuple(_path(self._value(site)) for site in sites), doc=doc))
+        """A named group of sites, or of the numbers of features at sites (``via(site, feature)``); gives its name, for :meth:`edge`."""
+        nodes = tuple(
+            node if isinstance(node, tree.Through) else _path(node) for node in (self._value(site) for site in sites)
+        )
+        self._add(tree.Group(tree.Ident(checked(name)), nodes, doc=doc))
         return Expression(tree.Name(name), (self,))
 
     def edge(self, *stages: Any, doc: str = "") -> None:

@@ -1,7 +1,7 @@
 """Tables of Apache Arrow: ``parquet("f.parquet", key=id)``, and folders that `datasets` of Hugging Face has saved.
 
-A column of a type that a causal model has (numbers, texts, truth values) can be used, if no number or truth value is missing; a
-missing text is the empty one. Of the other columns it is kept why not, for whoever asks for one.
+A column of a type that a causal model has (numbers, texts, truth values) can be used. Where a value is missing, it is the empty text, and
+all values of the column are texts. Of the other columns it is kept why not, for whoever asks for one.
 """
 
 from __future__ import annotations
@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.causal.domains import LIMIT, Value
+from causal_dsl.causal.domains import LIMIT, Value, written
 from causal_dsl.causal.named_files import read_file
 from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
 from causal_dsl.reading import may_read
@@ -27,6 +27,8 @@ class ArrowColumns:
     columns: dict[str, tuple[Value, ...]]
     unusable: dict[str, str]
     rows: int
+    #: those of numbers or truth values of which some are missing, with the first that is: they are texts
+    gaps: dict[str, str]
 
 
 def read_parquet(file: tree.String, folder: Path, diagnostics: Diagnostics) -> ArrowColumns | None:
@@ -136,6 +138,7 @@ def _columns(table: Any) -> ArrowColumns:
 
     columns: dict[str, tuple[Value, ...]] = {}
     unusable: dict[str, str] = {}
+    gaps: dict[str, str] = {}
     for name, column in zip(table.column_names, table.columns, strict=True):
         if name in columns or name in unusable:
             columns.pop(name, None)
@@ -149,17 +152,17 @@ def _columns(table: Any) -> ArrowColumns:
             unusable[name] = f"it holds values of the type {kind}"
         elif column.null_count and _is_text(kind):
             columns[name] = tuple("" if value is None else value for value in column.to_pylist())
-        elif column.null_count:
-            row = next(i for i, value in enumerate(column) if not value.is_valid)
-            unusable[name] = f"row {row} has no value"
         else:
             values = tuple(column.to_pylist())
-            large = next((i for i, value in enumerate(values) if numeric and not _fits(value)), None)
-            if large is None:
+            large = next((i for i, one in enumerate(values) if numeric and one is not None and not _fits(one)), None)
+            if large is None and None in values:
+                gaps[name] = f"`{name}` has no value in row {values.index(None)}"
+                columns[name] = tuple("" if value is None else written(value) for value in values)
+            elif large is None:
                 columns[name] = values
             else:
                 unusable[name] = f"the number of row {large} is too large, or none"
-    return ArrowColumns(columns, unusable, table.num_rows)
+    return ArrowColumns(columns, unusable, table.num_rows, gaps)
 
 
 def _is_text(kind: Any) -> bool:

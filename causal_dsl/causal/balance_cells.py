@@ -95,4 +95,20 @@ def _number(places: Sequence[np.ndarray], sizes: Sequence[int]) -> np.ndarray:
     return number
 
 
-__all__ = ["Cells"]
+def handed_out(wanted: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """Which rows, that want these cells, get which of the rows that were drawn in others: both in their order, each once, as
+    far as there are any."""
+    most = max(len(wanted), len(drawn)) + 1
+
+    def key(cells: np.ndarray) -> np.ndarray:
+        order = np.argsort(cells, kind="stable")
+        rank = np.empty(len(cells), np.int64)
+        rank[order] = np.arange(len(cells)) - np.searchsorted(cells[order], cells[order])
+        found: np.ndarray = (cells + 1) * most + rank
+        return found
+
+    _, rows, which = np.intersect1d(key(wanted), key(drawn), assume_unique=True, return_indices=True)
+    return rows, which
+
+
+__all__ = ["Cells", "handed_out"]

@@ -4,12 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
+from functools import cached_property
 from typing import Any, Literal
 
 import numpy as np
 
 from causal_dsl.causal.domains import Real, Text, Value, show
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.pooled_inputs import Pooled
 from causal_dsl.causal.predicates import Predicate, equals
 from causal_dsl.causal.ranks import combined, distinct_count
 from causal_dsl.causal.sampling import Columns
@@ -118,6 +120,23 @@ class Drawn:
     values: dict[str, Columns]
     ids: dict[str, np.ndarray]
     exhaustive: bool
+    #: how many more were drawn, and left out because nothing is known of what is right in them
+    unanswered: int = 0
+
+    def templates(self, role: str) -> np.ndarray:
+        """The number of the prompt template of each row of a run [n]; 0 where there are no prompts."""
+        return self.values[role].get("template", np.zeros(self.n, np.int64))
+
+    def among(self, rows: np.ndarray) -> Drawn:
+        """Some of the rows; the others have no answer."""
+        values = {role: {name: codes[rows] for name, codes in own.items()} for role, own in self.values.items()}
+        ids = {role: own[rows] for role, own in self.ids.items()}
+        return Drawn(len(rows), values, ids, self.exhaustive, self.n - len(rows))
+
+    @cached_property
+    def pooled(self) -> Pooled:
+        """The inputs of all roles together."""
+        return Pooled(self)
 
 
 def draw(design: Design, diagnostics: Diagnostics) -> Drawn | None:

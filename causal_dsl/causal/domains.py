@@ -7,7 +7,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import Literal
 
@@ -46,11 +46,20 @@ def show(value: Value) -> str:
     return repr(value)
 
 
+def written(value: Value) -> str:
+    """A number or a truth value of a column as a text: as prompts and answers write it."""
+    if isinstance(value, bool):
+        return "true" if value else "false"
+    return str(int(value)) if isinstance(value, float) and value.is_integer() else str(value)
+
+
 @dataclass(frozen=True)
 class Finite:
     """Distinct values of one type, in the order in which they were declared (which is the class order of a read-out)."""
 
     values: tuple[Value, ...] | range
+    #: of texts that would be numbers or truth values if none were missing: which one is
+    gap: str = field(default="", compare=False, repr=False)
 
     def __post_init__(self) -> None:
         if isinstance(self.values, range):

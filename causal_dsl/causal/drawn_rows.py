@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.balance_cells import Cells
+from causal_dsl.causal.balance_cells import Cells, handed_out
 from causal_dsl.causal.built import BoxBuilder, Builder, store
 from causal_dsl.causal.domains import show
 from causal_dsl.causal.interval_bounds import Boxes, boxes_of
@@ -322,6 +322,8 @@ class RowDrawer:
                     if len(alone):
                         return self._impossible(alone, False, len(pending) > _ASKED)
                 costly = tried >= _HOPELESS if not accepted else len(pending) * tried / accepted > _COSTLY
+                if costly and accepted and self.builder is None and self.statement.spread and not self.context:
+                    return self._handed_out(pending, attempt)
                 if costly and not asked:
                     asked, builder = True, self._builder(bool(self.statement.spread))
                     if self._boxed(builder):
@@ -345,6 +347,22 @@ class RowDrawer:
                 ):
                     return self._give_up(tried, accepted, pending)
         return True
+
+    def _handed_out(self, pending: np.ndarray, attempt: int) -> bool:
+        """Draw for rows whose balanced values seldom come up: whatever is drawn goes to a row that wants its values, whoever it was drawn for."""
+        tried = accepted = 0
+        while len(pending):
+            width = -(-_BLOCK // len(pending))
+            rows, attempts = np.repeat(pending, width), np.tile(np.arange(attempt, attempt + width), len(pending))
+            at, proposed, complete = self.propose(rows, attempts)
+            taken, which = handed_out(self.target[pending], self._cell(complete, len(at)))
+            for into, columns in zip(self.found, proposed, strict=True):
+                store(into, self.n, pending[taken], {name: codes[which] for name, codes in columns.items()})
+            tried, accepted, attempt = tried + len(rows), accepted + len(taken), attempt + width
+            pending = np.delete(pending, taken)
+            if tried >= _BUDGET + 8 * self.n:
+                break
+        return not len(pending) or self._give_up(tried, accepted, pending)
 
     def _impossible(self, rows: np.ndarray, empty: bool, more: bool = False) -> bool:
         """Report that nothing can be drawn, for some rows (``more``: and maybe others) or at all, which is proved."""

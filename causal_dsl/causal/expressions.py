@@ -67,7 +67,7 @@ class Compiler:
                 "E303",
                 f"{what} needs true or false",
                 expr.span,
-                label=f"this is {WORDS[found.type]}",
+                label=f"this is {found.told}",
                 help="compare it, as in `x == 1`",
             )
             return None
@@ -205,7 +205,7 @@ class Compiler:
         if found is None or found.type == "bool":
             return found
         help = "compare it, as in `x == 1`" if found.numeric else 'compare it, as in `x == "a"`'
-        self._fault("E301", f"`{op}` needs true or false", expr.span, label=f"this is {WORDS[found.type]}", help=help)
+        self._fault("E301", f"`{op}` needs true or false", expr.span, label=f"this is {found.told}", help=help)
         return None
 
     def _numeric(self, expr: tree.Node, op: str) -> Typed | None:
@@ -217,7 +217,9 @@ class Compiler:
             if found.type == "bool"
             else f"{_SEVERAL[found.type]} can be compared with == and !=, or looked up in a table: `table T = {{…}}`, then T[x]"
         )
-        self._fault("E301", f"`{op}` needs numbers", expr.span, label=f"this is {WORDS[found.type]}", help=help)
+        if isinstance(found.domain, Finite) and found.domain.gap:
+            help = "fill the gap in the file"
+        self._fault("E301", f"`{op}` needs numbers", expr.span, label=f"this is {found.told}", help=help)
         return None
 
     def _negative(self, expr: tree.Unary) -> Typed | None:
@@ -284,7 +286,7 @@ class Compiler:
                 "E300",
                 f"{WORDS[a.type]} is compared with {WORDS[b.type]}",
                 expr.span,
-                others=((expr.left.span, WORDS[a.type]), (expr.right.span, WORDS[b.type])),
+                others=((expr.left.span, a.told), (expr.right.span, b.told)),
                 help=help,
             )
             return None
@@ -339,7 +341,7 @@ class Compiler:
                 "E300",
                 f"{WORDS[element.type]} is never in this domain",
                 expr.span,
-                others=((expr.element.span, WORDS[element.type]), (expr.domain.span, str(domain))),
+                others=((expr.element.span, element.told), (expr.domain.span, str(domain))),
             )
             return None
         return Typed("bool", inside(self, element, domain))
@@ -355,7 +357,7 @@ class Compiler:
                     "E303",
                     "`if` needs true or false",
                     rest.condition.span,
-                    label=f"this is {WORDS[condition.type]}",
+                    label=f"this is {condition.told}",
                     help="compare it, as in `x == 1`",
                 )
                 condition = None
@@ -374,8 +376,8 @@ class Compiler:
                     "E302",
                     "the branches of `if` are of different types",
                     span,
-                    label=f"this is {WORDS[value.type]}",
-                    others=((place, f"this is {WORDS[first.type]}"),),
+                    label=f"this is {value.told}",
+                    others=((place, f"this is {first.told}"),),
                     help="make all of them numbers, or all texts",
                 )
                 return None

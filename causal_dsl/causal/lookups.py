@@ -107,7 +107,7 @@ def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute | 
     if key.type != table.keys.type:
         what = f"`{table.key}`, which is {WORDS[table.keys.type]}" if not table.only else WORDS[table.keys.type]
         title = f"`{name}` is keyed by {what}"
-        compiler.diagnostics.report("E300", title, cell.indices[0].span, label=f"this is {WORDS[key.type]}")
+        compiler.diagnostics.report("E300", title, cell.indices[0].span, label=f"this is {key.told}")
         return None
     strings = compiler.strings
     domain = table.domain(column)
@@ -161,7 +161,7 @@ def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
         widened = value.type == "int" and domain.type == "real"
         if value.type != domain.type and not widened:
             title = f"`{name}` of `{function.name}` is {WORDS[domain.type]}"
-            compiler.diagnostics.report("E304", title, argument.span, label=f"this is {WORDS[value.type]}")
+            compiler.diagnostics.report("E304", title, argument.span, label=f"this is {value.told}")
             return None
         if isinstance(domain, Finite) and domain.type == "string" and value.texts is not None:
             allowed = {compiler.strings.code(str(text)) for text in domain.values}

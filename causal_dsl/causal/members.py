@@ -321,7 +321,7 @@ class MemberCompiler:
                     "E327",
                     f"`{member.name.name}` is declared as {WORDS[declared.type]}",
                     statement.value.span,
-                    label=f"this is {WORDS[value.type]}",
+                    label=f"this is {value.told}",
                     others=((statement.domain.span, "declared here"),),
                 )
                 return variable(self.model.symbols[member.name.name], declared, self.strings)

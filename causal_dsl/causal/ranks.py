@@ -44,7 +44,7 @@ def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarr
 
 def distinct_count(column: np.ndarray) -> int:
     """How many different values there are."""
-    return len(set(column.tolist())) if len(column) <= _FEW else len(np.unique(column))
+    return len(set(column.tolist())) if len(column) <= _FEW else ranks(column)[1]
 
 
 def firsts(group: np.ndarray, count: int) -> np.ndarray:

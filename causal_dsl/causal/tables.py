@@ -17,7 +17,7 @@ from pathlib import Path
 from typing import cast
 
 from causal_dsl.causal.domain_of import constant, finite, one_type
-from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of
+from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of, written
 from causal_dsl.causal.named_files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.garbage import rarely_collected
@@ -47,6 +47,8 @@ class LookupTable:
     span: Span
     only: str = ""
     unusable: Mapping[str, str] = field(default_factory=dict)
+    #: columns of numbers or truth values of which some are missing, with the first that is: they are texts
+    gaps: Mapping[str, str] = field(default_factory=dict)
     _domains: dict[str, Finite] = field(default_factory=dict, compare=False, repr=False)
 
     def domain(self, column: str) -> Finite:
@@ -54,7 +56,8 @@ class LookupTable:
         if column not in self._domains:
             cells = self.columns[column]
             distinct = dict.fromkeys(cells)
-            self._domains[column] = Finite(cells if len(distinct) == len(cells) else tuple(distinct))
+            values = cells if len(distinct) == len(cells) else tuple(distinct)
+            self._domains[column] = Finite(values, self.gaps.get(column, ""))
         return self._domains[column]
 
 
@@ -111,14 +114,15 @@ def _read_table(
     if wanted is None:
         return None
     columns: dict[str, tuple[Value, ...]] = {}
+    gaps: dict[str, str] = {}
     for name, cells in zip(names, whole, strict=True):
-        column = _typed(cells, name, lines, file, diagnostics, parse=kind == "csv")
+        column = _typed(cells, name, lines, file, gaps, diagnostics, parse=kind == "csv")
         if column is None:
             return None
         columns[name] = column
     if wanted not in names:
         columns[ROW] = tuple(range(len(lines)))
-    return _keyed(decl, file, wanted, columns, lines, "line", {}, diagnostics)
+    return _keyed(decl, file, wanted, columns, lines, "line", {}, gaps, diagnostics)
 
 
 def _split(argument: tree.Argument) -> str | None:
@@ -181,7 +185,7 @@ def _arrow(
     columns = dict(read.columns)
     if wanted not in columns:
         columns[ROW] = tuple(range(read.rows))
-    return _keyed(decl, file, wanted, columns, range(read.rows), "row", read.unusable, diagnostics)
+    return _keyed(decl, file, wanted, columns, range(read.rows), "row", read.unusable, read.gaps, diagnostics)
 
 
 def _written(decl: tree.TableDecl, mapping: tree.Mapping, diagnostics: Diagnostics) -> LookupTable | None:
@@ -221,6 +225,7 @@ def _keyed(
     lines: Sequence[int],
     unit: str,
     unusable: Mapping[str, str],
+    gaps: Mapping[str, str],
     diagnostics: Diagnostics,
 ) -> LookupTable | None:
     """The table, whose keys are all different (E342). ``lines`` says where each row is, ``unit`` what that counts."""
@@ -238,7 +243,7 @@ def _keyed(
             return None
         seen[value] = line
     keys = Finite(columns[wanted])
-    return LookupTable(decl.name.name, file.value, wanted, keys, columns, decl.name.span, "", unusable)
+    return LookupTable(decl.name.name, file.value, wanted, keys, columns, decl.name.span, "", unusable, gaps)
 
 
 #: The names of columns, the cells of each, and the line of each row.
@@ -334,25 +339,33 @@ def _checked(
 
 
 def _typed(
-    cells: Sequence[object], name: str, lines: Sequence[int], file: tree.String, diagnostics: Diagnostics, parse: bool
+    cells: Sequence[object],
+    name: str,
+    lines: Sequence[int],
+    file: tree.String,
+    gaps: dict[str, str],
+    diagnostics: Diagnostics,
+    parse: bool,
 ) -> tuple[Value, ...] | None:
-    """The values of a column. Of a CSV, all cells that look like numbers make numbers; ``007`` stays a text."""
+    """The values of a column. Of a CSV, all cells that look like numbers make numbers; ``007`` stays a text. Where one is missing,
+    the column is one of texts, as prompts and answers write them, and a missing one is the empty text; of numbers and truth values
+    that is put into ``gaps``."""
     if parse:
-        found = _parsed(list(map(str.strip, cast("Sequence[str]", cells))), name, lines, file, diagnostics)
-        if found is None:
-            return None
-        values: Sequence[Value] = found
+        texts = list(map(str.strip, cast("Sequence[str]", cells)))
+        some = iter(_parsed(list(filter(None, texts))))
+        values: Sequence[Value] = [next(some) if text else "" for text in texts] if "" in texts else list(some)
+        missing = "" in texts and not all(isinstance(value, str) for value in values)
+        values = [written(value) for value in values] if missing else values
     else:
-        texts = all(cell is None or isinstance(cell, str) for cell in cells)
-        filled = [
-            cell if cell is not None or not texts else "" for cell in cells
-        ]  # a text that is not there is the empty one
-        values = [cell for cell in filled if isinstance(cell, (bool, int, float, str))]
-        if len(values) < len(cells):
-            _no_value(name, lines[filled.index(None)], file, diagnostics)
-            return None
+        texts = [
+            cell if isinstance(cell, str) else "" if cell is None else written(cast("Value", cell)) for cell in cells
+        ]
+        missing = None in cells and not any(isinstance(cell, str) for cell in cells) and any(texts)
+        values = texts if None in cells else cast("Sequence[Value]", cells)
         if {type_of(value) for value in values} == {"int", "real"}:
             values = [float(value) if abs(value) < LIMIT else math.inf for value in values]  # type: ignore[arg-type]
+    if missing:
+        gaps[name] = f"`{name}` has no value in line {lines[list(values).index('')]} of `{file.value}`"
     first = type_of(values[0])
     others = set(map(type, values)) - {type(values[0])}
     large = first in ("int", "real") and any(
@@ -379,34 +392,17 @@ def _too_large(value: Value) -> bool:
     return (kind == "int" and not abs(value) < LIMIT) or (kind == "real" and not math.isfinite(value))  # type: ignore[arg-type]
 
 
-def _no_value(name: str, line: int, file: tree.String, diagnostics: Diagnostics) -> None:
-    diagnostics.report(
-        "E343",
-        f"`{name}` has no value in line {line} of `{file.value}`",
-        file.span,
-        help="fill it in; only a column of texts may have empty cells",
-    )
-
-
-def _parsed(
-    texts: list[str], name: str, lines: Sequence[int], file: tree.String, diagnostics: Diagnostics
-) -> Sequence[Value] | None:
+def _parsed(texts: list[str]) -> Sequence[Value]:
     """Cells of a CSV as truth values, numbers or texts. Each text is looked at once, however often it occurs."""
-    first = next(filter(None, texts), "true")
+    first = next(iter(texts), "")
     if first.lower() not in ("true", "false") and not _NUMBER.match(first):
         return texts  # whatever else is in it
     distinct = dict.fromkeys(texts)
-    filled = [text for text in distinct if text]
     values: dict[str, Value] | None = None
-    if filled and all(text.lower() in ("true", "false") for text in filled):
-        values = {text: text.lower() == "true" for text in filled}
-    elif filled and all(_NUMBER.match(t) and not re.match(r"[+-]?0\d", t) for t in filled):
+    if all(text.lower() in ("true", "false") for text in distinct):
+        values = {text: text.lower() == "true" for text in distinct}
+    elif all(_NUMBER.match(text) and not re.match(r"[+-]?0\d", text) for text in distinct):
         kind: type[int] | type[float]
-        kind = int if all(_WHOLE.match(text) and len(text) < 25 for text in filled) else float
-        values = {text: kind(text) for text in filled}
-    if values is None:
-        return texts
-    if "" in distinct:
-        _no_value(name, lines[texts.index("")], file, diagnostics)
-        return None
-    return list(map(values.__getitem__, texts))
+        kind = int if all(_WHOLE.match(text) and len(text) < 25 for text in distinct) else float
+        values = {text: kind(text) for text in distinct}
+    return texts if values is None else list(map(values.__getitem__, texts))

@@ -8,7 +8,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any, Literal
 
-from causal_dsl.causal.domains import LIMIT, Domain, Finite, Type, Value
+from causal_dsl.causal.domains import LIMIT, WORDS, Domain, Finite, Type, Value
 from causal_dsl.causal.scope import Strings
 from causal_dsl.causal.terms import (
     FALSE,
@@ -48,6 +48,12 @@ class Typed:
     @property
     def numeric(self) -> bool:
         return self.type in ("int", "real")
+
+    @property
+    def told(self) -> str:
+        """What it is, in words; of a column that would hold numbers, why it holds texts."""
+        gap = self.domain.gap if isinstance(self.domain, Finite) else ""
+        return WORDS[self.type] + f", because {gap}" * bool(gap)
 
     @property
     def number(self) -> Any:

@@ -18,6 +18,7 @@ from typing import Any
 
 from causal_dsl.cluster.answer import Answer
 from causal_dsl.cluster.ray_session import WORKER, clear_left, other_versions
+from causal_dsl.cluster.this_machine import cores
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
@@ -110,7 +111,7 @@ class Host:
         parted = [line for line, name in zip(parted, own, strict=True) if self.load.versions.get(name) != own[name]]
         if parted:
             return [other_versions(self.load.where, "\n".join(parted))]
-        torch.set_num_threads(self.load.threads or max(1, _cores() // self.load.sharers))
+        torch.set_num_threads(self.load.threads or max(1, cores() // self.load.sharers))
         share_memory(self.load.sharers)
         try:
             return self._open_store()
@@ -211,11 +212,6 @@ def _not_shared(out: str, said: str) -> Diagnostic:
         notes=("a file that the driver put there is not seen there", *((said,) if said else ())),
         help="pass a folder that all machines share to --out, or an address such as s3://bucket/runs",
     )
-
-
-def _cores() -> int:
-    """The cores that this process may use."""
-    return len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
 
 
 def _read_from_disk() -> int:

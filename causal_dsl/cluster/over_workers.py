@@ -21,7 +21,8 @@ from causal_dsl.cluster.driving import drive
 from causal_dsl.cluster.ray_session import Machines, address_used, session
 from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
 from causal_dsl.cluster.worker_pool import WorkerPool
-from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
+from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.report.which_progress import progress
 from causal_dsl.running import Interrupted, not_run, run_specs
 from causal_dsl.score.format_numbers import counted
@@ -30,6 +31,7 @@ from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
 from causal_dsl.store.keys import versions
+from causal_dsl.store.locks import Held, holding
 from causal_dsl.store.mirror import Mirror, mirrored
 from causal_dsl.store.stored_only import stored_only
 from causal_dsl.units import unit_folder, units_of
@@ -42,8 +44,10 @@ def run_on_workers(specs: Sequence[Spec], options: Options) -> Results:
     """Run specs on the workers that ``options`` ask for; as :func:`~causal_dsl.running.run_specs`.
 
     Raises also E917 to E919 where Ray cannot be used, E921 to E923 where the store cannot, E924 where no worker can be had. Units that were set aside
-    (E920) are among the faults of the results.
+    (E920) are among the faults of the results. E948 under torchrun.
     """
+    option = "--workers" if options.workers is not None else "--cluster"
+    refuse_in_group(option, Span(Source("<command line>", option), 0, len(option)))
     for spec in specs:
         check(spec, options).raise_errors()
     with ExitStack() as held:
@@ -100,8 +104,12 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         stored |= {task.key for task in mine if task.unit.key in found}
         tasks += mine
     if all(task.key in stored for task in tasks):
+        where = f"; the cluster {address_used(options.cluster)[0]} is not asked" if options.cluster else ""
+        print(f"all {counted(len(tasks), 'unit')} are stored already, so no worker is started{where}", file=sys.stderr)
         return {}
-    with session(options.cluster, _asked(options)) as machines:
+    with ExitStack() as held, session(options.cluster, _asked(options)) as machines:
+        for spec in specs:
+            _hold(held, alone.folder, spec)
         gpu = machines.gpus > 0 and options.device in (None, "auto", "cuda")
         workers = _count(options, machines, gpu, len(tasks) - len(stored))
         limits = Limits(silence=options.silence, doubles=0.0 if machines.local else DOUBLES)
@@ -120,6 +128,21 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
             pool = WorkerPool(machines, Host, load, {task.key: task for task in tasks}, gpu)
             drive(scheduler, pool, bar)
     return _faults(scheduler, pool)
+
+
+def _hold(held: ExitStack, out: Path, spec: Spec) -> None:
+    """Let no other driver hand out units of a spec into the same store, or remove what is stored there. Raises E756 where one does."""
+    root = unit_folder(out, spec).root
+    try:
+        held.enter_context(holding(root))
+    except Held as error:
+        raise fail(
+            "E756",
+            f"workers of another run write into `{shown_path(root.parent)}`",
+            Span(Source(spec.name, ""), 0, 0),
+            notes=(f"their driver is {error}",),
+            help="wait for it, or pass another folder to --out",
+        ) from error
 
 
 def _threads() -> int | None:

@@ -22,6 +22,7 @@ from typing import Any
 
 import psutil
 
+from causal_dsl.cluster.this_machine import cores
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail
 
 #: Where an address of a cluster is looked for that is not given.
@@ -108,7 +109,7 @@ def session(cluster: str | None, workers: int | None) -> Iterator[Machines]:
         _start(
             ray,
             folder,
-            workers or len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1,
+            workers or cores(),
         )
         yield Machines("this machine", True, *_resources(ray), folder)
     finally:

@@ -8,7 +8,7 @@ from functools import cached_property
 from typing import Any
 
 from causal_dsl.compare.differences import Difference, difference
-from causal_dsl.compare.pairing import Match, matched, rows_of
+from causal_dsl.compare.pairing import Match, matched
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_changes
 from causal_dsl.score.as_json import number
@@ -241,7 +241,8 @@ def _cell(
     for score in (score for score in own["scores"] if score in other["scores"]):
         output = _output(score)
         if output not in found:
-            rows = (rows_of(run.pairs, test, one["cell"], output) for run, one in ((a, own), (b, other)))
+            kept = ((run.pairs, one["cell"]) for run, one in ((a, own), (b, other)))
+            rows = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
             found[output] = matched(*rows)
         match, first, second = found[output]
         both = None if first is None or second is None else (first, second)

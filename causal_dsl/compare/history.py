@@ -86,14 +86,22 @@ class SpecHistory:
                 yield Curve(test, score, of, tuple(points), unit_of(score, last), is_share(score, last))
 
     def verdicts(self, test: str) -> list[str | None]:
-        """What each run says of a test: its verdict, else its status; None where the run lacks it."""
+        """The verdict of each run on a test; None where a run gives none, or lacks the test."""
         found = [run.tests.get(test) for run in self.runs]
-        return [None if one is None else (one.get("verdict") or {}).get("code") or one["status"] for one in found]
+        return [None if one is None else (one.get("verdict") or {}).get("code") for one in found]
 
-    def judged(self, test: str) -> bool:
-        """Whether a run gives the test a verdict, or one was cut off before it could: where nothing is interchanged none does."""
-        found = [run.tests[test] for run in self.runs if test in run.tests]
-        return any(one.get("verdict") is not None or one["status"] == "interrupted" for one in found)
+    def statuses(self, test: str) -> list[str | None]:
+        """The status of a test in each run; None where the run lacks it."""
+        found = [run.tests.get(test) for run in self.runs]
+        return [None if one is None else str(one["status"]) for one in found]
+
+    def expectations(self, test: str) -> list[str | None]:
+        """Whether the expectations of a test hold in each run; None where it has none there."""
+        told = {"finished": "hold", "failed": "fail", "interrupted": "not judged"}
+        asked = [bool(run.tests[test]["expectations"]) if test in run.tests else False for run in self.runs]
+        return [
+            told[status] if has and status else None for has, status in zip(asked, self.statuses(test), strict=True)
+        ]
 
     def pictures(self) -> dict[str, Picture]:
         """A figure for each curve, by the name of its file."""
@@ -121,6 +129,7 @@ class SpecHistory:
                 {
                     "name": test,
                     "verdicts": self.verdicts(test),
+                    "statuses": self.statuses(test),
                     "curves": [
                         {
                             "score": curve.score,

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import io
 import itertools
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from rich.console import Console
 from rich.padding import Padding
@@ -54,12 +54,28 @@ def _print(one: SpecHistory, console: Console) -> None:
             top = show(curve.points[-1].ceiling, missing="")
             table.add_row(Text(printable(name)), line, axis_said(curve), show_estimate(first), show_estimate(last), top)
         console.print(Padding(table, (0, 0, 0, 2)))
-        stretches = [(code or "not run", len(list(same))) for code, same in itertools.groupby(one.verdicts(test))]
-        told = ", ".join(code if times == 1 else f"{code} x{times}" for code, times in stretches)
-        what = "verdicts" if one.judged(test) else "no verdict, as no variable is interchanged"
-        console.print(
-            Padding(Text(printable(f"{what}: {told}"), "yellow" if len(stretches) > 1 else "dim"), (0, 0, 1, 2))
-        )
+        for line, changed in _outcomes(one, test):
+            console.print(Padding(Text(printable(line), "yellow" if changed else "dim"), (0, 0, 0, 2)))
+        console.print()
+
+
+def _outcomes(one: SpecHistory, test: str) -> Iterator[tuple[str, bool]]:
+    """What the runs say of a test beside its scores, a line each, and whether that changed."""
+    verdicts, statuses, expectations = one.verdicts(test), one.statuses(test), one.expectations(test)
+    without = ({None: "not run", "interrupted": "interrupted"}.get(status, "none") for status in statuses)
+    if any(verdicts) or "interrupted" in statuses:
+        yield _stretches("verdicts", [code or other for code, other in zip(verdicts, without, strict=True)])
+    else:
+        yield "no verdict, as no variable is interchanged", False
+    if any(expectations):
+        yield _stretches("expectations", [told or "none" for told in expectations])
+
+
+def _stretches(what: str, said: Sequence[str]) -> tuple[str, bool]:
+    """Equal words that follow each other, counted; and whether there are several."""
+    found = [(word, len(list(same))) for word, same in itertools.groupby(said)]
+    told = ", ".join(word if times == 1 else f"{word} x{times}" for word, times in found)
+    return f"{what}: {told}", len(found) > 1
 
 
 __all__ = ["history_text", "print_histories"]

@@ -71,33 +71,6 @@ class Match:
         return {"a": self.first, "b": self.second, "shared": self.shared, "same": self.same, "why": self.why}
 
 
-def rows_of(
-    pairs: pandas.DataFrame | None, test: str, cell: Mapping[str, Any], output: str = ""
-) -> pandas.DataFrame | None:
-    """The rows of a cell: those of one ``output``, or of the first where a test reads several; None where there are none."""
-    if pairs is None or not len(pairs):
-        return None
-    found = pairs[pairs["test"] == test]
-    for name, value in cell.items():
-        if name not in found:
-            return None
-        found = found[_equal(found[name], value)]
-    if "output" in found and found["output"].notna().any():
-        found = found[found["output"] == (output or found["output"].iloc[0])]
-    elif output:
-        return None
-    return found if len(found) else None
-
-
-def _equal(column: pandas.Series, value: Any) -> pandas.Series:
-    if isinstance(value, bool) or not isinstance(value, int | float):
-        return column.astype(str) == str(value)
-    try:
-        return column.astype(float) == float(value)
-    except (TypeError, ValueError):
-        return column.astype(str) == str(value)
-
-
 def matched(
     first: pandas.DataFrame | None, second: pandas.DataFrame | None
 ) -> tuple[Match, CellRows | None, CellRows | None]:
@@ -115,13 +88,15 @@ def matched(
         return Match(len(first), len(second), 0, "the tests have other roles"), None, None
     if not roles:
         return Match(len(first), len(second), 0, "the inputs of the pairs were not kept"), None, None
-    keys, others = (_keys(rows, roles) for rows in (first, second))
-    shared = len(set(keys) & set(others))
-    if sorted(keys) != sorted(others):
+    keys = _keys(first, second, roles)
+    most = 1 + max((int(one.max(initial=-1)) for one in keys), default=-1)
+    counts = [np.bincount(one, minlength=most) for one in keys]
+    shared = int(np.minimum(*counts).sum())
+    if not np.array_equal(*counts):
         told = f"the runs have {shared} of them in common" if shared else "the runs have none of them in common"
-        return Match(len(keys), len(others), shared, told), None, None
-    order = [sorted(range(len(one)), key=one.__getitem__) for one in (keys, others)]
-    return Match(len(keys), len(keys), shared), _ordered(first, order[0], roles), _ordered(second, order[1], roles)
+        return Match(len(first), len(second), shared, told), None, None
+    order = [np.argsort(one, kind="stable") for one in keys]
+    return Match(len(first), len(second), shared), _ordered(first, order[0], roles), _ordered(second, order[1], roles)
 
 
 def _roles(rows: pandas.DataFrame) -> list[str]:
@@ -133,21 +108,29 @@ def _roles(rows: pandas.DataFrame) -> list[str]:
     )
 
 
-def _keys(rows: pandas.DataFrame, roles: Sequence[str]) -> list[tuple[str, ...]]:
-    """A key for each row: the inputs of its roles, and how many rows before it have the same."""
-    seen: dict[tuple[str, ...], int] = {}
-    keys = []
-    for texts in zip(*(rows[role].astype(str) for role in roles), strict=True):
-        number = seen.get(texts, 0)
-        seen[texts] = number + 1
-        keys.append((*texts, f"{number:09d}"))
-    return keys
+def _keys(first: pandas.DataFrame, second: pandas.DataFrame, roles: Sequence[str]) -> tuple[np.ndarray, np.ndarray]:
+    """A number for each row of both, ``[n]`` and ``[m]``, equal where the texts of all roles are, in the order of the texts."""
+    both = np.zeros(len(first) + len(second), np.int64)
+    for role in roles:
+        codes = _codes(first[role], second[role])
+        both = np.unique(both * (1 + int(codes.max(initial=0))) + codes, return_inverse=True)[1].reshape(-1)
+    return both[: len(first)], both[len(first) :]
 
 
-def _ordered(rows: pandas.DataFrame, order: Sequence[int], roles: Sequence[str]) -> CellRows:
-    table = rows.iloc[list(order)].reset_index(drop=True)
+def _codes(first: pandas.Series, second: pandas.Series) -> np.ndarray:
+    """The texts of both as numbers in the order of the texts, ``[n + m]``; each distinct text is looked at once."""
+    import pandas
+
+    codes, texts = pandas.factorize(pandas.concat([first.astype(object), second.astype(object)]), use_na_sentinel=False)
+    ordered = sorted({str(text) for text in texts})
+    number = {text: i for i, text in enumerate(ordered)}
+    return np.array([number[str(text)] for text in texts], np.int64)[codes]
+
+
+def _ordered(rows: pandas.DataFrame, order: np.ndarray, roles: Sequence[str]) -> CellRows:
+    table = rows.iloc[order].reset_index(drop=True)
     ids = {role: np.asarray(table[f"{role}{_ROLE_SUFFIX}"].to_numpy(dtype=np.int64)) for role in roles}
     return CellRows(table, ids)
 
 
-__all__ = ["CellRows", "Match", "matched", "rows_of"]
+__all__ = ["CellRows", "Match", "matched"]

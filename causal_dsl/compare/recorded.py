@@ -7,8 +7,9 @@ from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, replace
 from functools import cached_property
 from pathlib import Path
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
+from causal_dsl.compare.pair_file import PairFile
 from causal_dsl.diagnostics import Source, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.score.document_faults import fault_in
 from causal_dsl.score.read_results import spec_result
@@ -19,9 +20,6 @@ from causal_dsl.store.json_text import NotJson, json_of
 from causal_dsl.store.keys import own_version
 from causal_dsl.store.out import MARKER, SPEC
 from causal_dsl.store.reads import refuse_large
-
-if TYPE_CHECKING:
-    import pandas
 
 RESULTS, PAIRS = "results.json", "pairs.parquet"
 #: What the result of a spec has, and no other document.
@@ -62,17 +60,9 @@ class RecordedRun:
         return next(one for one in self.result.tests if one.name == test)
 
     @cached_property
-    def pairs(self) -> pandas.DataFrame | None:
-        """The rows of ``pairs.parquet``; None where there is none that can be read."""
-        if self.folder is None:
-            return None
-        import pandas
-        import pyarrow
-
-        try:
-            return pandas.read_parquet(self.folder / PAIRS)
-        except (OSError, ValueError, pyarrow.ArrowException):
-            return None
+    def pairs(self) -> PairFile | None:
+        """The rows of ``pairs.parquet``; None where the run has no folder."""
+        return None if self.folder is None else PairFile(self.folder / PAIRS)
 
     @cached_property
     def spec_text(self) -> str | None:

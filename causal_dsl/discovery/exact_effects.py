@@ -14,12 +14,14 @@ from torch import Tensor
 
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
+from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import Budget
+from causal_dsl.program.dictionaries import Dictionary, NodeParts
 from causal_dsl.program.edge_sets import ports_of
-from causal_dsl.program.nodes import OutputNode, places_of, universe
+from causal_dsl.program.nodes import OutputNode, places_of, universe, written_at
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Reach
 
@@ -76,6 +78,8 @@ class Exact:
     ends: tuple[float, float] = (0.0, 0.0)
     #: of nodes, where the counterfactual is a mean: a vector for each token, or one for all
     means: dict[NodeAt, Tensor] = field(default_factory=dict)
+    #: dictionaries whose nodes are looked at
+    given: GivenMaps = field(default_factory=GivenMaps)
 
     @torch.no_grad()
     def effects(self, parts: Sequence[Sequence[Part]]) -> np.ndarray:
@@ -181,7 +185,15 @@ class Exact:
         def write(node: NodeAt, value: Tensor) -> SiteWrite:
             return SiteWrite(_site(node[0]), *self.pairs.spots("base", node[1], which), partial(_instead, value))
 
-        inner = [write(node, value) for node, value in nodes.items()]
+        inner = [write(node, value) for node, value in nodes.items() if node[0].dictionary is None]
+        inner += self._of_dictionaries(which, {node: v for node, v in nodes.items() if node[0].dictionary is not None})
+        plain = [node for node in reads if node[0].dictionary is None]
+        placed = {
+            (node.dictionary, at): _whole_of(node).places(at) for node, at in reads if node.dictionary is not None
+        }
+        asked = [SiteRead(_site(node), *self.pairs.spots(role, position, which)) for node, position in plain]
+        for (_, at), places in placed.items():
+            asked += [SiteRead(place.site, *self.pairs.spots(role, at, which)) for place in places]
         edges = [EdgeWrite(write(node, value), reach) for node, (value, reach) in senders.items()]
         with ExitStack() as stack:
             if edges:
@@ -189,7 +201,7 @@ class Exact:
             outcome = forward(
                 self.network,
                 given,
-                [SiteRead(_site(node), *self.pairs.spots(role, position, which)) for node, position in reads],
+                asked,
                 inner,
                 readout=torch.arange(len(which)),
                 positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
@@ -198,7 +210,59 @@ class Exact:
             )
         self.forwards += len(which) / max(1, len(self.pairs))
         assert outcome.logits is not None
-        return outcome.logits, dict(zip(reads, outcome.reads, strict=True))
+        seen = iter(outcome.reads)
+        found = {node: next(seen) for node in plain}
+        for (dictionary, at), places in placed.items():
+            vectors = [next(seen) for _ in places]
+            numbers, read = self.given.nodes(dictionary.whole, vectors)
+            every = numbers.of(read, vectors[-1])
+            for node in (node for node in reads if (node[0].dictionary, node[1]) == (dictionary, at)):
+                found[node] = _of_node(node[0], every, vectors[-1].shape[1])
+        return outcome.logits, found
+
+    def _of_dictionaries(self, which: np.ndarray, nodes: Mapping[NodeAt, Tensor]) -> list[SiteWrite]:
+        """The writes of nodes of dictionaries: what is there is noted before anything is written, and moves by what their numbers change."""
+        seen: dict[tuple[Site, Position | None], Tensor] = {}
+        notes: dict[tuple[Site, Position | None], SiteWrite] = {}
+        writes = []
+        grouped: dict[tuple[Dictionary, Position | None], list[tuple[OutputNode, Tensor]]] = {}
+        for (node, at), value in nodes.items():
+            assert node.dictionary is not None
+            grouped.setdefault((node.dictionary, at), []).append((node, value))
+
+        def noted(key: tuple[Site, Position | None], old: Tensor) -> Tensor:
+            seen[key] = old
+            return old
+
+        def moved(parts: NodeParts, keys: Sequence[tuple[Site, Position | None]], new: Tensor, old: Tensor) -> Tensor:
+            vectors = [seen[key] for key in keys]
+            numbers, read = self.given.nodes(parts, vectors)
+            change = new.to(read.device) - numbers.of(read, vectors[-1])
+            return old + numbers.moved(read, change, old.shape[1]).to(old)
+
+        for (_, at), members in grouped.items():
+            ((place, parts),) = written_at([(node, at) for node, _ in members])
+            assert parts is not None
+            keys = [(one.site, at) for one in parts.places(at)]
+            spots = self.pairs.spots("base", at, which)
+            notes |= {key: SiteWrite(key[0], *spots, partial(noted, key)) for key in keys}
+            ordered = sorted(members, key=lambda one: (one[0].kind == "error", one[0].index))
+            new = torch.cat([value for _, value in ordered], dim=1)
+            writes.append(SiteWrite(place.site, *spots, partial(moved, parts, keys, new)))
+        return [*notes.values(), *writes]
+
+
+def _whole_of(node: OutputNode) -> NodeParts:
+    """All nodes of a node's dictionary."""
+    assert node.dictionary is not None
+    return node.dictionary.whole
+
+
+def _of_node(node: OutputNode, every: Tensor, width: int) -> Tensor:
+    """The numbers of one node among those of all of its dictionary: latents first, then the error term."""
+    if node.kind == "latent":
+        return every[:, node.index : node.index + 1]
+    return every[:, every.shape[1] - width :] if node.kind == "error" else every[:, : every.shape[1] - width]
 
 
 def _instead(value: Tensor, old: Tensor) -> Tensor:

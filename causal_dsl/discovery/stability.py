@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass
+from typing import Any
 
 import numpy as np
 
@@ -11,6 +13,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.discovery.exact_effects import AtToken
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.program.discovery import Discovery, Kept, chosen
+from causal_dsl.store.once import StoredArrays
 from causal_dsl.vocabulary.discovery_methods import SAMPLED
 
 #: Resamples of the pairs by which it is told how a set holds.
@@ -77,6 +80,34 @@ class Found:
         return set(chosen(scores, kept, kept.discovery.span, Diagnostics()) or ())
 
 
+def kept_form(one: Found) -> StoredArrays:
+    """What is found as arrays and plain data, as it is kept."""
+    scored, held = one.scored, one.held
+    about = {
+        "names": list(one.names),
+        "ends": [float(end) for end in scored.ends],
+        "passes": [float(number) for number in scored.passes],
+        "still": [int(number) for number in scored.still],
+        "metric": one.metric,
+        "pairs": one.pairs,
+        "sampled": [int(number) for number in one.sampled],
+        "exact": [float(number) for number in one.exact],
+        "held": None if held is None else [held.says, held.apart, held.scale],
+    }
+    return {"groups": np.asarray(scored.groups), "weights": np.asarray(scored.weights)}, about
+
+
+def from_kept(discovery: Discovery, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Found:
+    """What is found, from its kept form. The parts themselves are not kept: their names tell them."""
+    ends, passes = about["ends"], about["passes"]
+    scored = Scored(
+        (), arrays["groups"], arrays["weights"], (ends[0], ends[1]), (passes[0], passes[1]), tuple(about["still"])
+    )
+    held = None if about["held"] is None else HeldAgainst(*about["held"])
+    names, sampled, exact = (tuple(about[name]) for name in ("names", "sampled", "exact"))
+    return Found(discovery, names, scored, about["metric"], about["pairs"], sampled, exact, held)
+
+
 def sample(means: np.ndarray) -> tuple[int, ...]:
     """The parts whose exact effect is looked at: half of them those with the largest scores, the others spread over the rest."""
     order = np.argsort(-np.abs(means), kind="stable")
@@ -93,4 +124,4 @@ def name_of(part: object) -> str:
     return " -> ".join(map(str, part)) if isinstance(part, tuple) else str(part)
 
 
-__all__ = ["Found", "HeldAgainst", "name_of", "sample"]
+__all__ = ["Found", "HeldAgainst", "from_kept", "kept_form", "name_of", "sample"]

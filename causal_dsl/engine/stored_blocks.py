@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping
 from dataclasses import astuple, replace
 from pathlib import Path
@@ -15,8 +14,8 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import Block
 from causal_dsl.store.blocks import Blocks
-from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.later import Later
+from causal_dsl.store.old_runs import name_of_run
 
 
 class ChunkStore:
@@ -32,7 +31,7 @@ class ChunkStore:
         units: Path | None = None,
         shared: bool = False,
     ):
-        theirs = None if units is None else units / of_bytes(json.dumps(inputs, sort_keys=True).encode())[:24]
+        theirs = None if units is None else units / name_of_run(inputs)
         self._blocks = Blocks(folder if not shared or theirs is None else theirs, inputs, later, shared)
         self._noted: list[Path] = []
         self._theirs = None

@@ -97,6 +97,10 @@ class Feature(nn.Module):
         with self._judged():
             return self._decode(f, rest)
 
+    def shift(self, f: Tensor, change: Tensor, rest: Rest) -> Tensor:
+        """What a change of f [m, size] adds to the vectors [m, width] that have this f and this rest; with hard gates."""
+        return self.decode(f + change, rest) - self.decode(f, rest)
+
     # ── fitting ─────────────────────────────────────────────────────────────────────────────────
 
     def anneal(self, progress: float) -> None:

@@ -15,6 +15,8 @@ KINDS = ("relu", "tanh-relu", "jumprelu", "gated", "topk")
 NORMS = ("none", "constant_norm_rescale", "layer_norm")
 _NUMBERS = {"code", "into", "bias", "centre", "out", "latents"}
 _MORE = {"jumprelu": {"threshold"}, "gated": {"gate", "magnitude"}}
+#: What only says what it reconstructs: the decoder's bias, and what goes past the latents.
+_OPTIONAL = {"offset", "skip"}
 _EPSILON = 1e-5
 
 
@@ -28,7 +30,8 @@ class Sae(Feature):
     Its numbers: ``code`` [3] kind, norm and k (topk, else 0); ``into`` [width, e] and ``bias`` [e] of the encoder,
     where e are the chosen latents, or all of them for topk, which compares them; ``centre`` [width] taken off before;
     ``out`` [size, width] the decoder; ``latents`` [size] the chosen ones; ``threshold`` [e] (jumprelu),
-    ``magnitude`` [e] and ``gate`` [e] (gated: the logarithm of the scale, and the bias of the gate).
+    ``magnitude`` [e] and ``gate`` [e] (gated: the logarithm of the scale, and the bias of the gate). ``offset`` and ``skip`` [width, …] are the
+    decoder's bias and what goes past the latents, which no swap changes: :meth:`reconstructed` needs them.
 
     Of a transcoder ``out`` gives vectors of another site, and a crosscoder reads the vectors of several sites side by side
     and has their decoders side by side: these are written by :meth:`moved` alone.
@@ -45,7 +48,7 @@ class Sae(Feature):
     def _loaded(self) -> None:
         kind, norm, k = self.get_buffer("code").tolist()
         self.kind, self.norm, self.k = KINDS[kind], NORMS[norm], k
-        wrong = (_NUMBERS | _MORE.get(self.kind, set())) ^ set(self.state_dict())
+        wrong = (_NUMBERS | _MORE.get(self.kind, set())) ^ (set(self.state_dict()) - _OPTIONAL)
         if wrong:
             raise ValueError(
                 f"{self.describe()} is of kind {self.kind}; it lacks, or has no, {', '.join(sorted(wrong))}"
@@ -94,6 +97,23 @@ class Sae(Feature):
         """What a change of f [m, size] adds to the vectors [m, width] of its output of that number."""
         out = self._numbers("out", change)
         return change @ out[:, output * width : (output + 1) * width]
+
+    def shift(self, f: Tensor, change: Tensor, rest: Rest) -> Tensor:
+        return self._decoded(change, rest[1])
+
+    def reconstructed(self, f: Tensor, x: Tensor, output: int, width: int) -> Tensor:
+        """What all latents f [m, size] of the vectors ``x`` decode to [m, width], with the decoder's bias: what it makes of x."""
+        read, scale = self._normalised(x)
+        found = f @ self._numbers("out", f)
+        there = self.state_dict()
+        if "offset" in there:
+            found = found + self._numbers("offset", f)
+        if "skip" in there:
+            found = found + read @ self._numbers("skip", f)
+        if self.across:
+            return found[:, output * width : (output + 1) * width]
+        found = found if scale is None else found * scale
+        return found + x.mean(dim=1, keepdim=True) if self.norm == "layer_norm" else found
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Rest]:
         read, scale = self._normalised(x)

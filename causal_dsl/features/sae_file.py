@@ -82,7 +82,7 @@ def _config(path: Path, span: Span) -> dict[str, Any] | None:
     if not path.is_file():
         return None
     try:
-        config = json.loads(reads.read_text(path))
+        config = json.loads(reads.read_bytes(path, reads.LARGEST_SETTINGS))
         if not isinstance(config, dict):
             raise TypeError("it is not an object")
     except (OSError, ValueError, TypeError, RecursionError) as error:
@@ -172,7 +172,10 @@ def _numbers(
         numbers = {name: tensor[chosen] for name, tensor in numbers.items()}
     centred = bool(said.get("apply_b_dec_to_input", True)) and not across
     code = torch.tensor([KINDS.index(kind), NORMS.index(norm), k])
+    if "W_skip" in stored and architecture == "skip_transcoder":
+        numbers["skip"] = take("W_skip", outside, width).T
     return numbers | {
+        "offset": bias,
         "code": code,
         "into": into,
         "out": out[chosen],
@@ -210,7 +213,7 @@ def _factor(folder: Path, config: dict[str, Any] | None) -> float:
     if (config or {}).get("normalize_activations") != _AVERAGE:
         return 1.0
     try:
-        said = json.loads((folder / SCALER).read_text(encoding="utf-8"))
+        said = json.loads((folder / SCALER).read_bytes())
     except FileNotFoundError:
         said = {}
     except (OSError, RecursionError) as error:

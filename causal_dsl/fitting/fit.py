@@ -309,6 +309,13 @@ class _Network:
     ) -> None:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         inputs = len(np.unique(np.concatenate([cache.plan.rows[run] for run in runs])))
+        whole = path is not None and path.is_file()
+        name = "" if path is None else f"features/{path.name}"
+        if self.out is not None and path is not None:
+            first = unit.maps[0]
+            words = [first.alignment.name, *first.variables, *([first.variant] * bool(first.variant))]
+            named = re.sub(r"[^\w.-]+", "_", "-".join(words))  # a parameter of an alignment may hold any character
+            name = f"features/{named}-{path.stem[:8]}.safetensors"
         told = Fitted(
             unit,
             tuple(job.losses),
@@ -320,21 +327,15 @@ class _Network:
             before,
             path,
             seen,
+            sum(cache.plan.drawn[experiment.fit.base.draw].unanswered for experiment in unit.experiments),
             job.moved,
+            name if whole else "",
         )
         for ref, feature in job.features.items():
             self.library.maps[ref], self.library.fits[ref] = feature, told
-        if self.out is not None and path is not None and path.is_file():
-            name = "-".join(
-                [
-                    unit.maps[0].alignment.name,
-                    *unit.maps[0].variables,
-                    *([unit.maps[0].variant] * bool(unit.maps[0].variant)),
-                ]
-            )
-            name = re.sub(r"[^\w.-]+", "_", name)  # a parameter of an alignment may hold any character
+        if self.out is not None and path is not None and whole:
             try:
-                self.out.write(f"features/{name}-{path.stem[:8]}.safetensors", path.read_bytes())
+                self.out.write(name, path.read_bytes())
             except OSError as error:  # the fit is told all the same
                 self.library.unkept = error
 

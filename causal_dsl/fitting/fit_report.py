@@ -32,7 +32,7 @@ from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.paired import difference
 from causal_dsl.score.results import TestResult
-from causal_dsl.score.truth import labels_of
+from causal_dsl.score.truth import has_answer, labels_of
 from causal_dsl.score.verdict import settled
 
 if TYPE_CHECKING:
@@ -54,6 +54,9 @@ def with_controls(
     plan = execution.plan
     drawn, ids, output = plan.draw_of(test), plan.ids_of(test), test.readout.variable
     labels = labels_of(test, drawn)
+    if labels is not None and test.readout.gaps:  # they are compared where it is known what is right
+        known = has_answer(test, labels)
+        kept = kept if known.all() else known if kept is None else kept & known
     run = execution.runs[test.name]
     rows = None if kept is None else np.flatnonzero(kept)
     noop = checked.ceilings.get(test.name, {}).get("noop")
@@ -76,6 +79,7 @@ def with_controls(
             else test.model.accepted(output).apart(labels, drawn.values["base"][output])
         )
         differ = differ if kept is None else differ & kept
+        differ = differ & has_answer(test, drawn.values["base"][output]) if len(differ) else differ
         found: dict[str, list[ControlPart]] = {}
         infos = tuple(_info(ref, library) for ref in dict.fromkeys(refs))
         # As wide as its place, a feature writes all of it, and a random subspace of its size is the place itself.
@@ -150,7 +154,7 @@ def _beside(
     accepted = test.model.accepted(output)
     own, base = (drawn.values[role][output] for role in (next(iter(roles)), "base"))
     where = (labels == own) & accepted.apart(labels, base)
-    where = where if kept is None else where & kept
+    where = (where if kept is None else where & kept) & has_answer(test, base)
     cells = [execution.runs[name].cells[number] for name in (test.name, whole.name)]
     if not where.any() or not cells[1].done.all():
         return None
@@ -225,8 +229,9 @@ def _info(ref: FeatureRef, library: Library) -> FeatureInfo:
         told.seen is not None,
         ref.fitting.controls != "none",
         all(family(part).file is not None for part in ref.chain),
-        str(told.path or ""),
+        told.kept_as,
         told.moved is not False,
+        told.unanswered,
     )
 
 

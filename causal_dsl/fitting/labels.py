@@ -14,7 +14,6 @@ from causal_dsl.counter import key, permutation
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
-from causal_dsl.score.unanswered import no_answer
 
 Targets = Callable[[Test, Quantity], np.ndarray]
 
@@ -39,8 +38,6 @@ class Labels:
 def labels_of(test: Test, answers: Answers, targets: Targets) -> Labels:
     """The targets of a test under its interchange. Of an answer of several tokens the first is the target."""
     ids = targets(test, Quantity("logit", ValueRef("label")))
-    if ids.ndim == 1 and (ids < 0).any():
-        raise no_answer(test.readout, "a learned feature is fitted on the answer of each pair")
     if answers.among is None:
         return Labels(None, ids)
     columns = np.unique(np.array(answers.among))

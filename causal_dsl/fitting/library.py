@@ -35,8 +35,12 @@ class Fitted:
     path: Path | None
     #: the inputs that a feature of a file was fitted on, by :func:`stored.hash_of`; None where it was fitted here
     seen: np.ndarray | None = None
+    #: pairs that were drawn, and left out because nothing is known of what is right in them
+    unanswered: int = 0
     #: whether the loss ever had a gradient that is not zero; None where it had none
     moved: bool | None = None
+    #: where it is kept, from the folder of the results; without one, from the cache
+    kept_as: str = ""
 
 
 @dataclass(eq=False)

@@ -76,7 +76,9 @@ class OfCircuit(Relative):
         return replace(self.narrowed(), random=number)
 
     def needs(self) -> Iterator[Need]:
-        for run in dict.fromkeys(self.runs):
+        # the table of pairs has the metric in the patched run, whatever runs a score is made from
+        own = ("patched",) if self.random is None else ()
+        for run in dict.fromkeys((*self.runs, *own)):
             yield from self.pair.needs(run)
 
     def contrast(self, frame: CellData) -> Array:

@@ -42,8 +42,9 @@ def note_files(folder: Path) -> None:
         reads.note(path)
 
 
-def check_weights(folder: Path, trust: bool, span: Span) -> None:
-    """Raise E635 for a pickle checkpoint that is not trusted, E641 for weights that are missing or broken."""
+def check_weights(folder: Path, trust: bool, span: Span, held: str = "") -> None:
+    """Raise E635 for a pickle checkpoint that is not trusted, E641 for weights that are missing or broken, E941 for a pickle where the
+    setting that is ``held`` needs files of another kind, whether or not it is trusted."""
     try:
         files = weight_files(folder)
     except (OSError, ValueError, KeyError, AttributeError, TypeError, RecursionError) as error:
@@ -53,6 +54,8 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
     check_own(folder, span, trust, [os.path.relpath(path, folder) for path in files])
     pickles = sorted(path.name for suffix in ("bin", "pt", "pth") for path in folder.glob(f"*.{suffix}"))
     if not files and pickles:
+        if held:
+            check_streamed(folder, None, held, span)
         if trust:
             return
         raise fail(
@@ -60,7 +63,7 @@ def check_weights(folder: Path, trust: bool, span: Span) -> None:
             f"the weights in {shown_path(folder)} are a pickle, {pickles[0]}",
             span,
             notes=("a pickle can run any code when it is read",),
-            help="convert it to safetensors (`save_pretrained` does; `weights=stream` needs it), or run with --trust",
+            help="convert it to safetensors (`save_pretrained` does), or run with --trust",
         )
     if not files:
         raise fail(

@@ -9,7 +9,7 @@ projection, its input is mixed for each distinct sum, since a norm is not linear
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -288,7 +288,12 @@ class EdgePass(Edges):
             each = np.stack(codes)  # type: ignore[arg-type]
             starts = np.flatnonzero(np.r_[True, (each[:, 1:] != each[:, :-1]).any(axis=0)]).tolist()
             weights = self._weights(own, len(flat), groups, list(each[:, starts]))
-            for weight, start, end in zip(torch.from_numpy(weights).to(sums), starts, [*starts[1:], None], strict=True):
+            # other rows may have the same masks, as those of a noise floor have
+            new_ones = [n for n in range(len(starts)) if not n or not np.array_equal(weights[n], weights[n - 1])]
+            starts = [starts[n] for n in new_ones]
+            for weight, start, end in zip(
+                torch.from_numpy(weights[new_ones]).to(sums), starts, [*starts[1:], None], strict=True
+            ):
                 rows = slice(start, end)
                 sums[:, rows].flatten(1).addmm_(weight, flat[:, rows].flatten(1), beta=0 if new else 1)
             new = False
@@ -381,21 +386,26 @@ class EdgePass(Edges):
         return self._projection(layer) if component == "z" else None
 
     @contextmanager
-    def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
-        """The projections of attention compute the columns of these receivers alone; nothing else of this run is looked at."""
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
+        """The projections of attention compute the columns of some receivers alone; nothing else of this run is looked at."""
         modules = self._projections(layer)
         for module in modules:
-            self.projected.setdefault(module, _Projected()).own = []
-        for port in ports:
-            tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
-            if tap is not None and tap.module in modules and tap.columns is not None:
-                self.projected[tap.module].own.append(_columns_of(tap))
-                self.projected[tap.module].full += len(tap.columns)
+            self.projected.setdefault(module, _Projected())
+
+        def narrow(ports: Sequence[Port]) -> None:
+            for module in modules:
+                self.projected[module].own = []
+            for port in ports:
+                tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
+                if tap is not None and tap.module in modules and tap.columns is not None:
+                    self.projected[tap.module].own.append(_columns_of(tap))
+                    self.projected[tap.module].full += len(tap.columns)
+
         with ExitStack() as stack:
             for module in modules:
                 module.forward = partial(_columns, module, self.projected[module])
                 stack.callback(module.__dict__.pop, "forward")
-            yield
+            yield narrow
 
     def _layer(self, layer: int, ports: list[Port]) -> list[Any]:
         module, running = self.network.layers[layer], ExitStack()

@@ -218,13 +218,14 @@ def load_folder(
     _check_code(config, span)
     _refuse_parallel(config, span)
     method = check_library(config, span)
-    check_weights(folder, trust, span)
+    held = "weights=stream" if stream else "shard=auto" if shard else ""
+    check_weights(folder, trust, span, held)
     note_files(folder)
     group = shard_group(device.type) if shard else None
     if group is not None:
         device = group.device
-    if stream or shard:
-        check_streamed(folder, method, "weights=stream" if stream else "shard=auto", span)
+    if held:
+        check_streamed(folder, method, held, span)
     if shard:
         _refuse_alone(group, device, span)
     elif not spread and not stream:

@@ -41,9 +41,9 @@ def idle(test: Test, drawn: Drawn, name: str, placed: Collection[str]) -> bool:
         return False
     if name not in model.ancestors(output):
         return True
-    own, ids = pooled(drawn)
-    _, first = np.unique(ids, return_index=True)
-    own = {key: column[first[:_ALL_OF]] for key, column in own.items()}
+    inputs = drawn.pooled
+    first = inputs.first
+    own = inputs.all_at(first[:_ALL_OF])
     n, stream = len(first[:_ALL_OF]), Stream(SEED, len(first))
     others = [other for other in placed if other != name]
     try:
@@ -62,9 +62,9 @@ def idle(test: Test, drawn: Drawn, name: str, placed: Collection[str]) -> bool:
 
 def decided(test: Test, drawn: Drawn, placed: Collection[str]) -> bool:
     """Whether in the inputs of a test the placed variables give the answer, whatever the other input is they are set in."""
-    own, ids = pooled(drawn)
-    _, first = np.unique(ids, return_index=True)
-    own = {key: column[first[:_ALL_OF]] for key, column in own.items()}
+    inputs = drawn.pooled
+    first = inputs.first
+    own = inputs.all_at(first[:_ALL_OF])
     n, stream = len(first[:_ALL_OF]), Stream(SEED, len(first))
     try:
         for _ in range(_SHIFTS):
@@ -90,13 +90,6 @@ def answered_alike(test: Test, drawn: Drawn, placed: Collection[str]) -> Drawn |
     return Drawn(int(kept.sum()), values, {role: ids[kept] for role, ids in drawn.ids.items()}, drawn.exhaustive)
 
 
-def pooled(drawn: Drawn) -> tuple[Columns, np.ndarray]:
-    """All inputs of a draw, in whatever role, and their ids: what must not matter in one must not in another."""
-    roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
-    columns = {name: np.concatenate([drawn.values[role][name] for role in roles]) for name in drawn.values["base"]}
-    return columns, np.concatenate([drawn.ids[role] for role in roles])
-
-
 def alike_pairs(
     test: Test, drawn: Drawn, placed: Collection[str], m: int, number: int, known: Collection[str]
 ) -> tuple[Drawn, bool, tuple[str, ...]] | None:
@@ -107,9 +100,8 @@ def alike_pairs(
     Half of them differ in as few variables as can be, each variable as often as another.
     """
     model, output = test.model, test.readout.variable
-    columns, ids = pooled(drawn)
-    _, first = np.unique(ids, return_index=True)
-    columns = {name: column[first] for name, column in columns.items()}
+    inputs = drawn.pooled
+    first, columns = inputs.first, inputs.all_at(inputs.first)
     names = [name for name in (*model.exogenous, "template") if name in columns]
     stream = Stream(SEED, number)
     whole = len(first) <= _ALL_OF
@@ -176,4 +168,4 @@ def _some_pairs(test: Test, columns: Columns, names: list[str], count: int, stre
     return base, other
 
 
-__all__ = ["alike_pairs", "answered_alike", "decided", "idle", "pooled", "told"]
+__all__ = ["alike_pairs", "answered_alike", "decided", "idle", "told"]

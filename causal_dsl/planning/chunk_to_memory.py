@@ -1,4 +1,4 @@
-"""A pass is cut into blocks of pairs, and these into blocks of interventions, until its peak fits the budget."""
+"""A pass is cut into blocks of pairs, and these into blocks of interventions, until its peak fits the budget and none takes long."""
 
 from __future__ import annotations
 
@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.planning.cost import MOST_COUNTED
 from causal_dsl.planning.graph import DrawNode, Forward
+from causal_dsl.planning.long_blocks import parts_of_long
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
 from causal_dsl.planning.probe_rows import is_small
@@ -24,7 +25,8 @@ _SHORT = 1 / 16
 
 
 def chunk_to_memory(plan: Plan, budgets: Mapping[NetworkKey, Budget]) -> Plan:
-    """Steps with the blocks that keep them within the budget of their network; as few as that takes."""
+    """Steps with the blocks that keep them within the budget of their network, as few as that takes; those that take long are cut
+    further (:mod:`causal_dsl.planning.long_blocks`)."""
     peaks = Peaks(plan)
     steps: list[Step] = []
     for step in plan.steps:
@@ -72,6 +74,7 @@ def _chunked(plan: Plan, step: Step, budget: Budget, peaks: Peaks) -> Step:
         if over <= 1 or parts >= most:
             break
         parts = min(most, max(parts + 1, int(parts * over)))
+    parts = parts_of_long(plan, step, parts, most, budget, peaks)
     blocks = []
     for part in range(parts):
         stack = [Block(part, part + 1, parts)]

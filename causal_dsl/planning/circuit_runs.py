@@ -40,6 +40,7 @@ from causal_dsl.program.measured import without_lines
 from causal_dsl.program.probed import CircuitRuns
 from causal_dsl.program.program import Cell, Intervention, Test
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 
@@ -84,7 +85,8 @@ def _runs(ablation: Ablation, random: Sequence[Members], wanted: set[str]) -> di
         EMPTY: (write(ablation, every),),
         FULL: (write(ablation, every, FromRun("base", ())),),
     }
-    if not isinstance(ablation.value, Optimal):  # each set of constants is found by itself
+    # each set of constants is found by itself, and noise depends on which places are written together
+    if not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise)):
         found[HALVES] = tuple(write(ablation, part) for part in (circuit, rest) if part)
     found |= _of(ablation, circuit, wanted)
     for i, other in enumerate(random):

@@ -12,10 +12,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.planning.rows import Layouts
 
 if TYPE_CHECKING:
+    from causal_dsl.planning.fit_plan import FitUnit
     from causal_dsl.planning.plan import Plan
 
 

@@ -12,6 +12,7 @@ from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.components import depth
+from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.program.read_features import FeatureRef
@@ -158,8 +159,8 @@ class Capture(Value):
 
 @_node
 class Average(Value):
-    """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well. ``feature``: the mean of
-    what it reads of them, in its own numbers."""
+    """The mean of captured vectors over all rows, or ``by_template`` over those of one prompt template; ``pooled``: over the tokens of a
+    span as well. ``feature``: the mean of what it reads of them, in its own numbers."""
 
     function = "causal_dsl.engine.values:averaged"
     given = False
@@ -168,6 +169,9 @@ class Average(Value):
     feature: FeatureRef | None = None
     #: further vectors that ``feature`` reads together with the first
     beside: tuple[Capture, ...] = ()
+    #: the nodes of a dictionary whose numbers it is the mean of
+    nodes: NodeParts | None = None
+    by_template: bool = False
 
     @property
     def captures(self) -> tuple[Capture, ...]:
@@ -184,10 +188,10 @@ class Average(Value):
 
     @property
     def text(self) -> str:
-        return f"mean({self.capture.forward.role})"
+        return f"mean({self.capture.forward.role}{', by=template' if self.by_template else ''})"
 
     def order(self, site: Site) -> object:
-        return ("average", self.pooled, self.capture.order(site))
+        return ("average", self.pooled, self.by_template, self.capture.order(site))
 
     @property
     def inputs(self) -> tuple[Node, ...]:
@@ -195,6 +199,7 @@ class Average(Value):
 
     def __str__(self) -> str:
         via = "" if self.feature is None else f" via {self.feature.told}"
+        via = via if self.nodes is None else f" via {self.nodes.told}"
         return f"mean of {self.capture.place}{via} over {self.capture.forward.role}"
 
 
@@ -236,6 +241,78 @@ class Decoded(Value):
 
     def __str__(self) -> str:
         return f"decode {self.text}"
+
+
+@_node
+class Noted(Value):
+    """The vector that is there, left as it is: what is at the place is known to later writes of the run."""
+
+    function = "causal_dsl.engine.circuit_nodes:noted"
+    current = True
+    given = False
+
+    @property
+    def text(self) -> str:
+        return "itself"
+
+    def __str__(self) -> str:
+        return "note what is there"
+
+
+@_node
+class NodesRead(Value):
+    """The numbers of some nodes of a dictionary in captured vectors."""
+
+    function = "causal_dsl.engine.circuit_nodes:nodes_read"
+    given = False
+    captures: tuple[Capture, ...]
+    nodes: NodeParts
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        return self.captures
+
+    @property
+    def text(self) -> str:
+        return f"{self.captures[-1].text} via {self.nodes.told}"
+
+    def __str__(self) -> str:
+        return f"read {', '.join(str(capture.place) for capture in self.captures)} via {self.nodes.told}"
+
+
+@_node
+class NodesAveraged(Value):
+    """The numbers of some nodes of a dictionary as a mean of those of all of them has them."""
+
+    function = "causal_dsl.engine.circuit_nodes:nodes_averaged"
+    given = False
+    mean: Average
+    nodes: NodeParts
+
+    @property
+    def text(self) -> str:
+        return self.mean.text
+
+
+@_node
+class NodesMoved(Value):
+    """What a vector moves by where the numbers of some nodes become ``value`` (``add``: grow by it). ``seen`` are the places at which it was
+    noted what is there."""
+
+    function = "causal_dsl.engine.circuit_nodes:nodes_moved"
+    current = True
+    given = False
+    value: Value
+    nodes: NodeParts
+    seen: tuple[Place, ...]
+    add: bool
+
+    @property
+    def text(self) -> str:
+        return f"{self.nodes.told} {'+=' if self.add else '='} {self.value.text}"
+
+    def __str__(self) -> str:
+        return f"move by {self.text}"
 
 
 @_node

@@ -24,6 +24,7 @@ from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import depth, unfit
 from causal_dsl.program.derived_tests import learned
+from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.probed import AlignmentRuns
@@ -184,7 +185,7 @@ class _Lowering:
         for look in cell.looks:
             mine = tuple(q for q in ordered if q.place == look.asked)
             if mine and look.kind in READINGS and READINGS[look.kind].of == "gradients":
-                self._by_gradients(look, base)  # it takes passes of its own
+                self._by_gradients(look, base, run)  # it takes passes of its own
             elif mine:
                 self._located(look, run.base if isinstance(run, g.Resume) else run)
                 if look.kind == "attribution":
@@ -204,8 +205,16 @@ class _Lowering:
         if of == "pairs" and look.kind != "save":
             self._probed(look, run)
 
-    def _by_gradients(self, look: PlaceRead, base: g.Forward) -> None:
+    def _by_gradients(self, look: PlaceRead, base: g.Forward, run: g.Forward | g.Resume) -> None:
         """Find the tokens of what gradients are taken by, in the base run and in the baseline's: as many in each (E539)."""
+        if isinstance(run, g.Resume) and any(write.to is not None for write in run.writes):
+            raise fail(
+                "E895",
+                "no gradients are taken in a run in which edges are patched",
+                look.span,
+                notes=("what flows along an edge is computed beside the stream",),
+                help="write what the sender gives as a whole, or find edges by gradients: discover(edges, method=eap, …)",
+            )
         (way,), (place,) = look.arguments, look.places
         rows, source = self.plan.rows[base], None
         if way.baseline in self.test.roles:
@@ -267,12 +276,17 @@ class _Lowering:
     # ── interventions ───────────────────────────────────────────────────────────────────────────
 
     def _resume(self, base: g.Forward, interventions: Sequence[Intervention], drawn: Drawn) -> g.Resume:
-        writes: list[g.WriteNode] = []
+        writes: list[g.WriteNode] = list(_notes(interventions))
         for intervention in interventions:
             for i, place in enumerate(intervention.places):
                 self.inputs.sizes(place.position, self.plan.rows[base], intervention.span or self.test.span)
                 self._as_many_keys(place, intervention, base)
                 value = self._value(intervention.value, intervention, i, drawn, base)
+                if (nodes := _nodes_at(intervention, i)) is not None:
+                    seen = nodes.places(place.position)
+                    moved = g.NodesMoved(value, nodes, seen, intervention.add)
+                    writes.append(g.WriteNode(place, moved, True))
+                    continue
                 inside = bool(intervention.inside)
                 through = intervention.inside or intervention.features
                 feature = through[i] if through else None
@@ -343,8 +357,12 @@ class _Lowering:
         self._equal_lengths(value.places[i], intervention, (base, source))
         if intervention.inside and intervention.inside[i].reads:
             return self._read_across(source, intervention.inside[i])
-        under = () if _before(value.places[i], value.under) else value.under
+        nodes = _nodes_at(intervention, i)
+        taken = (value.places[i],) if nodes is None else nodes.places(value.places[i].position)
+        under = () if all(_before(place, value.under) for place in taken) else value.under
         run = self._resume(source, under, drawn) if under else source
+        if nodes is not None:
+            return g.NodesRead(tuple(g.Capture(run, place, span=intervention.span) for place in taken), nodes)
         return g.Capture(run, value.places[i], span=value.span or intervention.span)
 
     @_value.register
@@ -354,11 +372,29 @@ class _Lowering:
             rows = self.plan.rows[base]
             lengths_agree(self.inputs, place.key, rows, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
+        by = value.by is not None
+        if by:
+            self._same_templates(value, drawn, base)
         inside = intervention.inside[i] if intervention.inside else None
+        if (nodes := _nodes_at(intervention, i)) is not None:
+            first, *beside = (g.Capture(run, one) for one in nodes.places(place.position))
+            return g.NodesAveraged(g.Average(first, value.pooled, None, tuple(beside), nodes.all, by), nodes)
         if inside is not None and inside.reads:
             first, *beside = self._read_across(run, inside).captures
-            return g.Average(first, value.pooled, inside, tuple(beside))
-        return g.Average(g.Capture(run, place), value.pooled, inside)
+            return g.Average(first, value.pooled, inside, tuple(beside), by_template=by)
+        return g.Average(g.Capture(run, place), value.pooled, inside, by_template=by)
+
+    def _same_templates(self, value: Mean, drawn: Drawn, base: g.Forward) -> None:
+        """A mean over the rows of one prompt template has at least one (E544)."""
+        own, theirs = (set(drawn.templates(role).tolist()) for role in (base.role, value.of))
+        for number in sorted(own - theirs):
+            raise fail(
+                "E544",
+                f"no prompt of `{value.of}` is of the template of prompts of `{base.role}`, so there is no mean over its rows",
+                value.span or self.test.span,
+                notes=(f"the template is {str(self.test.alignment.prompts[number].template)!r}",),
+                help=f"draw `{value.of}` with more rows, or with template == {number}",
+            )
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
         """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they
@@ -387,6 +423,20 @@ def _before(place: Place, written: Sequence[Intervention]) -> bool:
     if own is None or place.site.layer in summed:  # a sum is written where what is added to it is
         return False
     return all(other is not None and own < other for other in others)
+
+
+def _nodes_at(intervention: Intervention, number: int) -> NodeParts | None:
+    """The nodes of a dictionary that are written at one of the places of an intervention."""
+    return intervention.nodes[number] if intervention.nodes else None
+
+
+def _notes(interventions: Sequence[Intervention]) -> Iterator[g.WriteNode]:
+    """What notes the vectors that nodes of dictionaries are computed from, each once, before anything is written there."""
+    seen: dict[Place, None] = {}
+    for intervention in interventions:
+        for place, nodes in zip(intervention.places, intervention.nodes, strict=False):
+            seen |= dict.fromkeys(nodes.places(place.position) if nodes is not None else ())
+    return (g.WriteNode(place, g.Noted(), False) for place in seen)
 
 
 def _written(intervention: Intervention) -> Iterator[Place]:

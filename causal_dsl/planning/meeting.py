@@ -25,6 +25,8 @@ def refuse_meeting(interventions: Sequence[Intervention], inputs: Inputs, rows: 
         a, b = one.places[first], other.places[second]
         if (a.position, a.key) == (b.position, b.key) or (one is not other and may_meet(one, other)):
             continue  # the same positions were looked at when the spec was read
+        if one.apart(first, other, second):
+            continue  # other nodes of one dictionary
         if not overlap(Place(a.site), Place(b.site), inputs.facts):
             continue
         if one.to and other.to and not set(edges_of(one, first)) & set(edges_of(other, second)):

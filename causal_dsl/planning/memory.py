@@ -3,9 +3,15 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from typing import TYPE_CHECKING
+
+if TYPE_CHECKING:
+    from causal_dsl.vocabulary.network_facts import Facts
 
 #: Tokens of one layer beyond which a larger batch gains nothing: on a CPU, on a GPU.
 MOST_TOKENS_CPU, MOST_TOKENS_DEVICE = 16_384, 262_144
+#: Vectors narrower than this are so cheap on a CPU that the interventions of a block cost more than their rows: there may be more rows.
+NARROW = 512
 #: Numbers of keys (and as many of values) that one call of the attention is given, on a CPU and on a GPU.
 MOST_KEYS_CPU, MOST_KEYS_DEVICE = 2**19, 2**27
 #: Tokens that go through a feed-forward block at a time on a CPU, so that its inner vectors fit a cache; a GPU takes all.
@@ -49,6 +55,12 @@ class Budget:
     def tensors(self) -> float:
         """The bytes that tensors may hold at once."""
         return self.room / taken(1.0, self.on_cpu)
+
+    def most_of(self, facts: Facts) -> int:
+        """The most tokens of a layer in a pass, or rows of a network without tokens."""
+        if facts.has_tokens or not self.on_cpu:
+            return self.most_tokens
+        return min(MOST_TOKENS_DEVICE, self.most_tokens * max(1, NARROW // max(1, *facts.widths)))
 
     @property
     def on_cpu(self) -> bool:

@@ -66,7 +66,10 @@ class Peaks:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
         sized = self.size(step, block)
         tokens = max((f.tokens for f in sized.schedule.frames), default=0) * sized.share
-        return max(self.held(step, sized, budget).taken / budget.room, tokens / budget.most_tokens)
+        return max(
+            self.held(step, sized, budget).taken / budget.room,
+            tokens / budget.most_of(self.plan.inputs[step.network].facts),
+        )
 
     def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
         """What is alive at the peak of a pass."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any
 
@@ -21,6 +21,17 @@ if TYPE_CHECKING:
     import networkx as nx
 
     from causal_dsl.planning.fit_plan import Fits
+    from causal_dsl.program.discovery import Discovery
+
+
+@dataclass(frozen=True, eq=False)
+class WorkBefore:
+    """What is found before a plan is run: its ``searches`` as a plan, with the test there of each discovery, and the runs on which its
+    ``constants`` are found."""
+
+    searches: Plan | None = None
+    searched: Mapping[Discovery, str] = field(default_factory=dict)
+    constants: Plan | None = None
 
 
 @dataclass(repr=False)
@@ -40,6 +51,8 @@ class Plan(Shown):
     steps: tuple[Step, ...] = ()
     #: what is fitted before it is run; None where nothing is
     fits: Fits | None = None
+    #: the circuits and constants that are found before it is run
+    before: WorkBefore = field(default_factory=WorkBefore)
     #: names of the switches that are left off
     without: tuple[str, ...] = ()
     #: what would ride beside a test, of which a place is not in the prompts that it would run: these tests are left out

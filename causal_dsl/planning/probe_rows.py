@@ -73,7 +73,11 @@ def prompts_of(plan: Plan, test: Test) -> np.ndarray:
     """The distinct inputs of a test, in all roles that are run."""
     draw = plan.scores[test.name][0].label.draw
     runs = [g.Forward(test.network.key, draw, role) for role in test.roles]
-    return np.unique(np.concatenate([plan.rows[run] for run in runs if run in plan.rows]))
+    there = np.zeros(len(plan.inputs[test.network.key]), bool)
+    for run in runs:
+        if run in plan.rows:
+            there[plan.rows[run]] = True
+    return np.flatnonzero(there)
 
 
 def spans_of(plan: Plan, test: Test, cell: Cell) -> tuple[int, ...] | None:

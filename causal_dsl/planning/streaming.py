@@ -13,10 +13,14 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import sizes
-from causal_dsl.planning.memory import Budget, default_bytes
+from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
+from causal_dsl.planning.memory import MOST_TOKENS_CPU, Budget, default_bytes
 from causal_dsl.planning.peak import columns_of
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.file_shapes import header_of
+from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.weights_held import STREAMED
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
@@ -31,25 +35,33 @@ _SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class StreamedBytes:
-    """What is read of the weights of ``network``: ``bytes`` in ``blocks`` passes over ``layers`` of ``layer_bytes`` each, at a
-    ``bandwidth`` of bytes a second, as reading some of them took."""
+    """What is read of the weights of ``network``: ``bytes`` in ``blocks`` passes over layers of ``layer_bytes`` each, at a
+    ``bandwidth`` of bytes a second, as reading some of them took; before that, at most ``fit_bytes`` by ``fit_steps`` steps of fits."""
 
     network: str
     bytes: float
     blocks: int
     layer_bytes: float
     bandwidth: float
+    fit_bytes: float = 0.0
+    fit_steps: int = 0
 
     @property
     def seconds(self) -> float:
-        """How long reading takes where nothing else does."""
-        return self.bytes / self.bandwidth
+        """How long reading takes where nothing else does, that of fits too."""
+        return (self.bytes + self.fit_bytes) / self.bandwidth
 
     def __str__(self) -> str:
         blocks = f"{self.blocks:,} block{'s' * (self.blocks != 1)}"
+        steps = f"{self.fit_steps:,} step{'s' * (self.fit_steps != 1)}"
+        fits = (
+            f", and at most {_told(self.fit_bytes)} by fits, in {steps} and the checks after each epoch"
+            if self.fit_steps
+            else ""
+        )
         return (
             f"weights of {self.network}: {_told(self.bytes)} read from their files in {blocks}, each layer at most once a block "
-            f"({_told(self.layer_bytes)} a layer); {self.seconds:,.1f} s at {_told(self.bandwidth)}/s, as fast as some of them were just read"
+            f"({_told(self.layer_bytes)} a layer){fits}; {self.seconds:,.1f} s at {_told(self.bandwidth)}/s, as fast as some of them were just read"
         )
 
     def to_json(self) -> shapes.StreamedBytesJson:
@@ -60,6 +72,8 @@ class StreamedBytes:
             "layer_bytes": round(self.layer_bytes),
             "bandwidth": self.bandwidth,
             "seconds": self.seconds,
+            "fit_bytes": round(self.fit_bytes),
+            "fit_steps": self.fit_steps,
         }
 
 
@@ -67,7 +81,7 @@ def streamed_bytes(plan: Plan) -> list[StreamedBytes]:
     """What is read for a plan on a CPU with the memory that it takes unasked, of each network whose weights are streamed and
     whose files are at hand."""
     found = []
-    refs = {key: ref for key, ref in plan.networks.items() if ref.held == "`weights=stream`"}
+    refs = {key: ref for key, ref in plan.networks.items() if ref.held == STREAMED}
     refs = {key: ref for key, ref in refs.items() if ref.facts.folder is not None}
     if not refs:
         return []
@@ -85,8 +99,35 @@ def streamed_bytes(plan: Plan) -> list[StreamedBytes]:
             levels = sum(bool(frame.tokens + frame.keys_only) for frame in sized.schedule.frames[:-1])
             asked = unembedding if columns_of(cut, step) is None and sized.schedule.frames[-1].tokens else 0
             read, blocks = read + passes * (levels * each + asked), blocks + passes
-        found.append(StreamedBytes(ref.name, read, round(blocks), each, _bandwidth(ref.facts.folder)))
+        steps, fitted = _of_fits(plan, key, each, unembedding)
+        bandwidth = _bandwidth(ref.facts.folder)
+        found.append(StreamedBytes(ref.name, read, round(blocks), each, bandwidth, fitted, steps))
     return found
+
+
+def _of_fits(plan: Plan, key: NetworkKey, each: float, unembedding: int) -> tuple[int, float]:
+    """The steps of the fits on a network, those of a group together, and what they and the checks after each epoch read at most: a
+    step reads the layers from the first written one on, and once more on the way back."""
+    own = [] if plan.fits is None else [u for u in plan.fits.units if u.network == key and not u.fitting.file]
+    if plan.fits is None or not own:
+        return 0, 0.0
+    fits = plan.fits.plan
+    inputs, layers = fits.inputs[key], layers_of(fits.inputs[key].facts)
+    tokens = tokens_of_rows(fits, Layouts(fits), own)
+
+    def passes(pairs: int) -> int:
+        return math.ceil(pairs * tokens / MOST_TOKENS_CPU)
+
+    total, read = 0, float(passes(len(inputs.lengths)) * layers * each)
+    for group in groups_of(own, tokens, MOST_TOKENS_CPU // 2):
+        first = min((w.place.site.layer or 0 for u in group for e in u.experiments for w in e.fit.writes), default=0)
+        once = (layers - min(layers, max(0, first))) * each + unembedding
+        pairs = {u: sum(fits.drawn[e.fit.base.draw].n for e in u.experiments) for u in group}
+        steps = max(u.fitting.epochs * math.ceil(pairs[u] / u.fitting.batch) for u in group)
+        checked = sum(fits.drawn[e.validation.base.draw].n * u.fitting.restarts for u in group for e in u.experiments)
+        read += (2 * steps + max(u.fitting.epochs for u in group) * passes(checked)) * once
+        total += steps
+    return total, read
 
 
 def _matrices(folder: Path) -> tuple[Mapping[str, int], int]:

@@ -15,11 +15,12 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
-from causal_dsl.causal.sampling import Columns
+from causal_dsl.causal.pooled_inputs import Pooled
+from causal_dsl.causal.ranks import combined, firsts
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike, pooled
+from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike
 from causal_dsl.planning.claims import claims_of, ways_of
 from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
@@ -373,16 +374,17 @@ def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     model = test.model
     if model.wheres or model.choices or any(where is not None for where in test.design.templates):
         return None
-    own, ids = pooled(drawn)
-    _, first = np.unique(ids, return_index=True)
-    _, settings = np.unique(np.stack([own[name] for name in varied], axis=1), axis=0, return_index=True)
+    own = drawn.pooled
+    first = own.first
+    same, count = combined([own.at(name, first) for name in varied], np.zeros(len(first), np.int64))
+    settings = first[firsts(same, count)]
     every = len(first) * (len(settings) - 1) <= m
     if every:
         rows, partner = (grid.ravel() for grid in np.meshgrid(first, settings, indexing="ij"))
-        changed = {name: own[name][partner] for name in varied}
+        changed = {name: own.at(name, partner) for name in varied}
     else:
         rows, changed = _drawn_pairs(own, varied, m, number)
-    base = {name: column[rows] for name, column in own.items()}
+    base = own.all_at(rows)
     other = {name: changed.get(name, base[name]) for name in model.exogenous}
     kept = ~np.all([other[name] == base[name] for name in varied], axis=0)
     if kept.sum() < (1 if every else LEAST):
@@ -401,33 +403,33 @@ def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     return Drawn(int(kept.sum()), values, identify(Design((statement,)), values), False), every
 
 
-def _drawn_pairs(
-    own: Columns, varied: tuple[str, ...], m: int, number: int
-) -> tuple[np.ndarray, dict[str, np.ndarray]]:
+def _drawn_pairs(own: Pooled, varied: tuple[str, ...], m: int, number: int) -> tuple[np.ndarray, dict[str, np.ndarray]]:
     """``m`` base rows, and new values for the ``varied`` inputs of each: of all of them, or (every other row) of some."""
-    n = len(own[varied[0]])
+    n = own.n
     stream = Stream(SEED, number)
     rows = np.resize(stream.some(n, m), m)
     some = stream.unit((m, len(varied))) < 0.5
     some[np.arange(m), stream.below(len(varied), m)] = True
     some[::2] = True
-    changed = {name: own[name][rows] for name in varied}
+    before = {name: own.at(name, rows) for name in varied}
+    changed = dict(before)
     for _ in range(_TRIES):
         for i, name in enumerate(varied):
-            same = some[:, i] & (changed[name] == own[name][rows])
-            changed[name] = np.where(same, own[name][stream.below(n, m)], changed[name])
+            same = some[:, i] & (changed[name] == before[name])
+            changed[name] = np.where(same, own.at(name, stream.below(n, m)), changed[name])
     return rows, changed
 
 
 def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:
     """Base rows with, for each, another input of the test that differs in the ``varied`` inputs alone, and whether these are
     all such pairs; None where there is none."""
-    columns, ids = pooled(drawn)
+    inputs = drawn.pooled
+    columns = inputs.all_at(inputs.first)
     fixed = [name for name in (*test.model.exogenous, "template") if name not in varied and name in columns]
-    distinct, first = np.unique(ids, return_index=True)
+    distinct = inputs.ids[inputs.first]
     key = np.zeros(len(distinct), np.int64)
     for name in fixed:
-        _, codes = np.unique(columns[name][first], return_inverse=True)
+        _, codes = np.unique(columns[name], return_inverse=True)
         _, key = np.unique(key * (int(codes.max(initial=0)) + 1) + codes.reshape(-1), return_inverse=True)
     order = np.argsort(key, kind="stable")
     bounds = np.searchsorted(key[order], np.arange(int(key.max(initial=0)) + 2))
@@ -451,6 +453,5 @@ def _others(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
     kept = size > 1
     if kept.sum() < (1 if every else LEAST):
         return None
-    values = {name: column[first] for name, column in columns.items()}
-    whole = Drawn(len(distinct), {"base": values, "other": values}, {"base": distinct, "other": distinct}, False)
+    whole = Drawn(len(distinct), {"base": columns, "other": columns}, {"base": distinct, "other": distinct}, False)
     return paired(whole, ("base", mine[kept]), ("other", chosen[kept])), bool(every)

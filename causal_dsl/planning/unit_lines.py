@@ -2,28 +2,47 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Sequence
 from typing import TYPE_CHECKING
 
-from causal_dsl.planning.unit_shares import KINDS, UNIT_SECONDS, load_seconds, longest_chain, measured_flops, shares
+from causal_dsl.planning.unit_shares import (
+    KINDS,
+    START_SECONDS,
+    UNIT_SECONDS,
+    load_seconds,
+    longest_chain,
+    measured_flops,
+    shares,
+)
 from causal_dsl.planning.work_units import WorkUnit, units_of_plan
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
     from causal_dsl.planning.plan import Plan
 
-_MANY = {"training": "trainings", "fit": "groups of fits", "block": "blocks"}
-_ONE = {"training": "training", "fit": "group of fits", "block": "block"}
+_NAMES = {
+    "training": ("training", "trainings"),
+    "search": ("search for a circuit", "searches for circuits"),
+    "fit": ("group of fits", "groups of fits"),
+    "constants": ("intervention whose constants are found", "interventions whose constants are found"),
+    "block": ("block", "blocks"),
+    "gradients": ("reading by gradients", "readings by gradients"),
+}
 
 
 def summed(plan: Plan, memory: int | None = None, workers: int | None = None) -> shapes.UnitsJson:
     """The units of a plan in numbers; with ``workers`` the predicted time too, from a matrix product that is measured."""
     units = units_of_plan(plan, plan.program.path, {}, memory)
     largest = max(units, key=lambda unit: unit.flops, default=None)
+    counts = Counter(unit.kind for unit in units)
     found: shapes.UnitsJson = {
-        "trainings": sum(unit.kind == "training" for unit in units),
-        "fits": sum(unit.kind == "fit" for unit in units),
-        "blocks": sum(unit.kind == "block" for unit in units),
+        "trainings": counts["training"],
+        "searches": counts["search"],
+        "fits": counts["fit"],
+        "constants": counts["constants"],
+        "blocks": counts["block"],
+        "gradients": counts["gradients"],
         "bytes": sum(unit.bytes for unit in units),
         "flops": sum(unit.flops for unit in units),
         "largest": None
@@ -38,20 +57,28 @@ def summed(plan: Plan, memory: int | None = None, workers: int | None = None) ->
 
 def _predicted(units: Sequence[WorkUnit], workers: int) -> shapes.WorkersJson:
     rate = measured_flops()
-    seconds = shares(units, workers, rate).seconds
+    loading = max((load_seconds(unit) for unit in units), default=0.0)
     return {
         "workers": workers,
         "flops_a_second": rate,
-        "seconds": sum(seconds.values()),
+        "seconds": sum(shares(units, workers, rate).seconds.values()),
         "at_least": longest_chain(units, rate),
-        "loading": max((load_seconds(unit) for unit in units), default=0.0),
+        "loading": loading,
+        "alone": sum(shares(units, 1, rate).seconds.values()),
+        "beside": START_SECONDS + loading,
     }
 
 
-def lines(found: shapes.UnitsJson) -> list[str]:
-    """The same in words."""
-    counts = {"training": found["trainings"], "fit": found["fits"], "block": found["blocks"]}
-    named = [f"{counts[kind]:,} {(_ONE if counts[kind] == 1 else _MANY)[kind]}" for kind in KINDS if counts[kind]]
+def lines(found: shapes.UnitsJson, each: str = "") -> list[str]:
+    """The same in words. ``each``: what each worker has of its own, where their number follows from this machine."""
+    counts = dict(
+        zip(
+            KINDS,
+            (found[name] for name in ("trainings", "searches", "fits", "constants", "blocks", "gradients")),
+            strict=True,
+        )
+    )
+    named = [f"{counts[kind]:,} {_NAMES[kind][counts[kind] != 1]}" for kind in KINDS if counts[kind]]
     largest, workers = found["largest"], found["workers"]
     if largest is None:
         return []
@@ -60,14 +87,25 @@ def lines(found: shapes.UnitsJson) -> list[str]:
         f"the largest is {largest['label']}: {largest['flops'] / 1e9:,.3g} GFLOP, {_bytes(largest['bytes'])}"
     ]
     if workers is not None:
-        count = workers["workers"]
+        count, why = workers["workers"], f", one for each {each} of this machine" if each else ""
         told.append(
-            f"estimated for {count} worker{'s' * (count != 1)}: {_seconds(workers['seconds'])}, and for any number at least "
+            f"estimated for {count} worker{'s' * (count != 1)}{why}: {_seconds(workers['seconds'])}, and for any number at least "
             f"{_seconds(workers['at_least'])}, the longest chain of units that need each other; computed from "
             f"{workers['flops_a_second'] / 1e9:,.0f} GFLOP a second, which a matrix product takes here, so a network takes longer, "
             f"with {_seconds(workers['loading'])} to load a network and {round(1000 * UNIT_SECONDS)} ms for what a unit takes beside"
         )
+        whole = workers["seconds"] + workers["beside"]
+        told.append(
+            f"one process, by the same estimate: {_seconds(workers['alone'])}; beside the units, `run --workers` takes {_seconds(workers['beside'])} to start "
+            f"and to load a network once more for the scores: {_seconds(whole)} in all, {_gain(workers['alone'], whole)}"
+        )
     return told
+
+
+def _gain(alone: float, whole: float) -> str:
+    if whole >= alone:
+        return "which is no gain"
+    return f"{alone / whole:.2g} times as fast"
 
 
 def _and(parts: Sequence[str]) -> str:

@@ -13,6 +13,8 @@ from causal_dsl.planning.work_units import WorkUnit
 _FLOPS, _READ = 3e10, 5e8
 #: What a unit and a network take, however small, in seconds.
 UNIT_SECONDS, _LOAD = 0.02, 1.0
+#: What it takes until the first worker of a machine is up, in seconds.
+START_SECONDS = 5.0
 
 
 def seconds_of(unit: WorkUnit, flops: float = _FLOPS) -> float:
@@ -26,7 +28,7 @@ def load_seconds(unit: WorkUnit) -> float:
 
 
 #: In the order in which they need each other.
-KINDS = ("training", "fit", "block")
+KINDS = ("training", "search", "fit", "constants", "block", "gradients")
 
 
 @dataclass(frozen=True)
@@ -89,4 +91,14 @@ def measured_flops() -> float:
     return best
 
 
-__all__ = ["KINDS", "Shares", "assigned", "load_seconds", "longest_chain", "measured_flops", "seconds_of", "shares"]
+__all__ = [
+    "KINDS",
+    "START_SECONDS",
+    "Shares",
+    "assigned",
+    "load_seconds",
+    "longest_chain",
+    "measured_flops",
+    "seconds_of",
+    "shares",
+]

@@ -1,4 +1,5 @@
-"""The work of a spec as units: trainings of networks, groups of fits, and blocks of the sweeps, each with what it costs.
+"""The work of a spec as units: trainings of networks, searches for circuits, groups of fits, constants, blocks of the sweeps, and
+gradients at places, each with what it costs.
 
 How the work is cut is decided by the plan and by the memory that was asked for, never by how many workers there are; so any
 number of processes may run the units, in any order that their needs allow, and their numbers are those of one process.
@@ -8,7 +9,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -22,6 +23,7 @@ from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
+from causal_dsl.planning.work_before import BeforeUnit, constants_of, gradients_of, searches_of
 from causal_dsl.program.components import trims
 from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.vocabulary.network_facts import Facts
@@ -31,7 +33,7 @@ if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import NetworkRef, Test
 
-Kind = Literal["training", "fit", "block"]
+Kind = Literal["training", "search", "fit", "constants", "block", "gradients"]
 #: A pass back takes twice the multiplications of the pass on.
 _BACK = 2.0
 _NUMBER = 8
@@ -59,7 +61,8 @@ class WorkUnit:
     count: int = 1
     memory: int = 0
     weights: int = 0
-    #: of fits: which of the networks of the part, in the order in which they are fitted; of trainings: the network's name
+    #: of fits: which of the networks of the part, in the order in which they are fitted; of trainings: the network's name; of
+    #: searches: the name of the search
     among: int = 0
     name: str = ""
 
@@ -109,15 +112,41 @@ def key_of(head: str, *named: object) -> str:
 
 
 def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) -> Iterator[WorkUnit]:
+    weights = sum(weight_bytes(inputs.facts) for inputs in plan.inputs.values())
+
+    def beside(kind: Kind, made: Iterable[BeforeUnit], needs: tuple[str, ...]) -> list[WorkUnit]:
+        every = list(made)
+        return [
+            WorkUnit(
+                key_of(head, part, kind, number, len(every), one.name),
+                kind,
+                spec,
+                part,
+                needs,
+                one.flops,
+                one.bytes,
+                one.label,
+                number,
+                len(every),
+                weights=weights,
+                name=one.name,
+            )
+            for number, one in enumerate(every)
+        ]
+
     trainings = [_training(ref, spec, head) for ref in _trained(plan)]
     yield from trainings
-    needs = tuple(unit.key for unit in trainings)
+    needs = _keys(trainings)
+    searches = beside("search", searches_of(plan), needs)
+    yield from searches
+    needs += _keys(searches)
     fits = list(_fits(plan, part, spec, head, needs))
     yield from fits
+    constants = beside("constants", constants_of(plan), needs)
+    yield from constants
+    needs += _keys(fits) + _keys(constants)
     blocks = list(blocks_of(plan, memory))
-    weights = sum(weight_bytes(inputs.facts) for inputs in plan.inputs.values())
-    needs += tuple(unit.key for unit in fits)
-    fitted = sum(unit.bytes for unit in fits)
+    taken = sum(unit.bytes for unit in (*searches, *fits, *constants))
     sized = _sized(plan, blocks, Budget(memory or MOST_UNASKED))
     of = f" of {part}" if part else ""
     for number, ((step, block), (flops, held)) in enumerate(zip(blocks, sized, strict=True)):
@@ -128,13 +157,18 @@ def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) ->
             part,
             needs,
             flops,
-            fitted + _stored(plan, step, block),
+            taken + _stored(plan, step, block),
             f"block {number + 1} of {len(blocks)}{of}",
             number,
             len(blocks),
             held,
             weights,
         )
+    yield from beside("gradients", gradients_of(plan), needs)
+
+
+def _keys(units: Iterable[WorkUnit]) -> tuple[str, ...]:
+    return tuple(unit.key for unit in units)
 
 
 # ── blocks ──────────────────────────────────────────────────────────────────────────────────────
@@ -219,7 +253,7 @@ def _fits(plan: Plan, part: str, spec: str, head: str, needs: tuple[str, ...]) -
 
 def _fit_flops(plan: Plan, unit: FitUnit, tokens: int, facts: Facts) -> float:
     """Of every step of a fit, and of its checks after each epoch, if no fit ends early."""
-    if unit.fitting.file:
+    if unit.fitting.file or not any(ref.trained for ref in unit.maps):
         return 0.0
     pairs = sum(plan.drawn[e.fit.base.draw].n for e in unit.experiments)
     checked = sum(plan.drawn[e.validation.base.draw].n for e in unit.experiments)

@@ -13,7 +13,15 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.program.circuit_members import Members, less
 from causal_dsl.program.edge_sets import EdgeSet, every_edge
-from causal_dsl.program.nodes import EVERYWHERE, Spot, refined, universe
+from causal_dsl.program.nodes import (
+    EVERYWHERE,
+    OutputNode,
+    Spot,
+    dictionaries_of,
+    of_dictionary,
+    refined,
+    universe,
+)
 from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -31,6 +39,9 @@ _NAMES = {
     "neuron": "neurons",
     "input": "numbers of the input",
     "unit": "numbers of layers",
+    "latent": "latents",
+    "feature": "features",
+    "error": "error terms",
 }
 
 
@@ -112,13 +123,26 @@ def at(value: Value, places: tuple[Place, ...]) -> Value:
 
 
 def all_members(
-    kinds: Sequence[str], positions: Sequence[Position] | None, circuit: Members, facts: Facts
+    kinds: Sequence[str],
+    positions: Sequence[Position] | None,
+    circuit: Members,
+    facts: Facts,
+    among: Sequence[Spot] | None = None,
 ) -> Members | None:
     """Every node of some kinds at every token, or at ``positions``, or every edge that begins at one; None where the network's
-    nodes are not known."""
+    nodes are not known. Of a circuit of dictionaries every node of these; and where it is said ``among`` which nodes, those."""
     if isinstance(circuit, EdgeSet):
         return every_edge(facts, kinds, positions)
-    nodes = universe(facts, kinds, (node for node, _ in circuit))
+    if among is not None:
+        if not positions:
+            return tuple(among)
+        return tuple((node, position) for node in dict.fromkeys(node for node, _ in among) for position in positions)
+    inside = dictionaries_of(node for node, _ in circuit)
+    nodes: Sequence[OutputNode] | None
+    if inside:
+        nodes = [node for dictionary in inside for node in of_dictionary(dictionary)]
+    else:
+        nodes = universe(facts, kinds, (node for node, _ in circuit))
     if nodes is None:
         return None
     where: Sequence[Position | None] = positions or ((EVERYWHERE,) if facts.has_tokens else (None,))
@@ -144,19 +168,27 @@ def inside(circuit: Members, every: Members, positions: Sequence[Position] | Non
 
 
 def choices_of(
-    value: Value, told: str, kinds: Iterable[str], every: Members, outside: bool, paired: bool
+    value: Value, told: str, kinds: Iterable[str], members: Members, every: Members, outside: bool, paired: bool
 ) -> AblationChoices:
-    """The six choices of an ablation. ``paired``: the run that values come from is made from the base."""
+    """The six choices of an ablation of a circuit with these ``members``, out of ``every``. ``paired``: the run that values come from is
+    made from the base."""
     pooled = any(isinstance(part, Mean) and part.pooled for part in value.walk())
     spots = [spot for spot, _ in every.senders] if isinstance(every, EdgeSet) else every
     positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
     source = next((part.role for part in value.find(FromRun)), None) if isinstance(value, FromRun) else None
     what = told if source is None else f"{told}, a counterfactual of the base" if paired else f"{told}, another input"
     there = {node.kind for node, _ in spots}
+    own = [spot for spot, _ in members.senders] if isinstance(members, EdgeSet) else members
+    if not outside and any(position is not None and str(position) not in positions for _, position in own):
+        positions["those of its members"] = None
+        positions.pop("all", None)
     return AblationChoices(
         "one value for all tokens" if pooled else "each token by itself" if positions else "each number by itself",
         ("edges from " if isinstance(every, EdgeSet) else "")
-        + ", ".join(_NAMES[kind] for kind in dict.fromkeys((*kinds, *sorted(there))) if kind in there),
+        + ", ".join(
+            _NAMES[kind] for kind in dict.fromkeys((*kinds, *(k for k in _NAMES if k in there))) if kind in there
+        )
+        + _of_dictionaries([node for node, _ in spots]),
         what,
         ("all" if list(positions) == ["all"] else ", ".join(positions))
         if positions
@@ -166,11 +198,28 @@ def choices_of(
     )
 
 
+def _of_dictionaries(nodes: Sequence[OutputNode]) -> str:
+    """Of which dictionaries nodes are, and whose error terms stay, as more of a sentence; empty where they are of none."""
+    inside = dictionaries_of(nodes)
+    if not inside:
+        return ""
+    errors = {node.dictionary for node in nodes if node.kind == "error"}
+    stay = [dictionary.shown for dictionary in inside if dictionary not in errors]
+    kept = (
+        ""
+        if not stay
+        else ", the error terms of which stay"
+        if not errors
+        else f"; the error terms of {', '.join(stay)} stay"
+    )
+    return f" of {', '.join(dictionary.shown for dictionary in inside)}{kept}"
+
+
 def choices_of_edges(
-    senders: Iterable[Spot], source: str, paired: bool, edges: int = 1, mlps: str = ""
+    senders: Iterable[Spot], source: str, paired: bool | None, edges: int = 1, mlps: str = ""
 ) -> AblationChoices:
-    """The six choices where what flows along an edge, or along a path of so many, comes from another run. ``mlps``: what the MLPs along
-    a path do, ``freeze`` or ``recompute``."""
+    """The six choices where what flows along an edge, or along a path of so many, comes from another run, or is a written value (``paired``
+    is None). ``mlps``: what the MLPs along a path do, ``freeze`` or ``recompute``."""
     spots = list(senders)
     positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
     kinds = [kind for kind in _NAMES if kind in {node.kind for node, _ in spots}]
@@ -180,7 +229,11 @@ def choices_of_edges(
     return AblationChoices(
         "each token by itself",
         f"{what} from {', '.join(_NAMES[kind] for kind in kinds)}",
-        f"{source}, a counterfactual of the base" if paired else f"{source}, another input",
+        source
+        if paired is None
+        else f"{source}, a counterfactual of the base"
+        if paired
+        else f"{source}, another input",
         ", ".join(positions),
         "written into the base run",
         f"what is named, {held}",

@@ -259,7 +259,8 @@ class ActionReader:
         if name is not None:
             refuse_variable(name, action.via.span, self.diagnostics)
             return None
-        return read_inside(action.via, places, self.alignment, self.cell, self.folder, self.diagnostics)
+        about = self.alignment
+        return read_inside(action.via, places, about.origin, about.network, self.cell, self.folder, self.diagnostics)
 
     def _read_where_it_reads(self, value: Value, places: tuple[Place, ...], inside: tuple[FeatureRef, ...]) -> bool:
         """Whether other runs are read where a transcoder reads them, and not at a site that the spec names (E764)."""
@@ -281,7 +282,10 @@ class ActionReader:
             return ()
         placement = self.alignment.placements[name or ""]
         assert placement.via is not None
-        return read_inside(placement.via, placed[1], self.alignment, self.cell, self.alignment.folder, self.diagnostics)
+        about = self.alignment
+        return read_inside(
+            placement.via, placed[1], about.origin, about.network, self.cell, about.folder, self.diagnostics
+        )
 
     def _set(self, action: tree.SetTo | tree.AddTo, add: bool) -> Intervention | None:
         name = self.variable(action.target)
@@ -314,7 +318,7 @@ class ActionReader:
         inside = () if places is None else self._inside(action, places)
         reader = self.values(action.target)
         if inside:
-            reader = replace(reader, size=size_of(inside[0]), through=str(inside[0]))
+            reader = replace(reader, size=size_of(inside[0]), through=".".join(part.name for part in inside[0].chain))
         value = reader.value(action.value, places or ())
         if places is None or value is None or inside is None or not self._read_where_it_reads(value, places, inside):
             return None
@@ -352,9 +356,9 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
         for other in interventions[:i]:
             if may_meet(one, other):
                 continue
-            for a in one.places:
-                for b in other.places:
-                    if overlap(a, b, alignment.network.facts):
+            for here, a in enumerate(one.places):
+                for there, b in enumerate(other.places):
+                    if not one.apart(here, other, there) and overlap(a, b, alignment.network.facts):
                         assert one.span is not None and other.span is not None
                         diagnostics.report(
                             "E461",

@@ -49,7 +49,7 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen:
                 notes=(f"the network reads {_shown(tokens, encoded)}", once),
                 help=f"leave {'' if encoded.special[0] else 'one '}`{first}` out of the prompt",
             )
-        elif mark is not None and first != mark:
+        elif mark is not None and first != mark and not line.chat:  # its chat template is what it was made with
             added = any(token.content == mark for token in tokens.tokenizer.get_added_tokens_decoder().values())
             diagnostics.report(
                 "W516",

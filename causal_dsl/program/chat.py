@@ -72,12 +72,12 @@ def _messages(call: tree.Expr, found: Diagnostics) -> list[tuple[str, Template]]
         role = argument.name.name if argument.name is not None else ""
         if role not in ROLES or not isinstance(argument.value, tree.String):
             place = argument.name.span if argument.name is not None and role not in ROLES else argument.value.span
-            found.report(
-                "E575",
-                f"`{role}` is not a role of a chat" if role and role not in ROLES else "which role has this turn?",
-                place,
-                help=did_you_mean(role, ROLES) if role and role not in ROLES else 'write chat(system="…", user="…")',
-            )
+            title, help = "which role has this turn?", 'write chat(system="…", user="…")'
+            if role:
+                known = role in ROLES
+                title = f"what `{role}` says is a text" if known else f"`{role}` is not a role of a chat"
+                help = f'write {role}="…"' if known else did_you_mean(role, ROLES)
+            found.report("E575", title, place, help=help)
             good = False
             continue
         template = parse_template(argument.value.value, argument.value.span, found)
@@ -129,53 +129,70 @@ def _written(
     span: Span,
     found: Diagnostics,
 ) -> str | None:
-    from jinja2 import TemplateError
-    from jinja2.ext import loopcontrols
+    """What the template makes of the turns. Those of networks that also take pictures may expect a turn in parts."""
+    begun = messages[-1][0] == "assistant"
+    turns = [
+        "".join(_OPEN + s.text + _CLOSE if s.placeholder else s.text for s in template.segments)
+        for _, template in messages
+    ]
+    ended = [*turns[:-1], turns[-1] + _END * begun]
+    names = sorted(name for _, template in messages for name in template.placeholders)
+    why = ""
+    for parts in (False, True):
+        contents = [
+            {"role": role, "content": [{"type": "text", "text": turn}] if parts else turn}
+            for (role, _), turn in zip(messages, ended, strict=True)
+        ]
+        text, fault = _rendered(said, {"messages": contents, "add_generation_prompt": not begun, **settings})
+        if text is not None and not _left_out(text, turns, names) and (not begun or _END in text):
+            return text[: text.rindex(_END)] if begun else text
+        why = why if parts else fault  # the first is what a turn usually is
+    if why:
+        title, note = f"the chat template of `{network.name}` does not accept this chat", why
+        help = "many templates require `user` and `assistant` in alternation, and some allow no `system`"
+        if "strftime_now" in why:
+            note = "it writes the date of the day, and a prompt is the same on every day"
+            help = 'write the whole text with a date: prompt "…"'
+    else:
+        title = f"the chat template of `{network.name}` leaves out a part of this chat"
+        note, help = "its output does not contain the turns as they were written", 'write the whole text: prompt "…"'
+    found.report("E577", title, span, notes=(note,), help=help)
+    return None
+
+
+def _left_out(text: str, turns: list[str], names: list[str]) -> bool:
+    """Whether a text lacks a turn, or has not each placeholder once; white space around a turn may go."""
+    kept = sorted(part.partition(_CLOSE)[0] for part in text.split(_OPEN)[1:])
+    return kept != names or any(turn.strip() not in text for turn in turns)
+
+
+def _rendered(said: str, values: Mapping[str, Any]) -> tuple[str | None, str]:
+    """A chat template rendered as transformers does, or why it cannot be."""
+    from jinja2 import TemplateError, nodes
+    from jinja2.ext import Extension, loopcontrols
     from jinja2.sandbox import ImmutableSandboxedEnvironment
+
+    class Generation(Extension):
+        """`{% generation %}` marks what an assistant says, for training."""
+
+        tags = frozenset(("generation",))
+
+        def parse(self, parser: Any) -> Any:
+            line = next(parser.stream).lineno
+            return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
 
     def refuse(message: str) -> None:
         raise TemplateError(message)
 
-    contents = [
-        {
-            "role": role,
-            "content": "".join(_OPEN + s.text + _CLOSE if s.placeholder else s.text for s in template.segments),
-        }
-        for role, template in messages
-    ]
-    begun = messages[-1][0] == "assistant"
-    if begun:
-        contents[-1]["content"] += _END
-    environment = ImmutableSandboxedEnvironment(trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols])
+    environment = ImmutableSandboxedEnvironment(
+        trim_blocks=True, lstrip_blocks=True, extensions=[loopcontrols, Generation]
+    )
     environment.globals["raise_exception"] = refuse
     environment.filters["tojson"] = lambda value, **more: json.dumps(value, ensure_ascii=False, **more)
     try:
-        text = str(
-            environment.from_string(said).render(
-                messages=contents, add_generation_prompt=not begun, tools=None, documents=None, **settings
-            )
-        )
+        return str(environment.from_string(said).render(tools=None, documents=None, **values)), ""
     except (TemplateError, TypeError, ValueError, RecursionError, ZeroDivisionError) as error:
-        found.report(
-            "E577",
-            f"the chat template of `{network.name}` does not accept this chat",
-            span,
-            notes=((str(error) or type(error).__name__).splitlines()[0][:200],),
-            help="many templates require `user` and `assistant` in alternation, and some allow no `system`",
-        )
-        return None
-    names = sorted(name for _, template in messages for name in template.placeholders)
-    kept = sorted(part.partition(_CLOSE)[0] for part in text.split(_OPEN)[1:])
-    if kept != names or (begun and _END not in text):
-        found.report(
-            "E577",
-            f"the chat template of `{network.name}` leaves out a part of this chat",
-            span,
-            notes=("its output does not contain the turns as they were written",),
-            help='write the whole text: prompt "…"',
-        )
-        return None
-    return text[: text.rindex(_END)] if begun else text
+        return None, (str(error) or type(error).__name__).splitlines()[0][:200]
 
 
 def _begins(tokens: Tokens, mark: str) -> bool:

@@ -9,19 +9,25 @@ from typing import TYPE_CHECKING
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
 from causal_dsl.program.circuit_members import Members, size
+from causal_dsl.program.circuits import CircuitReader
+from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
+from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.nodes import KINDS, kinds_of, places_of
+from causal_dsl.program.nodes import EVERYWHERE, KINDS, Spot, dictionaries_of, kinds_of, of_dictionary, written_at
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import run_of, steps
 from causal_dsl.program.program import Intervention, NetworkRef
+from causal_dsl.program.read_dictionaries import refuse_meeting_nodes
 from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.project_out import ProjectOut
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -119,21 +125,34 @@ def read_circuit_action(
         return None
     kinds: tuple[str, ...] = kinds_of(network.facts)
     positions: tuple[Position, ...] | None = None
+    weights: dict[str, float] = {}
+    named = reader.circuit_reader(weights)
+    looked_at: Sequence[Spot] | None = None
     if outside:
-        read = _outside(target, reader)
+        read = _outside(target, reader, named)
         if read is None:
             return None
-        expr, given, positions = read
+        expr, given, positions, looked_at = read
         kinds = given or kinds
+    else:
+        given = ()
     if not circuits.are_of(network, expr, found):
         return None
     asked = circuits.searches.asked if circuits.searches is not None else []
     before = len(asked)
-    weights: dict[str, float] = {}
-    members = reader.circuit_reader(weights).members(expr, circuits.module)
+    members = named.members(expr, circuits.module)
     if members is None:
         return None
-    every = all_members(kinds, positions, members, network.facts)
+    if looked_at is None and not given:
+        scored = [(node, _everywhere(network.facts)) for kept in asked[before:] for node in kept.discovery.nodes]
+        looked_at = tuple(dict.fromkeys(scored)) or None
+    if not isinstance(members, EdgeSet) and not _stand_together(
+        members, looked_at, given, network.facts, outside, expr, found
+    ):
+        return None
+    if not outside and not isinstance(members, EdgeSet) and looked_at is None:
+        looked_at = _beside(members, network.facts)
+    every = all_members(kinds, positions, members, network.facts, looked_at)
     if every is None and network.facts.kind == "unknown":  # known once it is loaded
         every = EdgeSet(ports_of(network.facts)) if isinstance(members, EdgeSet) else ()
     if every is None:
@@ -147,17 +166,20 @@ def read_circuit_action(
         return None
     kept = inside(members, every, positions, network.facts)
     value = _value(action, reader)
-    if value is None or _refuse_under(value, members, action, len(asked) > before, found):
+    if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
+    if outside and isinstance(kept, EdgeSet) and positions is None and not weights and len(asked) == before:
+        source = isinstance(value, FromRun)
+        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, found)
     ablation = Ablation(
         format_expr(expr),
         kept,
         every,
         outside,
         value,
-        choices_of(value, _told(action), kinds, every, outside, getattr(value, "role", "") in circuits.likened),
+        choices_of(value, _told(action), kinds, kept, every, outside, getattr(value, "role", "") in circuits.likened),
         _text(action),
-        size(kept, network.facts).share,
+        size(kept, network.facts, every).share,
         tuple(dict.fromkeys(asked[before:])),
         tuple(weights.items()),
     )
@@ -172,15 +194,61 @@ def write(ablation: Ablation, members: Members, value: Value | None = None) -> I
         members, value = ablation.every, FromRun("base", ())
     if isinstance(members, EdgeSet):
         places, reached = written_along(members, whole=True)
+        nodes: tuple[NodeParts | None, ...] = ()
     else:
-        places, reached = places_of(members), ()
-    return Intervention(places, at(ablation.value if value is None else value, places), text=ablation.text, to=reached)
+        whole = ablation.value if value is None else value
+        placed = written_at(members, apart=any(True for _ in whole.find(ProjectOut)))
+        places, reached = tuple(place for place, _ in placed), ()
+        nodes = tuple(parts for _, parts in placed)
+    value = at(ablation.value if value is None else value, places)
+    return Intervention(places, value, text=ablation.text, to=reached, nodes=nodes if any(nodes) else ())
+
+
+def _everywhere(facts: Facts) -> Position | None:
+    return EVERYWHERE if facts.has_tokens else None
+
+
+def _beside(members: Sequence[Spot], facts: Facts) -> Sequence[Spot] | None:
+    """Of a circuit that has nodes of dictionaries and components, all nodes of these dictionaries and its components; None of others."""
+    inside = dictionaries_of(node for node, _ in members)
+    plain = [spot for spot in members if spot[0].dictionary is None]
+    if not inside or not plain:
+        return None
+    return (*plain, *((node, _everywhere(facts)) for dictionary in inside for node in of_dictionary(dictionary)))
+
+
+def _stand_together(
+    members: Sequence[Spot],
+    looked_at: Sequence[Spot] | None,
+    given: Sequence[str],
+    facts: Facts,
+    outside: bool,
+    expr: tree.Expr,
+    found: Diagnostics,
+) -> bool:
+    """Whether nodes of dictionaries and of components can be written in one run, and it is said which of them are looked at (E951, E953)."""
+    inside = any(node.dictionary is not None for node, _ in members)
+    every = [node for node, _ in (*members, *(looked_at or ()))]
+    if refuse_meeting_nodes(every, facts, expr.span, found):
+        return False
+    plain = any(node.dictionary is None for node, _ in members)
+    if not inside or looked_at is not None or (not given and not plain) or not outside:
+        return True
+    found.report(
+        "E953",
+        "this circuit has nodes of dictionaries, and it is not said which nodes are looked at",
+        expr.span,
+        notes=("they are no kind of component",) if given else ("it has components, too",),
+        help="name all nodes that are looked at as a circuit: outside(c, among=every)",
+    )
+    return False
 
 
 def _outside(
-    target: tree.Expr, reader: ActionReader
-) -> tuple[tree.Expr, tuple[str, ...], tuple[Position, ...] | None] | None:
-    """The circuit in `outside(c, among=[head], at=[last])`, the kinds that are looked at, and the tokens."""
+    target: tree.Expr, reader: ActionReader, named: CircuitReader
+) -> tuple[tree.Expr, tuple[str, ...], tuple[Position, ...] | None, Sequence[Spot] | None] | None:
+    """The circuit in `outside(c, among=[head], at=[last])`, the kinds that are looked at, the tokens, and the nodes, where `among` names a
+    circuit of them."""
     found = reader.diagnostics
     plain = [a.value for a in target.arguments if a.name is None] if isinstance(target, tree.Call) else []
     settings = {a.name.name: a for a in target.arguments if a.name is not None} if isinstance(target, tree.Call) else {}
@@ -193,7 +261,14 @@ def _outside(
         return None
     kinds: tuple[str, ...] = ()
     facts = reader.alignment.network.facts
+    looked_at: Sequence[Spot] | None = None
     if "among" in settings:
+        said = settings["among"].value
+        nodes = named.nodes_named(said, reader.circuits.module)
+        if nodes is None or not reader.circuits.are_of(reader.alignment.network, said, found):
+            return None
+        looked_at = nodes if nodes is not False else None
+    if "among" in settings and looked_at is None:
         there = KINDS if facts.kind == "unknown" else kinds_of(facts)
         for item in _items(settings["among"].value):
             if not isinstance(item, tree.Name) or item.name not in there:
@@ -211,7 +286,7 @@ def _outside(
         if any(position is None for position in read):
             return None
         positions = tuple(dict.fromkeys(position for position in read if position is not None))
-    return plain[0], tuple(dict.fromkeys(kinds)), positions
+    return plain[0], tuple(dict.fromkeys(kinds)), positions, looked_at
 
 
 def _items(expr: tree.Expr) -> Sequence[tree.Expr]:
@@ -236,18 +311,16 @@ def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionRea
 
 def _refuse_under(
     value: Value,
-    members: Members,
     action: tree.Interchange | tree.SetTo | tree.AddTo,
     discovered: bool,
     found: Diagnostics,
 ) -> bool:
-    """Report E859 where edges, or a circuit that is discovered, would take values from a run in which something is written."""
+    """Report E859 where a circuit that is discovered would take values from a run in which something is written."""
     taken = next((run for run in value.find(FromRun) if run.under), None)
-    if taken is None or not (discovered or isinstance(members, EdgeSet)):
+    if taken is None or not discovered:
         return False
-    what = "a circuit that is discovered" if discovered else "a circuit of edges"
     span = action.source.span if isinstance(action, tree.Interchange) else action.value.span
-    refuse_taken(what, span, taken.role, found)
+    refuse_taken("a circuit that is discovered", span, taken.role, found)
     return True
 
 

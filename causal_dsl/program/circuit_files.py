@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import math
 import re
 from collections.abc import Callable
@@ -14,9 +13,11 @@ from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
+from causal_dsl.program.read_dictionaries import parsed
 from causal_dsl.program.read_settings import read_settings
 from causal_dsl.reading import is_file, may_read
-from causal_dsl.store.reads import read_text
+from causal_dsl.store.json_text import json_of
+from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from causal_dsl.vocabulary.locations import Position
@@ -41,11 +42,13 @@ def read_file(
     found: Diagnostics,
     position: Callable[[tree.Expr], Position | None] = lambda expr: None,
     scores: dict[str, float] | None = None,
+    through: Callable[[tree.Through], tuple[Spot, ...] | None] = lambda member: None,
 ) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
     edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads.
-    The scores of the edges that are kept are entered into ``scores``."""
+    The scores of the edges that are kept are entered into ``scores``. A node of a dictionary, `layer[3].resid_post via sae("…", latents=[5])`, is
+    read by ``through``."""
     settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
     if settings is None:
         return None
@@ -56,7 +59,7 @@ def read_file(
         _refuse(f'there is no file "{settings["path"]}"', "name a JSON file, relative to this spec", call.span, found)
         return None
     try:
-        held: Any = json.loads(read_text(path))
+        held: Any = json_of(read_bytes(path, LARGEST_SETTINGS))
     except (OSError, ValueError) as error:
         _refuse(f"cannot read `{shown_path(path)}`", str(error)[:120], call.span, found)
         return None
@@ -87,7 +90,10 @@ def read_file(
         return (
             None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found, position)
         )
-    return _known(chosen, path, facts, call.span, found, position)
+    own = [name for name in chosen if " via " not in name]
+    inside = _through(chosen, path, facts, call.span, found, position, through)
+    spots = _known(own, path, facts, call.span, found, position)
+    return None if spots is None or inside is None else (*spots, *inside)
 
 
 def _ranked(
@@ -126,6 +132,7 @@ def _named(
 ) -> Members | None:
     """No members yet: what the names of a network's components are is not known. Names that no network has are refused."""
     reads = edge_of if what == "edges" else node_of
+    names = [name for name in names if not (what == "nodes" and " via " in name)]
     wrong = next((name for name in names if reads(_at_tokens(name, span, position)[0]) is None), None)
     if wrong is not None:
         help = "an edge is embed -> layer[3].head[1].q, say" if what == "edges" else "a node is layer[3].head[1], say"
@@ -160,6 +167,47 @@ def _known(
             _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which this network does not have", close, span, found)
             return None
         spots[node, at or (EVERYWHERE if facts.has_tokens else None)] = None
+    return tuple(spots)
+
+
+#: How the name of a node of a dictionary ends: with the latent, as the error term, or of a feature that is one node; and its tokens.
+_OF_DICTIONARY = re.compile(r"(.+ via .+?)(?:(?:, |\()latents=\[(\d+)\]\)|\)(\.error\(\))|\))(\[.*\])?")
+
+
+def _through(
+    names: list[str],
+    path: Path,
+    facts: Facts,
+    span: Span,
+    found: Diagnostics,
+    position: Callable[[tree.Expr], Position | None],
+    through: Callable[[tree.Through], tuple[Spot, ...] | None],
+) -> tuple[Spot, ...] | None:
+    """The nodes of dictionaries among some names. A dictionary is read once."""
+    known: dict[str, dict[object, OutputNode]] = {}
+    spots: list[Spot] = []
+    for name in names:
+        if " via " not in name:
+            continue
+        match = _OF_DICTIONARY.fullmatch(name)
+        head, latent, error, tokens = match.groups() if match is not None else ("", None, None, None)
+        if head and head not in known:
+            own: dict[object, OutputNode] = {}
+            for end in (")", ").error()"):
+                member = parsed(head + end, span.source.path)
+                read = through(member) if member is not None else ()
+                if read is None:
+                    return None
+                own |= {node.index if node.kind == "latent" else node.kind: node for node, _ in read}
+            known[head] = own
+        key = int(latent) if latent is not None else "error" if error else "feature"
+        node = known.get(head, {}).get(key)
+        at = None if tokens is None else _at_tokens(f"embed{tokens}", span, position)[1]
+        if node is None or (tokens is not None and at is None):
+            help = 'a node of a dictionary is layer[3].resid_post via sae("folder", latents=[5])'
+            _refuse(f"`{shown_path(path)}` names `{name[:90]}`, which is no node here", help, span, found)
+            return None
+        spots.append((node, at or (EVERYWHERE if facts.has_tokens else None)))
     return tuple(spots)
 
 

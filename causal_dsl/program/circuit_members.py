@@ -51,8 +51,11 @@ def stem(member: Member) -> tuple[object, ...]:
 
 
 def kind(member: Member) -> str:
-    """The kind of a node, or of an edge the kinds of its ends."""
-    return member[0].kind if len(member) == 2 else f"{member[0].kind} to {member[1].kind}"
+    """The kind of a node (of a dictionary with its name), or of an edge the kinds of its ends."""
+    if len(member) == 3:
+        return f"{member[0].kind} to {member[1].kind}"
+    inside = member[0].dictionary
+    return member[0].kind if inside is None else f"{member[0].kind} of {inside.shown}"
 
 
 def moved(member: Member, to: tuple[object, ...]) -> Member:
@@ -65,9 +68,11 @@ def name(member: Member) -> str:
     return str(member[0]) if len(member) == 2 else edge_name(member[0], member[1])
 
 
-def size(members: Members, facts: Facts) -> Size:
-    """How large a circuit is."""
-    return size_of_edges(members, facts) if isinstance(members, EdgeSet) else size_of(members, facts)
+def size(members: Members, facts: Facts, every: Members = ()) -> Size:
+    """How large a circuit is; ``every``: what is looked at."""
+    if isinstance(members, EdgeSet):
+        return size_of_edges(members, facts)
+    return size_of(members, facts, () if isinstance(every, EdgeSet) else every)
 
 
 def weight_of(stems: Sequence[tuple[object, ...]], ports: Ports) -> float:

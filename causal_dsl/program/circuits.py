@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from pathlib import Path
+from typing import Literal
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -18,6 +20,7 @@ from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, ref
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.read_dictionaries import read_through, refuse_dictionaries
 from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.templates import Template
@@ -66,6 +69,8 @@ class CircuitReader:
     searches: Searches | None = None
     #: where the scores of edges that a file says are entered
     weights: dict[str, float] | None = None
+    #: the folder that paths of dictionaries start from
+    folder: Path = Path()
 
     @property
     def facts(self) -> Facts:
@@ -134,6 +139,8 @@ class CircuitReader:
             return inner
         if refuse_edges(self.facts, call.span, self.diagnostics) or refuse_neurons(inner, call.span, self.diagnostics):
             return None
+        if refuse_dictionaries((node for node, _ in inner), "send along no edge", call.span, self.diagnostics):
+            return None
         return among(inner, ports_of(self.facts))
 
     def _part(self, circuit: CircuitNodes, path: Sequence[SiteStep], expr: tree.Expr) -> Members | None:
@@ -194,7 +201,7 @@ class CircuitReader:
         given = self._given(declaration, arguments, span)
         if given is None:
             return None
-        inner = replace(self, cell=given)
+        inner = replace(self, cell=given, folder=definition.module.folder)
         if isinstance(declaration, tree.CircuitAs):
             return inner._made(definition, declaration)
         return inner._declared(definition, declaration)
@@ -246,12 +253,19 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             found: Members | None = read_file(
-                call, module.folder, self.facts, self.diagnostics, self.sites.position, self.weights
+                call, module.folder, self.facts, self.diagnostics, self.sites.position, self.weights, self.through
             )
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
-            found = read_discover(call, self.facts, self.searches, self.diagnostics, self.sites.position)
+            found = read_discover(
+                call,
+                self.facts,
+                self.searches,
+                self.diagnostics,
+                self.sites.position,
+                lambda expr: self.nodes_named(expr, module),
+            )
         else:
             found = self.members(declaration.value, module)
         if found is None:
@@ -312,11 +326,25 @@ class CircuitReader:
             found += spots
         return together(found)
 
+    def through(self, member: tree.Through) -> tuple[Spot, ...] | None:
+        """The nodes of a dictionary that a member names; None where a fault was reported."""
+        return read_through(member, self.sites, self.network, self.cell, self.folder)
+
+    def nodes_named(self, expr: tree.Expr, module: Module) -> tuple[Spot, ...] | Literal[False] | None:
+        """The nodes of a circuit that `among=` names; False where it names none, None where a fault was reported."""
+        path = steps(expr)
+        definition = None if not path else module.names.get(path[0].name)
+        if definition is None or definition.kind != "circuit":
+            return False
+        return self.spots(expr, module)
+
     def outputs(self, site: tree.Expr) -> tuple[Spot, ...] | None:
         """The nodes that a site is the output of; None where a fault was reported."""
         return self._site(site, edge=False)
 
     def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
+        if isinstance(site, tree.Through):
+            return self.through(site)
         spread = self.sites.spread(site, whole=True)
         if spread is None:
             return None

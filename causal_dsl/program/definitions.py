@@ -90,6 +90,49 @@ def in_order(module: Module, replaced: Collection[int], found: Diagnostics) -> t
     return tuple(order)
 
 
+def needed_for(module: Module, tests: Collection[str]) -> frozenset[Definition]:
+    """The definitions that some tests (empty: all) are read with: all but the members of families that none of these needs."""
+    found: dict[Definition, None] = {}
+    wanted = [
+        definition
+        for name, definition in module.names.items()
+        if not tests
+        or (name in tests or definition.family in tests if definition.kind == "test" else not definition.family)
+    ]
+    while wanted:
+        definition = wanted.pop()
+        if definition not in found:
+            found[definition] = None
+            wanted += _needs(definition)
+    fits = [one for one in module.of_kind("fit").values() if all(need in found for need in _needs(one) if need.family)]
+    return frozenset((*found, *fits))
+
+
+def by_network(module: Module, tests: Collection[str]) -> dict[str, tuple[Definition, ...]]:
+    """The tests (empty: all) on each network, by its name, where those of one declaration are on several; else nothing. A test of
+    which no network is known is in none."""
+    found: dict[str, list[Definition]] = {}
+    families: dict[str, set[str]] = {}
+    for name, test in module.of_kind("test").items():
+        network = _network_of(test)
+        if network is not None and (not tests or name in tests or test.family in tests):
+            found.setdefault(network.name, []).append(test)
+            families.setdefault(test.family or name, set()).add(network.name)
+    several = any(len(networks) > 1 for networks in families.values())
+    return {name: tuple(own) for name, own in found.items()} if several else {}
+
+
+def _network_of(test: Definition) -> Definition | None:
+    """The declaration of the network that a test is on, whatever is at fault in it."""
+    on: Definition | None = test
+    seen: list[Definition] = []
+    while on is not None and on.kind != "network" and on not in seen:
+        seen.append(on)
+        needs = list(_needs(on))
+        on = next((need for kind in ("network", "alignment") for need in needs if need.kind == kind), None)
+    return on
+
+
 def _needs(definition: Definition) -> Iterator[Definition]:
     """The definitions that one is read after, in the order in which it names them."""
     module = definition.module

@@ -19,9 +19,10 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
-from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, ports_of
-from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, universe
+from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
+from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, stage_of, universe
 from causal_dsl.program.program import Test
+from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import call_name, read_settings
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -39,7 +40,7 @@ DISCOVER = {
     "method": Setting("value", required=True),
     "keep": Setting("number", low=0),
     "by": Setting("word", choices=("signed", "absolute")),
-    "among": Setting("names"),
+    "among": Setting("value"),
     "at": Setting("value"),
     "n": Setting("int", low=1),
 }
@@ -59,6 +60,8 @@ class Discovery:
     #: the tokens at which each is scored by itself; none: at all tokens together
     at: tuple[Position, ...]
     span: Span = field(compare=False)
+    #: the nodes that are scored, where a circuit names them; empty: all of the kinds
+    nodes: tuple[OutputNode, ...] = ()
 
     @property
     def text(self) -> str:
@@ -96,22 +99,30 @@ def read_discover(
     searches: Searches | None,
     found: Diagnostics,
     position: Callable[[tree.Expr], Position | None],
+    named: Callable[[tree.Expr], tuple[Spot, ...] | Literal[False] | None] = lambda expr: False,
 ) -> Members | None:
-    """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported."""
+    """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported. ``named``: the
+    nodes of the circuit that an expression names, False where it names none."""
     settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)
-    kinds = _kinds(settings["among"], settings["what"], facts, found)
+    among = settings["among"]
+    spots = named(among) if among is not None else False
+    kinds = () if spots or spots is None else _kinds(_items(among), settings["what"], facts, found)
     at = _positions(settings["at"], facts, position, found)
-    if method is None or kinds is None or at is None:
+    if method is None or kinds is None or at is None or spots is None:
+        return None
+    some = tuple(sorted(dict.fromkeys(node for node, _ in spots or ()), key=stage_of))  # in the order of the network
+    if some and not _scorable(some, settings["what"], method[0], call, found):
         return None
     rule = _rule(method, settings, call, found)
     if rule is None:
         return None
     if settings["what"] == "edges" and refuse_edges(facts, call.span, found, "discover nodes: discover(nodes, …)"):
         return None
-    every = universe(facts, kinds, [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds))
+    neurons = [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds)
+    every = some or universe(facts, kinds, neurons)
     if every is None:
         if facts.kind == "unknown":
             return ()  # known once it is loaded
@@ -125,7 +136,7 @@ def read_discover(
         return None
     test = "" if searches is None else searches.test
     kept = Kept(
-        Discovery(test, settings["what"], method[0], method[1], kinds, settings["n"], at, call.span),
+        Discovery(test, settings["what"], method[0], method[1], kinds, settings["n"], at, call.span, some),
         *rule,
     )
     if searches is not None:
@@ -148,7 +159,12 @@ def read_discover(
         ends = ((edge_of(name), where) for name, where in parted)
         return EdgeSet.of(ports_of(facts), [(*edge, where or EVERYWHERE) for edge, where in ends if edge is not None])
     place = EVERYWHERE if facts.has_tokens else None
-    return tuple((node, where or place) for name, where in parted for node in nodes_at(name, facts))
+    own = {str(node): node for node in some}
+    return tuple(
+        (node, where or place)
+        for name, where in parted
+        for node in ([own[name]] if name in own else nodes_of(name, facts))
+    )
 
 
 def placed_names(names: Iterable[str], at: Sequence[Position]) -> list[str]:
@@ -192,7 +208,7 @@ def pruned(
     others = every_edge(facts, [kind for kind in SENDERS if kind not in kinds]) or ()
     there = [*kept, *(edge_name(node, port) for node, port, _ in others)]
     bare = {name: parted_name(name, at)[0] for name in there}
-    edges = {name: (edge.partition(" -> ")[2], nodes_at(edge, facts)) for name, edge in bare.items()}
+    edges = {name: (edge.partition(" -> ")[2], nodes_of(edge, facts)) for name, edge in bare.items()}
     while True:
         senders = {ends[0] for _, ends in edges.values()}
         reached = {node for _, ends in edges.values() for node in ends[1:]}
@@ -206,20 +222,12 @@ def pruned(
         edges = left
 
 
-def nodes_at(name: str, facts: Facts) -> list[OutputNode]:
+def nodes_of(name: str, facts: Facts) -> list[OutputNode]:
     """The node that a name is of; of an edge those at its ends."""
-    if "->" not in name:
-        node = node_of(name)
-        return [] if node is None else [node]
-    sender, receiver = name.split(" -> ")
-    found = [node_of(sender)]
-    if receiver != "logits" and receiver[-2:] in (".k", ".v"):
-        one = node_of(receiver[:-2])
-        shared = max(1, (facts.heads or 1) // (facts.kv_heads or facts.heads or 1))
-        found += [OutputNode("head", one.layer, shared * one.index + i) for i in range(shared)] if one else []
-    elif receiver != "logits":
-        found.append(node_of(f"{receiver}_out" if receiver.endswith(".mlp") else receiver[:-2]))
-    return [node for node in found if node is not None]
+    edge, node = edge_of(name), node_of(name)
+    if edge is not None:
+        return [edge[0], *nodes_at(edge[1], ports_of(facts))]
+    return [] if node is None else [node]
 
 
 # ── what it needs of its test ───────────────────────────────────────────────────────────────────
@@ -246,7 +254,7 @@ def source_of(test: Test) -> Counterfactual | None:
     match circuits[0].value if circuits else None:
         case FromRun(role=role):
             return Counterfactual(role)
-        case Mean(of=role, pooled=pooled):
+        case Mean(of=role, pooled=pooled, by=None):
             return Counterfactual(role, "pooled" if pooled else "mean")
         case Constant(value=0):
             return Counterfactual("base", "zero")
@@ -346,6 +354,35 @@ def _rule(
         if name not in given:
             found.report("E214", f"`discover` needs `{name}`", call.span, help=f"write {words}")
     return (settings["keep"], settings["by"]) if len(given) == 2 else None
+
+
+def _items(expr: tree.Expr | None) -> tuple[tree.Expr, ...] | None:
+    return None if expr is None else tuple(expr.items) if isinstance(expr, tree.List) else (expr,)
+
+
+def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Call, found: Diagnostics) -> bool:
+    """Whether a method can score these nodes of a circuit (E952, E803)."""
+    if what == "edges":
+        if refuse_dictionaries(nodes, "send along no edge", call.span, found):
+            return False
+        found.report(
+            "E803",
+            "`among` of edges names kinds of components, and no circuit",
+            call.span,
+            help="name the kinds of senders, among=[head], or discover nodes",
+        )
+        return False
+    if method == "masks":
+        if refuse_dictionaries(nodes, "have no gates that could be learned", call.span, found):
+            return False
+        found.report(
+            "E803",
+            "`masks` learns gates of all components of some kinds, and not of a circuit",
+            call.span,
+            help="name kinds, among=[head], or find nodes by gradients: method=eap_ig(steps=5)",
+        )
+        return False
+    return True
 
 
 def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: Diagnostics) -> tuple[str, ...] | None:

@@ -95,7 +95,7 @@ def _parameters(path: Path, function: str) -> list[str] | None:
     try:
         if not is_file(path) or not may_read(path, "", NOWHERE, Diagnostics(), _LARGEST):
             return None
-        parsed = ast.parse(reads.read_text(path))
+        parsed = ast.parse(reads.read_bytes(path, reads.LARGEST_SETTINGS))
     except (OSError, SyntaxError, ValueError, RecursionError):
         return None
     for node in parsed.body:

@@ -8,7 +8,8 @@ from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.file_shapes import shapes_fit
-from causal_dsl.program.program import Alignment
+from causal_dsl.program.identity import Origin
+from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef, Fitting, Via, check_width, family, read_via
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.transcoders import Across, across_of, read_across
@@ -20,18 +21,20 @@ from causal_dsl.vocabulary.locations import Place
 def read_inside(
     via: tree.Call,
     places: tuple[Place, ...],
-    alignment: Alignment,
+    owner: Origin,
+    network: NetworkRef,
     cell: Mapping[str, tree.Expr],
     folder: Path,
     found: Diagnostics,
 ) -> tuple[FeatureRef, ...] | None:
-    """The feature in whose numbers each of ``places`` is written; None where a fault was reported."""
+    """The feature in whose numbers each of ``places`` of a network is written, in what ``owner`` declares; None where a fault was
+    reported."""
     read = read_via(via, cell, folder, found)
     if read is None or not (_given(read, found) and _takes_vectors(places, read, found)):
         return None
     made = FeatureRef(
-        alignment.origin,
-        alignment.network.key,
+        owner,
+        network.key,
         (),
         places[0],
         read.chain,
@@ -40,16 +43,12 @@ def read_inside(
         span=read.span,
     )
     if (across := across_in(read)) is not None:
-        return read_across(across, made, places, alignment.network, found)
-    facts = alignment.network.facts
+        return read_across(across, made, places, network, found)
+    facts = network.facts
     if not (check_width(read, places, facts, found) and shapes_fit(read, places, facts, found)):
         return None
     path = Path(str(dict(read.chain[0].settings)["path"]))
-    if (
-        family(read.chain[0]).encoder
-        and not read.elsewhere
-        and not check_sae(path, places, alignment.network, read.span, found)
-    ):
+    if family(read.chain[0]).encoder and not read.elsewhere and not check_sae(path, places, network, read.span, found):
         return None
     return tuple(replace(made, place=place) for place in places)
 

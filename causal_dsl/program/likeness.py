@@ -231,8 +231,21 @@ def parted(
     telling = asked
     if not asked and liked:
         varied = {name for statement in liked for name in statement.vary}
-        telling = tuple(name for name in model.telling if name not in varied)
+        telling = _shared(model, varied)
     return [replace(statement, model=statement.model.parted(telling)) for statement in statements], asked
+
+
+def _shared(model: CausalModel, varied: set[str]) -> tuple[str, ...]:
+    """What says in which part an input is and is the same in runs that differ in ``varied``: in the place of a computed variable that
+    depends on these, the drawn ones that it is computed from."""
+    found: dict[str, None] = {}
+    for name in model.telling:
+        above = model.ancestors(name)
+        if name in model.exogenous or above.isdisjoint(varied):
+            found[name] = None
+        else:
+            found |= dict.fromkeys(one for one in model.exogenous if one in above)
+    return tuple(name for name in found if name not in varied)
 
 
 def check_split(test: Test, place: Span | None, diagnostics: Diagnostics) -> bool:

@@ -1,7 +1,8 @@
 """What a circuit is made of: outputs of components at tokens, and the edges between them, counted.
 
 A node is what one component gives to the residual stream (a head, an MLP, the embedding), or one number of it (a neuron). In a
-vector network it is one number of the input or of a layer's output. A circuit's size is told in nodes, in edges, and in edges weighted by the share of the sender's neurons that are in it (Mueller et al. 2025, MIB).
+vector network it is one number of the input or of a layer's output. A latent of a dictionary at a site is a node, too, and so is what the
+dictionary leaves out (:mod:`causal_dsl.program.dictionaries`). A circuit's size is told in nodes, in edges, and in edges weighted by the share of the sender's neurons that are in it (Mueller et al. 2025, MIB).
 """
 
 from __future__ import annotations
@@ -11,12 +12,16 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
 from typing import Literal, get_args
 
-from causal_dsl.program.components import missing
+from causal_dsl.program.components import depth, missing
+from causal_dsl.program.dictionaries import Dictionary, NodeParts
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 
-Kind = Literal["embed", "head", "mlp", "neuron", "input", "unit"]
-KINDS: tuple[Kind, ...] = get_args(Kind)
+Kind = Literal["embed", "head", "mlp", "neuron", "input", "unit", "latent", "feature", "error"]
+#: Nodes of dictionaries: a latent, a feature whose numbers are one node, and what a dictionary leaves out.
+OF_DICTIONARIES: tuple[Kind, ...] = ("latent", "feature", "error")
+#: The kinds of what components give.
+KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in OF_DICTIONARIES)
 #: The sites whose vectors are outputs of components, and what of them a node is.
 OUTPUTS: dict[str, Kind] = {
     "embed": "embed",
@@ -33,11 +38,12 @@ EVERYWHERE = Position("all")
 
 @dataclass(frozen=True, order=True)
 class OutputNode:
-    """An output of a component: ``index`` is the head, or the number of a neuron or a unit."""
+    """An output of a component: ``index`` is the head, or the number of a neuron or a unit, or of a latent of a ``dictionary``."""
 
     kind: Kind
     layer: int = -1
     index: int = -1
+    dictionary: Dictionary | None = None
 
     @property
     def group(self) -> tuple[Kind, int]:
@@ -45,6 +51,11 @@ class OutputNode:
         return (self.kind, self.layer)
 
     def __str__(self) -> str:
+        if self.dictionary is not None:
+            name = self.dictionary.name
+            return {"latent": f"{name}, latents=[{self.index}])", "error": f"{name}).error()"}.get(
+                self.kind, self.dictionary.shown
+            )
         match self.kind:
             case "embed":
                 return "embed"
@@ -162,35 +173,71 @@ def together(spots: Iterable[Spot]) -> tuple[Spot, ...]:
 
 def places_of(spots: Sequence[Spot]) -> tuple[Place, ...]:
     """Where spots are written: the heads of a layer at a token as one place, and so the numbers of one vector."""
-    grouped: dict[tuple[Kind, int, Position | None], list[int]] = defaultdict(list)
+    return tuple(place for place, _ in written_at(spots))
+
+
+def written_at(spots: Sequence[Spot], apart: bool = False) -> tuple[tuple[Place, NodeParts | None], ...]:
+    """Where spots are written, and which nodes of a dictionary there (None: what stands at the place). ``apart``: each head by itself, for
+    what is written of its own vector."""
+    grouped: dict[tuple[Kind, int, Position | None, int], list[int]] = defaultdict(list)
+    inside: dict[tuple[Dictionary, Position | None], list[OutputNode]] = defaultdict(list)
     for node, position in spots:
-        grouped[*node.group, position].append(node.index)
-    found = []
-    for (kind, layer, position), indices in grouped.items():
+        if node.dictionary is not None:
+            inside[node.dictionary, position].append(node)
+        else:
+            grouped[*node.group, position, node.index if apart and node.kind == "head" else -1].append(node.index)
+    found: list[tuple[Place, NodeParts | None]] = []
+    for (kind, layer, position, _), indices in grouped.items():
         site = Site(_SITES[kind], layer if layer >= 0 else None)
         if kind == "head":
             site = replace(site, heads=tuple(sorted(indices)))
         elif kind in ("neuron", "input", "unit"):
             site = replace(site, dims=tuple(sorted(indices)))
-        found.append(Place(site, position))
+        found.append((Place(site, position), None))
+    for (dictionary, position), nodes in inside.items():
+        latents = tuple(sorted({node.index for node in nodes if node.kind == "latent"}))
+        kinds = {node.kind for node in nodes}
+        whole = "feature" in kinds or len(latents) == dictionary.count
+        parts = NodeParts(dictionary.whole.feature, () if whole else latents, whole, "error" in kinds)
+        found.append((replace(parts.feature.place, position=position), parts))
     return tuple(found)
 
 
-def size_of(spots: Iterable[Spot], facts: Facts) -> Size:
-    """The size of a circuit of nodes. Of an edge both ends are in it; a head reads by three (q, k and v), and logits read all."""
+def of_dictionary(dictionary: Dictionary) -> tuple[OutputNode, ...]:
+    """All nodes of a dictionary: its latents, and what it leaves out."""
+    layer = -1 if dictionary.site.layer is None else dictionary.site.layer
+    error = OutputNode("error", layer, -1, dictionary)
+    if dictionary.count is None:
+        return (OutputNode("feature", layer, -1, dictionary), error)
+    return (*(OutputNode("latent", layer, index, dictionary) for index in range(dictionary.count)), error)
+
+
+def dictionaries_of(nodes: Iterable[OutputNode]) -> tuple[Dictionary, ...]:
+    """The dictionaries that some nodes are of, each once."""
+    return tuple(dict.fromkeys(node.dictionary for node in nodes if node.dictionary is not None))
+
+
+def size_of(spots: Iterable[Spot], facts: Facts, looked_at: Iterable[Spot] = ()) -> Size:
+    """The size of a circuit of nodes. Of an edge both ends are in it; a head reads by three (q, k and v), and logits read all. Nodes of
+    dictionaries count among all that are ``looked_at``."""
     nodes = {node for node, _ in spots}
-    every = universe(facts, kinds_of(facts), nodes) or ()
+    beside = {node for node, _ in looked_at}
+    inside = bool(dictionaries_of((*nodes, *beside)))
+    every = tuple(nodes | beside) if inside else universe(facts, kinds_of(facts), nodes) or ()
     edges, weighted = edges_among(nodes, facts)
     return Size(len(nodes), edges, weighted, len(every), edges_among(every, facts)[0])
 
 
 def edges_among(nodes: Iterable[OutputNode], facts: Facts) -> tuple[int, float]:
     """The edges among components of which nodes are there, each once; and weighted by the share of the sender that is there."""
-    shares: dict[tuple[int, int], dict[int, float]] = defaultdict(lambda: defaultdict(float))
+    shares: dict[tuple[float, float], dict[object, float]] = defaultdict(lambda: defaultdict(float))
+    nodes = list(nodes)
+    if any(node.dictionary is not None for node in nodes):
+        return _edges_of_nodes(nodes, facts)
     for node in nodes:
-        shares[_stage(node, facts)][node.index if node.kind == "head" else 0] += 1 / _parts(node, facts)
+        shares[stage_of(node)][node.index if node.kind == "head" else 0] += 1 / _parts(node, facts)
     count, weight, senders, sent = 0, 0.0, 0, 0.0
-    before: dict[int, tuple[int, float]] = {}
+    before: dict[float, tuple[int, float]] = {}
     for stage in sorted(shares):
         there = shares[stage]
         own = (len(there), sum(min(1.0, share) for share in there.values()))
@@ -212,14 +259,38 @@ def edges_among(nodes: Iterable[OutputNode], facts: Facts) -> tuple[int, float]:
     return count + senders, weight + sent
 
 
-def _so_far(shares: dict[tuple[int, int], dict[int, float]], last: tuple[int, int]) -> tuple[int, float]:
+def _edges_of_nodes(nodes: Sequence[OutputNode], facts: Facts) -> tuple[int, float]:
+    """The same where some nodes are of dictionaries: from each node goes an edge to each of a later place, and to the logits; a head reads by
+    three."""
+    stages: dict[tuple[float, float], list[OutputNode]] = defaultdict(list)
+    for node in nodes:
+        stages[stage_of(node)].append(node)
+    senders, sent, count, weight = 0, 0.0, 0, 0.0
+    for stage in sorted(stages):
+        for node in stages[stage]:
+            reads = 3 if node.kind == "head" else 0 if node.kind == "embed" else 1
+            count += reads * senders
+            weight += reads * sent
+        senders += len(stages[stage])
+        sent += sum(1 / _parts(node, facts) for node in stages[stage])
+    return count + senders, weight + sent
+
+
+def _so_far(shares: dict[tuple[float, float], dict[object, float]], last: tuple[float, float]) -> tuple[int, float]:
     """How many components write up to a stage, and how much of them is there."""
     there = [part for stage, parts in shares.items() if stage <= last for part in parts.values()]
     return len(there), sum(min(1.0, share) for share in there)
 
 
-def _stage(node: OutputNode, facts: Facts) -> tuple[int, int]:
-    return (node.layer, 1 if node.kind in ("mlp", "neuron") else 0)
+def stage_of(node: OutputNode) -> tuple[float, float]:
+    """Where on the way to the logits a node stands, so that those before it can reach it: its layer, and in it the heads at 0 and the MLP at
+    1. Nodes of a dictionary stand behind what gives their vector."""
+    if node.dictionary is None:
+        return (node.layer, 1 if node.kind in ("mlp", "neuron") else 0)
+    place, heads, mlp = (depth(site) for site in (node.dictionary.site, Site("z", 0), Site("mlp_out", 0)))
+    if place is None or heads is None or mlp is None or node.dictionary.site.component in ("out", "input"):
+        return (node.layer, 0.5)
+    return (node.layer, -0.5 if place[1] < heads[1] else 0.5 if place[1] < mlp[1] else 1.5)
 
 
 def _parts(node: OutputNode, facts: Facts) -> int:
@@ -234,17 +305,22 @@ def _parts(node: OutputNode, facts: Facts) -> int:
 __all__ = [
     "EVERYWHERE",
     "KINDS",
+    "OF_DICTIONARIES",
     "OUTPUTS",
     "OutputNode",
     "Size",
     "Spot",
+    "dictionaries_of",
     "edges_among",
     "kinds_of",
     "nodes_of",
+    "of_dictionary",
     "places_of",
     "refined",
     "size_of",
+    "stage_of",
     "together",
     "universe",
     "without",
+    "written_at",
 ]

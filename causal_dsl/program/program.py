@@ -16,6 +16,7 @@ from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.program.ablations import Ablation, AblationChoices
+from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, Origin, origin
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, InParts, Replaced, Unmapped
 from causal_dsl.program.read_features import FeatureRef, Via
@@ -82,11 +83,21 @@ class Intervention:
     choices: AblationChoices | None = field(default=None, compare=False)
     #: the feature of a file in whose numbers the value is, at each place of a site: `site via sae("…") = 8`
     inside: tuple[FeatureRef, ...] = ()
+    #: at each place the nodes of a dictionary that are written, of a circuit that has such (None: the vector itself)
+    nodes: tuple[NodeParts | None, ...] = ()
 
     @property
     def changes(self) -> bool:
         """Whether what is written depends on what is there. What a transcoder writes depends on what it reads elsewhere."""
+        if any(self.nodes):
+            return True
         return not any(ref.reads for ref in self.inside) and (self.value.changes or bool(self.inside))
+
+    def apart(self, number: int, other: Intervention, there: int) -> bool:
+        """Whether at two of the places different nodes of one dictionary are written, which may meet at a token."""
+        mine = self.nodes[number] if self.nodes else None
+        theirs = other.nodes[there] if other.nodes else None
+        return mine is not None and theirs is not None and mine.apart(theirs)
 
     @property
     def adds(self) -> bool:

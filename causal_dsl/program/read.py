@@ -14,7 +14,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, fail
 from causal_dsl.program.alignments import read_alignment
 from causal_dsl.program.circuits import check_circuit
-from causal_dsl.program.definitions import in_order
+from causal_dsl.program.definitions import in_order, needed_for
 from causal_dsl.program.derived_tests import check_declared, declared_for, held_out, learned
 from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.models import Terms, metrics_of, read_models, read_terms
@@ -29,8 +29,10 @@ from causal_dsl.syntax import tree
 def read_program(
     path: str, module: Module, options: ReadOptions, found: Diagnostics, wanted: Collection[str]
 ) -> Program:
-    """Every declaration resolved, used or not, and the ``wanted`` tests (empty: all); faults are in ``found``."""
-    order = in_order(module, options.networks, found)
+    """Every declaration resolved, used or not, and the ``wanted`` tests (empty: all); faults are in ``found``. Of families, such as the
+    networks of a sweep, the members that the ``wanted`` tests need."""
+    needed = needed_for(module, wanted)
+    order = [one for one in in_order(module, options.networks, found) if one in needed or not one.family]
     terms = read_terms(order, options.trust, found)
     models = read_models(order, terms, found)
     networks, alignments = _read_networks(order, terms, models, options, found)
@@ -41,7 +43,7 @@ def read_program(
         if definition.kind == "circuit" and (network := check_circuit(definition, networks, found)) is not None
     }
     known = Known(models, alignments, metrics_of(module), options, circuits)
-    fits = _read_fits(module, known, found)
+    fits = _read_fits([one for one in module.of_kind("fit").values() if one in needed], known, found)
     _refuse_unknown(path, module, wanted)
     tests, taken_over = _read_tests(module, known, fits, found, wanted)
     named = module.names.items()
@@ -77,9 +79,9 @@ def _read_networks(
     return networks, alignments
 
 
-def _read_fits(module: Module, known: Known, found: Diagnostics) -> tuple[Test, ...]:
-    """What the `fit` declarations of a module and of its imports say."""
-    fits = (read_test(definition, known, found) for definition in module.of_kind("fit").values())
+def _read_fits(definitions: Iterable[Definition], known: Known, found: Diagnostics) -> tuple[Test, ...]:
+    """What `fit` declarations say."""
+    fits = (read_test(definition, known, found) for definition in definitions)
     return tuple(fit for fit in fits if fit is not None and check_declared(fit, found))
 
 

@@ -50,7 +50,7 @@ def made_for(path: Path) -> SaeOrigin | None:
     try:
         if file.stat().st_size > _LARGEST:
             return None
-        said = json.loads(file.read_text(encoding="utf-8"))
+        said = json.loads(file.read_bytes())
     except (OSError, ValueError, RecursionError):
         return None  # `run` refuses a file that cannot be read
     if not isinstance(said, dict):

@@ -59,7 +59,7 @@ def _hook(said: Mapping[str, Any], key: str) -> str | None:
 
 def _said(path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(((path if path.is_dir() else path.parent) / CONFIG).read_text(encoding="utf-8"))
+        said = json.loads(((path if path.is_dir() else path.parent) / CONFIG).read_bytes())
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(said, dict):

@@ -7,10 +7,13 @@ import os
 from collections.abc import Mapping
 from typing import Any
 
-from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.diagnostics import Diagnostics, Span, fail
 from causal_dsl.vocabulary.settings import Setting
 
 HELD = {"weights": Setting("word", choices=("stream",)), "shard": Setting("word", choices=("auto",))}
+
+#: What :func:`held` says of weights that are read from their files as they are needed.
+STREAMED = "`weights=stream`"
 
 
 def held(settings: Mapping[str, Any]) -> str:
@@ -21,6 +24,21 @@ def held(settings: Mapping[str, Any]) -> str:
 def is_follower() -> bool:
     """Whether this process computes with others that ``torchrun`` started, and another tells of the results and writes them."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def refuse_in_group(option: str, at: Span) -> None:
+    """Raise E948 where this process is one of several that ``torchrun`` started, for an ``option`` that shares out the work as well."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count > 1:
+        raise fail(
+            "E948",
+            f"`{option}` does not go with the {count} processes that torchrun started",
+            at,
+            notes=(
+                "they share out the blocks of each network with `shard=auto` among themselves, and pass through its layers together",
+            ),
+            help=f"leave `{option}` out, or start one process without torchrun, which loads whole networks",
+        )
 
 
 def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> bool:
@@ -50,4 +68,4 @@ def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> b
     return False
 
 
-__all__ = ["HELD", "held", "is_follower", "judge_held"]
+__all__ = ["HELD", "STREAMED", "held", "is_follower", "judge_held", "refuse_in_group"]

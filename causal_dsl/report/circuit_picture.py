@@ -12,7 +12,7 @@ from html import escape
 
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import EdgeSet, edge_name, nodes_at
-from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot
+from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, stage_of
 
 #: The colour of an edge by what reads it.
 COLOURS = {"q": "#3b6fb6", "k": "#c2562d", "v": "#3f8f4f", "mlp": "#7a5aa6", "logits": "#555555"}
@@ -30,7 +30,7 @@ def circuit_svg(
     choices: Sequence[str] = (),
     parallel: bool = False,
 ) -> str:
-    """The picture of a circuit. ``weights``: of edges, by their names (``embed -> layer[1].mlp``); a line is as thick as the
+    """The picture of a circuit. ``weights``: of edges, by their names (``embed -> layer[1].mlp_in``); a line is as thick as the
     absolute weight, and dashed where it is negative. Without weights all are alike. ``choices``: lines below the title, on which
     its numbers stand. ``parallel``: the MLP of a layer reads the same stream as its heads."""
     spots = _spots(members)
@@ -41,13 +41,14 @@ def circuit_svg(
     for column in columns:
         start[column] = left
         left += (max((slot for slot in slots[column].values()), default=0) + 1) * _WIDE + 36
-    stages = sorted({_stage(node) for node, _ in spots})
+    stages = sorted({stage_of(node) for node, _ in spots})
+    rows = {stage: [node for node, _ in spots if stage_of(node) == stage] for stage in stages}
     head = 16 * len(choices)
     height = (len(stages) + 1) * _HIGH + 90 + head
     level = {stage: height - 60 - n * _HIGH for n, stage in enumerate(stages)}
     middle, top = (left - 36 + 70) / 2, height - 60 - len(stages) * _HIGH
     at = {
-        (node, column): (start[column] + slots[column][node] * _WIDE + _BOX / 2, level[_stage(node)])
+        (node, column): (start[column] + slots[column][node] * _WIDE + _BOX / 2, level[stage_of(node)])
         for node, column in spots
     }
     edged = isinstance(members, EdgeSet)
@@ -56,25 +57,25 @@ def circuit_svg(
     if isinstance(members, EdgeSet) and any(port.kind == "logits" for _, port, _ in members):
         boxes.append(_box("logits", middle, top, "logits"))
     marks = [
-        f'<text x="12" y="{level[stage] + 4:.0f}" class="mark">{escape(_told(stage))}</text>' for stage in stages
+        f'<text x="12" y="{level[stage] + 4:.0f}" class="words">{escape(_told(rows[stage]))}</text>' for stage in stages
     ] + [
-        f'<text x="{start[column]:.0f}" y="{height - 14}" class="mark">{escape(str(column))}</text>'
+        f'<text x="{start[column]:.0f}" y="{height - 14}" class="words">{escape(str(column))}</text>'
         for column in columns
         if column is not None
     ]
     keys = [
-        f'<text x="{70 + 62 * n}" y="{40 + head}" class="mark" fill="{colour}">to {kind}</text>'
+        f'<text x="{70 + 62 * n}" y="{40 + head}" class="words" fill="{colour}">to {kind}</text>'
         for n, (kind, colour) in enumerate(COLOURS.items())
         if lines and edged
     ]
     if lines and not edged:
         keys.append(
-            f'<text x="70" y="{40 + head}" class="mark" fill="#777">pale lines: can reach, not edges found</text>'
+            f'<text x="70" y="{40 + head}" class="words" fill="#777">pale lines: can reach, not edges found</text>'
         )
     if weights and edged and lines:
-        keys.append(f'<text x="12" y="{40 + head + 14}" class="mark">width: abs(score), dashed: negative</text>')
+        keys.append(f'<text x="12" y="{40 + head + 14}" class="words">width: abs(score), dashed: negative</text>')
     keys += [
-        f'<text x="12" y="{36 + 16 * n}" class="mark" fill="#555">{escape(line)}</text>'
+        f'<text x="12" y="{36 + 16 * n}" class="words" fill="#555">{escape(line)}</text>'
         for n, line in enumerate(choices)
     ]
     width = max(left, 420, *(7 * len(line) for line in choices), 0)
@@ -82,7 +83,7 @@ def circuit_svg(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
             f'viewBox="0 0 {width:.0f} {height}" font-family="sans-serif">',
-            "<style>.mark{font-size:11px}.box{font-size:10px;text-anchor:middle}</style>",
+            "<style>.words{font-size:11px}.box{font-size:10px;text-anchor:middle}</style>",
             f'<rect width="{width:.0f}" height="{height}" fill="white"/>',
             f'<text x="12" y="20" font-size="13">{escape(title)}</text>',
             *keys,
@@ -114,7 +115,8 @@ def _reads(reader: OutputNode, node: OutputNode, parallel: bool) -> bool:
         return reader.layer == node.layer + 1
     if reader.kind == "embed":
         return False
-    return _stage(node) < _stage(reader) and not (parallel and node.layer == reader.layer)
+    beside = parallel and node.layer == reader.layer and reader.dictionary is None
+    return stage_of(node) < stage_of(reader) and not beside
 
 
 def _spots(members: Members) -> list[Spot]:
@@ -125,34 +127,36 @@ def _spots(members: Members) -> list[Spot]:
     for node, port, at in members:
         found[node, at] = None
         found |= dict.fromkeys((reader, at) for reader in nodes_at(port, members.ports))
-    return sorted(found, key=lambda spot: (spot[0].layer, _stage(spot[0]), spot[0].index))
-
-
-def _stage(node: OutputNode) -> tuple[int, int]:
-    return (node.layer, 1 if node.kind in ("mlp", "neuron") else 0)
+    return sorted(found, key=lambda spot: (spot[0].layer, stage_of(spot[0]), spot[0].index))
 
 
 def _slots(nodes: list[OutputNode]) -> dict[OutputNode, int]:
     """The place of each node among those that stand beside it: MLPs are to the right of all heads, so that lines pass by them."""
     found: dict[OutputNode, int] = {}
-    heads = Counter(_stage(node) for node in nodes if node.kind == "head")
+    heads = Counter(stage_of(node) for node in nodes if node.kind == "head")
     right = max(heads.values(), default=0)
-    beside: dict[tuple[int, int], int] = {}
+    beside: dict[tuple[float, float], int] = {}
     for node in nodes:
         first = right if node.kind in ("mlp", "neuron") else 0
-        found[node] = beside.setdefault(_stage(node), first)
-        beside[_stage(node)] += 1
+        found[node] = beside.setdefault(stage_of(node), first)
+        beside[stage_of(node)] += 1
     return found
 
 
-def _told(stage: tuple[int, int]) -> str:
-    layer, mlp = stage
-    return "inputs" if layer < 0 else f"{layer} {'MLP' if mlp else 'heads'}"
+def _told(nodes: Sequence[OutputNode]) -> str:
+    """The name of a row of nodes."""
+    first = nodes[0]
+    if first.dictionary is not None:
+        sites = dict.fromkeys(node.dictionary.site.component for node in nodes if node.dictionary is not None)
+        return " ".join(([str(first.layer)] if first.layer >= 0 else []) + list(sites))
+    return "inputs" if first.layer < 0 else f"{first.layer} {'MLP' if stage_of(first)[1] else 'heads'}"
 
 
 def _label(node: OutputNode) -> str:
-    if node.kind == "embed":
-        return "embed"
+    if node.kind in ("embed", "error", "feature"):
+        return node.kind
+    if node.kind == "latent":
+        return f"f{node.index}"
     return f"{node.layer}.{node.index}" if node.kind in ("head", "unit") else f"{node.kind} {node.layer}"
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -107,13 +107,24 @@ def _size(circuit: CircuitResult) -> str:
 def _members(circuit: CircuitResult) -> Iterator[str]:
     """Its nodes or its edges, while they are few: those of one sender in a line."""
     grouped: dict[str, list[str]] = {}
-    for line in circuit.lines:
-        sender, arrow, receiver = line.partition(" -> ")
-        grouped.setdefault(sender if arrow else "", []).append(receiver if arrow else line)
     if len(circuit.lines) > _MOST_MEMBERS:
         return
+    for line in _latents_together(circuit.lines):
+        sender, arrow, receiver = line.partition(" -> ")
+        grouped.setdefault(sender if arrow else "", []).append(receiver if arrow else line)
     for sender, others in grouped.items():
         yield f"{sender} -> {', '.join(others)}" if sender else ", ".join(others)
+
+
+def _latents_together(lines: Iterable[str]) -> Iterator[str]:
+    """Nodes as files name them, those of one dictionary at the same tokens as one, as a spec writes them."""
+    grouped: dict[tuple[str, str], list[str]] = {}
+    for line in lines:
+        head, sign, rest = line.partition(", latents=[")
+        number, _, end = rest.partition("]")
+        grouped.setdefault((head, end) if sign else (line, ""), []).append(number)
+    for (head, end), numbers in grouped.items():
+        yield f"{head}, latents=[{', '.join(numbers)}]{end}" if end else head
 
 
 def _table(test: TestResult) -> Table:

@@ -59,9 +59,10 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
         most = max(rest.taken, key=lambda one: (one.moved.value or 0.0, len(one.units)))
         for one in dict.fromkeys((rest.taken[0], most)):
             meaning = f"unclaimed beside {', '.join(rest.placed)}; the inputs differ in {', '.join(rest.varied)}"
-            before = known.get((one.units, one.told, meaning))  # the same in other pairs: the larger share is shown
+            told = f"{one.told}, each by itself" if one.mixed else one.told
+            before = known.get((one.units, told, meaning))  # the same in other pairs: the larger share is shown
             if before is None or (before.value or 0.0) < (one.moved.value or 0.0):
-                known[one.units, one.told, meaning] = one.moved
+                known[one.units, told, meaning] = one.moved
     rows += [(told, moved, meaning) for (_, told, meaning), moved in known.items()]
     if cell.replaced is not None:
         for name, moved in cell.replaced.moved.items():

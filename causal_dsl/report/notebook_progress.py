@@ -4,11 +4,13 @@ from __future__ import annotations
 
 import sys
 import time
+from contextlib import nullcontext
 from importlib.util import find_spec
 from types import TracebackType
 from typing import Any
 
 from causal_dsl.diagnostics import one_line, printable
+from causal_dsl.report.cell_output import listening
 from causal_dsl.report.progress import Progress
 
 #: Seconds before anything is shown: quick work leaves nothing in the notebook.
@@ -37,10 +39,13 @@ class NotebookProgress(Progress):
     def __exit__(
         self, kind: type[BaseException] | None, error: BaseException | None, trace: TracebackType | None
     ) -> None:
-        if self._handle is not None:
-            self._handle.update({"text/plain": ""}, raw=True)
         if self._widget is not None:
             self._widget.close()
+        if self._handle is None:
+            return
+        output = listening()
+        if output is None or not output.cleared():
+            self._handle.update({"text/plain": ""}, raw=True)
 
     def begin(self, text: str, total: int) -> None:
         self._text, self._done, self._total = text, 0, total
@@ -72,7 +77,9 @@ class NotebookProgress(Progress):
             return
         self._updated = now
         if self._handle is None:
-            self._open()
+            output = listening()
+            with nullcontext() if output is None else output.own():
+                self._open()
         if self._widget is None:
             self._handle.update({"text/plain": self.line()}, raw=True)
         else:

@@ -22,7 +22,7 @@ from causal_dsl.score.seal import sealed
 from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.truth import kept_of, unknown_of
 from causal_dsl.score.wrong_answers import Speech
-from causal_dsl.store.out import SPEC, SpecFolder
+from causal_dsl.store.out import RESULTS, SPEC, SpecFolder
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Drawn
@@ -62,7 +62,7 @@ def save(
                 own = cell.circuit
                 drawn = circuit_svg(own.members, title, own.weights, own.choices.lines, own.parallel)
                 folder.write(f"circuit-{test.name}-{number}.svg", drawn.encode())
-    folder.write("results.json", json.dumps(document, indent=1).encode())
+    folder.write(RESULTS, json.dumps(document, indent=1).encode())
 
 
 def _cells(result: SpecResult, computed: Sequence[Computed]) -> Iterator[TableCell]:

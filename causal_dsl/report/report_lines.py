@@ -55,7 +55,8 @@ def facts(test: TestResult) -> str:
     if test.ceilings_kept or test.kept != test.n:
         parts.append(f"kept {show_share(test.kept, test.n)}")
     if test.status == "interrupted":
-        parts.append(f"{test.cut}: {len(test.cells)} of {counted(test.cell_count or 0, 'cell')} measured")
+        count = f": {len(test.cells)} of {counted(test.cell_count, 'cell')} measured" if test.cell_count else ""
+        parts.append(test.cut + count)
     elif len(test.cells) != 1:
         parts.append(f"{len(test.cells)} cells")
     if test.seconds >= 0.05:
@@ -267,7 +268,7 @@ def tallied(test: TestResult) -> Iterator[ToldFinding]:
     found.sort(key=lambda pair: (order.get(pair[0].code, len(order)), pair[0].code))
     for code, group in itertools.groupby(found, key=lambda pair: pair[0].code):
         pairs = list(group)
-        cells = [cell for _, cell in pairs]
+        cells = list({id(cell): cell for _, cell in pairs}.values())  # a cell may have several of one code
         named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
         words = f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else "")
         yield ToldFinding(code, words)

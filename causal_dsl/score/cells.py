@@ -22,7 +22,7 @@ from causal_dsl.score.results import CellInfo, CellResult
 from causal_dsl.score.samples import effects
 from causal_dsl.score.unanswered import answered
 from causal_dsl.score.verdict import settled, top_of, verdict
-from causal_dsl.score.wrong_answers import Speech, elsewhere, nothing_said
+from causal_dsl.score.wrong_answers import Speech, elsewhere, nothing_said, one_answer
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -53,6 +53,7 @@ def found_in(
         *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
         *nothing_said(frame, patched),
         *elsewhere(frame, patched, speech),
+        *([] if patched else one_answer(frame, speech)),
         *effects(estimator, list(wanted.values()), number),
         *no_contrast(estimator, wanted, number),
     ]

@@ -64,6 +64,8 @@ class FeatureInfo:
     path: str = ""
     #: False: the gradient of its loss was zero in every step
     moved: bool = True
+    #: pairs that were drawn for the fit, and left out because nothing is known of what is right in them
+    unanswered: int = 0
 
     def to_json(self) -> dict[str, Any]:
         return {
@@ -72,7 +74,13 @@ class FeatureInfo:
             "variables": list(self.variables),
             "size": self.size,
             "width": self.width,
-            "fitted_on": {"pairs": self.pairs, "inputs": self.inputs, "steps": self.steps, "restarts": self.restarts},
+            "fitted_on": {
+                "pairs": self.pairs,
+                "inputs": self.inputs,
+                "steps": self.steps,
+                "restarts": self.restarts,
+                "unanswered": self.unanswered,
+            },
             "validation": None
             if self.validation is None
             else {"loss": number(self.validation[0]), "iia": number(self.validation[1])},
@@ -221,21 +229,26 @@ def _fitted(feature: FeatureInfo) -> Finding:
             "fitted",
             f"{feature.text}, {feature.size} of {feature.width} dimensions, is read from a file; nothing was fitted.",
         )
+    left = (
+        f"; {counted(feature.unanswered, 'pair')} drawn beside these have no expected answer and took no part"
+        if feature.unanswered
+        else ""
+    )
     if not feature.trained and feature.labelled:
         return Finding(
             "fitted",
-            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs and the variable's value in each.",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs and the variable's value in each{left}.",
         )
     if not feature.trained:
         return Finding(
             "fitted",
-            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels.",
+            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels{left}.",
         )
     best = f" the best of {feature.restarts} starts," if feature.restarts > 1 else ""
     text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {counted(feature.pairs)} of {counted(feature.inputs, 'input')}, none of which is among the inputs of this test"
     if feature.validation is not None:
         text += f"; on the validation inputs it scored {show(feature.validation[1])}"
-    return Finding("fitted", text + ".")
+    return Finding("fitted", f"{text}{left}.")
 
 
 def _unmoved(feature: FeatureInfo) -> Finding:

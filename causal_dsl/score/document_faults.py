@@ -28,7 +28,7 @@ def _faults(document: Mapping[str, Any]) -> Iterator[str]:
         if test["name"] in names:
             yield f"the test `{test['name']}` is in it twice"
         names.add(test["name"])
-        if test["network"] and test["network"] not in document["networks"]:
+        if test["network"] and test["cells"] and test["network"] not in document["networks"]:
             yield f"`tests[{number}].network` is `{test['network']}`, which is none of its networks"
         yield from _of_test(test, f"tests[{number}]")
 

@@ -11,6 +11,7 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import cover_of, scope_of
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.quantities import Columns
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
@@ -74,9 +75,12 @@ def info_of(test: Test, finished: Sequence[CellRun]) -> list[CellInfo]:
     interventions = {cell.values: cell.interventions for cell in test.cells}
     for cell in finished:
         texts = [i.text for i in interventions[cell.node.cell] for _ in i.places]
+        read = cell.node.read("patched")
+        writes = read.run.writes if read is not None and isinstance(read.run, g.Resume) else ()
+        acted = [each for each, write in zip(cell.fired, writes, strict=True) if not isinstance(write.value, g.Noted)]
         fired = tuple(
             Fired(text, rows, change / rows if rows else None, dead)
-            for text, (rows, change, dead) in zip(texts, cell.fired, strict=True)
+            for text, (rows, change, dead) in zip(texts, acted, strict=True)
         )
         info.append(CellInfo(fired, cell.noise_floor, cell.outside))
     return info

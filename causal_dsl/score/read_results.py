@@ -14,6 +14,7 @@ from causal_dsl.diagnostics import Diagnostic, Source, Span
 from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.dictionaries import Dictionary
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Size
 from causal_dsl.score.apart import WrittenApart
@@ -37,7 +38,7 @@ from causal_dsl.score.results import (
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
 from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.unmapped import OtherValues, Taken, Unclaimed
-from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Ports
 
 Json = Mapping[str, Any]
@@ -218,6 +219,8 @@ def _learned(one: Json) -> Learned:
                 None if gates is None else (gates["total"], gates["open"], gates["undecided"]),
                 f["nonlinear"],
                 path=f["file"],
+                moved=f["moved"],
+                unanswered=on["unanswered"],
             )
         )
     controls = {
@@ -230,7 +233,9 @@ def _learned(one: Json) -> Learned:
 
 
 def _unclaimed(one: Json) -> Unclaimed:
-    taken = tuple(Taken(tuple(t["units"]), t["place"], _estimate(t["moved"])) for t in one["taken"])
+    taken = tuple(
+        Taken(tuple(t["units"]), t["place"], _estimate(t["moved"]), mixed=t.get("mixed", False)) for t in one["taken"]
+    )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
     return Unclaimed(one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0)
 
@@ -270,6 +275,8 @@ def _circuit(one: Json) -> CircuitResult:
         _members(one),
         found=tuple(map(_discovered, one.get("found", ()))),
         tests={name: _hypothesis(test) for name, test in one["tests"].items()},
+        parallel=one.get("parallel", False),
+        stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
     )
 
 
@@ -329,18 +336,32 @@ _NODES: dict[str, Any] = {
 }
 
 
+#: A node of a dictionary: how its name begins, with the site, and which latent it is, or the error term.
+_OF_DICTIONARY = re.compile(
+    r"((?:layer\[(\d+)\]\.)?(?:head\[[\d, ]+\]\.)?(\w+).* via .+?)(?:, latents=\[(\d+)\]\)|\)(\.error\(\))|\))"
+)
+
+
 def _node(name: str) -> OutputNode:
     for pattern, kind in _NODES.items():
         if (found := re.fullmatch(pattern, name)) is not None:
             numbers = [int(number) for number in found.groups()]
-            return OutputNode(kind, -1, *numbers) if kind == "input" else OutputNode(kind, *numbers)
+            layer, index = ([-1, *numbers] if kind == "input" else [*numbers, -1, -1])[:2]
+            return OutputNode(kind, layer, index)
+    if (found := _OF_DICTIONARY.fullmatch(name)) is not None:
+        head, where, component, latent, error = found.groups()
+        place = -1 if where is None else int(where)
+        inside = Dictionary(head, Site(component, None if where is None else place))
+        if latent is not None:
+            return OutputNode("latent", place, int(latent), inside)
+        return OutputNode("error" if error else "feature", place, -1, inside)
     raise ValueError(f"`{name}` is no node of a circuit")
 
 
 def _port(name: str) -> Port:
     if name == "logits":
         return Port("logits")
-    found = re.fullmatch(r"layer\[(\d+)\]\.(?:head\[(\d+)\]\.(q|k|v)|mlp)", name)
+    found = re.fullmatch(r"layer\[(\d+)\]\.(?:head\[(\d+)\]\.(q|k|v)|mlp(?:_in)?)", name)
     if found is None:
         raise ValueError(f"`{name}` reads nothing in a circuit")
     layer, head, kind = found.groups()

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.displayed import Shown
+from causal_dsl.displayed import NamedScores, Shown, not_there
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise, Verdict
@@ -108,6 +108,15 @@ class CellResult(Shown):
     circuit: CircuitResult | None = None
     #: of ratios and changes, the pairs in which they are worst, by score
     worst: Mapping[str, tuple[WorstPair, ...]] = field(default_factory=dict)
+
+    def __post_init__(self) -> None:
+        if not isinstance(self.scores, NamedScores):
+            object.__setattr__(self, "scores", NamedScores(self.scores))
+
+    def _asked_as(self, name: str) -> str:
+        if name in vars(self).get("scores", ()):
+            return f'.scores["{name}"]'
+        return f'.cell["{name}"]' if name in vars(self).get("cell", ()) else ""
 
     def to_json(self) -> dict[str, Any]:
         more: dict[str, Any] = {} if self.learned is None else {"learned": self.learned.to_json()}
@@ -278,7 +287,7 @@ class TestResult(Shown):
         """``interrupted``: some of its cells were not measured (``fault`` has the reason if it was not Ctrl-C), and
         nothing is judged. ``failed``: an expectation does not
         hold. ``finished``: all else."""
-        if self.cell_count is not None and len(self.cells) < self.cell_count:
+        if self.fault or (self.cell_count is not None and len(self.cells) < self.cell_count):
             return "interrupted"
         return "finished" if all(expectation.passed for expectation in self.expectations) else "failed"
 
@@ -315,19 +324,27 @@ class TestResult(Shown):
                 name: list(dict.fromkeys(cell.cell[name] for cell in self.cells if name in cell.cell))
                 for name in self._swept()
             }
-            known = (
-                "; ".join(f"{name} is one of {values}" for name, values in swept.items())
-                or "it has one cell: `.cell()`"
-            )
+            known = "; ".join(f"{name} is one of {values}" for name, values in swept.items())
+            known = known or ("it has one cell: `.cell()`" if self.cells else "no cell of it was measured")
             has = f"has {'no cell' if not found else f'{len(found)} cells'}" + (f" with {asked}" if asked else "")
-            raise KeyError(f"`{self.name}` {has}; {known}")
+            raise not_there(f"`{self.name}` {has}", known)
         return found[0]
 
     def plot(self, score: str | None = None) -> Any:
         """The results as an Altair chart (`pip install 'causal-dsl[report]'`): the picture that the shape of the sweep asks for, of
         one ``score``, or of those that the test speaks of. Raises SpecError where nothing can be drawn, KeyError for a score that
         the test does not have."""
-        return made("causal_dsl.report.figures.charts:plot")(self, score)
+        try:
+            return made("causal_dsl.report.figures.charts:plot")(self, score)
+        except KeyError as error:
+            raise not_there(str(error.args[0])) from None
+
+    def _asked_as(self, name: str) -> str:
+        first = next(iter(vars(self).get("cells", ())), None)
+        if first is None or name not in first.scores:
+            return ""
+        which = ", ".join(f"{key}={value!r}" for key, value in first.cell.items())
+        return f'.cell({which}).scores["{name}"]'
 
     def to_json(self) -> dict[str, Any]:
         verdict = self.verdict

@@ -8,7 +8,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
-from causal_dsl.displayed import Shown
+from causal_dsl.displayed import Shown, not_there
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.results import TestResult
@@ -108,13 +108,14 @@ class Results(Shown):
 
     def __getitem__(self, key: str | tuple[str, str]) -> TestResult:
         path, name = key if isinstance(key, tuple) else (None, key)
-        found = [test for spec in self.specs if path in (None, spec.path) for test in spec.tests if test.name == name]
+        pairs = [(s.path, t) for s in self.specs if path in (None, s.path) for t in s.tests if t.name == name]
+        found, found_in = [test for _, test in pairs], [where for where, _ in pairs]
         if len(found) > 1:
-            raise KeyError(f"{len(found)} specs have a test `{name}`: ask for results[path, name]")
+            title = f"{len(found)} specs have a test `{name}`"
+            raise not_there(title, help=f"ask for `results[path, name]`: `results[{found_in[0]!r}, {name!r}]`")
         if not found:
-            raise KeyError(
-                f"no test `{name}`: " + did_you_mean(name, [test.name for test in self.tests], "there are no results")
-            )
+            help = did_you_mean(str(name), [test.name for test in self.tests], "`[t.name for t in results]` lists them")
+            raise not_there(f"the results have no test `{name}`", help=help if self.tests else "there are no results")
         return found[0]
 
     def family(self, name: str) -> FamilyResult:
@@ -123,8 +124,14 @@ class Results(Shown):
         found = [family for family in every if family.name == name]
         if len(found) != 1:
             known = did_you_mean(name, [family.name for family in every], "no test was written out to several")
-            raise KeyError(f"{len(found)} families are called `{name}`: {known}")
+            raise not_there(
+                f"{len(found) or 'no'} declaration{'s' * bool(found)} with parameters: `{name}`", help=known
+            )
         return found[0]
+
+    def _asked_as(self, name: str) -> str:
+        tests = (test for spec in vars(self).get("specs", ()) for test in spec.tests)
+        return f'results["{name}"]' if any(test.name == name for test in tests) else ""
 
     def text(self, width: int = 100) -> str:
         """What ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""

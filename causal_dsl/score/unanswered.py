@@ -2,7 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
+from dataclasses import replace
+
+import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import NOWHERE, SpecError, fail
@@ -10,12 +13,11 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.known_answers import BASE, LABEL, values_needed
 from causal_dsl.measures.of_alignments import OfAlignment
 from causal_dsl.measures.per_cell import CellScore, PairMean
-from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.discovery import metric_of
 from causal_dsl.program.program import Readout, Test
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show_share
-from causal_dsl.score.truth import unknown_of
+from causal_dsl.score.truth import has_answer, labels_of, unknown_of
 
 
 def answered(frame: CellData, label: bool) -> CellData:
@@ -36,8 +38,6 @@ def refuse_unanswered(test: Test, drawn: Drawn, several: bool) -> None:
     why = ""
     if (BASE in unknown or LABEL in unknown) and several:
         why = "a run of several outputs is right if all of them are"
-    elif LABEL in unknown and learned(test):
-        why = "a learned feature is fitted on the answer of each pair"
     elif unknown and any(isinstance(part, OfAlignment) for part in parts):
         why = "measures of a whole alignment ask for the answer of each run"
     elif any(values_needed(one) & unknown.keys() for one in gradients):
@@ -45,10 +45,26 @@ def refuse_unanswered(test: Test, drawn: Drawn, several: bool) -> None:
     elif metric is not None and values_needed(metric) & unknown.keys():
         why = "a circuit is found by a metric in each pair"
     if why:
-        raise no_answer(test.readout, why)
+        raise _no_answer(test.readout, why)
 
 
-def no_answer(readout: Readout, why: str) -> SpecError:
+def of_the_answered(test: Test, draw: Callable[[], Drawn | None]) -> Test:
+    """A fit on those of its rows that have an answer: the others take no part. Raises E787 where none has one."""
+    drawn = draw() if test.readout.gaps else None
+    labels = None if drawn is None else labels_of(test, drawn)
+    if drawn is None or labels is None:
+        return test
+    known = has_answer(test, labels)
+    if known.all():
+        return test
+    if not known.any():
+        raise _no_answer(test.readout, f"none of the {drawn.n} rows has one on which a feature is fitted")
+    swaps = ", ".join(f"{variable} <- {role}" for variable, role in test.swaps)
+    told = f"{test.draws}; those with a known `{test.readout.variable}` under {swaps}"
+    return replace(test, given=drawn.among(np.flatnonzero(known)), draws=told)
+
+
+def _no_answer(readout: Readout, why: str) -> SpecError:
     """E787: an answer is needed in every row, and in some it is the empty text."""
     name = readout.variable
     return fail(
@@ -87,4 +103,4 @@ def _named(names: list[str]) -> str:
     return f"{', '.join(some)} and {last}" if some else last
 
 
-__all__ = ["answered", "no_answer", "refuse_unanswered", "unknown_finding"]
+__all__ = ["answered", "of_the_answered", "refuse_unanswered", "unknown_finding"]

@@ -30,15 +30,25 @@ _LISTED = 3
 @dataclass(frozen=True)
 class Taken:
     """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
-    ``unwritten``: variables that the alignment puts there and the test does not write."""
+    ``unwritten``: variables that the alignment puts there and the test does not write. ``mixed``: each unit is taken from an input of
+    its own."""
 
     units: tuple[int, ...]
     told: str
     moved: Estimate
     unwritten: tuple[str, ...] = ()
+    mixed: bool = False
+
+    @property
+    def how(self) -> str:
+        """What is done, as part of a sentence."""
+        if self.mixed:
+            return f"each number of {self.told} is taken from an input of its own"
+        return f"{self.told} is taken from another input"
 
     def to_json(self) -> shapes.TakenJson:
-        return {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
+        found: shapes.TakenJson = {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
+        return {**found, "mixed": True} if self.mixed else found
 
 
 @dataclass(frozen=True)
@@ -134,7 +144,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         return _unjudged(found)
     single = sorted((o for o in told_of if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
     most = single[0] if single else max(told_of, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    told = f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if {most.told} is taken from another input"
+    told = f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if {most.how}"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -173,7 +183,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
         Finding(
             "unjudged_moves",
             f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.told} is taken from another input. {_placed(most)}, and {_because(found)}. It was not decided whether "
+            f"{most.how}. {_placed(most)}, and {_because(found)}. It was not decided whether "
             f"{most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {_listed(found.placed)}; if not, "
             "the network uses that place for what the alignment says is elsewhere.",
         )

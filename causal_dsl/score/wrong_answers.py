@@ -12,12 +12,14 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, NOT_FINITE, SAID, TIED, UNENDED
 from causal_dsl.score.estimates_and_findings import Finding
-from causal_dsl.score.format_numbers import show_share
+from causal_dsl.score.format_numbers import counted, show_share
 from causal_dsl.score.make_findings import not_said, said_nothing
 from causal_dsl.score.results import Wrong
 
 #: Of the wrong answers as many are told of, each with as many examples.
 MOST, EXAMPLES = 3, 3
+#: The fewest runs of which it is told that they have one answer.
+FEWEST = 8
 
 
 def _number(number: int) -> str:
@@ -53,20 +55,51 @@ def nothing_said(frame: CellData, patched: bool) -> list[Finding]:
     return said_nothing(int((answers == TIED).sum()), int((answers == NOT_FINITE).sum()), len(answers), which)
 
 
+def one_answer(frame: CellData, speech: Speech) -> list[Finding]:
+    """The finding of runs without an intervention that all have one answer, though it is not right in all of them."""
+    said = frame.column("base", ANSWER) if frame.n >= FEWEST else np.zeros(0)
+    if not len(said) or said[0] in NO_ANSWERS or (said != said[0]).any():
+        return []
+    right = int(frame.accepted.right(said, frame.base_answers).sum())
+    if right == frame.n:
+        return []
+    text = (
+        f"The network answers `{speech.value(int(said[0]))}` in each of {counted(frame.n, 'run')}, which is right in "
+        f"{show_share(right, frame.n)}: the score does not show that the answer depends on the input."
+    )
+    return [Finding("one_answer", text)]
+
+
 def elsewhere(frame: CellData, patched: bool, speech: Speech) -> list[Finding]:
     """The finding of runs whose largest logit of all is not an answer, where answers are read among some."""
     runs = ("base", "patched") if patched else ("base",)
     columns = [frame.columns.base, frame.columns.patched][: len(runs)]
     if speech.answers is None or not frame.n or any(SAID not in column for column in columns):
         return []
-    said = np.concatenate([frame.column(run, SAID) for run in runs])
+    told = _elsewhere(
+        [frame.column(run, SAID) for run in runs], "runs, base and patched," if patched else "runs", speech
+    )
+    if not patched or frame.labels is None or any(finding.severity == "alarm" for finding in told):
+        return told
+    # The other runs may say their answers: these decide the score.
+    changed = frame.accepted.apart(frame.labels, frame.base_answers)
+    right = changed & frame.accepted.right(frame.column("patched", ANSWER), frame.labels)
+    which = "right patched runs whose answer is another than the base's and"
+    deciding = _elsewhere([frame.column("patched", SAID)[right]], which, speech)
+    return deciding if any(finding.severity == "alarm" for finding in deciding) else told
+
+
+def _elsewhere(columns: Sequence[np.ndarray], which: str, speech: Speech) -> list[Finding]:
+    """The finding of the runs of some ``columns`` of ids, -1 where what is said is not known; ``which`` says of what runs this is."""
+    assert speech.answers is not None
+    said = np.concatenate(columns)
     said = said[said >= 0].astype(np.int64)
     missing = said[~np.isin(said, list(speech.answers))]
     if not len(missing):
         return []
     ids, counts = np.unique(missing, return_counts=True)
     instead = f"most often `{speech.token(int(ids[np.argmax(counts)]))}`"
-    return not_said(len(missing), len(said), "runs, base and patched," if patched else "runs", instead)
+    return not_said(len(missing), len(said), which, instead)
 
 
 def wrong_answers(frame: CellData, label: bool, speech: Speech) -> tuple[Wrong, ...]:

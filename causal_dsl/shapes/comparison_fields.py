@@ -206,7 +206,9 @@ class HistoryTestJson(TypedDict):
     name: str
     "its name"
     verdicts: list[str | None]
-    "the verdict of each run, else the status of the test; null where the run lacks it"
+    "the verdict of each run; null where a run gives none, or lacks the test"
+    statuses: list[Literal["finished", "failed", "interrupted"] | None]
+    "its status in each run; null where the run lacks it"
     curves: list[CurveJson]
     "the scores that its report shows"
 

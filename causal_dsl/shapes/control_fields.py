@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Literal, TypedDict
+from typing import Literal, NotRequired, TypedDict
 
 from causal_dsl.shapes.numbers_of_fields import Count, Share
 from causal_dsl.shapes.score_fields import EstimateJson
@@ -17,6 +17,8 @@ class TakenJson(TypedDict):
     "the same in words"
     moved: EstimateJson
     "share of pairs whose answer changes, in [0, 1]"
+    mixed: NotRequired[bool]
+    "true: each unit is taken from an input of its own"
 
 
 class UnclaimedJson(TypedDict):

@@ -41,6 +41,8 @@ class FittedOnJson(TypedDict):
     "steps of the optimiser"
     restarts: Count
     "the number of starts; the best one is used"
+    unanswered: Count
+    "pairs that were drawn for the fit and left out because the causal model does not say what is right in them"
 
 
 class ValidationJson(TypedDict):
@@ -87,7 +89,7 @@ class FeatureJson(TypedDict):
     nonlinear: bool
     "whether it bends"
     file: str
-    "the file that it was saved in or read from; empty where there is none"
+    "the file that it is kept in, from the folder of the spec's results; without one, from the cache; empty where there is none"
     moved: bool
     "false if the gradient of its loss was zero in every step of the fit"
 

@@ -78,7 +78,11 @@ class StreamedBytesJson(TypedDict):
     bandwidth: float
     "bytes a second, as reading some of the weights took"
     seconds: float
-    "how long reading takes at this bandwidth"
+    "how long reading takes at this bandwidth, that of fits too"
+    fit_bytes: int
+    "bytes of its weights that fits read before, at most"
+    fit_steps: Count
+    "steps of the fits, those that share a pass counted once"
 
 
 class LargestUnitJson(TypedDict):
@@ -105,6 +109,10 @@ class WorkersJson(TypedDict):
     "the longest chain of units that need each other"
     loading: float
     "of these, what a worker takes to load the largest network"
+    alone: float
+    "all units in one process, which loads its networks once"
+    beside: float
+    "what `run --workers` takes beside the units: Ray is started, and a network is loaded once more to score"
 
 
 class UnitsJson(TypedDict):
@@ -112,10 +120,16 @@ class UnitsJson(TypedDict):
 
     trainings: Count
     "networks to be trained"
+    searches: Count
+    "searches for circuits"
     fits: Count
     "groups of fits"
+    constants: Count
+    "interventions whose constants are found"
     blocks: Count
     "blocks of the sweeps"
+    gradients: Count
+    "readings by gradients at places, of a test and a way of taking them"
     bytes: Count
     "bytes to and from the store, predicted"
     flops: float
@@ -131,7 +145,7 @@ class UnitJson(TypedDict):
 
     key: str
     "the same in every process that reads the same spec with the same options"
-    kind: Literal["training", "fit", "block"]
+    kind: Literal["training", "search", "fit", "constants", "block", "gradients"]
     "what it is"
     network: str
     "the part of a sweep of networks that it belongs to; empty where all networks are one part"

@@ -208,7 +208,7 @@ class TestJson(TypedDict):
     network: str
     "its name under `networks`"
     cell_count: Count
-    "how many cells it has, measured or not"
+    "how many cells it has, measured or not; 0 where a fault that `check` finds keeps it from being run"
     n: Count
     "pairs that were drawn"
     kept: Count

@@ -6,6 +6,8 @@ would run what the file said before.
 
 from __future__ import annotations
 
+import builtins
+import importlib
 import importlib.util
 import os
 import stat
@@ -31,6 +33,8 @@ _hooked = False
 #: another folder, or once one of them is another on disk, all of them are imported anew.
 _theirs: dict[str, tuple[Path, tuple[int, int]]] = {}
 _whose: Path | None = None
+#: What each module imported while code of the user ran, by the names of both.
+_behind: dict[str, set[str]] = {}
 #: Modules that code of the user imported after its network was loaded. Each run imports them anew, so that it hears of them.
 _late: dict[str, Path] = {}
 
@@ -67,15 +71,19 @@ def watching(folder: Path) -> Iterator[None]:
     forget_late()
     before, below = set(sys.modules), str(root).rstrip(os.sep) + os.sep
     no_cache, sys.dont_write_bytecode = sys.dont_write_bytecode, True
+    asked: set[str] = set()
     try:
-        with opening(folder):
+        with opening(folder), _hearing_imports(asked):
             yield
     finally:
         sys.dont_write_bytecode = no_cache
+        needed = _all_behind(asked)
         for name, module in list(sys.modules.items()):
             file = getattr(module, "__file__", None)
             if not isinstance(file, str) or not file.endswith(".py"):
                 continue
+            if name in before and name in _theirs and name not in needed:
+                continue  # of another network in this folder
             mine, written = name not in before or name in _theirs, os.path.abspath(file)
             if not mine and not written.startswith(below):
                 continue  # of a library, as thousands are
@@ -85,6 +93,51 @@ def watching(folder: Path) -> Iterator[None]:
             if mine and (stamp := stamp_of(path)) is not None:
                 _theirs.setdefault(name, (path, stamp))
             reads.note(path)
+
+
+@contextmanager
+def _hearing_imports(asked: set[str]) -> Iterator[None]:
+    """Within, note who imports which modules, also those that are there already, into :data:`_behind`; the modules themselves into ``asked``."""
+    plain, called = builtins.__import__, importlib.import_module
+
+    def note(importer: object, names: Iterable[str]) -> None:
+        behind = _behind.setdefault(importer, set()) if isinstance(importer, str) else set()
+        for name in names:
+            parts = name.split(".")
+            every = {".".join(parts[: number + 1]) for number in range(len(parts))} & sys.modules.keys()
+            behind |= every
+            asked.update(every)
+
+    def heard(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0, /) -> ModuleType:
+        found = plain(name, globals, locals, fromlist, level)
+        said = globals or {}
+        package = str(said.get("__package__") or "")
+        base = importlib.util.resolve_name("." * level + name, package) if level and package else name
+        note(said.get("__name__"), [base, *(f"{base}.{part}" for part in fromlist or () if isinstance(part, str))])
+        return found
+
+    def heard_call(name: str, package: str | None = None) -> ModuleType:
+        found = called(name, package)
+        note(sys._getframe(1).f_globals.get("__name__"), [found.__name__])
+        return found
+
+    builtins.__import__, importlib.import_module = heard, heard_call  # type: ignore[assignment]
+    try:
+        yield
+    finally:
+        builtins.__import__, importlib.import_module = plain, called
+
+
+def _all_behind(asked: Iterable[str]) -> set[str]:
+    """Modules, and all that they imported as they were run."""
+    found: set[str] = set()
+    left = list(asked)
+    while left:
+        name = left.pop()
+        if name not in found:
+            found.add(name)
+            left += _behind.get(name, ())
+    return found
 
 
 @contextmanager
@@ -172,6 +225,7 @@ def _forget_others(root: Path) -> None:
         file = getattr(sys.modules.get(name), "__file__", None)
         if isinstance(file, str) and Path(os.path.abspath(file)) == path:
             del sys.modules[name]
+        _behind.pop(name, None)
     _theirs.clear()
 
 

@@ -81,6 +81,19 @@ class FitInputs:
 
 
 @dataclass(frozen=True)
+class ScoreInputs:
+    """All that decides scores that a run takes before or beside its sweeps: those by which a circuit is found, and gradients at places.
+    ``asked`` says of what, by which metric and how; ``data``: SHA-256 of the inputs, of the tokens that are looked at, and
+    of what is asked of the logits. ``memory`` decides how the inputs are shared out over passes."""
+
+    asked: tuple[str, ...]
+    data: str
+    network: NetworkInputs | str
+    memory: int | None
+    versions: Mapping[str, str]
+
+
+@dataclass(frozen=True)
 class TrainingInputs:
     """All that decides trained weights. ``model`` and ``alignment`` as text; ``data``: SHA-256 of the inputs that it is
     trained on; ``start``: of the weights that it starts from; ``code`` of the network's modules,
@@ -102,7 +115,7 @@ class TrainingInputs:
     versions: Mapping[str, str]
 
 
-Inputs = RunInputs | FitInputs | TrainingInputs
+Inputs = RunInputs | FitInputs | ScoreInputs | TrainingInputs
 
 
 def told(inputs: Inputs | NetworkInputs) -> dict[str, Any]:

@@ -27,6 +27,8 @@ class Later:
         self.base = Path()
         self._opened: dict[str, tuple[int, int] | None] = {}
         self._digests: dict[Path, str] = {}
+        #: the path of each name that was opened; None where the file is not of the networks' code
+        self._paths: dict[str, Path | None] = {}
         self._roots: list[Path] = []
         self._without: list[Path] = []
         #: what the key holds already
@@ -38,6 +40,7 @@ class Later:
         self.base, self.known = Path(os.path.abspath(base)), {}
         self._roots += [root for root in map(_absolute, roots) if root not in self._roots]
         self._without = [*map(_absolute, without), *map(_real, without)]
+        self._paths = {}
         if not self._roots:
             yield
             return
@@ -58,9 +61,10 @@ class Later:
     def told(self) -> dict[str, str]:
         """SHA-256 of each file that was read, by path, where the key does not hold it; or that it was not there."""
         for written, stamp in list(self._opened.items()):
-            path = code.source_of(Path(os.path.abspath(written)))
-            mine = any(code.is_theirs(path, root) for root in self._roots)
-            if not mine or any(path.is_relative_to(folder) for folder in self._without):
+            if written not in self._paths:
+                self._paths[written] = self._of_theirs(written)
+            path = self._paths[written]
+            if path is None:
                 continue
             if self._digests.get(path) == CHANGED or (stamp is None and path.exists() and not path.is_file()):
                 continue
@@ -74,6 +78,11 @@ class Later:
                 except OSError:
                     self._digests[path] = CHANGED
         return {self._shown(p): known for p, known in sorted(self._digests.items()) if self.known.get(p) != known}
+
+    def _of_theirs(self, written: str) -> Path | None:
+        path = code.source_of(Path(os.path.abspath(written)))
+        mine = any(code.is_theirs(path, root) for root in self._roots)
+        return None if not mine or any(path.is_relative_to(folder) for folder in self._without) else path
 
     def now(self, name: str) -> str | None:
         """SHA-256 of what a file holds now that was told before; None where it is gone."""

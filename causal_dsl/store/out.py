@@ -23,6 +23,8 @@ from causal_dsl.store.mirror import address_of
 
 #: The file that says that a folder is ours, of which spec, and what we wrote into it.
 MARKER = "causal-dsl.json"
+#: What was measured, as data.
+RESULTS = "results.json"
 #: The spec's text as it was run, and where its files are kept as they lay beside it.
 SPEC, SOURCE = "spec.causal", "source"
 #: Where workers and shards put what they finished.
@@ -290,4 +292,14 @@ def _near(path: Path, home: Path) -> bool:
     return shared != Path(shared.anchor) and not hidden
 
 
-__all__ = ["MARKER", "UNITS", "SpecFolder", "folder_of", "keep_source", "kept_source", "opened", "unwritable"]
+__all__ = [
+    "MARKER",
+    "RESULTS",
+    "UNITS",
+    "SpecFolder",
+    "folder_of",
+    "keep_source",
+    "kept_source",
+    "opened",
+    "unwritable",
+]

@@ -8,5 +8,6 @@ def reached(kind: str) -> None:
 
     Kinds: ``part`` (a file is written beside its place), ``file`` (it is in its place), ``sweep`` (a block of a run),
     ``fit pass`` (a pass over the prompts of fits), ``fit step`` (a checkpoint of fits), ``fit`` (a finished fit), ``training
-    step`` (a checkpoint of a training), ``training``, and ``results`` (each file of the results).
+    step`` (a checkpoint of a training), ``training``, ``circuits`` (scores of a circuit), ``constants`` (those of an intervention),
+    ``gradients`` (those of a test at places), and ``results`` (each file of the results).
     """

@@ -110,6 +110,8 @@ class Phrases:
                 return LayoutGroup((element, Nest(_INDENT, (Line(), "in ", self.domain(node.domain)))))
             case tree.IfElse():
                 return self.if_else(node)
+            case tree.Through():
+                return LayoutGroup((self.expr(node.site), Nest(_INDENT, (Line(), "via ", self.expr(node.via)))))
             case tree.Range() | tree.Set():  # the value of a setting
                 return self.domain(node)
         raise TypeError(f"no expression: {node!r}")
@@ -251,7 +253,7 @@ class Phrases:
             case tree.PatchPath():
                 first, *more = (node.sender, *node.through, node.receiver)
                 ends: Doc = (self.expr(first), *((" -> ", self.expr(end)) for end in more))
-                return (ends, " <- ", self.expr(node.source))
+                return (ends, " = " if node.sets else " <- ", self.expr(node.source))
             case tree.SetTo():
                 target = self.target(node)
                 return (target, " = ", self.expr(node.value))

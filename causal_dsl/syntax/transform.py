@@ -160,6 +160,12 @@ class BuildTree(Transformer[Token, Any]):
     def sites(self, c: list[Any]) -> _Several:
         return _Several(tuple(c[::2]), _span(c))
 
+    def nodes(self, c: list[Any]) -> _Several:
+        return _Several(tuple(c[::2]), _span(c))
+
+    def through(self, c: list[Any]) -> tree.Through:
+        return tree.Through(c[0], c[2], span=_span(c))
+
     def located(self, c: list[Any]) -> _Several:
         return _Several(tuple(c[::2]), _span(c))
 
@@ -175,6 +181,10 @@ class BuildTree(Transformer[Token, Any]):
     def patch_path(self, c: list[Any]) -> tree.PatchPath:
         sender, *through, receiver, source = c[::2]
         return tree.PatchPath(sender, receiver, source, through=tuple(through), span=_span(c))
+
+    def set_path(self, c: list[Any]) -> tree.PatchPath:
+        sender, *through, receiver, value = c[::2]
+        return tree.PatchPath(sender, receiver, value, through=tuple(through), sets=True, span=_span(c))
 
     def set_to(self, c: list[Any]) -> tree.SetTo:
         return tree.SetTo(c[0], c[4], c[2], span=_span(c))

@@ -170,6 +170,14 @@ class Located(Node):
 
 
 @dataclass(frozen=True)
+class Through(Node):
+    """``site via feature``: the numbers of a feature at a site, in a group of a circuit."""
+
+    site: Expr
+    via: Call
+
+
+@dataclass(frozen=True)
 class Compare(Node):
     """``op`` is one of ``== != < <= > >=``."""
 
@@ -232,6 +240,7 @@ Expr = (
     | Unary
     | Binary
     | Located
+    | Through
     | Compare
     | Member
     | IfElse
@@ -415,12 +424,13 @@ class Interchange(Node):
 
 @dataclass(frozen=True)
 class PatchPath(Node):
-    """``sender -> through -> receiver <- source``"""
+    """``sender -> through -> receiver <- source``; with ``sets``, ``sender -> through -> receiver = source``: a written value."""
 
     sender: Expr
     receiver: Expr
     source: Expr
     through: tuple[Expr, ...] = ()
+    sets: bool = False
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,9 @@
 from __future__ import annotations
 
 import argparse
+import re
 from collections.abc import Callable
+from typing import Any
 
 from causal_dsl.planning.switches import SWITCHES
 from causal_dsl.tools import commands
@@ -14,7 +16,6 @@ from causal_dsl.tools.command_line import (
     folder_path,
     memory_size,
     place_of_results,
-    planned_workers,
     seed_number,
 )
 from causal_dsl.tools.completion_command import add_completion, completion
@@ -31,7 +32,7 @@ from causal_dsl.tools.report_command import add_report, report
 from causal_dsl.tools.report_output import add_report_options
 from causal_dsl.tools.skill_command import skill
 from causal_dsl.tools.verbose import add_voice
-from causal_dsl.tools.worker_options import add_workers
+from causal_dsl.tools.worker_options import add_workers, worker_count
 from causal_dsl.tools.zoo_command import zoo
 
 _ABOUT = """\
@@ -48,7 +49,7 @@ exit codes: 0 success, 1 an expectation failed, 2 the spec or its environment is
 
 
 def parser() -> argparse.ArgumentParser:
-    top = argparse.ArgumentParser(
+    top = _CommandParser(
         prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action=_ShowVersions, nargs=0, help="show the versions of what computes, and exit")
@@ -85,7 +86,10 @@ def parser() -> argparse.ArgumentParser:
         help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),
     )
     plan.add_argument(
-        "--workers", type=planned_workers, metavar="N", help="estimate the time that N workers or shards take"
+        "--workers",
+        type=worker_count,
+        metavar="N",
+        help="estimate the time that N workers or shards take; auto: as many as run starts",
     )
     plan.add_argument("--load", action="store_true", help="load and prove the networks, and say how each will be run")
     _memory(plan)
@@ -199,6 +203,14 @@ def _memory(command: argparse.ArgumentParser) -> None:
         metavar="SIZE",
         help="memory of a pass beside the weights, such as 8GB; default: half of the free memory",
     )
+
+
+class _CommandParser(argparse.ArgumentParser):
+    """A parser to which a word is a value where it begins as a number below 0 does (`-1/2`, `-8GB`): the option says what is wrong."""
+
+    def __init__(self, *given: Any, **more: Any) -> None:
+        super().__init__(*given, **more)
+        self._negative_number_matcher = re.compile(r"-\.?\d")
 
 
 class _ShowVersions(argparse.Action):

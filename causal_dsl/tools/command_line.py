@@ -191,10 +191,3 @@ def seed_number(text: str) -> int:
     if not re.fullmatch(r"\d{1,19}", text) or int(text) >= 2**63:
         raise ArgumentTypeError(f"{text!r} is not a seed; write a whole number from 0 upwards")
     return int(text)
-
-
-def planned_workers(text: str) -> int:
-    """How many workers: a whole number from 1 to 100,000."""
-    if not re.fullmatch(r"[1-9]\d{0,5}", text) or int(text) > 100_000:
-        raise ArgumentTypeError(f"{text!r} is no number of workers; write a whole number from 1 to 100000")
-    return int(text)

@@ -34,6 +34,7 @@ from causal_dsl.tools.ended import FAILED, FAULT, FINE, STOPPED, ended, show
 from causal_dsl.tools.merge_command import run_shards, shard_of
 from causal_dsl.tools.output import OutputFault, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
+from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import files_read, layout_diff
 from causal_dsl.unexpected import unexpected
 
@@ -71,7 +72,7 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Opt
         command=tuple(line.words),
         workers=getattr(arguments, "workers", None),
         cluster=getattr(arguments, "cluster", None),
-        silence=getattr(arguments, "silence", api.Options.silence),
+        silence=getattr(arguments, "silence", None) or api.Options.silence,
     )
 
 
@@ -100,6 +101,7 @@ def _each(
 
 
 def check(arguments: Namespace, line: CommandLine) -> int:
+    refuse_unlike_options(arguments, line)
     files, options = inputs(arguments, line)
     errors = 0
 
@@ -179,18 +181,23 @@ def _write(file: Path, text: bytes, line: CommandLine) -> None:
 
 
 def plan(arguments: Namespace, line: CommandLine) -> int:
+    refuse_unlike_options(arguments, line)
+    workers, each = arguments.workers, ""
+    if workers == "auto":
+        from causal_dsl.cluster.this_machine import automatic
+
+        workers, each = automatic()
     files, options = inputs(arguments, line)
 
     def act(file: Path) -> dict[str, Any]:
         made = api.plan(api.load(file), options)
         if arguments.mermaid:
             say(printable(made.mermaid()))
-        elif not arguments.json:
-            told = [made.text(explain=arguments.explain), *unit_lines(summed(made, options.memory, arguments.workers))]
-            say(printable("\n".join(told)))
-        if not arguments.json:
             return {}
-        units = summed(made, options.memory, arguments.workers)
+        units = summed(made, options.memory, workers)
+        if not arguments.json:
+            say(printable("\n".join([made.text(explain=arguments.explain), *unit_lines(units, each)])))
+            return {}
         return {"path": shown_path(file), **made.to_json(), "units": units}
 
     def shown(error: SpecError) -> None:
@@ -206,12 +213,13 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
 def run(arguments: Namespace, line: CommandLine) -> int:
     if is_follower():
         return _follow(arguments, line)
-    if arguments.watch:
+    try:
+        refuse_unlike_options(arguments, line)
+        if not arguments.watch:
+            return _run_once(arguments, line)
         from causal_dsl.tools.watch_command import watch
 
         return watch(arguments.paths, line)
-    try:
-        return _run_once(arguments, line)
     except SpecError as error:
         write_faults(error.diagnostics, arguments, line)
         raise
@@ -220,10 +228,12 @@ def run(arguments: Namespace, line: CommandLine) -> int:
 def _follow(arguments: Namespace, line: CommandLine) -> int:
     """Run as one of several processes, of which the first tells of the results and writes them."""
     files, options = inputs(arguments, line)
+    if arguments.shard is not None:
+        return FAULT  # the first process says why
     try:
         api.run_files(files, replace(options, progress=False))
     except SpecError as error:
-        if error.code == "E946":  # the process that failed says why
+        if error.code in ("E946", "E948"):  # the process that failed, or the first of all, says why
             return FAULT
         raise
     return FINE

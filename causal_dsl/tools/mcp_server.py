@@ -11,6 +11,7 @@ import time
 from collections.abc import Awaitable, Callable
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import anyio
@@ -23,10 +24,11 @@ from mcp.server.lowlevel import Server
 from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
-from causal_dsl.diagnostics import Diagnostic, SpecError
+from causal_dsl.diagnostics import Diagnostic, Span, SpecError
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.tools.budget import RunBudget, megabytes
 from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.ended import STOPPED
 from causal_dsl.tools.explain import list_of_all, page_of
 from causal_dsl.tools.mcp_tools import TEMPLATE, TOOLS, called, page_at, pages, refuse_wrong, title_of
 from causal_dsl.tools.mcp_worker import faults
@@ -46,8 +48,16 @@ Context = ServerRequestContext[Any]
 
 
 def serve(root: Path, allow: tuple[Path, ...], trust: bool, most: RunBudget) -> None:
-    """Answer requests until standard input ends. ``most`` is the most that any run may take, whatever is asked for."""
-    anyio.run(_serve, CausalServer(root, allow, trust, most))
+    """Answer requests until standard input ends, or the client has gone. ``most`` is the most that any run may take, whatever is
+    asked for. Ctrl-C ends the process with all work in hand."""
+    own = CausalServer(root, allow, trust, most)
+    signal.signal(signal.SIGINT, own.interrupted)
+    try:
+        anyio.run(_serve, own)
+    except BaseExceptionGroup as several:
+        _, others = several.split((BrokenPipeError, anyio.BrokenResourceError, anyio.ClosedResourceError))
+        if others is not None:
+            raise
 
 
 async def _serve(own: CausalServer) -> None:
@@ -82,6 +92,7 @@ class CausalServer:
     def __init__(self, root: Path, allow: tuple[Path, ...], trust: bool, most: RunBudget):
         self.root, self.allow, self.trust, self.most = root, allow, trust, most
         self._one_run = anyio.CapacityLimiter(1)
+        self._at_work: set[Process] = set()
         self._tools: dict[str, Callable[[Context, dict[str, Any]], Awaitable[dict[str, Any]]]] = {
             "check": self._check,
             "plan": self._plan,
@@ -89,6 +100,13 @@ class CausalServer:
             "explain": self._explain,
             "zoo": self._zoo,
         }
+
+    def interrupted(self, number: int, frame: FrameType | None) -> Any:
+        """End at once: a thread may wait for standard input, which nobody closes."""
+        for process in self._at_work:
+            _kill(process)
+        os.write(2, b"stopped\n")
+        os._exit(STOPPED)
 
     async def list_tools(self, ctx: Context, params: Any) -> types.ListToolsResult:
         """Every tool changes nothing but the cache."""
@@ -196,19 +214,21 @@ class CausalServer:
             start_new_session=True,
         )
         watch = _Watch(process, budget)
+        self._at_work.add(process)
         try:
             assert process.stdin is not None and process.stdout is not None
             await process.stdin.send(json.dumps(request).encode() + b"\n")
             reply: dict[str, Any] | None = None
             async with anyio.create_task_group() as tasks:
                 tasks.start_soon(watch.guard)
-                reply = await _reply_of(process, ctx)
+                reply = await _reply_of(process, ctx, watch)
                 tasks.cancel_scope.cancel()
         finally:
+            self._at_work.discard(process)
             _kill(process)
             with anyio.CancelScope(shield=True):
                 await process.wait()
-        return _told(reply, watch, called(tool, arguments))
+        return _told(reply, watch, tool, called(tool, arguments))
 
 
 def _path() -> str:
@@ -218,7 +238,7 @@ def _path() -> str:
     return own if not there else os.pathsep.join([own, there])
 
 
-async def _reply_of(process: Process, ctx: Context) -> dict[str, Any] | None:
+async def _reply_of(process: Process, ctx: Context, watch: _Watch) -> dict[str, Any] | None:
     """What the process answers in the end, its progress told on the way; None where it ends without an answer."""
     assert process.stdout is not None
     lines = BufferedByteReceiveStream(process.stdout)
@@ -230,16 +250,21 @@ async def _reply_of(process: Process, ctx: Context) -> dict[str, Any] | None:
         if "reply" in line:
             reply: dict[str, Any] = line["reply"]
             return reply
+        watch.ready = watch.ready or "ready" in line
+        if "progress" not in line:
+            continue
         told = line["progress"]
         await ctx.session.report_progress(told["done"], told["total"] or None, told["text"])
 
 
 class _Watch:
-    """Stops a process that is over its budget: first by SIGINT, on which it answers with what was finished, then for good."""
+    """Stops a process that is over its budget: first by SIGINT, on which it answers with what was finished, then for good. One that is
+    not ``ready`` to hear of a stop has finished nothing."""
 
     def __init__(self, process: Process, budget: RunBudget):
         self.process, self.budget = process, budget
         self.over = ""
+        self.ready = False
 
     async def guard(self) -> None:
         """Look at the clock and at the memory until the process is over its budget."""
@@ -251,8 +276,9 @@ class _Watch:
                 self.over = f"it took more than {self.budget.seconds:g} s"
             elif held > self.budget.memory:
                 self.over = f"its process held {megabytes(held)}, of {megabytes(self.budget.memory)} that it may hold"
-        self.process.send_signal(signal.SIGINT)
-        await anyio.sleep(_GRACE)
+        if self.ready:
+            self.process.send_signal(signal.SIGINT)
+            await anyio.sleep(_GRACE)
         _kill(self.process)
 
     def _memory(self) -> int:
@@ -272,7 +298,7 @@ def _kill(process: Process) -> None:
             return
 
 
-def _told(reply: dict[str, Any] | None, watch: _Watch, place: Any) -> dict[str, Any]:
+def _told(reply: dict[str, Any] | None, watch: _Watch, tool: str, place: Span) -> dict[str, Any]:
     """The reply, with E888 where the process was stopped or has ended by itself."""
     if reply is not None and not (watch.over and reply["interrupted"]):
         return reply
@@ -281,7 +307,7 @@ def _told(reply: dict[str, Any] | None, watch: _Watch, place: Any) -> dict[str, 
     finished = bool(document.get("specs"))
     stopped = Diagnostic(
         "E888",
-        "the run was stopped before its end" if watch.over else "the work ended before its end",
+        f"`{tool}` {'was stopped' if watch.over else 'ended'} before it was done",
         place,
         notes=(why, "what was finished is in the answer" if finished else "nothing was finished"),
         help="draw fewer pairs, sweep over fewer cells, or ask for more where the server allows it",

@@ -2,13 +2,18 @@
 
 from __future__ import annotations
 
+import json
 import re
+from collections.abc import Mapping
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, nearest, one_line
 from causal_dsl.resources import resource
+
+if TYPE_CHECKING:
+    from jsonschema import ValidationError
 
 _SPEC = {
     "path": {
@@ -104,34 +109,88 @@ TOOLS = {
 }
 
 
-def called(name: str, arguments: dict[str, Any]) -> Span:
-    """A call as a source, which faults of its arguments point at."""
-    import json
+#: The longest value of an argument that a message shows.
+_LONGEST = 60
 
-    text = f"{name}({json.dumps(arguments, ensure_ascii=False)})"
-    return Span(Source("<request>", text if len(text) <= 400 else text[:399] + "…"), 0, min(len(text), 400))
+
+def called(name: str, arguments: dict[str, Any], wrong: str = "") -> Span:
+    """A call as a source, which faults of its arguments point at: at the ``wrong`` one, where it is there. What a spec says, and
+    whatever else is long, is left out."""
+    text, at = f"{_cut(one_line(name))}(", None
+    for number, (key, value) in enumerate(arguments.items()):
+        start = len(text) + 2 * bool(number)
+        text += ", " * bool(number) + f"{_cut(one_line(str(key)))}={_told(key, value)}"
+        at = (start, len(text)) if key == wrong else at
+    text += ")"
+    return Span(Source("<request>", text), *(at or (0, len(text))))
+
+
+def _told(key: str, value: Any) -> str:
+    """A value of an argument as a message shows it."""
+    if key == "text" and isinstance(value, str):
+        return "…"
+    return _cut(one_line(json.dumps(value, ensure_ascii=False)))
+
+
+def _cut(text: str) -> str:
+    return text if len(text) <= _LONGEST else text[: _LONGEST - 1] + "…"
 
 
 def refuse_wrong(name: str, arguments: dict[str, Any]) -> None:
     """Raise E886 for a tool that is not there, and for arguments that are not those of its schema."""
     from jsonschema import Draft202012Validator
 
-    place = called(name, arguments)
     if name not in TOOLS:
         near = nearest(name, TOOLS)
         there = f"did you mean `{near}`?" if near else "there is " + ", ".join(f"`{one}`" for one in TOOLS)
-        raise fail("E886", f"there is no tool `{one_line(name)}`", place, help=there)
+        raise fail("E886", f"there is no tool `{_cut(one_line(name))}`", called(name, arguments), help=there)
+    known = TOOLS[name].schema["properties"]
     found = []
     for error in Draft202012Validator(TOOLS[name].schema).iter_errors(arguments):
         if error.validator == "oneOf":
+            place = called(name, arguments)
             found.append(Diagnostic("E886", f"`{name}` takes one spec", place, help="give either `path` or `text`"))
-            continue
-        where = f"`{error.path[0]}`" if error.path else f"the arguments of `{name}`"
-        known = ", ".join(f"`{one}`" for one in TOOLS[name].schema["properties"]) or "none"
-        why = one_line(error.message)[:300]
-        found.append(Diagnostic("E886", f"{where} cannot be used", place, notes=(why,), help=f"its arguments: {known}"))
+        elif error.validator == "additionalProperties":
+            found += [_unknown(name, one, arguments, known) for one in arguments if one not in known]
+        else:
+            wrong = str(error.path[0])
+            title, place = f"`{wrong}` cannot be used", called(name, arguments, wrong)
+            about = f"`{wrong}`: {known[wrong]['description']}"
+            found.append(Diagnostic("E886", title, place, notes=(_why(error),), help=about))
     if found:
         raise SpecError(found)
+
+
+def _unknown(name: str, word: str, arguments: dict[str, Any], known: Mapping[str, Any]) -> Diagnostic:
+    """E886 for an argument that a tool does not have."""
+    near = nearest(word, known)
+    every = ", ".join(f"`{one}`" for one in known) or "none"
+    help = f"did you mean `{near}`?" if near else f"its arguments: {every}"
+    return Diagnostic(
+        "E886", f"`{name}` has no argument `{_cut(one_line(word))}`", called(name, arguments, word), help=help
+    )
+
+
+def _why(error: ValidationError) -> str:
+    """Why a value is refused, in words that quote no long value."""
+    given, limit = _told(str(error.path[0]), error.instance), error.validator_value
+    match error.validator:
+        case "type":
+            wanted = _TYPES.get(str(limit), str(limit))
+            return f"{given} is {'neither true nor false' if wanted == 'boolean' else f'no {wanted}'}"
+        case "minimum" | "exclusiveMinimum":
+            return f"{given} is not {'at least' if error.validator == 'minimum' else 'above'} {limit}"
+        case "maximum":
+            return f"{given} is above {limit}"
+        case "minLength":
+            return "it is empty"
+        case "maxLength":
+            return f"it has {len(error.instance):,} characters, of {limit:,} that it may have"
+    return one_line(error.message)[:300]
+
+
+#: What a message calls the types of a schema.
+_TYPES = {"string": "text", "integer": "whole number", "array": "list"}
 
 
 # ── pages ───────────────────────────────────────────────────────────────────────────────────────

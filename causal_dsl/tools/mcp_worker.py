@@ -1,7 +1,7 @@
 """One call of a tool of the MCP server, in a process of its own: it can be stopped, and nothing that it prints is protocol.
 
-The server writes a request to standard input, one JSON object. Each line of standard output is one too: ``progress``, and in the
-end ``reply``. SIGINT stops a run, and the reply is what was finished.
+The server writes a request to standard input, one JSON object. Each line of standard output is one too: ``ready`` as soon as a
+stop is heard, ``progress``, and in the end ``reply``. SIGINT stops a run, and the reply is what was finished.
 """
 
 from __future__ import annotations
@@ -43,6 +43,7 @@ def main() -> int:
     os.dup2(2, 1)  # what libraries and code of a network print is no answer
     threading.Thread(target=_end_with, args=(os.getppid(),), daemon=True).start()
     try:
+        _write(wire, {"ready": True})
         reply = _answer(json.loads(sys.stdin.readline()), wire, stop)
     except KeyboardInterrupt:  # stopped before there was anything to do
         return 130

@@ -10,12 +10,14 @@ from typing import TYPE_CHECKING, Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, SpecError, fail, printable, render_all
+from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.store.addresses import is_address
 from causal_dsl.tools.ci_output import add_ci_options
 from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path
 from causal_dsl.tools.ended import FAULT, FINE, ended
 from causal_dsl.tools.output import say, say_json, tell
 from causal_dsl.tools.report_output import add_report_options, refuse_early
+from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import add_voice
 
 if TYPE_CHECKING:
@@ -38,6 +40,7 @@ def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
         return None
     from causal_dsl.units.shards import Shard
 
+    refuse_in_group("--shard", line.place("--shard"))
     number, slash, count = written.partition("/")
     well = slash and number.isascii() and count.isascii() and number.isdigit() and count.isdigit()
     if not well or not 1 <= int(number) <= int(count) <= 100_000:
@@ -118,6 +121,11 @@ def merge_options(command: argparse.ArgumentParser) -> None:
     command.add_argument(
         "--out", type=folder_path, required=True, metavar="DIR", help="the folder of the whole; it may be one of theirs"
     )
+    command.add_argument(
+        "--replace",
+        action="store_true",
+        help="let the results of another run in --out be replaced by those of the shards",
+    )
     command.add_argument("--spec", type=folder_path, metavar="PATH", help="where the spec is now, if it was moved")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
     add_trust(command)
@@ -133,8 +141,17 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
     from causal_dsl.running import run_specs
     from causal_dsl.units.merging import merged
 
+    refuse_unlike_options(arguments, line)
     refuse_early(arguments, line)
-    specs = merged(arguments.paths, arguments.out, arguments.trust, arguments.allow, arguments.spec, line.place)
+    specs = merged(
+        arguments.paths,
+        arguments.out,
+        arguments.trust,
+        arguments.allow,
+        arguments.spec,
+        line.place,
+        arguments.replace,
+    )
     results = None
     for one in specs:
         tell(printable(f"{one.spec.name}: {one.units} units of {one.shards} shards, all there"))

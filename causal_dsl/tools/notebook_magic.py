@@ -21,8 +21,10 @@ from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, nearest, printable
+from causal_dsl.report.cell_output import listen, listen_no_more
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
+from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.unexpected import unexpected
 
 #: Options that a cell heeds: those of the run itself. Others are about what a terminal prints or about files.
@@ -48,6 +50,7 @@ def load(shell: Any) -> None:
 
     shell.register_magic_function(causal, "line_cell", "causal")
     always_shown(True)
+    listen(shell)
 
 
 def unload(shell: Any) -> None:
@@ -55,6 +58,7 @@ def unload(shell: Any) -> None:
     for kind in ("line", "cell"):
         shell.magics_manager.magics[kind].pop("causal", None)
     always_shown(False)
+    listen_no_more()
 
 
 def act(shell: Any, words: str, text: str | None) -> Any:
@@ -184,6 +188,7 @@ def _refuse_others(arguments: argparse.Namespace, text: str | None, line: Comman
     """E885 for options that a cell cannot heed, and for files beside it."""
     from causal_dsl.tools.arguments import parser
 
+    refuse_unlike_options(arguments, line)
     if len(arguments.paths) != 1:
         extra = arguments.paths[0] if text is not None else arguments.paths[1]
         said = "the spec is the cell itself" if text is not None else "a notebook takes one spec at a time"

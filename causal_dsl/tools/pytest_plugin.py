@@ -27,7 +27,7 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         "--causal-allow",
         action="append",
         default=[],
-        type=Path,
+        type=_folder,
         metavar="DIR",
         help="let specs read files in this folder too, beside their project",
     )
@@ -38,6 +38,13 @@ def pytest_addoption(parser: pytest.Parser) -> None:
         metavar="NAME=PATH",
         help="take the network that specs declare as NAME from another folder",
     )
+
+
+def _folder(text: str) -> Path:
+    """A folder to read from; what is none is a fault of the command line."""
+    from causal_dsl.tools.command_line import folder_that_is_there
+
+    return folder_that_is_there(text)
 
 
 def pytest_configure(config: pytest.Config) -> None:

@@ -11,6 +11,7 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
+from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -31,15 +32,13 @@ def watch(paths: Sequence[str], line: CommandLine) -> int:
     """Run what was typed, and again after each change, until Ctrl-C. Returns the exit code that says so.
 
     Raises SpecError (E872) where ``watchfiles`` is not installed."""
-    try:
-        import watchfiles
-    except ImportError as error:
+    if find_spec("watchfiles") is None:
         raise fail(
             "E872",
             "`run --watch` needs the package `watchfiles`",
             line.place("--watch"),
             help="pip install 'causal-dsl[watch]'",
-        ) from error
+        )
     words = [word for word in line.words if not (word.startswith("--w") and "--watch".startswith(word))]
     main = line.main
     assert main is not None
@@ -50,30 +49,49 @@ def watch(paths: Sequence[str], line: CommandLine) -> int:
             now, ready = ready, _Waiting(words, main)
             seen.look()
             seen.take(now.run())
-            files, folders = _watched(paths, seen.files)
+            files = _files(paths, seen.files)
             tell(f"watching {counted(len(files), 'file')}; Ctrl-C ends")
-
-            def meant(change: object, path: str, files: set[str] = files, roots: Sequence[str] = tuple(paths)) -> bool:
-                return path in files or _new_spec(path, roots)
-
-            changed: set[str] | None = None
-            # the first answer comes at once: from then on no change is missed, and what changed before is seen by its content
-            for changes in watchfiles.watch(
-                *folders,
-                watch_filter=meant,
-                recursive=False,
-                raise_interrupt=True,
-                yield_on_timeout=True,
-                rust_timeout=250,
-            ):
-                changed = {path for _, path in changes} or (seen.moved() if changed is None else set())
-                if changed:
-                    break
-            tell(f"\n{', '.join(sorted(shown_path(path) for path in changed or ()))} changed")
+            changed: set[str] = set()
+            while not changed:
+                changed = _change(paths, files, seen)
+            tell(f"\n{', '.join(sorted(shown_path(path) for path in changed))} changed")
     except KeyboardInterrupt:
         return STOPPED
     finally:
         ready.end()
+
+
+def _change(paths: Sequence[str], files: set[str], seen: Seen) -> set[str]:
+    """Wait until a file that counts changes, or a spec is new; nothing where a new folder has to be watched first."""
+    import watchfiles
+
+    folders = _folders(paths, files)
+    above = {str(folder) for file in files for folder in Path(file).parents} | set(folders)
+
+    def meant(change: object, path: str) -> bool:
+        """Whether what was changed is a file that counts, or may be the folder of one."""
+        if path in files or path in above:
+            return True
+        return (path.endswith(SUFFIX) or os.path.isdir(path)) and _below(path, paths)
+
+    first = True
+    # the first answer comes at once: from then on no change is missed, and what changed before is seen by its content
+    for changes in watchfiles.watch(
+        *folders,
+        watch_filter=meant,
+        recursive=False,
+        raise_interrupt=True,
+        yield_on_timeout=True,
+        rust_timeout=250,
+    ):
+        if not (changes or first):
+            continue
+        named = {path for _, path in changes if path not in above and not os.path.isdir(path)}
+        changed = named or seen.moved()
+        if changed or folders != _folders(paths, files):
+            return changed
+        first = False
+    return set()
 
 
 class Seen:
@@ -132,22 +150,27 @@ def _differs(path: str, known: Known | None) -> bool:
         return True
 
 
-def _watched(paths: Iterable[str], read: Iterable[str]) -> tuple[set[str], list[str]]:
-    """The files that count, as real paths, and the folders that are watched for them: an editor may put another file in their
-    place."""
-    files = {os.path.realpath(path) for path in (*paths, *read) if not os.path.isdir(path)}
-    folders = {str(Path(file).parent) for file in files}
+def _files(paths: Iterable[str], read: Iterable[str]) -> set[str]:
+    """The files that count, as real paths."""
+    return {os.path.realpath(path) for path in (*paths, *read) if not os.path.isdir(path)}
+
+
+def _folders(paths: Iterable[str], files: Iterable[str]) -> list[str]:
+    """The folders that are watched: those of the files, for an editor may put another file in their place (where there is no
+    folder, the one in which it would be made), and those in which a spec may come to be."""
+    parents = (Path(file).parents for file in files)
+    folders = {str(next(folder for folder in above if folder.is_dir())) for above in parents}
     for path in paths:
-        if os.path.isdir(path):
-            folders |= {os.path.realpath(folder) for folder, _, _ in os.walk(path)}
-    return files, sorted(folder for folder in folders if os.path.isdir(folder)) or ["."]
+        for folder, inner, _ in os.walk(path):
+            inner[:] = [name for name in inner if not left_out(Path(folder, name, SUFFIX[1:]), Path(path))]
+            folders.add(os.path.realpath(folder))
+    return sorted(folders) or ["."]
 
 
-def _new_spec(path: str, roots: Sequence[str]) -> bool:
-    """Whether a path is a spec below one of the folders that are run."""
-    return path.endswith(SUFFIX) and any(
-        os.path.isdir(root) and Path(path).is_relative_to(os.path.realpath(root)) for root in roots
-    )
+def _below(path: str, roots: Sequence[str]) -> bool:
+    """Whether a path lies in one of the folders that are run, and is not left out of them."""
+    real = [Path(os.path.realpath(root)) for root in roots if os.path.isdir(root)]
+    return any(Path(path).is_relative_to(root) and not left_out(Path(path), root) for root in real)
 
 
 class _Waiting:

@@ -10,6 +10,7 @@ from causal_dsl.specs import Options
 
 #: Seconds without a sign after which a worker may be ended: as it runs a layer it gives none.
 _LEAST_SILENCE = 10.0
+_MOST_WORKERS = 100_000
 
 
 def add_workers(command: ArgumentParser) -> None:
@@ -29,9 +30,8 @@ def add_workers(command: ArgumentParser) -> None:
     command.add_argument(
         "--silence",
         type=silent_seconds,
-        default=Options.silence,
         metavar="SECONDS",
-        help="end a worker that gives no sign for so long, and give its work to another; default %(default)g",
+        help=f"end a worker that gives no sign for so long, and give its work to another; default {Options.silence:g}",
     )
 
 
@@ -39,8 +39,8 @@ def worker_count(text: str) -> int | Literal["auto"]:
     """A number of workers from 1 upwards, or ``auto``."""
     if text.strip() == "auto":
         return "auto"
-    if not re.fullmatch(r"\d{1,6}", text.strip()) or int(text) < 1:
-        raise ArgumentTypeError(f"{text!r} is not a number of workers; write 1 or more, or auto")
+    if not re.fullmatch(r"\d{1,6}", text.strip()) or not 1 <= int(text) <= _MOST_WORKERS:
+        raise ArgumentTypeError(f"{text!r} is not a number of workers; write 1 to {_MOST_WORKERS}, or auto")
     return int(text)
 
 

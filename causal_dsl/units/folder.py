@@ -25,12 +25,13 @@ _WAIT = 20.0
 @dataclass(frozen=True)
 class DoneUnit:
     """What is told of a finished unit: its ``files`` from the folder of the units, and ``seconds`` that it took where it was
-    computed; ``found``: it was there already."""
+    computed, of which the processor worked for ``cpu`` seconds on all threads together; ``found``: it was there already."""
 
     key: str
     files: tuple[str, ...]
     seconds: float
     found: bool
+    cpu: float = 0.0
 
 
 class UnitFolder:
@@ -49,7 +50,13 @@ class UnitFolder:
         weights that it was computed with: whoever takes a result compares the key that its file holds."""
         try:
             said = read_document(self.root / "done" / f"{key}.json")
-            done = DoneUnit(key, tuple(map(str, said["files"])), float(said["seconds"]), bool(said["found"]))
+            done = DoneUnit(
+                key,
+                tuple(map(str, said["files"])),
+                float(said["seconds"]),
+                bool(said["found"]),
+                float(said.get("cpu", 0)),
+            )
         except (OSError, ValueError, KeyError, TypeError):
             return None
         return done if all((self.root / file).is_file() for file in done.files) else None

@@ -16,7 +16,7 @@ from causal_dsl.specs import Options, Spec, load
 from causal_dsl.store.documents import read_document
 from causal_dsl.store.files import replacing
 from causal_dsl.store.keys import changes
-from causal_dsl.store.out import UNITS, opened, unwritable
+from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
 from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors
 from causal_dsl.units.folder import UnitFolder
 from causal_dsl.units.shards import SHARD, shard_folders
@@ -58,9 +58,11 @@ def merged(
     allow: Sequence[Path],
     spec: Path | None,
     place: Callable[[str], Span],
+    replaces: bool = False,
 ) -> list[MergedSpec]:
     """Unite the shards below some folders in ``out``. Raises E902 for a folder without shards, E903 for shards of different
-    runs, E904 where units are missing, E905 where a spec is not where the shards read it, and E708, E755 and E756 of ``out``."""
+    runs, E904 where units are missing, E905 where a spec is not where the shards read it, E906 where ``out`` has results of another
+    run and ``replaces`` does not say that they may go, and E708, E755 and E756 of ``out``."""
     specs: dict[str, list[KeptShard]] = {}
     for folder in folders:
         found = list(_shards_in(folder))
@@ -78,7 +80,8 @@ def merged(
             notes=(f"there are {', '.join(f'`{name}`' for name in specs)}",),
             help="leave --spec out, or merge the shards of one spec alone",
         )
-    return [_merged(shards, out, trust, allow, spec, place(str(folders[0]))) for shards in specs.values()]
+    at = place(str(folders[0]))
+    return [_merged(shards, out, trust, allow, spec, at, place(str(out)), replaces) for shards in specs.values()]
 
 
 def _shards_in(folder: Path) -> Iterator[KeptShard]:
@@ -109,7 +112,14 @@ def _no_shards(folder: Path, at: Span) -> SpecError:
 
 
 def _merged(
-    shards: list[KeptShard], out: Path, trust: bool, allow: Sequence[Path], spec: Path | None, at: Span
+    shards: list[KeptShard],
+    out: Path,
+    trust: bool,
+    allow: Sequence[Path],
+    spec: Path | None,
+    at: Span,
+    there: Span,
+    replaces: bool,
 ) -> MergedSpec:
     first = shards[0]
     for other in shards[1:]:
@@ -117,6 +127,8 @@ def _merged(
     read = load(_spec_of(first, spec, at))
     shown = read.name
     _refuse_runs(shards, at)
+    if not replaces:
+        _refuse_others_results(folder_of(out, shown), shards, there)
     missing, damaged = _missing(shards)
     with opened(out, shown) as held:
         try:
@@ -207,6 +219,52 @@ def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
                     found = ["the work was cut into other blocks: give every shard the same --batch-memory"]
                 if found:
                     raise _different(first, shard, found, at)
+
+
+def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) -> None:
+    """Raise E906 where a folder has the results of another run: of another spec, with other options or versions, or of other weights."""
+    try:
+        (kept,) = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["specs"]
+        before, versions = dict(kept["identity"]), dict(kept["versions"])
+    except FileNotFoundError:
+        return
+    except (OSError, ValueError, KeyError, TypeError):
+        before, versions = {}, {}  # whatever it is, no run of these shards wrote it
+    said = shards[0].said["identity"]
+    names = ("spec", "seed", "dtype", "device", "compiled", "reference", "memory")
+    now = {name: said[name] for name in names}
+    parts = [about["inputs"] for about in _known_runs(shards)]
+    if len(parts) == 1 and before:  # one part is all of the spec
+        now = {name: value for name, value in parts[0].items() if name != "versions"}
+    own = shards[0].said["versions"]
+    found = [
+        *changes({name: before.get(name) for name in now}, now),
+        *changes({name: versions.get(name) for name in own}, own),
+    ]
+    if found:
+        raise fail(
+            "E906",
+            f"`{shown_path(folder)}` has the results of another run",
+            at,
+            notes=(
+                "from that run to the shards:",
+                *found[:_NAMED],
+                *([f"and {len(found) - _NAMED} more"] * (len(found) > _NAMED)),
+            ),
+            help="pass another folder to --out, or --replace, which puts the results of the shards in their place",
+        )
+
+
+def _known_runs(shards: Sequence[KeptShard]) -> list[dict[str, Any]]:
+    """What the blocks of each part belong to."""
+    known: dict[str, dict[str, Any]] = {}
+    for shard in shards:
+        for unit in shard.said["units"]:
+            done = shard.units.done(unit["key"]) if unit["kind"] == "block" and unit["network"] not in known else None
+            about = _run_of(shard.units.root / done.files[0]) if done is not None and done.files else None
+            if about is not None:
+                known[unit["network"]] = about
+    return list(known.values())
 
 
 def _run_of(file: Path) -> dict[str, Any] | None:

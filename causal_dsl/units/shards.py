@@ -15,13 +15,16 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.checking import check
-from causal_dsl.diagnostics import Diagnostic, SpecError
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.planning.unit_shares import assigned
 from causal_dsl.planning.work_units import WorkUnit
+from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import versions
+from causal_dsl.store.notices import collecting
+from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import UNITS, SpecFolder, folder_of, opened, unwritable
 from causal_dsl.units.worker import Worker
 
@@ -80,6 +83,7 @@ def run_shard(spec: Spec, options: Options, shard: Shard) -> RanShard:
     """Run, or find, the units of one shard of a spec. Raises :class:`SpecError` for a fault of the spec, its networks or the
     folder; a fault of one network keeps none of the units of others from being run."""
     assert options.folder is not None
+    refuse_in_group("--shard", NOWHERE)
     out = shard.folder(options.folder)
     check(spec, options).raise_errors()  # before a folder is made
     with opened(out, spec.name) as held, progress(asked=options.progress) as bar:
@@ -117,7 +121,9 @@ def _run(worker: Worker, shard: Shard, held: SpecFolder, mine: Sequence[WorkUnit
         worker.close()
     if faults:
         raise SpecError(list(dict.fromkeys(faults)))
-    warnings = tuple(worker.notices)
+    with collecting() as notices:
+        remove_old_runs(held.folder / UNITS, worker.runs)
+    warnings = (*worker.notices, *notices)
     return RanShard(spec.name, shard, held.folder, tuple(mine), found, len(worker.units), seconds, warnings)
 
 

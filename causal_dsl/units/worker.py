@@ -10,11 +10,15 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Diagnostic, Source, Span, fail
+from causal_dsl.discovering import discover
+from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import FitRun
 from causal_dsl.network.before_and_after import Before, before
+from causal_dsl.optimising import find_constants
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.planning.work_units import PartOfSpec, WorkUnit, parts_of
 from causal_dsl.preparing import (
@@ -27,6 +31,7 @@ from causal_dsl.preparing import (
     memory_of,
     part_of,
     prepared,
+    with_networks,
 )
 from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.program.program import NetworkRef
@@ -39,7 +44,7 @@ from causal_dsl.store.hashes import rehashing
 from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.out import unwritable
-from causal_dsl.store.rooms import kept_beside
+from causal_dsl.store.rooms import Rooms, kept_beside
 from causal_dsl.units.cutting import identity, units_of
 from causal_dsl.units.folder import DoneUnit, UnitFolder, unit_folder
 
@@ -63,6 +68,8 @@ class Worker:
         self._parts = {part.name: part for part in parts_of(self._checked.program.tests)}
         self._ready: _ReadyPart | None = None
         self.folder: UnitFolder = unit_folder(out, spec)
+        #: what the blocks that were computed or found belong to
+        self.runs: list[dict[str, Any]] = []
         #: warnings that were told while units were run
         self.notices: list[Diagnostic] = []
 
@@ -79,11 +86,12 @@ class Worker:
     def run(self, unit: WorkUnit) -> DoneUnit:
         """Compute a unit and store its result, or find it stored. Raises :class:`SpecError` for a fault of the spec, of its network
         or of the store (E708: nothing of this unit is lost that was stored before), and MemoryError as a run does."""
-        started = time.perf_counter()
+        started, used = time.perf_counter(), time.process_time()
         with collecting() as notices, rehashing(self.options.rehash):
             try:
                 files, found = self._run(unit)
-                done = DoneUnit(unit.key, files, time.perf_counter() - started, found)
+                seconds, cpu = time.perf_counter() - started, time.process_time() - used
+                done = DoneUnit(unit.key, files, seconds, found, cpu)
                 self.folder.say_done(done)
             except CannotWrite as error:
                 assert self.options.folder is not None
@@ -98,19 +106,44 @@ class Worker:
         with kept_beside(self.folder.root, self.others) as rooms:
             if unit.kind == "training":
                 self._session.network(self._network_of(unit))
-                noted = [self.folder.root / name for name in rooms.noted if name.startswith("trained/")]
-            elif unit.kind == "fit":
-                with self._part(unit.network) as ready:
-                    rooms.noted.clear()
-                    ready.fit(unit)
-                noted = [self.folder.root / name for name in rooms.noted if name.startswith("features/")]
-            else:
+                noted = self._noted(rooms, "trained")
+            elif unit.kind == "search":
+                self._search(unit)
+                noted = self._noted(rooms, "circuits")
+            elif unit.kind == "block":
                 with self._part(unit.network) as ready:
                     noted = ready.block(unit)
+            else:
+                with self._part(unit.network) as ready:
+                    if unit.kind == "gradients":
+                        _ = ready.prepared  # with what it reads of the store
+                    rooms.noted.clear()
+                    {"fit": ready.fit, "constants": ready.constants, "gradients": ready.gradients}[unit.kind](unit)
+                noted = self._noted(rooms, {"fit": "features"}.get(unit.kind, unit.kind))
         files = tuple(path.relative_to(self.folder.root).as_posix() for path in dict.fromkeys(noted))
         missing = [file for file in files if not (self.folder.root / file).is_file()]
         assert not missing, f"{unit.label}: {missing} should be stored by now"
         return files, all((self.folder.root / file).stat().st_mtime < before_it for file in files)
+
+    def _noted(self, rooms: Rooms, room: str) -> list[Path]:
+        return [self.folder.root / name for name in rooms.noted if name.startswith(f"{room}/")]
+
+    def _search(self, unit: WorkUnit) -> None:
+        """Find the scores of a circuit, on networks that are loaded and on no plan that needs them."""
+        part = self._parts[unit.network]
+        self._leave(part)
+        loaded = with_networks(self.spec, self._checked_of(part), part.name, self._session)
+        memory = memory_of(self.options, loaded.networks)
+        discover(loaded.checked, loaded.networks, self.options, self.bar, memory, only=unit.name)
+
+    def _checked_of(self, part: PartOfSpec) -> Checked:
+        return self._checked if len(self._parts) == 1 else part_of(self._checked, list(part.tests))
+
+    def _leave(self, part: PartOfSpec) -> None:
+        """Let go of the networks of another part than this."""
+        if self._ready is not None and self._ready.part.name != part.name:
+            self._ready = None
+            self._session.keep({weights_of(test.network.key) for test in part.tests})
 
     def _network_of(self, unit: WorkUnit) -> NetworkRef:
         program = self._checked.program
@@ -125,9 +158,7 @@ class Worker:
         """A part with its networks loaded; what its networks read as they run is heard within."""
         assert self.options.folder is not None
         part, later = self._parts[name], self._session.later
-        if self._ready is not None and self._ready.part.name != name:
-            self._ready = None
-            self._session.keep({weights_of(test.network.key) for test in part.tests})
+        self._leave(part)
         ready = self._ready or _ReadyPart(self, part)
         roots = [root for ref in ready.loaded.used.values() if (root := code_of(ref)) is not None]
         with later.watching(self.spec.folder, roots, (self.options.folder,)):
@@ -152,9 +183,7 @@ class _ReadyPart:
 
     def __init__(self, worker: Worker, part: PartOfSpec):
         self.worker, self.part, self.options = worker, part, worker.options
-        checked = worker._checked
-        one = checked if len(worker._parts) == 1 else part_of(checked, list(part.tests))
-        self.loaded: LoadedPart = loaded(worker.spec, one, part.name, worker._session, None)
+        self.loaded: LoadedPart = loaded(worker.spec, worker._checked_of(part), part.name, worker._session, None)
         self.memory = memory_of(self.options, self.loaded.networks)
         self._behaviour: Mapping[str, str] | None = None
         self._before: list[Before | None] = []
@@ -178,6 +207,15 @@ class _ReadyPart:
         if self.fits is not None:
             self.fits.share(unit.among, unit.number, unit.count)
 
+    def constants(self, unit: WorkUnit) -> None:
+        """Find, or take, the constants of a unit."""
+        loaded, share = self.loaded, (unit.number, unit.count)
+        find_constants(loaded.checked, loaded.networks, self.options, self.worker.bar, None, self.memory, share)
+
+    def gradients(self, unit: WorkUnit) -> None:
+        """Take the gradients of a unit, or those that were kept."""
+        with_gradients(self.prepared.execution, self.worker.bar.say, self.options.memory, (unit.number, unit.count))
+
     @cached_property
     def prepared(self) -> PreparedPart:
         made = prepared(
@@ -196,6 +234,7 @@ class _ReadyPart:
 
     def _store(self, inputs: RunInputs) -> ChunkStore:
         blocks = self.worker.folder.root / "blocks"
+        self.worker.runs.append(told(inputs))
         return ChunkStore(blocks, told(inputs), self.worker._session.later, blocks, shared=True)
 
     def block(self, unit: WorkUnit) -> list[Path]:

@@ -89,9 +89,9 @@ _ALL = (
         "cell",
         "alarm",
         "if the answer is read among some tokens: the number of runs in which the largest of all logits is not one of them",
-        graded="alarm from 50% of the runs on, otherwise info",
+        graded="alarm from 50% of the runs on, or of the patched runs that are right and in which the answer has to change, otherwise info",
         forbids=True,
-        forbids_when="from 50% on",
+        forbids_when="if it is an alarm",
     ),
     FindingKind(
         "outside",
@@ -102,6 +102,12 @@ _ALL = (
     ),
     FindingKind(
         "cancels", "cell", "alarm", "a mean `change(m)` is less than a quarter of the mean size of the changes"
+    ),
+    FindingKind(
+        "one_answer",
+        "cell",
+        "alarm",
+        "in a test without an intervention: the network gives the same answer in every run, though others are right in some",
     ),
     FindingKind(
         "wrong_answers",

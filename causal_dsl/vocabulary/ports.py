@@ -21,7 +21,9 @@ class Port:
         if self.kind == "logits":
             return "logits"
         return (
-            f"layer[{self.layer}].mlp" if self.kind == "mlp" else f"layer[{self.layer}].head[{self.head}].{self.kind}"
+            f"layer[{self.layer}].mlp_in"
+            if self.kind == "mlp"
+            else f"layer[{self.layer}].head[{self.head}].{self.kind}"
         )
 
 

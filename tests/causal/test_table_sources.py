@@ -27,7 +27,6 @@ COLUMNS = {
 }
 ODD = {
     "tags": [["a"], [], ["b"], []],
-    "gap": [1, None, 2, 3],
     "huge": [1, 2, 3, 2**63 - 1],
     "none": [1.0, float("nan"), 2.0, 3.0],
 }
@@ -102,8 +101,11 @@ def test_rows_are_named_by_their_number(kind: str, tmp_path: Path) -> None:
 
 @pytest.mark.parametrize("kind", KINDS)
 def test_a_text_that_is_missing_is_the_empty_one(kind: str, tmp_path: Path) -> None:
-    found = of(tmp_path, kind, rows=COLUMNS | {"answer": ["x", None, "y", None]})
+    gaps = {"answer": ["x", None, "y", None], "many": [None, 2, 30, None], "said": [True, None, False, None]}
+    found = of(tmp_path, kind, rows=COLUMNS | gaps)
     assert found.columns["answer"] == ("x", "", "y", "") and not found.unusable
+    assert found.columns["many"] == ("", "2", "30", "") and found.columns["said"] == ("true", "", "false", "")
+    assert found.gaps == {"many": "`many` has no value in row 0", "said": "`said` has no value in row 1"}
 
 
 def test_a_column_that_is_called_row_is_the_key(tmp_path: Path) -> None:

@@ -74,7 +74,6 @@ def test_jsonl_is_read_like_csv(tmp_path: Path) -> None:
         ("csv", "city,x\na,1,2\n", "city", "E343"),
         ("csv", "city,x\na\n", "city", "E343"),
         ("csv", 'city,x\n"a,1\n', "city", "E343"),
-        ("csv", "city,x\na,1\nb,\n", "city", "E343"),
         ("csv", "city,city\na,b\n", "city", "E343"),
         ("csv", "city,x\n", "city", "E343"),
         ("csv", "", "city", "E343"),
@@ -92,6 +91,25 @@ def test_jsonl_is_read_like_csv(tmp_path: Path) -> None:
 def test_faults_of_tables(tmp_path: Path, kind: str, text: str | bytes, key: str | None, code: str) -> None:
     table, diagnostics = read(tmp_path, kind, text, key)
     assert table is None and [d.code for d in diagnostics] == [code], render_all(diagnostics)
+
+
+@pytest.mark.parametrize(
+    ("kind", "text", "cells"),
+    [
+        ("csv", "city,x\na,1\nb,\nc,+2.50\n", ("1", "", "2.5")),
+        ("csv", "city,x\na,\nb,True\nc,false\n", ("", "true", "false")),
+        ("jsonl", '{"city": "a", "x": 1}\n{"city": "b", "x": null}\n{"city": "c", "x": 2.0}\n', ("1", "", "2")),
+        ("jsonl", '{"city": "a", "x": true}\n{"city": "b", "x": null}\n', ("true", "")),
+    ],
+)
+def test_a_column_of_numbers_with_a_gap_is_one_of_texts(
+    tmp_path: Path, kind: str, text: str, cells: tuple[str, ...]
+) -> None:
+    table, diagnostics = read(tmp_path, kind, text, "city")
+    assert table is not None and not diagnostics.errors
+    assert table.columns["x"] == cells
+    line = cells.index("") + (2 if kind == "csv" else 1)
+    assert f"`x` has no value in line {line}" in table.domain("x").gap and not table.domain("city").gap
 
 
 SPEC = """

@@ -21,7 +21,7 @@ from tests.discovery.searched import Searched
 from tests.discovery.test_discover import judged
 from tests.engine.tiny import spec_of
 
-TRUE = {"embed -> layer[0].mlp", "layer[0].mlp_out -> layer[1].head[0].v", "layer[1].head[0] -> logits"}
+TRUE = {"embed -> layer[0].mlp_in", "layer[0].mlp_out -> layer[1].head[0].v", "layer[1].head[0] -> logits"}
 
 
 @pytest.mark.parametrize("loss", ["kl", "fall"])
@@ -68,7 +68,7 @@ class Gpt2Edges:
                 made[f"layer[{n}].head[{head}]"] = pattern @ v @ out
             given |= made
             rest = rest + layer.attn.c_proj.bias
-            given[f"layer[{n}].mlp_out"] = layer.mlp(layer.ln_2(read(f"layer[{n}].mlp")))
+            given[f"layer[{n}].mlp_out"] = layer.mlp(layer.ln_2(read(f"layer[{n}].mlp_in")))
         return self.model.lm_head(body.ln_f(read("logits")))[-1], given
 
 
@@ -76,7 +76,7 @@ def receivers(layers: int, heads: int) -> list[str]:
     """From the logits backwards."""
     found = ["logits"]
     for n in reversed(range(layers)):
-        found.append(f"layer[{n}].mlp")
+        found.append(f"layer[{n}].mlp_in")
         found += [f"layer[{n}].head[{head}].{kind}" for kind in "vkq" for head in reversed(range(heads))]
     return found
 
@@ -158,7 +158,11 @@ test t on a(l=0, p=last) {
 
 def test_edges_of_some_senders_lie_on_paths_through_the_others() -> None:
     facts = Facts("language", layers=2, heads=2, kv_heads=2)
-    edges = ["layer[0].head[0] -> layer[1].mlp", "layer[0].head[1] -> layer[1].head[0].q", "layer[1].head[1] -> logits"]
+    edges = [
+        "layer[0].head[0] -> layer[1].mlp_in",
+        "layer[0].head[1] -> layer[1].head[0].q",
+        "layer[1].head[1] -> logits",
+    ]
     # the MLP gives its output on, and the embedding reaches all; the head that reads by `q` gives nothing on
     assert pruned(edges, facts, ["head"]) == [edges[0], edges[2]]
     assert pruned(edges, facts) == []

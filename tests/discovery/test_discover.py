@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import random
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,8 @@ import pytest
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.program.discovery import pruned
+from causal_dsl.program.edge_sets import EdgeSet, edge_name, every_edge
+from causal_dsl.program.idle_edges import idle_edges
 from causal_dsl.vocabulary.network_facts import Facts
 from tests.engine.tiny import spec_of
 
@@ -68,7 +71,7 @@ def test_at_the_true_size_all_true_edges_are_found(method: str) -> None:
     (found,) = cell.circuit.found  # type: ignore[attr-defined]
     best = sorted(found.scores, key=lambda one: -abs(found.scores[one]))[:3]
     assert set(best) == {
-        "embed -> layer[0].mlp",
+        "embed -> layer[0].mlp_in",
         "layer[0].mlp_out -> layer[1].head[0].v",
         "layer[1].head[0] -> logits",
     }
@@ -124,7 +127,7 @@ def test_edges_without_a_path_are_dropped() -> None:
     facts = Facts("language", layers=3, heads=2, kv_heads=1)
     edges = [
         "embed -> layer[0].head[0].q",
-        "layer[0].head[0] -> layer[1].mlp",
+        "layer[0].head[0] -> layer[1].mlp_in",
         "layer[1].mlp_out -> logits",
         "embed -> layer[1].head[1].k",  # nothing that reads it gives anything on
         "layer[0].mlp_out -> layer[2].head[0].v",  # nothing reaches its sender
@@ -134,6 +137,24 @@ def test_edges_without_a_path_are_dropped() -> None:
     # of a key that query heads share each may give it on
     shared = ["embed -> layer[1].head[0].k", "layer[1].head[1] -> logits"]
     assert pruned(shared, facts) == shared
+
+
+@pytest.mark.parametrize("kinds", [("embed", "head", "mlp"), ("head",), ("embed", "mlp")])
+def test_edges_of_which_is_warned_are_those_that_a_search_drops(kinds: tuple[str, ...]) -> None:
+    facts, told = Facts("language", layers=3, heads=4, kv_heads=2), 0
+    every = every_edge(facts, kinds)
+    assert every is not None
+    for seed in range(30):
+        drawn = random.Random(seed)
+        some = [edge for edge in every if drawn.random() < 0.03 * (1 + seed % 4)]
+        names = [edge_name(node, port) for node, port, _ in some]
+        idle = {edge_name(*edge) for edge in idle_edges(EdgeSet.of(every.ports, some), facts, kinds, source=True)}
+        assert idle == set(names) - set(pruned(names, facts, kinds))
+        # what is no value of the run is carried from wherever it is put
+        ends = {edge_name(*edge) for edge in idle_edges(EdgeSet.of(every.ports, some), facts, kinds, source=False)}
+        assert ends <= idle
+        told += len(ends) if kinds == ("head",) else len(idle - ends)
+    assert told
 
 
 @pytest.mark.slow

@@ -109,7 +109,7 @@ def _soft(hand: Gpt2Edges, ids: Tensor, other: dict[str, Tensor], shares: dict[s
             )
         given |= made
         rest = rest + layer.attn.c_proj.bias
-        given[f"layer[{n}].mlp_out"] = layer.mlp(layer.ln_2(read(f"layer[{n}].mlp")))
+        given[f"layer[{n}].mlp_out"] = layer.mlp(layer.ln_2(read(f"layer[{n}].mlp_in")))
     found: Tensor = hand.model.lm_head(body.ln_f(read("logits")))[-1]
     return found
 

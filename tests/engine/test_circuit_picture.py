@@ -36,14 +36,14 @@ def test_later_components_are_further_up_and_edges_are_as_thick_as_their_weights
             (MLP, Port("logits"), EVERYWHERE),
         ],
     )
-    weights = {"embed -> layer[0].head[0].v": 2.0, "layer[0].head[1] -> layer[1].mlp": -4.0}
+    weights = {"embed -> layer[0].head[0].v": 2.0, "layer[0].head[1] -> layer[1].mlp_in": -4.0}
     boxes, lines = drawn(circuit_svg(edges, "a < b", weights))
     order = ["embed", "layer[0].head[1]", "layer[1].mlp_out", "logits"]
     heights = [boxes[name] for name in order]
     assert heights == sorted(heights, reverse=True) and len(set(heights)) == 4
     assert set(boxes) == {*order, "layer[0].head[0]"} and len(lines) == 4
     wide = {line.find(f"{SVG}title").text: float(line.get("stroke-width", "")) for line in lines}  # type: ignore[union-attr]
-    assert wide["layer[0].head[1] -> layer[1].mlp: -4"] > wide["embed -> layer[0].head[0].v: 2"]
+    assert wide["layer[0].head[1] -> layer[1].mlp_in: -4"] > wide["embed -> layer[0].head[0].v: 2"]
     assert [line.get("stroke-dasharray") is not None for line in lines] == [
         "-4" in (line.find(f"{SVG}title").text or "")  # type: ignore[union-attr]
         for line in lines

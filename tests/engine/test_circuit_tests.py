@@ -5,9 +5,11 @@ from __future__ import annotations
 from typing import Any
 
 import numpy as np
+import pandas as pd
 import pytest
 
 from causal_dsl import api
+from causal_dsl.measures.names import OF_CIRCUITS
 from causal_dsl.report.text import text as report_of
 from causal_dsl.score.results import CellResult
 from tests.engine.test_circuits import ByHand as HooksByHand
@@ -187,3 +189,44 @@ def test_medians_and_worst_pairs_stand_beside_ratios(tmp_path: Any) -> None:
     assert all(np.sign(change) * one.value <= abs(change) for one in cell.worst["change(gap)"])
     shown = report_of(results)
     assert "worst of recovered(gap)" in shown and "w1 " in shown
+
+
+@pytest.mark.slow
+def test_each_score_of_a_circuit_stands_alone_in_a_table_of_pairs(tmp_path: Any) -> None:
+    """A score is made from runs of its own; the table of pairs has the metric in the patched run, too."""
+    names = [name for name in OF_CIRCUITS if name not in ("cpr", "cmd")]  # these are of a sweep
+    text = spec("llama", "c <- source", "NAMED(gap)").replace("n=6", "n=4, controls=none")
+    declared, test = text[: text.index("test t on")], text[text.index("test t on") :]
+    tests = "".join(test.replace("test t on", f"test {name} on").replace("NAMED", name) for name in names)
+    found = api.run(api.parse(declared + tests), api.Options(out=tmp_path))
+    (table,) = tmp_path.rglob("pairs.parquet")
+    rows = pd.read_parquet(table)
+    for result in found.tests:
+        own = rows[rows["test"] == result.name]
+        assert len(own) == 4 and own["gap"].notna().all(), result.name
+
+
+@pytest.mark.slow
+def test_the_choices_stand_beside_other_numbers_than_scores_of_circuits() -> None:
+    """Whatever a test of a circuit measures; of two circuits each has its own; and noise has no halves that are a whole."""
+    more = """
+circuit d : net { last = layer[2].head[1].z[z], layer[2].mlp_out }
+"""
+    for action, told in (
+        ("outside(c) = clamp(-1, 1)", "value clamp(-1, 1); positions all"),
+        ("d <- source", "of its members"),
+    ):
+        text = spec("llama", action, "change(gap)").replace("test t on", f"{more}test t on")
+        (cell,) = api.run(api.parse(text)).tests[0].cells
+        assert cell.circuit is not None and told in str(cell.circuit.choices) and cell.circuit.size.nodes
+        assert not cell.circuit.checks and not cell.circuit.random
+    text = spec("llama", "c.mlps = mean, d.last <- source", "change(gap)").replace("test t on", f"{more}test t on")
+    (cell,) = api.run(api.parse(text)).tests[0].cells
+    choices = [one.text for one in cell.findings if one.code == "choices"]
+    assert len(choices) == 2 and "`c.mlps`" in choices[0] and "value mean" in choices[0] and "source" in choices[1]
+    text = spec("llama", "outside(d) = noise(std=2)", "faithfulness(gap)").replace("test t on", f"{more}test t on")
+    (cell,) = api.run(api.parse(text.replace("n=6", "n=6, controls=none"))).tests[0].cells
+    assert cell.circuit is not None and [check.says for check in cell.circuit.checks] == [
+        "the full circuit is the clean run"
+    ]
+    assert all(check.holds for check in cell.circuit.checks)

@@ -88,7 +88,7 @@ class Doubled(ByHand):
                 lambda m, a, k: stream.append(a[0] if a else k["hidden_states"]), with_kwargs=True
             ),
             second.register_forward_pre_hook(
-                lambda m, a: (a[0] + self._sum(into[f"layer[{number}].mlp"], now, corrupt),)
+                lambda m, a: (a[0] + self._sum(into[f"layer[{number}].mlp_in"], now, corrupt),)
             ),
         ]
 
@@ -157,9 +157,9 @@ def edges_by_hand(facts: Any) -> set[tuple[str, str]]:
             for sender in senders:
                 found |= {(sender, read) for read in reads if late > layer}
                 if late > layer or (late == layer and not facts.parallel):
-                    found.add((sender, f"layer[{late}].mlp"))
+                    found.add((sender, f"layer[{late}].mlp_in"))
             if layer >= 0 and late > layer:
-                found |= {(f"layer[{layer}].mlp_out", read) for read in (*reads, f"layer[{late}].mlp")}
+                found |= {(f"layer[{layer}].mlp_out", read) for read in (*reads, f"layer[{late}].mlp_in")}
         found |= {(sender, "logits") for sender in senders}
         found |= {(f"layer[{layer}].mlp_out", "logits")} if layer >= 0 else set()
     return found
@@ -192,7 +192,7 @@ test t{n} on a(l=0, p=last) {{
             assert ablation is not None and isinstance(ablation.members, EdgeSet)
             own = {(str(node), str(port)) for node, port, _ in ablation.members}
             every = edges_by_hand(network.facts)
-            assert own < every and ("embed", "layer[1].mlp") in own
+            assert own < every and ("embed", "layer[1].mlp_in") in own
             edges = every - own if ablation.outside else own
             inputs = execution.plan.inputs[test.network.key]
             rows = {run.role: execution.plan.rows[run] for run in execution.plan.rows if run.draw == score.label.draw}

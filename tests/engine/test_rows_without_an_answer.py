@@ -145,7 +145,6 @@ def test_chance_levels_are_those_of_the_rows_that_have_an_answer(spec: str) -> N
     ("line", "by"),
     [
         ("report kl, moved, prob(label)", "report scrubbed, prob(label)"),
-        ("layer[l].resid_post[last - 1]", "layer[l].resid_post[last - 1] via rotation(dim=2, epochs=1)"),
     ],
 )
 def test_what_needs_an_answer_in_every_row_is_refused(spec: str, line: str, by: str) -> None:
@@ -154,3 +153,42 @@ def test_what_needs_an_answer_in_every_row_is_refused(spec: str, line: str, by: 
     assert [found.code for found in checked.diagnostics if found.code[0] == "E"] == ["E787"]
     with pytest.raises(SpecError):
         api.run(api.parse(text))
+
+
+LEARNED = SPEC.replace("align texts(l in 0:3)", "align texts").replace(
+    "layer[l].resid_post[last - 1]", "layer[1].resid_post[last - 1] via rotation(dim=8, epochs=3, rate=0.03)"
+)
+ONE, OTHER = 'and source.said != "" and base.said != ""', 'and source.said != ""'
+
+
+@pytest.mark.parametrize("feature", ["rotation(dim=8, epochs=3, rate=0.03)", "linear_probe()"])
+def test_a_feature_is_fitted_on_the_rows_that_have_an_answer(
+    feature: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    rows = [
+        f"w{3 + n % 4} w1 w{12 + n},w{3 + n % 4} w2 w{54 - n},{ANSWERS[n % 3] * (n % 4 > 0)},{ANSWERS[n % 2]}\n"
+        for n in range(36)
+    ]
+    (tmp_path / "pairs.csv").write_text("clean,corrupt,answer,wrong\n" + "".join(rows))
+    monkeypatch.chdir(tmp_path)
+    text = LEARNED.replace("FOLDER", folder_of("llama")).replace("TABLE", 'csv("pairs.csv", key=row)')
+    text = text.replace("rotation(dim=8, epochs=3, rate=0.03)", feature).replace("DRAW, like", "exhaustive=true, like")
+    gaps = api.run(api.parse(text))
+    whole = api.run(api.parse(text.replace('where base.side == "corrupt"', f'where base.side == "corrupt" {OTHER}')))
+    (mine,), (theirs,) = gaps.tests[0].cells, whole.tests[0].cells
+    assert mine.learned is not None and theirs.learned is not None
+    own, other = mine.learned.features[0], theirs.learned.features[0]
+    assert own.unanswered > 0 and other.unanswered == 0
+    assert (own.pairs, own.inputs, own.losses, own.validation) == (
+        other.pairs,
+        other.inputs,
+        other.losses,
+        other.validation,
+    )
+    assert mine.scores["iia"].value == theirs.scores["iia"].value and mine.scores["iia"].n == theirs.scores["iia"].n
+    assert mine.learned.margin == pytest.approx(theirs.learned.margin)
+    for name, control in mine.learned.controls.items():
+        assert control.iia.value == theirs.learned.controls[name].iia.value, name
+        assert control.iia.n == mine.scores["iia"].n
+    fitted = next(finding.text for finding in mine.findings if finding.code == "fitted")
+    assert f"{own.unanswered} pairs drawn beside these have no expected answer" in fitted

@@ -98,6 +98,24 @@ def by_many_of_j() -> Network:
     )
 
 
+def by_three_of_j() -> Network:
+    """Three copies of j, of which each has to be unlike the others: one other input never has that."""
+    unlike = lambda h: (h[:, 1] != h[:, 2]) & (h[:, 2] != h[:, 3]) & (h[:, 1] != h[:, 3])  # noqa: E731
+    return Network(
+        lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 3), x[:, 3:]], 1),
+        lambda h: differ(torch.maximum(h[:, 0], unlike(h).double()), h[:, 4]),
+    )
+
+
+def by_three_of_nine() -> Network:
+    """The same of nine copies, three of which count."""
+    unlike = lambda h: (h[:, 2] != h[:, 5]) & (h[:, 5] != h[:, 8]) & (h[:, 2] != h[:, 8])  # noqa: E731
+    return Network(
+        lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 9), x[:, 3:]], 1),
+        lambda h: differ(torch.maximum(h[:, 0], unlike(h).double()), h[:, 10]),
+    )
+
+
 # ── nothing steps in, and w is held in pieces ───────────────────────────────────────────────────
 
 

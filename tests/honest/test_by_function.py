@@ -80,6 +80,26 @@ def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> N
     assert is_named(run(tmp_path, *FALSE[case], draw=draw))
 
 
+PLACED_W = ("q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[WHERE]")
+
+
+@pytest.mark.parametrize("draw", spread(DRAWS, 1))
+@pytest.mark.parametrize(
+    ("network", "where"), spread([("by_three_of_j", "4"), ("by_three_of_j", ""), ("by_three_of_nine", "10")], 2)
+)
+def test_units_that_differ_in_no_one_other_input_are_named(network: str, where: str, draw: str, tmp_path: Path) -> None:
+    variables, placed = PLACED_W
+    found = run(tmp_path, network, variables, placed.replace("WHERE", where) if where else "", draw=draw)
+    assert is_named(found), found
+    assert "is taken from an input of its own" in found["unmapped_moves"].text
+
+
+@pytest.mark.parametrize("network", ["turned", "masked_by_j"])
+def test_what_holds_a_variable_in_pieces_may_be_mixed(network: str, tmp_path: Path) -> None:
+    found = run(tmp_path, network, PLACED_W[0], "")
+    assert "supported" in found and "unmapped_moves" not in found, found
+
+
 CLAIMED = {
     "nothing needs it": ("k := j == 1", "k @ layer[0].out[1:3]"),
     "at two places": ("k := j == 1", "k @ layer[0].out[1], layer[0].out[2]"),

@@ -169,6 +169,7 @@ def test_a_swap_runs_and_equals_the_text_written_out(folder: Path) -> None:
         ('chat("{seen}")', "E575"),
         ("chat()", "E575"),
         ("chat(user=seen)", "E575"),
+        ("chat(user=3)", "E575"),
         ('talk(user="{seen}")', "E575"),
         ('chat(user="{seem}")', "E500"),
         ('chat(user="{seen}", user="{seen}")', "E577"),
@@ -189,3 +190,31 @@ def test_a_template_that_leaves_something_out_is_told(folder: Path) -> None:
     assert [d.code for d in checked('chat(user="{seen} ?")').errors] == ["E577"]
     with_template(folder, "{{ messages[-1]['content'] }}", False)
     assert [d.code for d in checked('chat(system="{seen}", user="?")').errors] == ["E577"]
+    assert [d.code for d in checked('chat(system="Be brief .", user="{seen}")').errors] == [
+        "E577"
+    ]  # no placeholder in it
+    with_template(folder, CHATML + "{{ strftime_now('%Y') }}", False)
+    (fault,) = checked('chat(user="{seen} ?")').errors
+    assert fault.code == "E577" and "date" in fault.notes[0]
+
+
+#: As those of networks that read pictures: a turn has parts. What the assistant says is marked for training.
+PARTS = """{% for message in messages %}{{ '<|im_start|>' + message['role'] + '\n' }}
+{%- for part in message['content'] if part['type'] == 'text' %}
+{%- if message['role'] == 'assistant' %}{% generation %}{{ part['text'] }}{% endgeneration %}{% else %}{{ part['text'] }}{% endif %}
+{%- endfor %}{{ '<|im_end|>\n' }}{% endfor %}
+{%- if add_generation_prompt %}{{ '<|im_start|>assistant\n' }}{% endif %}"""
+
+
+def test_turns_in_parts_and_marks_for_training(folder: Path) -> None:
+    library = with_template(folder, PARTS, False)
+    said = [("user", "Which ?"), ("assistant", "it is red"), ("user", "{seen} ?")]
+    found = checked("chat(" + ", ".join(f'{role}="{text}"' for role, text in said) + ")")
+    found.raise_errors()
+    (inputs,) = found.plan.inputs.values()
+    for prompt in inputs.prompts:
+        colour = prompt.text[slice(*prompt.rendered.spans["seen", 1])]
+        messages = [
+            {"role": role, "content": [{"type": "text", "text": text.replace("{seen}", colour)}]} for role, text in said
+        ]
+        assert prompt.text == library.apply_chat_template(messages, tokenize=False, add_generation_prompt=True)

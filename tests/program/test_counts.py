@@ -71,6 +71,23 @@ def test_a_range_beyond_one_network_is_told_with_the_mend() -> None:
     assert "l in 0:layers" in error.value.diagnostics[0].help
 
 
+@pytest.mark.usefixtures("nets")
+def test_a_range_beyond_one_network_loses_nothing_of_the_others(tmp_path: Path) -> None:
+    path = tmp_path / "s.causal"
+    path.write_text(SPEC.replace("PARAMETERS", "l in 0:3").replace("SITE", "layer[l].resid_post[last]"))
+    results = cd.run(path, cd.Options(out=tmp_path / "out"))
+    lost, whole = results.tests
+    assert (dict(lost.variant), lost.status, lost.fault, lost.cells) == ({"size": 2}, "interrupted", "E454", ())
+    alone = cd.run(path, cd.Options(tests=(whole.name,)))["t(size=3)"]
+    assert not alone.fault and len(alone.cells) == 3
+    assert [cell.scores["iia"] for cell in whole.cells] == [cell.scores["iia"] for cell in alone.cells]
+    assert [fault.code for fault in results.faults] == ["E454"]
+    kept = [test.to_json() for test in cd.read_results(tmp_path / "out").tests]
+    assert kept == [test.to_json() for test in results.tests]
+    with pytest.raises(SpecError, match="E200"):  # what is no fault of one network ends all
+        cd.run(cd.parse(path.read_text() + "test other on nothing {\n  base ~ nothing(n=4)\n  report kl\n}\n"))
+
+
 VECTORS = """
 domain Shape = 0..3
 causal equality {

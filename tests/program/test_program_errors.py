@@ -18,7 +18,10 @@ FOLDER = Path(__file__).parent / "errors"
 SPECS = sorted(FOLDER.glob("*.causal"))
 PACKAGE = Path(__file__).parents[2] / "causal_dsl"
 #: Specs with two faults of their own; every other has one, and it is told once.
-SEVERAL = {"unused_parameter": 0, "unused_parameter_of_test": 0, "joint_source": 0, "two_faults": 2}
+SEVERAL = {
+    **dict.fromkeys(["unused_parameter", "unused_parameter_of_test", "joint_source", "edge_on_no_path"], 0),
+    "two_faults": 2,
+}
 #: Codes that need options, a run, or the network itself, or that have tests of their own beside this one (files, tokens, autoencoders).
 #: Every other code of these modules has a golden text: a new one is asked for it by itself.
 ELSEWHERE = {

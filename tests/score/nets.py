@@ -55,6 +55,19 @@ def undecided() -> nn.Module:
     return Written(first, lambda h: columns(torch.ones(len(h)), same(h)))
 
 
+def third_class_where_changed() -> nn.Module:
+    """Another class than the two is the largest where the first unit was changed; of the two the right one is."""
+
+    def last(h: Tensor) -> Tensor:
+        return torch.cat([columns(~same(h), same(h)), columns(9 * (h[:, 0] != h[:, 3]))], 1)
+
+    return Written(first, last)
+
+
+def one_answer() -> nn.Module:
+    return Written(first, lambda h: columns(0 * h[:, 0], 1 + 0 * h[:, 0]))
+
+
 def infinite() -> nn.Module:
     """No number where the first unit was changed."""
     return Written(first, lambda h: columns(~same(h), torch.where(h[:, 0] == h[:, 3], same(h).double(), torch.inf)))

@@ -57,7 +57,7 @@ def test_by_name() -> None:
     with pytest.raises(KeyError, match="did you mean `one`"):
         found["ones"]
     assert found["one"].cell(l=1).cell["l"] == 1
-    with pytest.raises(KeyError, match=r"2 cells.*is one of \["):
+    with pytest.raises(KeyError, match=r"(?s)2 cells.*is one of \["):
         found["one"].cell(p="last")
     assert len(found) == 3
     assert not found.passed

@@ -72,6 +72,7 @@ CASES = [
     ("undecided", "unsolved", {"ties", "unsolved"}, ""),
     ("infinite", "inconclusive", {"non_finite", "unmapped_moves"}, ""),
     ("third_class", "inconclusive", {"not_said"}, "[0:2]"),
+    ("third_class_where_changed", "inconclusive", {"not_said"}, "[0:2]"),
     ("unheeding", "unsolved", {"unsolved"}, ""),
 ]
 
@@ -81,6 +82,12 @@ def test_a_fault_is_named(net: str, verdict: str, named: set[str], dims: str) ->
     found = run(net, dims=dims)
     assert found.verdict is not None and found.verdict.code == verdict, found.verdict
     assert alarms(found) == named
+
+
+@pytest.mark.parametrize(("net", "named"), [("one_answer", {"one_answer"}), ("right", set())])
+def test_one_answer_to_everything_is_named(net: str, named: set[str]) -> None:
+    found = run(net, "base ~ pairs(n=100, seed=0) expect accuracy >= 40%")
+    assert found.passed and alarms(found) == named
 
 
 @pytest.mark.parametrize(

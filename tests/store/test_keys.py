@@ -13,6 +13,7 @@ from causal_dsl.store.keys import (
     Inputs,
     NetworkInputs,
     RunInputs,
+    ScoreInputs,
     TrainingInputs,
     changes,
     key_of,
@@ -53,6 +54,7 @@ INPUTS: list[Inputs] = [
         {"torch": "2"},
     ),
     FitInputs({"n": 3}, (["left"],), {}, "4" * 64, 0, NETWORK, "", {"torch": "2"}),
+    ScoreInputs(("nodes", "eap"), "c" * 64, NETWORK, None, {"torch": "2"}),
     TrainingInputs(
         {}, {}, (), (), {"steps": 3}, "5" * 64, "6" * 64, ("code",), "b" * 64, {}, "float32", "cpu", "right", {}
     ),

@@ -10,6 +10,7 @@ from __future__ import annotations
 import random
 import re
 import shutil
+from collections.abc import Callable
 from pathlib import Path
 
 ROOT = Path(__file__).parents[2]
@@ -349,9 +350,75 @@ def mutated(rng: random.Random, specs: list[str]) -> str:
     return text
 
 
-def revised(rng: random.Random, specs: list[str]) -> str:
-    """One to four mutations, mostly revisions."""
+#: Numbers that a setting may have.
+SETTINGS = {
+    "n": "1 2 3 5 8 16 33",
+    "seed": "0 1 2 7",
+    "epochs": "1 2",
+    "batch": "1 3 8",
+    "dim": "1 2 3",
+    "k": "1 2 3",
+    "steps": "1 2 4",
+    "rate": "0 0.001 0.1 10",
+    "std": "0 1 3",
+}
+#: Words of which one may stand for another.
+ALIKE = [
+    _words("== != < > <= >="),
+    _words("and or"),
+    _words("+ - *"),
+    _words("base source one two"),
+    _words("true false"),
+    _words("iia iia_star iia_informative moved accuracy"),
+    _words("kl js cross_entropy entropy"),
+    _words("max min best median mean argmax argmin"),
+    STREAM,
+    HEADS,
+    _words("0 1 2 3 4"),
+    _words("mean noise(std=1) current 0 0.5"),
+    _words("rotation lowrank affine boundless mask"),
+]
+DECLARED = re.compile(r"^\s*(?:output )?((?:\w+, )*\w+)(?: : \w+)? (?:~|:=)", re.M)
+
+
+def exchange(rng: random.Random, text: str) -> str:
+    """A word in the place of another of its kind that the spec may have there: a name, a number, a sign, a text."""
+    names = list(dict.fromkeys(name for found in DECLARED.findall(text) for name in found.split(", ")))
+    words = WORD.findall(text)
+    at = rng.randrange(len(words))
+    for i in [*range(at, len(words)), *range(at)]:
+        word, before = words[i], "".join(words[max(0, i - 2) : i])
+        if word in ("=", "!", "<", ">") and i + 1 < len(words) and words[i + 1] == "=":
+            words[i : i + 2] = [word + "="]
+            word = words[i]
+        chosen: list[str] = []
+        setting = re.search(r"(\w+)=$", before)
+        if setting and setting[1] in SETTINGS and re.fullmatch(r"\d+", word):
+            chosen = SETTINGS[setting[1]].split()
+        elif word in names:
+            chosen = names
+        elif word.startswith('"') and not re.search(r"[./{]", word):
+            chosen = [one for one in words if one.startswith('"') and not re.search(r"[./{]", one)]
+        elif word.isdigit() and i + 1 < len(words) and words[i + 1] == "%":
+            chosen = _words("0 5 50 99 100")
+        else:
+            kinds = [kind for kind in ALIKE if word in kind]
+            chosen = rng.choice(kinds) if kinds else []
+        chosen = [one for one in chosen if one != word]
+        if chosen and rng.random() < 0.7:
+            words[i] = rng.choice(chosen)
+            break
+    return "".join(words)
+
+
+def kept(rng: random.Random, specs: list[str], passes: Callable[[str], bool]) -> str:
+    """Some revisions and exchanges of a spec, of which each stays only if what it gives ``passes``."""
     text = rng.choice(specs)
-    for _ in range(rng.choice((1, 2, 2, 3, 4))):
-        text = slip(rng, text, specs) if rng.random() < 0.1 else revise(rng, text)
+    wanted, made = rng.choice((1, 2, 3)), 0
+    for _ in range(20):
+        new = exchange(rng, text) if rng.random() < 0.7 else revise(rng, text)
+        if new != text and passes(new):
+            text, made = new, made + 1
+        if made == wanted:
+            break
     return text

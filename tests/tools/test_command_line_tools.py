@@ -20,6 +20,7 @@ import pytest
 import yaml
 
 import causal_dsl as cd
+from causal_dsl.cluster.this_machine import automatic
 from causal_dsl.diagnostics import Diagnostic, Source, Span
 from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import workflow_command
@@ -403,17 +404,23 @@ def test_an_edit_before_files_are_watched_is_not_lost(folder: Path, when: str) -
 
 
 @pytest.mark.slow
-def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
-    (folder / "s.causal").write_text(SPEC, encoding="utf-8")
+def test_watching_a_folder_with_json_writes_a_line_for_each_run(folder: Path) -> None:
+    """Also when a spec comes into a folder that was made meanwhile."""
+    (folder / "specs").mkdir()
+    (folder / "specs" / "s.causal").write_text(SPEC, encoding="utf-8")
     out, log = folder / "out.jsonl", folder / "log.txt"
     with out.open("w") as lines, log.open("w") as said:
-        words = [*CLI.split(), "run", "s.causal", "--watch", "--json"]
+        words = [*CLI.split(), "run", "specs", "--watch", "--json"]
         process = subprocess.Popen(words, cwd=folder, env=ENV, stdout=lines, stderr=said, start_new_session=True)
     try:
-        for count, text in ((1, SPEC), (2, SPEC.replace("accuracy <= 10%", "accuracy >= 10%")), (3, "causal {")):
+        edits = [("s", SPEC), ("s", SPEC.replace("accuracy <= 10%", "accuracy >= 10%")), ("new/deep/other", "causal {")]
+        for count, (name, text) in enumerate(edits, 1):
+            file = folder / "specs" / f"{name}.causal"
             if count > 1:
                 time.sleep(0.5)
-                (folder / "s.causal").write_text(text, encoding="utf-8")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                time.sleep(1)
+                file.write_text(text, encoding="utf-8")
             for _ in range(600):
                 if log.read_text().count("Ctrl-C ends") >= count:
                     break
@@ -426,7 +433,41 @@ def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
     assert "watching 1 file; " in log.read_text()
     first, second, third = map(json.loads, out.read_text().splitlines())
     assert [test["status"] for test in first["specs"][0]["tests"]] != [t["status"] for t in second["specs"][0]["tests"]]
-    assert first["specs"][0]["tests"] and "E1" in json.dumps(third)
+    assert first["specs"][0]["tests"] and "E1" in json.dumps(third) and "other.causal" in json.dumps(third)
+
+
+#: Words that are refused as they would be ignored, the code, and what is said.
+IGNORED = [
+    (["run", "s.causal", "--watch", "--shard", "1/2", "--out", "o"], "E875", "`--shard` does not go with `--watch`"),
+    (["run", "s.causal", "--reference", "--compile"], "E875", "`--compile` does not go with `--reference`"),
+    (["run", "s.causal", "--silence", "60"], "E875", "`--silence` needs `--workers` or `--cluster`"),
+    (["run", "s.causal", "--json", "-q"], "E875", "`--quiet` does not go with `--json`"),
+    (["check", "s.causal", "--json", "--quiet"], "E875", "`--quiet` does not go with `--json`"),
+    (["plan", "s.causal", "--mermaid", "--workers", "2"], "E875", "`--workers` does not go with `--mermaid`"),
+    (["run", "s.causal", "--shard", "-1/2", "--out", "o"], "E900", "`-1/2` is no shard"),
+]
+
+
+@pytest.mark.parametrize(("words", "code", "said"), IGNORED)
+def test_what_would_be_ignored_is_refused(words: list[str], code: str, said: str, capsys: Captured) -> None:
+    assert main(words) == 2
+    told = "".join(capsys.readouterr())
+    assert code in told and said in told, told
+
+
+def test_a_value_below_zero_is_a_value(capsys: Captured) -> None:
+    for words in (["run", "--batch-memory", "-8GB"], ["run", "--workers", "-1"], ["mcp", "--max-flops", "-1e9"]):
+        with pytest.raises(SystemExit):
+            main([*words, "s.causal"][: 3 if words[0] == "mcp" else None])
+        assert f"{words[2]!r}" in capsys.readouterr().err
+
+
+def test_a_plan_for_as_many_workers_as_run_starts(capsys: Captured) -> None:
+    assert main(["plan", "s.causal", "--workers", "auto"]) == 0
+    count = automatic()[0]
+    assert f"estimated for {count} worker{'s' * (count != 1)}, one for each" in capsys.readouterr().out
+    assert main(["plan", "s.causal", "--workers", "auto", "--json"]) == 0
+    assert json.loads(capsys.readouterr().out)["specs"][0]["units"]["workers"]["workers"] == count
 
 
 def test_carets_stand_under_the_word_that_is_meant(folder: Path, capsys: Captured) -> None:

@@ -177,9 +177,12 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run", {}, "E886", "one spec"),
     ("run", {"path": "equality.causal", "text": "x"}, "E886", "one spec"),
     ("run", {"path": 3}, "E886", "`path`"),
-    ("run", {"path": "equality.causal", "trust": True}, "E886", "arguments of `run`"),
-    ("run", {"path": "equality.causal", "out": "/tmp/x"}, "E886", "arguments of `run`"),
-    ("run", {"path": "equality.causal", "max_seconds": -1}, "E886", "`max_seconds`"),
+    ("run", {"path": "equality.causal", "trust": True}, "E886", "`run` has no argument `trust`"),
+    ("run", {"path": "equality.causal", "out": "/tmp/x"}, "E886", "its arguments: `path`"),
+    ("run", {"text": SLOW, "max_seconds": -1}, "E886", "run(text=…, max_seconds=-1)"),
+    ("run", {"text": SLOW, "max_second": 1}, "E886", "did you mean `max_seconds`?"),
+    ("run", {"text": SLOW, "path": 3}, "E886", "run(text=…, path=3)"),
+    ("run", {"text": SLOW, "tests": SLOW}, "E886", "is no list"),
     ("check", {"path": "equality.causal", "seed": "one"}, "E886", "`seed`"),
     ("check", {"path": "nowhere.causal"}, "E220", "no such file"),
     ("check", {"path": "../pyproject.tom\0l"}, "E886", "no name of a file"),
@@ -190,7 +193,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("explain", {"word": "E2O1"}, "E707", "E2O1"),
     ("explain", {"word": "nosuchword"}, "E707", "the tool `explain` without a word"),
     ("explain", {"word": "x" * 100_000}, "E886", "explain"),
-    ("zoo", {"name": "x"}, "E886", "arguments of `zoo`"),
+    ("zoo", {"name": "x"}, "E886", "`zoo` has no argument `name`"),
 ]
 
 
@@ -203,6 +206,7 @@ def test_bad_input_gives_a_diagnostic() -> None:
                 assert all(one.startswith(code) for one, _ in found), (tool, arguments, found)
                 assert said in result.content[0].text, result.content[0].text
                 assert len(result.content[0].text) < 5000, (tool, len(result.content[0].text))
+                assert "circle" not in result.content[0].text, "the text of a spec is not told"
             for uri in (
                 "causal-dsl://docs/../pyproject.toml",
                 "causal-dsl://docs/diagnostics.d/E000.md",

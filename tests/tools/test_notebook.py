@@ -114,6 +114,50 @@ def test_a_fault_is_a_diagnostic_and_no_traceback(kernel: Kernel) -> None:
     assert "usage: causal-dsl run" in kernel.text("%%causal run --help\ndomain A = bool")
 
 
+def test_a_name_that_results_do_not_have_is_a_diagnostic(kernel: Kernel) -> None:
+    kernel.run(f"found = cd.run({str(ROOT / 'specs' / 'equality_relu.causal')!r})")
+    for source, said in (
+        ("found['solves_the_tsk']", "did you mean `solves_the_task`?"),
+        ("found.solves_the_task", 'ask for `results["solves_the_task"]`'),
+        ("found['solves_the_task'].cell(l=9)", "has no cell with l=9"),
+        ("found['solves_the_task'].cell().scores['accurcy']", "did you mean `accuracy`?"),
+        ("found['solves_the_task'].accuracy", '.cell().scores["accuracy"]'),
+        ("found.txt()", "did you mean `text`?"),
+    ):
+        (output,) = kernel.run(source).outputs
+        text = "\n".join(output.traceback)
+        assert text.startswith("error[E862]") and said in text and "Traceback" not in text, text
+    assert kernel.text("print(hasattr(found, 'nothing'), getattr(found, 'nothing', 3))") == "False 3\n"
+    kernel.run("try:\n    found['nothing']\nexcept KeyError:\n    print('a KeyError')")
+    assert shown(kernel.notebook.cells[-1]) == [("stdout", "a KeyError\n")]
+
+
+def test_progress_leaves_nothing_and_takes_nothing_away(kernel: Kernel) -> None:
+    """Work shows how far it is; afterwards there is the result alone, beside all else that its cell has shown."""
+    work = (
+        "import time\nfrom causal_dsl.report.which_progress import progress\n"
+        "def work():\n    with progress() as bar:\n        for _ in range(3):\n"
+        "            bar.begin('work', 3); time.sleep(0.4)\n    return 'worked'\n"
+        "get_ipython().ast_node_interactivity = 'all'"
+    )
+    assert kernel.text(work) == ""
+    seen: list[str] = []
+    process = kernel.client.process_message
+
+    def listen(message: Any, cell: Any, cell_index: int) -> Any:
+        seen.append(message["msg_type"])
+        return process(message, cell, cell_index)
+
+    kernel.client.process_message = listen  # type: ignore[method-assign]
+    (only,) = kernel.run("work()").outputs
+    assert only.output_type == "execute_result" and "display_data" in seen and "clear_output" in seen
+    assert kernel.run("_ = work()").outputs == []
+    for before in ("print('before')", "3", "display(3)", "import sys; _ = sys.stderr.write('before')"):
+        seen.clear()
+        first, *_, last = kernel.run(f"{before}\nwork()").outputs
+        assert "clear_output" not in seen and "'worked'" in str(last) and ("before" in str(first) or "3" in str(first))
+
+
 def test_options_names_and_imports_are_those_of_the_notebook(kernel: Kernel, tmp_path: Path) -> None:
     """An import starts from the notebook's folder, wherever the kernel has gone since."""
     (tmp_path / "shapes.causal").write_text('domain Shape = {"heart", "moon", "star"}\n', encoding="utf-8")

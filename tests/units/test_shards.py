@@ -17,6 +17,7 @@ from typing import Any
 import pytest
 
 from causal_dsl.store.files import PART
+from causal_dsl.tools.cli import main
 from tests.store.killing import Server, results
 from tests.store.small import language, swap
 from tests.store.test_kills import prepare as prepared_for_kills
@@ -33,6 +34,17 @@ test explained on at(l=0) {
   do(outside(found) <- source)
   report faithfulness(gap)
 }
+
+test replaced on at {
+  base ~ who(n=8, seed=5)
+  do(layer[l].mlp_out[last] = optimal(steps=4))
+  report kl
+}
+
+test read on at {
+  base, source ~ who(n=6, seed=6)
+  report attribution_patching(gap, baseline=source) @ layer[l].resid_post[last]
+}
 """
 #: Each spec with the options of its command.
 MORE = {
@@ -43,7 +55,7 @@ MORE = {
     "circuits": ["s.causal", "--trust"],
 }
 #: What is computed, as :mod:`causal_dsl.store.stopping_points` names it.
-COMPUTED = ("sweep", "fit step", "fit", "training step", "training")
+COMPUTED = ("sweep", "fit step", "fit", "training step", "training", "circuits", "constants", "gradients")
 
 
 def prepare(kind: str, home: Path) -> None:
@@ -145,8 +157,15 @@ def test_shards_merged_are_one_process(kind: str, server: Server, whole: Whole, 
     assert not any(ended[step] for step in COMPUTED), ended
     assert numbers(home) == expected
     assert pairs(home) == table
-    assert computed["sweep"] == steps["sweep"] and computed["fit"] == steps["fit"]
-    assert computed["training"] == steps["training"]
+    for step in ("sweep", "fit", "training", "circuits", "constants", "gradients"):
+        assert computed[step] == steps[step], step
+    if kind == "circuits":
+        for out, there in (
+            ("second", True),
+            ("third", False),
+        ):  # the cache is that of the merge, which has nothing of them
+            _, found = server.run(["run", *MORE[kind], "--out", out], home)
+            assert all(bool(found[step]) == there for step in ("circuits", "constants", "gradients")), found
 
 
 @pytest.mark.slow
@@ -278,3 +297,40 @@ def test_words_that_are_no_shard(server: Server, whole: Whole, tmp_path: Path) -
     for more in (["--shard", "1/2"], ["--shard", "1/2", "--out", "parts", "--junit", "j.xml"]):
         assert server.run(["run", *MORE["blocks"], *more], home)[0] == 2 and "E901" in said(home)
     assert server.run(["merge", "model", "--out", "out"], home)[0] == 2 and "E902" in said(home)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+def test_merge_replaces_no_results_of_another_run_unasked(server: Server, whole: Whole, tmp_path: Path) -> None:
+    home = tmp_path / "run"
+    copytree(whole("blocks")[0], home)
+    words = ["run", *MORE["blocks"], "--shard", "1/1", "--out", "parts"]
+    assert server.run(words, home)[0] == 0
+    merge(server, home, "parts")
+    first = numbers(home)
+    (blocks,) = (home / "parts").rglob("units/blocks")
+    assert len(list(blocks.iterdir())) == 1
+    swap(home / "s.causal", "n=1000, seed=0", "n=1000, seed=5")
+    assert server.run(words, home)[0] == 0
+    assert "W658" in said(home) and len(list(blocks.iterdir())) == 1, "blocks of the run before went"
+    for done in (blocks.parent / "done").glob("*.json"):
+        for file in json.loads(done.read_text())["files"]:
+            assert (blocks.parent / file).is_file()
+    code, _ = server.run(["merge", "parts", "--out", "out", "--trust"], home)
+    assert code == 2 and "E906" in said(home) and "spec has another content" in said(home), said(home)
+    assert numbers(home) == first
+    code, _ = server.run(["merge", "parts", "--out", "out", "--trust", "--replace"], home)
+    assert code in (0, 1) and numbers(home) != first
+
+
+def test_torchrun_shares_out_the_work_by_itself(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "s.causal"
+    spec.write_text("causal m {\n  a ~ 0..3\n  output o := a\n}\n")
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, told in (("0", True), ("1", False)):  # the first of all says it, and all end
+        monkeypatch.setenv("RANK", rank)
+        for more in (["--shard", "1/2", "--out", str(tmp_path / "o")], ["--workers", "2"], ["--cluster", "auto"]):
+            assert main(["run", str(spec), *more]) == 2
+            assert ("E948" in capsys.readouterr().err) == told, (rank, more)

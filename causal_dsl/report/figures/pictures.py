@@ -11,6 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 from typing import Any, Literal
 
+from causal_dsl.report.figures.axis_titles import axis_title
 from causal_dsl.report.heatmap import axes, marks
 from causal_dsl.report.report_lines import (
     ceiling_of,
@@ -217,8 +218,8 @@ def _map(
         f"{title} ({unit})" if unit else title,
         "map",
         tuple(rows),
-        across,
-        down,
+        axis_title(test, own, across),
+        axis_title(test, own, down),
         ", ".join(others),
         ceiling=_band(test, own),
         share=is_share(own, test),
@@ -243,14 +244,14 @@ def _along(
         for cell in cells
     ]
     share, band, axis = is_share(own, test), _band(test, own), f"{score} ({unit})" if unit else score
-    curve = _numbers(row["x"] for row in rows)
+    curve, parameter = _numbers(row["x"] for row in rows), axis_title(test, own, along)
     return Picture(
         figure_name(name),
         title,
         "curve" if curve else "points",
         tuple(rows),
-        along if curve else axis,
-        axis if curve else along,
+        parameter if curve else axis,
+        axis if curve else parameter,
         ceiling=band,
         share=share,
         joined=curve,
@@ -283,7 +284,18 @@ def _controls(test: TestResult) -> Iterator[Picture]:
         curve = tuple({**row, "x": row["cell"][along], "line": row["which"]} for row in rows)
         columns = {"x": along, "line": "control"}
         yield Picture(
-            *(figure_name(name), title, "curve", curve, along, "iia", "", "control", band, True),
+            *(
+                figure_name(name),
+                title,
+                "curve",
+                curve,
+                axis_title(test, "iia", along),
+                "iia",
+                "",
+                "control",
+                band,
+                True,
+            ),
             columns=columns,
             score="iia",
         )
@@ -376,7 +388,7 @@ def _over_cells(
         f"{family.name}: {score}",
         "curve",
         tuple(rows),
-        along,
+        axis_title(tests[0], score, along),
         with_unit(score, tests[0]),
         line=", ".join(family.parameters),
         columns=columns,

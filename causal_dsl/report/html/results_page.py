@@ -34,7 +34,9 @@ def results_page(results: Results, beside: Sequence[Section] = ()) -> str:
     several = len(names) > 1
     sections = [section for number, spec in enumerate(results.specs) for section in sections_of(spec, number, several)]
     sections += beside
-    lead = made_of("lead.html.j2", words=words, passed=passed, results=results, mood=mood, link=_link)
+    lead = made_of(
+        "lead.html.j2", words=words, passed=passed, results=results, several=len(names) > 1, mood=mood, link=_link
+    )
     return page(
         ", ".join(names) if len(names) < 4 else f"{names[0]} and {counted(len(names) - 1, 'more spec')}", sections, lead
     )
@@ -69,7 +71,7 @@ def sections_of(spec: SpecResult, number: int = 0, several: bool = False) -> Ite
     if spec.warnings:
         yield Section(
             f"{own}-warnings",
-            f"Warnings{of}",
+            f"{'Faults and warnings' if any(one.is_error for one in spec.warnings) else 'Warnings'}{of}",
             Markup('<pre class="scroll" tabindex="0">{}</pre>').format(safe(render_all(spec.warnings))),
         )
     yield Section(

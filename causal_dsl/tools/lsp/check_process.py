@@ -61,8 +61,11 @@ class CheckLoop:
                 self.in_hand = None
             except Unwanted:
                 self.in_hand = None
-            self.answers.write(packed(answer))
-            self.answers.flush()
+            try:
+                self.answers.write(packed(answer))
+                self.answers.flush()
+            except BrokenPipeError:  # the server has gone
+                os._exit(0)
             gc.collect(1)
 
     def _listen(self) -> None:

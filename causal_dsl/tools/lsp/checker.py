@@ -105,6 +105,11 @@ class Checker:
                     future.set_exception(CheckerGone())
                     future.exception()  # where nobody waits for it any more, there is nothing to tell
             self.waiting.clear()
+        except asyncio.CancelledError:  # the server ends
+            with suppress(ProcessLookupError):
+                process.kill()
+            await process.wait()
+            raise
 
     async def stop(self) -> None:
         """End the process."""

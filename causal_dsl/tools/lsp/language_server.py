@@ -52,6 +52,7 @@ class SpecServer(LanguageServer):
         self._meant_at: tuple[int, float] = (0, 0.0)
         self._edits = 0
         self._uses: dict[str, list[NameUse]] = {}
+        self._ending: asyncio.Task[None] | None = None
         self._serve_texts()
 
     def _serve_texts(self) -> None:
@@ -128,11 +129,12 @@ class SpecServer(LanguageServer):
         known = [(text, self.states.get(text.uri)) for text in self.texts.every()]
         self.check_again([t for t, s in known if s is not None and (s.reads & paths or not s.reads)])
 
-    async def ended(self, params: None) -> None:
+    def ended(self, params: None) -> None:
+        """The answer comes at once; the process that checks ends meanwhile, or with the server."""
         for state in self.states.values():
             if state.task is not None:
                 state.task.cancel()
-        await self.checker.stop()
+        self._ending = asyncio.get_running_loop().create_task(self.checker.stop())
 
     def take(self, text: OpenText) -> None:
         """A text is new: tell its faults of syntax now, and check it once the author pauses."""
@@ -180,9 +182,9 @@ class SpecServer(LanguageServer):
         me = asyncio.current_task()
         try:
             await asyncio.sleep(PAUSE)
-            some = state.changed_tests()
-            if some:
-                state.take_part(await self.ask(text, state, tests=some), some)
+            part = state.changed_part()
+            if part is not None:
+                state.take_part(await self.ask(text, state, tests=part.tests), part)
                 self.tell(text, state)
             state.take(await self.ask(text, state))
         except CheckerGone:

@@ -138,7 +138,7 @@ def _said(test: Mapping[str, Any]) -> tuple[str, str, bool]:
     if test["expectations"]:
         number = len(test["expectations"])
         return "passed", f"all {number} expectations hold" if number > 1 else "its expectation holds", passed
-    return "finished", "it was run", passed
+    return "no verdict", "it was run, and expects nothing", passed
 
 
 __all__ = ["LastResult", "LastResults", "results_of"]

@@ -5,12 +5,13 @@ from __future__ import annotations
 import json
 import logging
 import re
-from typing import Any
+from collections.abc import Callable
+from typing import Any, BinaryIO
 
 from cattrs import transform_error
 from lsprotocol import types
 from pygls.exceptions import JsonRpcException, JsonRpcInternalError
-from pygls.protocol import LanguageServerProtocol
+from pygls.protocol import LanguageServerProtocol, lsp_method
 from pygls.protocol.json_rpc import JsonRPCNotification, JsonRPCRequestMessage
 
 _INVALID_REQUEST, _INVALID_PARAMS = -32600, -32602
@@ -21,8 +22,45 @@ class _Answered:
     """Stands for a message that needs nothing more."""
 
 
+class ClientPipe:
+    """Where answers go. From the moment at which the client does not read any more, or has told the server to exit, nothing is
+    written: what was in hand then has nobody to be told to."""
+
+    def __init__(self, stream: BinaryIO):
+        self.stream = stream
+        self.gone = False
+
+    def write(self, data: bytes) -> None:
+        self._done(lambda: self.stream.write(data))
+
+    def flush(self) -> None:
+        self._done(self.stream.flush)
+
+    def close(self) -> None:
+        self._done(self.stream.close)
+        self.gone = True
+
+    def _done(self, act: Callable[[], object]) -> None:
+        if not self.gone:
+            try:
+                act()
+            except OSError:
+                self.gone = True
+
+
 class SpecProtocol(LanguageServerProtocol):
     """The protocol of pygls, in which a malformed request has an answer, with its id."""
+
+    #: 1 where the client says `exit` without `shutdown` before it
+    exit_code = 0
+
+    @lsp_method(types.EXIT)
+    def lsp_exit(self, *given: Any) -> None:
+        """End now, whatever is in hand; what reads the next message is not begun."""
+        self.exit_code = 0 if self._shutdown else 1
+        if self.writer is not None:
+            self.writer.close()
+        raise SystemExit(self.exit_code)
 
     def structure_message(self, data: dict[str, Any]) -> Any:
         """The message that JSON stands for. A malformed one is answered here, where its id is known."""
@@ -73,4 +111,4 @@ def without_traceback(record: logging.LogRecord) -> bool:
     return not isinstance(error, JsonRpcException) or isinstance(error, JsonRpcInternalError)
 
 
-__all__ = ["SpecProtocol", "without_traceback"]
+__all__ = ["ClientPipe", "SpecProtocol", "without_traceback"]

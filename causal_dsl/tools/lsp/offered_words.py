@@ -9,6 +9,7 @@ from pathlib import Path
 from lsprotocol import types
 
 from causal_dsl.measures.names import FUNCTIONS
+from causal_dsl.program.counts import COUNTS
 from causal_dsl.program.encodings import ENCODINGS
 from causal_dsl.program.facts import hub_cache
 from causal_dsl.program.networks import NETWORKS
@@ -25,6 +26,7 @@ from causal_dsl.tools.lsp.settings_of_words import (
     draw_settings,
     settings_of,
     told_component,
+    told_count,
     told_feature,
     told_reading,
     told_setting,
@@ -126,6 +128,8 @@ class Offers:
         if symbol is None:
             heads = (self.names.get(token.text) for token in self.at.header)
             symbol = next((one for one in heads if one is not None and one.kind == "network"), None)
+        if symbol is None and self.alignment is not None:  # its header is being written, and was read before
+            return self.summary.networks.get(self.alignment.network)
         return None if symbol is None else self.summary.networks.get(symbol.name)
 
     @property
@@ -240,6 +244,9 @@ class Offers:
     def in_bracket(self) -> Iterator[Offer]:
         one = self.at.bracket
         assert one is not None
+        if not self.at.in_block and self.at.brackets[0].path == (self.at.name,) and self.at.kind != "NETWORK":
+            yield from self.in_parameters()
+            return
         if one.token.type == "LSQB":
             yield from self.in_square(one.path)
             return
@@ -263,6 +270,26 @@ class Offers:
         if not table or one.called in MEASURES:
             yield from self.expression()
 
+    def in_parameters(self) -> Iterator[Offer]:
+        """In the brackets behind the name that is declared: what a parameter ranges over."""
+        own = self.at.brackets[0].inside
+        if not any(token.type == "IN" for token in own):
+            yield from self.keywords(["in"] if own else [])
+            return
+        listed = self.at.bracket is not None and self.at.bracket.token.type == "LSQB"
+        if self.at.before() == "IN":
+            yield Offer("0:layers", _KIND.Value, "each layer")
+            yield Offer("0:heads", _KIND.Value, "each head")
+        yield from self.counts()
+        if listed:
+            yield from self.positions()
+            yield from (self.site(name) for name, component in COMPONENTS.items() if self._has(name, component.layer))
+
+    def counts(self, *words: str) -> Iterator[Offer]:
+        """The words that stand for how many layers and heads the network has."""
+        for word in words or COUNTS:
+            yield Offer(word, _KIND.Constant, told_count(word, self.network))
+
     def in_alignment(self, one: Bracket, called: AlignmentSummary) -> Iterator[Offer]:
         """In the brackets of an alignment that a test is on: its parameters, and the values of each."""
         if self.at.before() == "EQUAL" and len(one.inside) > 1:
@@ -279,7 +306,9 @@ class Offers:
         yield from self.parameters(self.symbol)
         yield from self.parameters(self.names.get(self.at.name))
         if path and path[-1] in ("layer", "head", "expert", "input", "logits", "q", "k", "v", "z"):
-            yield from self.keywords(["all"] if path[-1] in ("layer", "head") else [])
+            if path[-1] in ("layer", "head"):
+                yield from self.keywords(["all"])
+                yield from self.counts(f"{path[-1]}s")
             if path[-1] in ("layer", "head", "expert", "input"):
                 return
         yield from self.positions()
@@ -351,8 +380,7 @@ class Offers:
         if path[:1] == ("layer",):
             inside = path[-1] == "head"
             for name, component in COMPONENTS.items():
-                absent = self.network is not None and self.network.sites.get(name) and self.network.sites[name].absent
-                if component.layer and name != "module" and not absent and (component.heads or not inside):
+                if self._has(name, component.layer) and (component.heads or not inside):
                     yield self.site(name)
             if path == ("layer",):
                 yield Offer("head", _KIND.Field, "one head, or some")
@@ -365,6 +393,11 @@ class Offers:
         yield from (Offer(name, _KIND.Field, "a group") for name in self.meanings.groups(self.names.get(head)))
         if head not in runs and self.at.bracket is not None and self.at.bracket.token.type == "LSQB":
             yield from (Offer(part, _KIND.Field, "tokens of a placeholder") for part in PARTS_OF_PLACES)
+
+    def _has(self, name: str, in_layer: bool) -> bool:
+        """Whether a component stands in the layers of the network, as far as that is known."""
+        known = self.network.sites.get(name) if self.network is not None else None
+        return in_layer and name != "module" and not (known is not None and known.absent)
 
     # ── by kind ──
 

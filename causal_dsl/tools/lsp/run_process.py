@@ -45,9 +45,12 @@ class LineProgress(Progress):
 
 
 def put(stream: TextIO, document: dict[str, Any]) -> None:
-    """Write one line."""
-    stream.write(json.dumps(document) + "\n")
-    stream.flush()
+    """Write one line; where the server has gone, nobody wants more of the run."""
+    try:
+        stream.write(json.dumps(document) + "\n")
+        stream.flush()
+    except BrokenPipeError:
+        os._exit(1)
 
 
 def main(words: Sequence[str] | None = None) -> int:

@@ -7,6 +7,7 @@ from collections.abc import Mapping
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.chat import ROLES
 from causal_dsl.program.circuit_files import CIRCUIT_FILE
+from causal_dsl.program.counts import COUNTS
 from causal_dsl.program.discovery import DISCOVER
 from causal_dsl.program.encodings import ENCODINGS
 from causal_dsl.program.likeness import DRAW
@@ -15,6 +16,7 @@ from causal_dsl.program.read_features import FITTING
 from causal_dsl.program.read_settings import wanted
 from causal_dsl.program.readouts import READOUT_MEANINGS, READOUT_SETTINGS
 from causal_dsl.program.zoo_entries import catalogue
+from causal_dsl.tools.lsp.spec_summary import NetworkSummary
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES
@@ -89,6 +91,14 @@ def told_component(word: str) -> str:
     return f"`{word}`: {COMPONENTS[word].meaning}." if word in COMPONENTS else ""
 
 
+def told_count(word: str, network: NetworkSummary | None) -> str:
+    """What `layers` and `heads` stand for, and in a network that is known, for how many; empty for another word."""
+    if word not in COUNTS:
+        return ""
+    count = getattr(network, word, None)
+    return f"the number of {word} of the network" + (f": {count} in `{network.name}`" if count and network else "")
+
+
 def told_readout(word: str) -> str:
     """What is read at a site where answers are; empty where it is none."""
     return f"`{word}`: {READOUT_MEANINGS[word]}." if word in READOUT_MEANINGS else ""
@@ -118,6 +128,7 @@ __all__ = [
     "draw_settings",
     "settings_of",
     "told_component",
+    "told_count",
     "told_feature",
     "told_method",
     "told_reading",

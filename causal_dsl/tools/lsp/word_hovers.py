@@ -7,6 +7,7 @@ from collections.abc import Iterator
 from lsprotocol import types
 
 from causal_dsl.diagnostics import Span, printable
+from causal_dsl.program.counts import COUNTS
 from causal_dsl.report.word_pages import of_word
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.grammar import load_grammar
@@ -19,6 +20,7 @@ from causal_dsl.tools.lsp.settings_of_words import (
     draw_settings,
     settings_of,
     told_component,
+    told_count,
     told_feature,
     told_method,
     told_readout,
@@ -155,6 +157,8 @@ def words_told(word: str, use: NameUse | None, network: NetworkSummary | None) -
         yield told_component(word)
         if network is not None and word in network.sites:
             yield f"in `{network.name}`: {network.sites[word].shape}" + _layers(word, network)
+    if word in COUNTS:
+        yield f"`{word}`: {told_count(word, network)}."
     yield from filter(None, (told_feature(word), told_value(word), told_method(word), told_readout(word)))
     table = settings_of(word) or settings_of(word, through=True)
     if table:
