@@ -299,11 +299,11 @@ def test_several_directions_are_taken_out_of_each_node() -> None:
             if kind == "z":
                 handles.append(
                     module.register_forward_pre_hook(
-                        lambda m, a, key=key, head=head: (without(key, head, a[0]), *a[1:])  # noqa: B023
+                        lambda m, a, key=key, head=head: (without(key, head, a[0]), *a[1:])
                     )
                 )
             else:
-                handles.append(module.register_forward_hook(lambda m, a, o, key=key: without(key, 0, o)))  # noqa: B023
+                handles.append(module.register_forward_hook(lambda m, a, o, key=key: without(key, 0, o)))
         patched = hand.model(one[None]).logits[0, -1]
         for handle in handles:
             handle.remove()
