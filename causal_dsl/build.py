@@ -442,10 +442,20 @@ def via(site: Any, feature: Any) -> Expression:
     return Expression(tree.Through(place, through), (*needs, *more))
 
 
-def path(sender: Any, receiver: Any, source: Any, through: Sequence[Any] = ()) -> Action:
+def path(sender: Any, receiver: Any, source: Any = None, through: Sequence[Any] = (), value: Any = None) -> Action:
     """``sender -> receiver <- source``: only what flows along one path comes from another run. ``through``: the components between
-    the two, in order."""
-    return _action(_patch_path, sender, receiver, source, *through)
+    the two, in order. With a ``value`` in the place of a source, ``sender -> receiver = value``: 0, ``mean`` or another written value."""
+    if (source is None) == (value is None):
+        raise TypeError(
+            "say what flows along the path: path(sender, receiver, source), or path(sender, receiver, value=0)"
+        )
+    return _action(
+        _set_path if source is None else _patch_path, sender, receiver, value if source is None else source, *through
+    )
+
+
+def _set_path(sender: tree.Expr, receiver: tree.Expr, value: tree.Expr, *through: tree.Expr) -> tree.PatchPath:
+    return tree.PatchPath(sender, receiver, value, through=through, sets=True)
 
 
 def _patch_path(sender: tree.Expr, receiver: tree.Expr, source: tree.Expr, *through: tree.Expr) -> tree.PatchPath:

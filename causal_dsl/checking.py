@@ -52,7 +52,8 @@ from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.found_constants import optimal_of
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.modules import Loader, Module
+from causal_dsl.program.model_contexts import contexts
+from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
@@ -68,7 +69,6 @@ from causal_dsl.score.make_findings import no_room, vacuous_expectation
 from causal_dsl.score.unanswered import of_the_answered, refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import Reads, note, recording
-from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
@@ -127,7 +127,7 @@ def _check(
     if memo is None:
         memo = Memo()
     else:
-        memo.begin((_of_models(module), *map(_of_models, loader.modules.values()), reads.known))
+        memo.begin(*contexts((module, *loader.modules.values()), reads.known))
     try:
         checked.plan = _plan(program, checked, tokenizers, found, beside, options, memo)
     except SpecError as error:
@@ -150,12 +150,6 @@ def _check(
     members = {name: family for one in every for family, names in one.families.items() for name in names}
     checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
-
-
-def _of_models(module: Module) -> tuple[str, tuple[tree.AnyDeclaration, ...]]:
-    """The declarations of a module that decide its causal models."""
-    beside = tree.TestDecl | tree.FitDecl | tree.AlignDecl | tree.NetworkDecl | tree.CircuitDecl | tree.MetricDecl
-    return module.source.path, tuple(one for one in module.tree.declarations if not isinstance(one, beside))
 
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:

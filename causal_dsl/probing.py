@@ -20,7 +20,7 @@ from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns,
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.whole_maps import writes_all
-from causal_dsl.score.codes import LADDER
+from causal_dsl.score.codes import FULL, LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.held import held as held_there
@@ -29,10 +29,7 @@ from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.stillness import as_meant, meant_to_fail, not_at_rest
-from causal_dsl.score.unmapped import (
-    OtherValues,
-    replacement_findings,
-)
+from causal_dsl.score.unmapped import OtherValues, replacement_findings, untried_finding
 from causal_dsl.score.verdict import settled
 from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
@@ -100,6 +97,24 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     if meant_to_fail(test.scores.expectations):
         cells = list(map(as_meant, cells))
     untold = not_tried(test, execution, cells, early)
+    return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
+
+
+def with_places(result: TestResult, test: Test, execution: Execution) -> TestResult:
+    """The result of a test whose output is a number, with what its places hold, and that no control counts answers that move."""
+    run, seen = execution.runs[test.name], _Seen(execution, test)
+    cells = list(result.cells)
+    for number in range(len(run.cells) if test.swaps and test.intervenes and test.controls else 0):
+        values = dict(run.cells[number].node.cell)
+        at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)
+        if at is None:
+            continue
+        beside = cells[at].verdict
+        told = _held(test, number, seen, beside.code if beside else "", {})
+        cells[at] = replace(cells[at], findings=(*cells[at].findings, *told))
+    full = any(cell.verdict is not None and cell.verdict.code in FULL for cell in cells)
+    why = f"`{test.readout.variable}` is a number, and these controls count answers that move"
+    untold = (untried_finding(why),) if full and test.swaps else ()
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 
@@ -323,4 +338,4 @@ def _exact(values: np.ndarray, weights: np.ndarray) -> Estimate:
     return Estimate(float((values * weights).sum() / weights.sum()), n=len(values), method="exact")
 
 
-__all__ = ["with_probes"]
+__all__ = ["with_places", "with_probes"]

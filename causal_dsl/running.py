@@ -47,7 +47,7 @@ from causal_dsl.preparing import (
     units_in,
     with_blanks,
 )
-from causal_dsl.probing import with_probes
+from causal_dsl.probing import with_places, with_probes
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
@@ -195,7 +195,8 @@ def _run_spec(
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
-    of one of them loses nothing of the others; after a mistake of this package (E799), each test is run by itself."""
+    of one of them loses nothing of the others. Where something fails as tests are run, a fault of one of them or a mistake of this
+    package (E799), each test of the network is run by itself: what the others have computed is in the store."""
     assert checked.program is not None
     groups = [list(tests) for tests in swept(checked.program.tests)]
     alone: set[str] = set()
@@ -218,6 +219,11 @@ def _run_spec(
                 raise
             interrupted = True
         except SpecError as error:
+            own = {test.name for test in tests}
+            if isinstance(error, RunFault) and len(own) > 1 and not own & alone:
+                alone |= own
+                groups[number + 1 : number + 1] = [[test] for test in tests]
+                continue
             if len(groups) == 1 and not faults:
                 raise
             faults += ((tests[0].network.name, diagnostic) for diagnostic in error.diagnostics)
@@ -271,7 +277,14 @@ def _run_part(
     part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
-        return _run(spec, part, options, folder, notices, later)
+        try:
+            return _run(spec, part, options, folder, notices, later)
+        except SpecError as error:
+            raise RunFault(error.diagnostics) from error
+
+
+class RunFault(SpecError):
+    """A fault that showed as tests were run, when their networks had been loaded: it may be of one of the tests alone."""
 
 
 def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
@@ -406,6 +419,8 @@ def _scored(
         scored = with_controls(scored, one, execution, checked, library, kept)
         if one.readout.metric is None:
             scored = with_probes(scored, one, execution)
+        else:
+            scored = with_places(scored, one, execution)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -419,6 +434,7 @@ def _scored(
     if not test.parts:
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
+    whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
     return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
 
 

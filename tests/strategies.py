@@ -225,6 +225,14 @@ def actions() -> st.SearchStrategy[tree.Interchange | tree.PatchPath | tree.SetT
         st.builds(
             tree.PatchPath, paths(), paths(), paths() | unders(), through=st.lists(paths(), max_size=2).map(tuple)
         ),
+        st.builds(
+            tree.PatchPath,
+            paths(),
+            paths(),
+            _values | unders(),
+            through=st.lists(paths(), max_size=2).map(tuple),
+            sets=st.just(True),
+        ),
         st.builds(tree.SetTo, paths(), _values | unders(), via),
         st.builds(tree.AddTo, paths(), _values, via),
     )

@@ -216,6 +216,7 @@ test faithful on tau(0) {
   base ~ ioi(n=512, seed=0)
   do(outside(wang) = mean)
   do(wang.mover.z[last] = 0, wang.inhibit -> wang.mover.q <- source)
+  do(wang.duplicate -> wang.inhibit.k = mean)
   expect recovered(logit_diff) >= 80%
 }
 """
@@ -233,6 +234,7 @@ def test_circuit() -> None:
     faithful.draw("base", ioi(n=512, seed=0))
     faithful.do(cd.set_to(cd.outside(wang), cd.mean))
     faithful.do(cd.set_to(wang.mover.z[cd.last], 0), cd.path(wang.inhibit, wang.mover.q, cd.name("source")))
+    faithful.do(cd.path(wang.duplicate, wang.inhibit.k, value=cd.mean))
     faithful.expect(cd.recovered(logit_diff) >= cd.percent(80))
     same(cd.spec(faithful), CIRCUIT)
 

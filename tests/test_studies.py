@@ -5,8 +5,9 @@ from __future__ import annotations
 
 import re
 import shutil
-from collections.abc import Callable, Iterator
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -27,6 +28,8 @@ LAYERS, HEADS, WIDE = 30, 9, 4
 #: How many pairs those of circuits are run on here, whose controls are some hundred circuits; others are run on 16.
 FEW = {"circuit_of_ioi": 2, "path_patching": 4, "induction_heads": 4}
 REAL = sorted(path.stem for path in STUDIES.glob("*.causal") if "smollm" in path.read_text(encoding="utf-8"))
+#: Those of heads and circuits, which take as long as all others.
+OF_CIRCUITS = ["circuit_of_ioi", "induction_heads", "path_patching", "successor"]
 
 
 # ── against hooks by hand ───────────────────────────────────────────────────────────────────────
@@ -318,39 +321,46 @@ def test_a_latent_that_is_clamped_turns_answers_and_one_that_is_ablated_does_not
     assert values[:2] == [0, 0] and values == sorted(values) and values[-1] == 1
 
 
-def _few(home: Path) -> list[cd.Spec]:
+def _few(home: Path, names: Sequence[str]) -> list[cd.Spec]:
     """The studies of the real model, on few rows and in short fits."""
     shutil.copytree(STUDIES, home / "studies")
     shutil.copytree(STUDIES.parent, home, ignore=shutil.ignore_patterns("studies", "tracr"), dirs_exist_ok=True)
     (home / "pyproject.toml").touch()  # one project, so that studies import the specs beside their folder
-    for name in REAL:
+    for name in names:
         path = home / "studies" / f"{name}.causal"
         text = re.sub(r"\bn=\d+", f"n={FEW.get(name, 16)}", path.read_text(encoding="utf-8"))
         path.write_text(text.replace("epochs=12", "epochs=1"), encoding="utf-8")
-    return [cd.load(home / "studies" / f"{name}.causal") for name in REAL]
+    return [cd.load(home / "studies" / f"{name}.causal") for name in names]
+
+
+@dataclass
+class Found:
+    """What studies of the real model found; one load of the network serves all of them."""
+
+    of: dict[tuple[str, str], Any]
+
+    @classmethod
+    def in_studies(cls, home: Path, names: Sequence[str]) -> Found:
+        results = run_specs(_few(home, names), cd.Options())
+        assert [Path(spec.path).stem for spec in results.specs] == list(names)
+        assert not results.faults
+        return cls({(Path(spec.path).stem, test.name): test for spec in results.specs for test in spec.tests})
+
+    def score(self, study: str, test: str, name: str, **cell: Any) -> float:
+        found = self.of[study, test].cell(**cell).scores[name].value
+        assert found is not None
+        return float(found)
 
 
 @pytest.mark.real
-def test_studies_of_the_real_model_find_what_they_say(tmp_path: Path) -> None:
-    specs = _few(tmp_path)
-    results = run_specs(specs, cd.Options())  # one load of the network serves all of them
-    assert [Path(spec.path).stem for spec in results.specs] == REAL
-    assert not results.faults
-    of = {(Path(spec.path).stem, test.name): test for spec in results.specs for test in spec.tests}
-
-    def score(study: str, test: str, name: str, **cell: Any) -> float:
-        found = of[study, test].cell(**cell).scores[name].value
-        assert found is not None
-        return found
-
+def test_studies_of_places_in_the_real_model_find_what_they_say(tmp_path: Path) -> None:
+    score = Found.in_studies(tmp_path, [name for name in REAL if name not in OF_CIRCUITS]).score
     tracing = [("mlp_out", "city", 5), ("attn_out", "last", 20)]
     for site, at, layer in tracing:
         assert score("causal_tracing", "restored", "prob(country)", l=layer, s=site, p=at) > 0.8
     assert score("causal_tracing", "restored", "prob(country)", l=5, s="attn_out", p="city") < 0.1
     assert score("greater_than", "held", "recovered(cut)", l=10, p="decade") > 0.9
     assert score("greater_than", "held", "recovered(cut)", l=23, p="last") > 0.9
-    ahead = {(c.cell["l"], c.cell["h"]): c.scores["change(ahead)"].value for c in of["successor", "without_head"].cells}
-    assert min(ahead, key=lambda at: ahead[at]) == (23, 3)
     assert score("patchscopes", "read", "iia", l=8) == 1 and score("patchscopes", "read", "iia", l=25) == 0
     assert score("attention_knockout", "the_city", "prob(country)", l=24) < 0.75
     assert score("attention_knockout", "another_word", "prob(country)", l=24) > 0.9
@@ -358,6 +368,16 @@ def test_studies_of_the_real_model_find_what_they_say(tmp_path: Path) -> None:
     assert score("attributes_of_cities", "whole_vector", "cause", l=12) > 0.9
     assert score("attributes_of_cities", "whole_vector", "isolate", l=12) < 0.6
     assert score("function_vectors", "by_example", "accuracy") > 0.5
+    assert score("steering_a_mood", "steered", "change(happier)", l=20, c=1) > 1.5
+    assert score("steering_a_mood", "steered", "change(happier)", l=20, c=-1) < -1.5
+
+
+@pytest.mark.real
+def test_studies_of_heads_and_circuits_in_the_real_model_find_what_they_say(tmp_path: Path) -> None:
+    found = Found.in_studies(tmp_path, OF_CIRCUITS)
+    of, score = found.of, found.score
+    ahead = {(c.cell["l"], c.cell["h"]): c.scores["change(ahead)"].value for c in of["successor", "without_head"].cells}
+    assert min(ahead, key=lambda at: ahead[at]) == (23, 3)
     assert score("circuit_of_ioi", "on_other_inputs", "faithfulness(logit_diff)", k=120) > 0.8
     assert score("circuit_of_ioi", "on_other_names", "faithfulness(logit_diff)") > 0.6
     assert score("circuit_of_ioi", "on_another_sentence", "faithfulness(logit_diff)") > 0.6
@@ -368,12 +388,10 @@ def test_studies_of_the_real_model_find_what_they_say(tmp_path: Path) -> None:
     assert told["queries"] < -0.4 and max(map(abs, (told["keys"], told["values"]))) < 0.3
     heads: dict[Any, float] = {}
     for cell in of["induction_heads", "scores"].cells:
-        (found,) = (told.value for name, told in cell.scores.items() if name.startswith("induction"))
-        heads[cell.cell["l"], cell.cell["h"]] = found or 0.0
+        (value,) = (told.value for name, told in cell.scores.items() if name.startswith("induction"))
+        heads[cell.cell["l"], cell.cell["h"]] = value or 0.0
     assert set(sorted(heads, key=lambda at: -heads[at])[:4]) == {(17, 3), (17, 4), (17, 5), (18, 6)}
     ablated = {
         g: score("induction_heads", f"without{g}", "change(prob(next))") for g in ("", "_others_one", "_others_two")
     }
     assert min(ablated, key=lambda g: ablated[g]) == ""
-    assert score("steering_a_mood", "steered", "change(happier)", l=20, c=1) > 1.5
-    assert score("steering_a_mood", "steered", "change(happier)", l=20, c=-1) < -1.5

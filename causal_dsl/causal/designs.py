@@ -123,6 +123,10 @@ class Drawn:
     #: how many more were drawn, and left out because nothing is known of what is right in them
     unanswered: int = 0
 
+    def templates(self, role: str) -> np.ndarray:
+        """The number of the prompt template of each row of a run [n]; 0 where there are no prompts."""
+        return self.values[role].get("template", np.zeros(self.n, np.int64))
+
     def among(self, rows: np.ndarray) -> Drawn:
         """Some of the rows; the others have no answer."""
         values = {role: {name: codes[rows] for name, codes in own.items()} for role, own in self.values.items()}

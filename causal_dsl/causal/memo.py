@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import fields
 from typing import Any
 
@@ -35,26 +35,35 @@ class Memo:
         self._drawn: OrderedDict[Any, tuple[Drawn, Design, int]] = OrderedDict()
         self._ceilings: dict[Any, dict[str, Ceiling]] = {}
         self._kept: list[Design] = []
-        #: the contexts of the last checks by their numbers, and the number of this one; None within one check
-        self._contexts: deque[tuple[int, Any]] = deque(maxlen=_MOST_CONTEXTS)
+        #: the contexts of the last checks by their numbers: those of each model, and what all models share (under None)
+        self._contexts: dict[tuple[str, str] | None, deque[tuple[int, Any]]] = {}
         self._numbers = itertools.count()
-        self._context: int | None = None
+        #: the numbers of this check; none within one check
+        self._current: dict[tuple[str, str] | None, int] = {}
         self._bytes = 0
         self._models: dict[int, tuple[CausalModel, Any]] = {}
         self._taken: dict[Any, int] = {}
 
-    def begin(self, context: Any) -> None:
-        """Another check begins. What is known of a model holds for the model of the same name if the ``context`` is equal: all
-        that decides the models of a spec, which are its declarations and the files that it reads."""
+    def begin(self, shared: Any, models: Mapping[tuple[str, str], Any]) -> None:
+        """Another check begins. What is known of a model holds for the model of the same file and name if all that decides it is
+        equal: what is ``shared`` by all models of a spec (domains, tables, files), and its own entry of ``models``. A model
+        without an entry is known in this check alone."""
         if len(self._ceilings) > _MOST_CEILINGS:
             self._ceilings.clear()
             self._kept.clear()
-        number = next((number for number, known in self._contexts if known == context), None)
-        if number is None:
-            self._contexts.append((next(self._numbers), context))
-            number = self._contexts[-1][0]
-        self._context = number
+        self._current = {place: self._number(place, context) for place, context in {None: shared, **models}.items()}
         self._models, self._taken = {}, {}
+
+    def _number(self, place: tuple[str, str] | None, context: Any) -> int:
+        """The number of a context, which equal ones share."""
+        if len(self._contexts) > _MOST_CEILINGS:
+            self._contexts.clear()
+        known = self._contexts.setdefault(place, deque(maxlen=_MOST_CONTEXTS))
+        number = next((number for number, one in known if one == context), None)
+        if number is None:
+            number = next(self._numbers)
+            known.append((number, context))
+        return number
 
     def draw(self, design: Design, diagnostics: Diagnostics) -> Drawn | None:
         """:func:`~causal_dsl.causal.designs.draw`; what was reported of one draw is reported of the next one, too."""
@@ -68,7 +77,7 @@ class Memo:
         diagnostics.extend(quiet)
         if found is None or len(quiet):
             return found
-        size = _bytes_of(found) if self._context is not None else 0
+        size = _bytes_of(found) if self._current else 0
         self._drawn[at] = (found, design, size)
         self._bytes += size
         while self._bytes > _MOST_BYTES and len(self._drawn) > 1:
@@ -108,13 +117,13 @@ class Memo:
     def _model(self, model: CausalModel) -> Any:
         """A model as a part of a key. Two that have one name and are not one are told apart, and are known in this check alone;
         so is a model with code of its own."""
-        if self._context is None or model.functions:
+        own = self._current.get((model.span.source.path, model.name))
+        if own is None or model.functions:
             return id(model)
         if id(model) not in self._models:
             place = (
-                self._context,
-                model.name,
-                model.span.source.path,
+                self._current[None],
+                own,
                 model.lines,
                 model.by,
                 model.weight,

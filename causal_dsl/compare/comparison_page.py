@@ -11,13 +11,15 @@ from rich.text import Text
 from causal_dsl.compare.comparison import CellComparison, RunComparison, SpecComparison, TestComparison, told_scores
 from causal_dsl.compare.comparison_text import changes_of, summary_of, told_of_test
 from causal_dsl.diagnostics import printable
+from causal_dsl.report.figures.axis_titles import axis_title
 from causal_dsl.report.figures.pictures import Picture
 from causal_dsl.report.heatmap import axes, mark
 from causal_dsl.report.html import Section, page
 from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.rich_html import html_of
+from causal_dsl.report.report_lines import unit_of
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
-from causal_dsl.score.results import CellResult
+from causal_dsl.score.results import CellResult, TestResult
 
 
 def comparison_page(comparison: RunComparison) -> str:
@@ -56,7 +58,7 @@ def _sections(spec: SpecComparison, own: str, title: str) -> Iterator[Section]:
         yield _within(f"{own}-spec", "Changed lines of the spec", body, own)
     for place, test in enumerate(spec.tests):
         named = f"{test.name} (changed)" if test.changed else test.name
-        body = Markup().join([*map(drawn, _pictures(test)), html_of(told_of_test(test, None))])
+        body = Markup().join([*map(drawn, _pictures(test, spec.b.of(test.name))), html_of(told_of_test(test, None))])
         yield _within(f"{own}-test-{place}", named, body, own)
     for which, names in (("A", spec.gone), ("B", spec.new)):
         if names:
@@ -70,8 +72,8 @@ def _within(id: str, title: str, body: Markup, own: str) -> Section:
     return Section(id, title, whole, f"{own}-runs")
 
 
-def _pictures(test: TestComparison) -> Iterator[Picture]:
-    """The differences of a sweep: a map over two parameters, a curve over a number."""
+def _pictures(test: TestComparison, own: TestResult) -> Iterator[Picture]:
+    """The differences of a sweep: a map over two parameters, a curve over a number. ``own``: what the second run says of the test."""
     for score in told_scores(test.cells[0].scores) if test.cells else ():
         cells = [cell for cell in test.cells if score in cell.scores]
         names = [name for name in cells[0].cell if len({str(cell.cell.get(name)) for cell in cells}) > 1]
@@ -82,30 +84,32 @@ def _pictures(test: TestComparison) -> Iterator[Picture]:
             down = across = names[0]
         else:
             continue
-        rows = tuple(_row(cell, score, across, down, test.match.first) for cell in cells)
+        unit, title = unit_of(score, own), f"{score}, B - A"
+        rows = tuple(_row(cell, score, unit, across, down, test.match.first) for cell in cells)
         columns = {"x": across, "y": down} if len(names) == 2 else {"x": across}
         kind: Literal["map", "curve"] = "map" if len(names) == 2 else "curve"
         note = "+ interval of the difference above 0, - below it"
-        y = down if kind == "map" else f"{score}, B - A"
+        named = f"{title} ({unit})" if unit else title
         yield Picture(
             score,
-            f"{score}, B - A",
+            named,
             kind,
             rows,
-            across,
-            y,
+            axis_title(own, score, across),
+            axis_title(own, score, down) if kind == "map" else named,
             joined=kind == "curve",
             note=note,
             columns=columns,
-            score=f"{score}, B - A",
+            score=title,
+            unit=unit,
         )
 
 
-def _row(cell: CellComparison, score: str, across: str, down: str, pairs: int) -> dict[str, Any]:
+def _row(cell: CellComparison, score: str, unit: str, across: str, down: str, pairs: int) -> dict[str, Any]:
     gap = cell.scores[score][2]
     found = gap.estimate
     shown = show(found.value, missing="–")
-    told = f"{show_cell(cell.cell)}: {score}, B - A: {show_estimate(found)}"
+    told = f"{show_cell(cell.cell)}: {score}, B - A: {show_estimate(found)}{f' {unit}' if unit else ''}"
     return {
         **{"x": cell.cell[across], "y": cell.cell[down], "part": "", "mark": mark(found, 0.0).strip()},
         **{"value": found.value, "low": found.low, "high": found.high, "n": pairs, "ceiling": None},

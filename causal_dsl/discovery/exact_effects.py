@@ -240,7 +240,7 @@ class Exact:
             change = new.to(read.device) - numbers.of(read, vectors[-1])
             return old + numbers.moved(read, change, old.shape[1]).to(old)
 
-        for (_dictionary, at), members in grouped.items():
+        for (_, at), members in grouped.items():
             ((place, parts),) = written_at([(node, at) for node, _ in members])
             assert parts is not None
             keys = [(one.site, at) for one in parts.places(at)]

@@ -7,9 +7,9 @@ itself (Marks et al. 2025, Sparse feature circuits). What the encoder does is in
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
-from typing import Literal
+from typing import Literal, TypeAlias
 
 import numpy as np
 import torch
@@ -35,7 +35,7 @@ _ALIVE = 8
 
 #: Which numbers of a vector, or of a dictionary with its error term behind its latents, a node is: one of them, some, ``all``, those of the
 #: ``error`` term, or those ``before`` it.
-Columns = int | Tensor | Literal["all", "error", "before"]
+Columns: TypeAlias = int | Tensor | Literal["all", "error", "before"]
 
 
 @dataclass(frozen=True, eq=False)
@@ -211,7 +211,7 @@ class NodeScorer:
     ) -> dict[Site, Tensor]:
         """The gradients of the metric by what stands at sites, where ``instead`` is written."""
         spots = self.pairs.spots("base", None, which)
-        writes = [SiteWrite(site, *spots, lambda old, new=new: new.to(old)) for site, new in instead.items()]
+        writes = [SiteWrite(site, *spots, _put(new)) for site, new in instead.items()]
         moved: dict[Site, Tensor] = {}
 
         def shifted(site: Site) -> SiteWrite:
@@ -261,7 +261,7 @@ class NodeScorer:
         other = self._whole(self.start, which, {}, own)
         with torch.no_grad():
             spots = self.pairs.spots("base", None, which)
-            write = SiteWrite(self.start, *spots, lambda old: other.to(old))
+            write = SiteWrite(self.start, *spots, _put(other))
             logits = self._forward(which, "base", (), [write]).logits
         self._count(which, 1, 0)
         assert logits is not None
@@ -326,6 +326,11 @@ class NodeScorer:
         share = len(which) / max(1, len(self.pairs))
         self.forwards += forwards * share
         self.backwards += backwards * share
+
+
+def _put(new: Tensor) -> Callable[[Tensor], Tensor]:
+    """A write of these vectors."""
+    return lambda old: new.to(old)
 
 
 def _index(columns: Columns, count: int, width: int) -> Tensor | slice | int:

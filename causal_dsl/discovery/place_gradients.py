@@ -6,7 +6,7 @@ places share one backward pass where gradients are those of the base run; each h
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
 
@@ -18,6 +18,7 @@ from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.kept_scores import key_of_scores
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.stability import sample
+from causal_dsl.discovery.written_runs import WrittenRun
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.measures.quantities import EXACT, Quantity
@@ -27,8 +28,8 @@ from causal_dsl.network.tape import TapeOutcome
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.planning.work_before import ways_of
-from causal_dsl.program.program import GradientWay
+from causal_dsl.planning.work_before import is_by_gradients, ways_of
+from causal_dsl.program.program import GradientWay, PlaceRead
 from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.locations import Place
 
@@ -40,22 +41,55 @@ def with_gradients(
     execution: Execution, say: Callable[[str], None], memory: int | None = None, share: tuple[int, int] = (0, 1)
 ) -> None:
     """Put what is read by gradients into the columns of the cells that are done; ``say`` hears what is computed, and ``memory`` is what was
-    asked for. Of one ``share`` of the tests and ways, where it is not the whole."""
+    asked for. Of one ``share`` of the tests and ways in base runs, where it is not the whole; those in runs that are intervened on hang on
+    what is written there, and are not kept."""
     every = [(run, way, looks) for run in execution.runs.values() for way, looks in ways_of(run.test).items()]
     for place, (run, way, looks) in enumerate(every):
-        if place * share[1] // len(every) != share[0]:
+        if place * share[1] // len(every) == share[0]:
+            _put(execution, run, way, looks, None, say, memory)
+    for run in execution.runs.values() if share == (0, 1) else ():
+        for (way, resume), looks in _written(run).items():
+            _put(execution, run, way, looks, WrittenRun(execution, resume), say, memory)
+
+
+def _put(
+    execution: Execution,
+    run: TestRun,
+    way: GradientWay,
+    looks: Sequence[tuple[int, PlaceRead]],
+    written: WrittenRun | None,
+    say: Callable[[str], None],
+    memory: int | None,
+) -> None:
+    say(f"{run.test.name}: {looks[0][1].kind}"[:60])
+    places = list(dict.fromkeys(look.places[0] for _, look in looks))
+    scorer = _scorer(execution, run, way, places, written)
+    found = scorer.kept(memory) if written is None else scorer.score()
+    for cell, look in looks:
+        number, columns = places.index(look.places[0]), run.cells[cell].columns
+        own = columns.base if written is None else columns.patched
+        for kind, values in ((look.kind, found[0]), (EXACT, found[1])):
+            if run.cells[cell].done.all():
+                own[Quantity(kind, place=look.asked)] = values[number]
+
+
+def _written(run: TestRun) -> Mapping[tuple[GradientWay, g.Resume], list[tuple[int, PlaceRead]]]:
+    """The cells and places of each way of taking gradients in a run that is intervened on."""
+    found: dict[tuple[GradientWay, g.Resume], list[tuple[int, PlaceRead]]] = {}
+    wanted = run.test.scores.quantities.get("patched", ())
+    for number, (cell, done) in enumerate(zip(run.test.cells, run.cells, strict=True)):
+        read = done.node.read("patched")
+        if read is None or not isinstance(read.run, g.Resume) or not done.done.all():
             continue
-        say(f"{run.test.name}: {looks[0][1].kind}"[:60])
-        places = list(dict.fromkeys(look.places[0] for _, look in looks))
-        found = _scorer(execution, run, way, places).kept(memory)
-        for cell, look in looks:
-            number = places.index(look.places[0])
-            for kind, values in ((look.kind, found[0]), (EXACT, found[1])):
-                if run.cells[cell].done.all():
-                    run.cells[cell].columns.base[Quantity(kind, place=look.asked)] = values[number]
+        for look in cell.looks:
+            if is_by_gradients(look) and any(quantity.place == look.asked for quantity in wanted):
+                found.setdefault((look.arguments[0], read.run), []).append((number, look))
+    return found
 
 
-def _scorer(execution: Execution, run: TestRun, way: GradientWay, places: Sequence[Place]) -> _Scorer:
+def _scorer(
+    execution: Execution, run: TestRun, way: GradientWay, places: Sequence[Place], written: WrittenRun | None
+) -> _Scorer:
     plan, test = execution.plan, run.test
     key = test.network.key
     draw = plan.scores[test.name][0].label.draw
@@ -65,7 +99,15 @@ def _scorer(execution: Execution, run: TestRun, way: GradientWay, places: Sequen
     pairs = Pairs(plan.inputs[key], *rows)
     runs = (base, other)
     return _Scorer(
-        execution.networks[key], pairs, objective, execution.budgets[key], Layouts(plan), runs, way, tuple(places)
+        execution.networks[key],
+        pairs,
+        objective,
+        execution.budgets[key],
+        Layouts(plan),
+        runs,
+        way,
+        tuple(places),
+        written,
     )
 
 
@@ -79,6 +121,8 @@ class _Scorer:
     runs: tuple[g.Forward, g.Forward]
     way: GradientWay
     places: tuple[Place, ...]
+    #: the run that is looked at, where it is not the base run
+    written: WrittenRun | None = None
     _spots: dict[int, Spots] = field(default_factory=dict)
 
     def kept(self, memory: int | None) -> tuple[np.ndarray, np.ndarray]:
@@ -122,7 +166,7 @@ class _Scorer:
 
     @torch.enable_grad()
     def _at_once(self, which: np.ndarray, own: Sequence[Tensor], other: Sequence[Tensor], base: Tensor) -> np.ndarray:
-        """The scores [places, m] of all places, with gradients of the base run."""
+        """The scores [places, m] of all places, with gradients of the run itself."""
         moved = [torch.zeros_like(values).requires_grad_() for values in own]
         writes = [self._write(number, which, shift, add=True) for number, shift in enumerate(moved)]
         grads = self._gradients(which, writes, moved, base)
@@ -192,11 +236,12 @@ class _Scorer:
         for number, place in enumerate(self.places if reads else ()):
             rows, tokens = self._spot(number, which) if role == "base" else self._located(place, which, self.runs[1])
             wanted.append(SiteRead(place.site, rows, tokens))
+        first = self.written.writes(which) if self.written is not None and role == "base" else []
         return forward(
             self.network,
             self.pairs.rows(role, which),
             wanted,
-            list(writes),
+            [*first, *writes],
             readout=torch.arange(len(which)),
             positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
             stop=False,

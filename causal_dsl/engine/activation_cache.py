@@ -94,15 +94,17 @@ class PassActivations(Activations):
 
 @dataclass
 class Means:
-    """Running means of captured vectors: over rows, token by token of the span, or ``pooled`` over its tokens."""
+    """Running means of captured vectors: over rows, or those of one prompt template, token by token of the span, or ``pooled`` over its
+    tokens. Sums and counts are those of a template, 0 where all rows are taken together."""
 
     layouts: Layouts
     given: GivenMaps = field(default_factory=GivenMaps)
-    sums: dict[g.Average, Tensor] = field(default_factory=dict)
-    counts: dict[g.Average, int] = field(default_factory=dict)
+    sums: dict[tuple[g.Average, int], Tensor] = field(default_factory=dict)
+    counts: dict[tuple[g.Average, int], int] = field(default_factory=dict)
+    known: set[g.Average] = field(default_factory=set)
 
     def __contains__(self, node: g.Average) -> bool:
-        return node in self.sums
+        return node in self.known
 
     def collect(self, node: g.Average, kept: Activations, of: g.Resume | None = None) -> None:
         """Add all that is kept of a run to the sums."""
@@ -116,18 +118,35 @@ class Means:
         if node.feature is not None:
             values, _ = self.given.of(node.feature, values).encode(values)
         values = values.double()
+        self.known.add(node)
+        if not node.by_template:
+            self._add(node, 0, pairs, values)
+            return
+        templates = self.templates(node.capture.forward, pairs)
+        which, _ = self.layouts.tokens(node.capture.place, node.capture.forward, pairs)
+        for number in np.unique(templates).tolist():
+            mine = torch.from_numpy(np.flatnonzero(templates[which] == number)).to(values.device)
+            self._add(node, number, pairs[templates == number], values.index_select(0, mine))
+
+    def templates(self, run: g.Forward, pairs: np.ndarray) -> np.ndarray:
+        """The number of the prompt template of each pair in a run."""
+        return self.layouts.plan.drawn[run.draw].templates(run.role)[pairs]
+
+    def _add(self, node: g.Average, number: int, pairs: np.ndarray, values: Tensor) -> None:
+        """Add the vectors of some pairs, token after token, to the sums of a template."""
         if node.pooled:
             total, count = values.sum(0, keepdim=True), len(values)
         else:
-            self._alike(node, pairs)
+            self._alike(node, number, pairs)
             total, count = values.view(len(pairs), -1, values.shape[1]).sum(0), len(pairs)
-        self.sums[node] = self.sums[node] + total if node in self.sums else total
-        self.counts[node] = self.counts.get(node, 0) + count
+        key = node, number
+        self.sums[key] = self.sums[key] + total if key in self.sums else total
+        self.counts[key] = self.counts.get(key, 0) + count
 
-    def _alike(self, node: g.Average, pairs: np.ndarray) -> None:
+    def _alike(self, node: g.Average, number: int, pairs: np.ndarray) -> None:
         bounds, _, rows = self.layouts.spans(node.capture.place.position, node.capture.forward)
         counts = (bounds[1:] - bounds[:-1])[pairs]
-        known = len(self.sums[node]) if node in self.sums else int(counts[0])
+        known = len(self.sums[node, number]) if (node, number) in self.sums else int(counts[0])
         if (counts != known).any():
             shortest = int(rows[pairs[int(counts.argmin())]])
             text = self.layouts.plan.inputs[node.capture.forward.network].text(shortest)
@@ -139,6 +158,6 @@ class Means:
                 help="write mean(pooled=true), the mean over rows and tokens, or name one token",
             )
 
-    def of(self, node: g.Average) -> Tensor:
-        """The mean [tokens of the span, width], or [1, width] where pooled."""
-        return self.sums[node] / self.counts[node]
+    def of(self, node: g.Average, template: int = 0) -> Tensor:
+        """The mean [tokens of the span, width], or [1, width] where pooled; ``template``: over its rows, where each has its own."""
+        return self.sums[node, template] / self.counts[node, template]

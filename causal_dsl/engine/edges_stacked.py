@@ -52,16 +52,23 @@ class EdgeExecutor(ReferenceExecutor):
                 layout, kept, places
             )  # what is read at places is read intervention by intervention
             return
+        stacked = []
+        for family in layout.families:
+            if family.taken or any(write.to is None for write in family.resume.writes):
+                # a run of its own: that vectors are taken from, or in which sites are written
+                yield family, self._patched(layout, family, kept, None, places)
+            else:
+                stacked.append(family)
         loads: list[list[EdgeBatch]] = []
-        for load in self._loads(layout):  # few pairs, as those of a noise floor, ride along with others
+        for load in self._loads(layout, stacked):  # few pairs, as those of a noise floor, ride along with others
             before = loads[-1] if loads else []
             if before and self._rows(before) + load.rows <= self._fit(max(one.tokens for one in (*before, load))):
                 before.append(load)
             else:
                 loads.append([load])
-        waiting = {family.resume: len(family.pairs) for family in layout.families}
-        found: dict[g.Resume, list[tuple[np.ndarray, Tensor]]] = {family.resume: [] for family in layout.families}
-        changes = {family.resume: np.zeros((len(family.resume.writes), 2)) for family in layout.families}
+        waiting = {family.resume: len(family.pairs) for family in stacked}
+        found: dict[g.Resume, list[tuple[np.ndarray, Tensor]]] = {family.resume: [] for family in stacked}
+        changes = {family.resume: np.zeros((len(family.resume.writes), 2)) for family in stacked}
         for together in loads:
             for family, batch, logits in self._together(layout, together, kept, changes):
                 found[family.resume].append((batch, logits))
@@ -77,10 +84,10 @@ class EdgeExecutor(ReferenceExecutor):
     def _rows(loads: Sequence[EdgeBatch]) -> int:
         return sum(load.rows for load in loads)
 
-    def _loads(self, layout: Layout) -> Iterator[EdgeBatch]:
+    def _loads(self, layout: Layout, of: Sequence[Family]) -> Iterator[EdgeBatch]:
         """Interventions on the same pairs, as many as fit, and of the pairs as many as fit where those of one do not."""
         alike: dict[tuple[object, bytes], list[Family]] = {}
-        for family in layout.families:
+        for family in of:
             alike.setdefault((family.resume.base, family.pairs.tobytes()), []).append(family)
         for families in alike.values():
             homes = layout.prompt_rows(families[0].resume.base, families[0].resume, families[0].pairs)
@@ -117,8 +124,9 @@ class EdgeExecutor(ReferenceExecutor):
             homes.append(layout.prompt_rows(family.resume.base, family.resume, family.pairs)[batch])
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
                 here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
-                if not len(here) or write.to is None:
+                if not len(here):
                     continue
+                assert write.to is not None
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
                 writes.append(EdgeWrite(made, write.to))

@@ -22,9 +22,9 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
-from causal_dsl.planning.floors import FLOOR_ROWS
+from causal_dsl.planning.floors import floor_rows
 from causal_dsl.planning.rows import Family, Layout
-from causal_dsl.planning.steps import Block, Step
+from causal_dsl.planning.steps import EDGES, Block, Step
 from causal_dsl.program.components import depth
 from causal_dsl.program.program import Test
 from causal_dsl.vocabulary.locations import Site
@@ -48,7 +48,10 @@ class ReferenceExecutor:
         """All numbers of a block."""
         context = self.context
         here = step.resumes[block.first : block.last]
-        extra = [(context.floors[r], FLOOR_ROWS) for r in here if r in context.floors] if block.start == 0 else []
+        extra = []
+        if block.start == 0:
+            drawn, whole = context.plan.drawn, step.why == EDGES
+            extra = [(context.floors[r], floor_rows(drawn[r.base.draw].n, whole)) for r in here if r in context.floors]
         layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True, watch=True)
         if not len(layout.inputs):
             return {}
@@ -80,6 +83,16 @@ class ReferenceExecutor:
             test.name: self._piece(test, gather, layout, kept, clean, read, found[test.name], fired, places)
             for test in tests
         }
+
+    def taken(self, step: Step) -> tuple[Layout, PassActivations]:
+        """The rows of the interventions of a step, and all vectors that they take from plain runs and from such as are written in."""
+        layout = self.context.layouts.make(step, Block(), ahead=True)
+        kept = PassActivations(self.context.layouts, layout)
+        self._prompts(layout, kept, np.zeros(len(layout.inputs), bool))
+        for family in layout.families:
+            if family.taken:
+                self._patched(layout, family, kept, None)
+        return layout, kept
 
     def logits(self, step: Step, block: Block) -> dict[g.Resume, Tensor]:
         """The logits [pairs, vocabulary] of every intervention of a block, for a comparison."""

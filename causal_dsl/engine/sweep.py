@@ -17,7 +17,7 @@ from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.floors import FLOOR_ROWS
+from causal_dsl.planning.floors import floor_rows
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Schedule, place_of, schedule
 from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures
@@ -70,7 +70,11 @@ class Sweep:
         extra = []
         if block.start == 0:  # the noise floor is a matter of the first pairs
             here = step.resumes[block.first : block.last]
-            extra = [(context.floors[resume], FLOOR_ROWS) for resume in here if resume in context.floors]
+            extra = [
+                (context.floors[resume], floor_rows(context.plan.drawn[resume.base.draw].n))
+                for resume in here
+                if resume in context.floors
+            ]
         begun = self._begin(step, block, extra, watch=True)
         if begun is None:
             return {}

@@ -229,7 +229,7 @@ def captured(node: g.Capture, here: Here) -> Edit:
 
 
 def averaged(node: g.Average, here: Here) -> Edit:
-    """The mean of captured vectors, token after token of the span, or pooled over them."""
+    """The mean of captured vectors, token after token of the span, or pooled over them; or for each row that of its template."""
     values, which = here.values, here.which
     first = np.searchsorted(which, np.arange(len(here.family.pairs)))
     order = here.index((np.arange(len(which)) - first[which])[here.alive])
@@ -237,8 +237,20 @@ def averaged(node: g.Average, here: Here) -> Edit:
     def mean_of(current: Tensor) -> Tensor:
         if node not in values.means:
             values.means.collect(node, values.kept, here.family.resume)
+        if node.by_template:
+            return by_template(current)
         mean = values.means.of(node)
         return (mean if node.pooled else mean.index_select(0, order.to(mean.device))).to(current.device)
+
+    def by_template(current: Tensor) -> Tensor:
+        numbers = values.means.templates(here.family.resume.base, here.family.pairs)[which[here.alive]]
+        rows: Tensor | None = None
+        for number in np.unique(numbers).tolist():
+            mean, mine = values.means.of(node, number), here.index(np.flatnonzero(numbers == number)).to(order.device)
+            at = torch.zeros_like(mine) if node.pooled else order.index_select(0, mine)
+            rows = mean.new_zeros(len(numbers), mean.shape[1]) if rows is None else rows
+            rows[mine.to(mean.device)] = mean.index_select(0, at.to(mean.device))
+        return current if rows is None else rows.to(current.device)
 
     return mean_of
 
@@ -249,6 +261,10 @@ def combined(value: Combine, here: Here) -> Edit:
 
     def both(current: Tensor) -> Tensor | float:
         a, b = one(current), other(current)
+        if value.op == "/" and (bool((b == 0).any()) if isinstance(b, Tensor) else b == 0):
+            spans = [part.span for part in value.right.walk() if part.span is not None]
+            where = spans[0] if spans else NOWHERE
+            raise fail("E686", "a written value is divided by zero", where, help="divide by something else")
         made = together(a, b)
         if not _finite(made) and _finite(a) and _finite(b):
             raise _too_large(made.dtype if isinstance(made, Tensor) else torch.float64, value)
@@ -270,17 +286,11 @@ def composed(value: Composed, here: Here) -> Edit:
     return made
 
 
-def _quotient(a: Tensor | float, b: Tensor | float) -> Tensor | float:
-    if bool((b == 0).any()) if isinstance(b, Tensor) else b == 0:
-        raise fail("E686", "a written value is divided by zero", NOWHERE, help="divide by something else")
-    return a / b
-
-
 _OPS: dict[str, Callable[..., Tensor | float]] = {
     "+": lambda a, b: a + b,
     "-": lambda a, b: a - b,
     "*": lambda a, b: a * b,
-    "/": _quotient,
+    "/": lambda a, b: a / b,
 }
 
 

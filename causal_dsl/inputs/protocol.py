@@ -127,6 +127,11 @@ class Inputs(ABC):
         """For every input the first one that the network reads alike: they are one run."""
         return self._column("runs", lambda index: self._first.setdefault(self.content(index), index))
 
+    def alike(self, others: Inputs) -> np.ndarray:
+        """For every one of the ``others`` the first input that the network reads alike, -1 where none is [len(others)]."""
+        first = {self.content(index): int(index) for index in np.unique(self.runs)}
+        return np.array([first.get(others.content(index), -1) for index in range(len(others))], dtype=np.int64)
+
     @property
     def lengths(self) -> np.ndarray:
         """The number of tokens of every input."""

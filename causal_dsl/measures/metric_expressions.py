@@ -19,6 +19,7 @@ from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, Unit, product,
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.readings import READINGS
 
 _DEEPEST = 80
 _LARGEST = 2000
@@ -109,6 +110,11 @@ class ExpressionReader(CallReader):
             self.inside = self.inside[:-1]
         return None if value is None else dataclasses.replace(value, text=name)
 
+    def of_gradients(self, expr: tree.Expr) -> bool:
+        """Whether an expression is a reading of gradients, which is of the output that its metric names."""
+        name = expr.function.name if isinstance(expr, tree.Call) and isinstance(expr.function, tree.Name) else ""
+        return name in READINGS and READINGS[name].of == "gradients" and name not in self.context.metrics
+
     def located(self, expr: tree.Located) -> Pair | None:
         """``logit(answer) @ layer[3].resid_post[last]``: a measure of one run, taken at a place."""
         if self.site is not None:
@@ -117,7 +123,7 @@ class ExpressionReader(CallReader):
             )
             self.report("E830", "a measure is taken at one place, and two are named", expr.span, help=help)
             return None
-        if self.context.several:
+        if self.context.several and not self.of_gradients(expr.value):
             help = "make an alignment that reads one of them, and test on that"
             title = "a measure is taken at a place where one output is read, and this test reads several"
             self.report("E838", title, expr.span, help=help)

@@ -5,6 +5,7 @@ from __future__ import annotations
 import dataclasses
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -237,6 +238,23 @@ class AtOutput(Pair):
     def needs(self, run: str) -> Iterator[Need]:
         for asked, quantity in self.metric.needs(run):
             yield asked, replace(quantity, at=self.output)
+
+
+def of_one_output(metric: Pair) -> tuple[str, Pair] | None:
+    """The output whose read-out a metric is computed from, in a test that reads several, and the metric as it is in a test of that output
+    alone; None where it is of several, or of all together."""
+    outputs = {one.output for one in at_outputs(metric)}
+    if len(outputs) != 1:
+        return None
+    return outputs.pop(), _alone(metric)
+
+
+def _alone(metric: Any) -> Any:
+    if isinstance(metric, AtOutput):
+        return metric.metric
+    if isinstance(metric, PairOp):
+        return replace(metric, operands=tuple(map(_alone, metric.operands)))
+    return metric
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.measure_names import MeasureReader
 from causal_dsl.measures.names import short
-from causal_dsl.measures.per_pair import Pair, Read, sums_logits
+from causal_dsl.measures.per_pair import AtOutput, Pair, Read, of_one_output, sums_logits
 from causal_dsl.measures.quantities import Asked, GradientOf
 from causal_dsl.measures.units import UNITS
 from causal_dsl.syntax import tree
@@ -110,6 +110,19 @@ class PlaceReader(MeasureReader):
             self.site = site
         if value is None:
             return None
+        output = ""
+        if self.context.several and isinstance(value, Pair):
+            own = of_one_output(value)
+            if own is None:
+                self.report(
+                    "E895",
+                    f"`{short(value.text)}` is not of one output",
+                    argument.span,
+                    notes=("gradients are those of what is read of one output, at its token",),
+                    help=f"add up readings of single outputs: {record.name}(…) + {record.name}(…)",
+                )
+                return None
+            output, value = own
         without = value.text if not isinstance(value, Pair) or value.two_runs else no_gradient(value)
         if without is not None or not isinstance(value, Pair):
             self.report(
@@ -122,18 +135,9 @@ class PlaceReader(MeasureReader):
                 help=f"write `{record.written} @ {record.example}`",
             )
             return None
-        if self.context.intervened:
-            self.report(
-                "E895",
-                f"`{record.name}` is of the base run, and this test intervenes",
-                expr.span,
-                notes=("the effect of writing another value is what it tells by itself",),
-                help="write a test without `do(…)`",
-            )
-            return None
-        return Read(
-            format_expr(expr), value.unit, record.name, Asked(self.site, expr, GradientOf(value, self.context.sources))
-        )
+        text = format_expr(expr)
+        found = Read(text, value.unit, record.name, Asked(self.site, expr, GradientOf(value, self.context.sources)))
+        return AtOutput(text, value.unit, output, found) if output else found
 
     def not_summed(self, expr: tree.Expr) -> None:
         """Report E843: what is added to the stream adds to sums of logits alone."""

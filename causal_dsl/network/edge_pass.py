@@ -9,7 +9,7 @@ projection, its input is mixed for each distinct sum, since a norm is not linear
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
@@ -70,10 +70,10 @@ class _MadeTerms:
 
 @dataclass(eq=False)
 class _Layer:
-    """Writes of a sender that do not meet: ``gap`` is what they change at its site; ``code`` [rows, tokens] says whose masks a token
-    has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1."""
+    """Writes of a sender that do not meet: ``gap`` is what they change at its site, as long as terms are made of it; ``code`` [rows,
+    tokens] says whose masks a token has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1."""
 
-    gap: Tensor
+    gap: Tensor | None
     code: Tensor
     masks: list[np.ndarray]
     #: where its terms are kept: of which block, from where on
@@ -170,6 +170,7 @@ class EdgePass(Edges):
             heads = self._heads_of(sender.component)
             part = _Layer(torch.zeros_like(sender.tensor), code, [np.zeros((heads, self.count), np.uint8)])
             sender.parts.append(part)
+        assert part.gap is not None  # terms are made once all writes of a sender are noted
         if tap.columns is not None and _columns_of(tap) != slice(0, part.gap.shape[-1]):
             whole = gap.new_zeros(*gap.shape[:-1], part.gap.shape[-1])
             gap = whole.index_copy_(-1, tap.columns.to(gap.device), gap)
@@ -288,7 +289,12 @@ class EdgePass(Edges):
             each = np.stack(codes)  # type: ignore[arg-type]
             starts = np.flatnonzero(np.r_[True, (each[:, 1:] != each[:, :-1]).any(axis=0)]).tolist()
             weights = self._weights(own, len(flat), groups, list(each[:, starts]))
-            for weight, start, end in zip(torch.from_numpy(weights).to(sums), starts, [*starts[1:], None], strict=True):
+            # other rows may have the same masks, as those of a noise floor have
+            new_ones = [n for n in range(len(starts)) if not n or not np.array_equal(weights[n], weights[n - 1])]
+            starts = [starts[n] for n in new_ones]
+            for weight, start, end in zip(
+                torch.from_numpy(weights[new_ones]).to(sums), starts, [*starts[1:], None], strict=True
+            ):
                 rows = slice(start, end)
                 sums[:, rows].flatten(1).addmm_(weight, flat[:, rows].flatten(1), beta=0 if new else 1)
             new = False
@@ -334,6 +340,7 @@ class EdgePass(Edges):
             size = TOGETHER if self.blocks else max(TOGETHER, self._senders)
             self.blocks.append(self._block(terms.heads, like, min(size, room), len(self.blocks)))
         terms.part.kept = self.blocks[-1], self._make(terms, self.blocks[-1])
+        terms.part.gap = None  # the terms have it
 
     @cached_property
     def _senders(self) -> int:
@@ -346,6 +353,7 @@ class EdgePass(Edges):
     @staticmethod
     def _make(terms: _Terms, block: _MadeTerms) -> int:
         """Write what changes of each head of a sender in the stream into a block; gives where."""
+        assert terms.part.gap is not None
         factor, gap, at = terms.sender.factor, terms.part.gap.flatten(0, 1), block.full
         block.full += terms.heads
         out = block.terms[at : block.full].flatten(1, 2)
@@ -363,6 +371,7 @@ class EdgePass(Edges):
     def _mixed(self, sums: Tensor, terms: _Terms) -> None:
         """Add the terms of a sender behind whose projection is more than a factor: its heads are mixed for each group."""
         sender, tensor, part = terms.sender, terms.sender.tensor, terms.part
+        assert part.gap is not None  # kept terms are linear
         tail = self.tail(sender.component, sender.layer)
         # of several writes at one token each adds what it changes, from what is there with those before it
         code = part.code.cpu().numpy()
@@ -381,21 +390,26 @@ class EdgePass(Edges):
         return self._projection(layer) if component == "z" else None
 
     @contextmanager
-    def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
-        """The projections of attention compute the columns of these receivers alone; nothing else of this run is looked at."""
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
+        """The projections of attention compute the columns of some receivers alone; nothing else of this run is looked at."""
         modules = self._projections(layer)
         for module in modules:
-            self.projected.setdefault(module, _Projected()).own = []
-        for port in ports:
-            tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
-            if tap is not None and tap.module in modules and tap.columns is not None:
-                self.projected[tap.module].own.append(_columns_of(tap))
-                self.projected[tap.module].full += len(tap.columns)
+            self.projected.setdefault(module, _Projected())
+
+        def narrow(ports: Sequence[Port]) -> None:
+            for module in modules:
+                self.projected[module].own = []
+            for port in ports:
+                tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
+                if tap is not None and tap.module in modules and tap.columns is not None:
+                    self.projected[tap.module].own.append(_columns_of(tap))
+                    self.projected[tap.module].full += len(tap.columns)
+
         with ExitStack() as stack:
             for module in modules:
                 module.forward = partial(_columns, module, self.projected[module])
                 stack.callback(module.__dict__.pop, "forward")
-            yield
+            yield narrow
 
     def _layer(self, layer: int, ports: list[Port]) -> list[Any]:
         module, running = self.network.layers[layer], ExitStack()

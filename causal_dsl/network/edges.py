@@ -174,9 +174,9 @@ class Edges:
         other.index_put_(index, rows.index_copy(-1, columns, new.index_select(-1, mine)))
 
     @contextmanager
-    def narrowed(self, layer: int, ports: Sequence[Port]) -> Iterator[None]:
-        """Within, a layer is run for what these receivers read alone, where that can be had for less."""
-        yield
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
+        """Within, a layer is run for what some receivers read alone, where that can be had for less: those that were last named."""
+        yield lambda ports: None
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -252,21 +252,22 @@ class Edges:
             if self.inner:
                 return
             stream = args[0] if args else kwargs["hidden_states"]
-            for same, delta in self.deltas(ports):
-                waiting.update(same)
-                given = stream + delta.to(stream.device)
-                self.inner = True
-                try:
-                    with self.narrowed(layer, same):
+            with self.narrowed(layer) as narrow:
+                for same, delta in self.deltas(ports):
+                    waiting.update(same)
+                    given = stream + delta.to(stream.device)
+                    narrow(same)
+                    self.inner = True
+                    try:
                         if args:
                             module.forward(given, *args[1:], **kwargs)
                         else:
                             module.forward(**{**kwargs, "hidden_states": given})
-                except _Captured:
-                    pass
-                finally:
-                    self.inner = False
-                    waiting.clear()
+                    except _Captured:
+                        pass
+                    finally:
+                        self.inner = False
+                        waiting.clear()
 
         def reading(own: list[tuple[Port, Tap | None]]) -> Callable[[Tensor], Tensor]:
             def act(tensor: Tensor) -> Tensor:

@@ -144,7 +144,8 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
             f"the network cannot be run on floats [batch, {width}]",
             span,
             notes=(told(error),),
-            help="a vector network takes one float tensor [batch, width] and gives logits [batch, classes]",
+            help="a vector network takes one float tensor [batch, width] and gives logits [batch, classes]; for a network of "
+            'tokens say which they are: vocabulary=["a", "b", …], or tokenizer="…"',
         ) from error
     finally:
         for handle in handles:

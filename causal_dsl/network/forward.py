@@ -9,6 +9,7 @@ from collections import defaultdict
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
 from dataclasses import replace
+from functools import partial
 from typing import Any, Literal
 
 import torch
@@ -92,7 +93,7 @@ def forward(
     with ExitStack() as stack:
         stepwise = []
         for (module, side), own in jobs.items():
-            steps = Steps(own, tape, batch, _path(network, module), network.span)
+            steps = Steps(own, tape, batch, partial(_path, network, module), network.span)
             stepwise.append(steps)
             if isinstance(module, nn.RNNBase) and side == "out" and any(job.writes for job in own):
                 stack.enter_context(by_step(module, steps))

@@ -4,6 +4,9 @@ from __future__ import annotations
 
 from dataclasses import dataclass, field
 
+#: The identity that padding changes nothing, at one side.
+PADDED = "padded batch = single runs"
+
 
 @dataclass(eq=False)
 class Proof:

@@ -32,7 +32,7 @@ from causal_dsl.network.compare import differences, distance, no_numbers, ranks_
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
-from causal_dsl.network.proof import Proof
+from causal_dsl.network.proof import PADDED, Proof
 from causal_dsl.network.prove_vector import prove_vector
 from causal_dsl.network.recurrent import stepping
 from causal_dsl.network.site_tensors import tap
@@ -196,7 +196,7 @@ class _Trial:
         assert right is not None
         assert single is not None
         self.single = single
-        self._hold("right-padded batch = single runs", right, single, tuple(self.names), slack=10)
+        self._hold(f"right-{PADDED}", right, single, tuple(self.names), slack=10)
         record = self.network.facts.record
         if (
             record is not None and not record.inferred
@@ -235,7 +235,7 @@ class _Trial:
         }
         values = self._read([*sites, *blocks.values(), *(Site("module", module=path) for path in layout.beside)])
         left = values[Site("logits")][self.ends[_SHORTEST]][None]
-        identity = f"{'right' if layout.right else 'left'}-padded batch = single runs"
+        identity = f"{'right' if layout.right else 'left'}-{PADDED}"
         self._hold(identity, left, self.single, tuple(self.names), slack=10)
         compared = [name for name in COMPARED if name in self.names]
         if compared:

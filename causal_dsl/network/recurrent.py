@@ -8,7 +8,7 @@ state there (the cell state of an LSTM stays its own).
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager
 from typing import Any
 
@@ -53,7 +53,7 @@ class Steps:
     """Jobs on what a recurrent module gives, token by token. At each step they act on all tokens so far; what they make of the
     last of these is what counts, so that an edit of a later token finds what the edits of earlier ones have led to."""
 
-    def __init__(self, jobs: list[TapeJob], tape: Tape, batch: Batch, path: str, span: Span):
+    def __init__(self, jobs: list[TapeJob], tape: Tape, batch: Batch, path: Callable[[], str], span: Span):
         self.jobs, self.tape, self.batch, self.path, self.span = jobs, tape, batch, path, span
         self.whole: Tensor | None = None
         self.count = 0
@@ -82,9 +82,9 @@ class Steps:
     def _other(self, count: int) -> Exception:
         return fail(
             "E424",
-            f"module {self.path} runs {count} times or more on prompts of {self.batch.longest} tokens"
+            f"module {self.path()} runs {count} times or more on prompts of {self.batch.longest} tokens"
             if count > self.batch.longest
-            else f"module {self.path} runs {count} times on prompts of {self.batch.longest} tokens",
+            else f"module {self.path()} runs {count} times on prompts of {self.batch.longest} tokens",
             self.span,
             notes=("a module that runs once for each token has a position for each run",),
             help="name a module that runs once, or once for each token",
@@ -122,7 +122,7 @@ def by_step(module: nn.RNNBase, steps: Steps) -> Iterator[None]:
 
 
 def _refused(why: str, steps: Steps) -> Exception:
-    return refuse_steps(why, steps.path, steps.span)
+    return refuse_steps(why, steps.path(), steps.span)
 
 
 def refuse_steps(why: str, path: str, span: Span) -> Exception:

@@ -127,13 +127,14 @@ def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int,
     raised: Exception | None = None
     for length in _LENGTHS:
         try:
-            found = run(_ids(2, length, max(1, min(words, 1000))))
+            found = run(_ids(2, length, 1))
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
             raised = raised or error
             continue
         if isinstance(found, Tensor) and found.ndim == 3 and tuple(found.shape[:2]) == (2, length):
+            _refuse_words(run, length, words, int(found.shape[2]), tokens, span)
             return length, int(found.shape[2])
         shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise fail(
@@ -146,13 +147,36 @@ def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int,
     assert raised is not None
     raise fail(
         "E752",
-        f"{_a(run.model)} comes with a {'vocabulary' if tokens.words else 'tokenizer'}, and takes no token ids",
+        f"{_a(run.model)} comes with a {'vocabulary' if tokens.words else 'tokenizer'}, and cannot be run on token ids",
         span,
         notes=(told(raised), "it was given whole numbers [batch, tokens]"),
         help="take token ids [batch, tokens] in `forward`; of a network that reads floats, leave the "
         + ("vocabulary" if tokens.words else "tokenizer")
         + " out",
     )
+
+
+def _refuse_words(run: _TokenRun, length: int, words: int, logits: int, tokens: Tokens, span: Span) -> None:
+    """Refuse a vocabulary with words of which the network knows nothing (E794); a tokenizer may have more than are used."""
+    known = min(words, logits)
+    if tokens.words and words > logits:
+        raise fail(
+            "E794",
+            f"the vocabulary has {words} words, and {_a(run.model)} gives {logits} logits for each token",
+            span,
+            notes=(f'the first word beyond is "{tokens.words[logits]}"',),
+            help="let the network have as many tokens as there are words, or leave out those that it has not",
+        )
+    try:
+        run(torch.full((2, length), known - 1))
+    except Exception as error:
+        raise fail(
+            "E794",
+            f"{_a(run.model)} gives {logits} logits for each token, and cannot be run on token {known - 1}",
+            span,
+            notes=(told(error),),
+            help="let the embedding have a row for each token",
+        ) from error
 
 
 def _refuse_absent(model: nn.Module, said: Mapping[str, Any], span: Span) -> None:

@@ -12,6 +12,7 @@ import torch
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.network.expert_modules import side_of
 from causal_dsl.network.network import Network
+from causal_dsl.network.proof import PADDED
 from causal_dsl.network.tap import Tap
 from causal_dsl.program.components import full_width, head_count, lacking, missing, suggestion
 from causal_dsl.vocabulary.architectures import Architecture
@@ -76,6 +77,14 @@ def refuse(network: Network, site: Site) -> None:
             help="correct its forward: it has to take every input that the spec encodes, as floats [batch, width]",
         )
     if network.proof is not None and site.component in network.proof.refused:
+        if network.key.kind == "torch" and PADDED in network.proof.refused[site.component]:
+            raise fail(
+                "E425",
+                f"padding in a batch changes the logits of `{network.name or 'the network'}`, so none of its sites can be used",
+                network.span,
+                notes=(network.proof.refused[site.component], "this was tested on the loaded model itself"),
+                help="let `forward` take an `attention_mask` (1 for tokens, 0 for padding at the right), and let no token read padding",
+            )
         raise fail(
             "E425",
             f"`{site.component}` is not where it should be in `{network.name or 'the network'}`",

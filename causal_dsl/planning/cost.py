@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.gradient_passes import gradient_passes
 from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
 from causal_dsl.planning.steps import Block, Step, early_means, in_tree, late_captures, layers_of
@@ -34,7 +35,7 @@ class Work:
 
 @dataclass(frozen=True)
 class Cost:
-    """Of a plan. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
+    """Of a plan, with its readings of gradients, which both it and the naive way run whole. ``key_tokens`` are tokens x layers of which keys and values alone are computed; ``passes`` how often
     the layers' weights are met; ``bytes`` what is kept for later, ``peak_bytes`` the most that the tensors of a pass hold
     beside the weights, ``process_bytes`` what a process on a CPU takes for them. ``naive_layer_tokens``: base, source and patched run of every pair and cell as whole forward passes. ``exact``:
     counted, not estimated from a part."""
@@ -163,6 +164,15 @@ def cost_of(plan: Plan) -> Cost:
         flops += flops_of(step, sized, facts, columns_of(plan, step)) * times
         found = peaks.held(step, sized, budget)
         peak, process = max(peak, found.tensors), max(process, found.taken)
+    of_gradients = 0
+    for one in gradient_passes(plan):
+        count, facts = one.layer_tokens(plan), one.facts(plan)
+        rows += one.forwards * plan.draw_of(one.test).n
+        passes += one.forwards + one.forward
+        of_gradients += count
+        # a pass backward takes twice what one forward does
+        flops += layer_flops(facts) * count * (1 + 2 * one.forward / max(1, one.forwards))
+    tokens += of_gradients
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
             facts = plan.inputs[node.forward.network].facts
@@ -171,7 +181,7 @@ def cost_of(plan: Plan) -> Cost:
         round(rows),
         round(tokens),
         round(keys),
-        _naive(plan),
+        _naive(plan) + of_gradients,
         round(passes),
         round(kept),
         round(peak),

@@ -164,6 +164,7 @@ def _one_way(unit: FitUnit) -> None:
 
 def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, fits: Fits) -> None:
     """Refuse to judge a feature on an input that it was fitted on (E711)."""
+    twins = Twins(plan, fits.plan)
     for test in tests:
         if not learned(test):
             continue
@@ -173,7 +174,7 @@ def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, 
                 continue
             for experiment in unit.experiments:
                 for run in (experiment.fit.base, experiment.validation.base):
-                    shared = shared_input(plan, test, fits.plan, run.draw)
+                    shared = shared_input(plan, test, fits.plan, unit.network, run.draw, twins)
                     if shared is not None:
                         _refuse(test, shared, bool(declared_for(test, declared)))
 
@@ -187,28 +188,48 @@ class Shared:
     fitted: str
 
 
-def shared_input(plan: Plan, test: Test, fits: Plan, draw: g.DrawNode) -> Shared | None:
-    """The first row of a test whose tokens (or vector) a fit reads, too, in whatever role; else None."""
-    known: dict[bytes, str] = {}
-    for run, rows in fits.rows.items():
-        if run.draw == draw:
-            theirs = fits.inputs[run.network]
-            for index in np.unique(rows).tolist():
-                known.setdefault(theirs.content(index), theirs.text(index))
+def shared_input(
+    plan: Plan, test: Test, fits: Plan, network: NetworkKey, draw: g.DrawNode, twins: Twins
+) -> Shared | None:
+    """The first row of a test whose tokens (or vector) a fit on a network reads, too, in whatever role; else None."""
+    theirs, fitted_rows = (
+        fits.inputs[network],
+        [rows for run, rows in fits.rows.items() if run.draw == draw and run.network == network],
+    )
     own, inputs = plan.scores[test.name][0].label.draw, plan.inputs[test.network.key]
+    used = np.zeros(len(theirs) + 1, dtype=bool)  # the last for what has no twin
+    for rows in fitted_rows:
+        used[theirs.runs[rows]] = True
+    read = used[twins.of(test.network.key, network)]
     first: tuple[int, str, int] | None = None
     for run, rows in plan.rows.items():
         if run.draw != own or run.network != test.network.key:
             continue
-        there = [index for index in np.unique(rows).tolist() if inputs.content(index) in known]
-        hit = np.flatnonzero(np.isin(rows, there))
+        hit = np.flatnonzero(read[rows])
         if len(hit) and (first is None or hit[0] < first[0]):
             first = int(hit[0]), run.role, int(rows[hit[0]])
     if first is None:
         return None
     row, role, index = first
     settings = {name: plan.drawn[own].values[role][name][row].item() for name in test.model.exogenous}
-    return Shared(settings, inputs.text(index), known[inputs.content(index)])
+    seen = np.unique(np.concatenate(fitted_rows))
+    fitted = next(int(one) for one in seen if theirs.content(int(one)) == inputs.content(index))
+    return Shared(settings, inputs.text(index), theirs.text(fitted))
+
+
+@dataclass
+class Twins:
+    """Which inputs of a plan are those of its fits, found once for each two networks."""
+
+    plan: Plan
+    fits: Plan
+    _known: dict[tuple[NetworkKey, NetworkKey], np.ndarray] = field(default_factory=dict)
+
+    def of(self, network: NetworkKey, fitted: NetworkKey) -> np.ndarray:
+        """For every input of a network of the plan the first input of a network of the fits that is read alike, -1 where none is."""
+        if (network, fitted) not in self._known:
+            self._known[network, fitted] = self.fits.inputs[fitted].alike(self.plan.inputs[network])
+        return self._known[network, fitted]
 
 
 def _refuse(test: Test, shared: Shared, declared: bool) -> None:

@@ -14,6 +14,13 @@ if TYPE_CHECKING:
 
 #: Pairs of a cell on which the base is patched into itself, and cells of a test that are asked.
 FLOOR_ROWS, FLOOR_CELLS = 4, 8
+#: Where every row takes a whole forward pass, no more than one pair in so many.
+_OF_WHOLE = 16
+
+
+def floor_rows(pairs: int, whole: bool = False) -> int:
+    """On how many pairs, of so many, the base is patched into itself; ``whole``: each takes a whole forward pass."""
+    return max(1, min(FLOOR_ROWS, pairs // _OF_WHOLE)) if whole else FLOOR_ROWS
 
 
 def floor_of(resume: g.Resume) -> g.Resume | None:
@@ -40,4 +47,4 @@ def floors_of(plan: Plan, test: Test) -> dict[g.Resume, g.Resume]:
     return found
 
 
-__all__ = ["FLOOR_CELLS", "FLOOR_ROWS", "floor_of", "floors_of"]
+__all__ = ["FLOOR_CELLS", "floor_of", "floor_rows", "floors_of"]

@@ -159,8 +159,8 @@ class Capture(Value):
 
 @_node
 class Average(Value):
-    """The mean of captured vectors over all rows; ``pooled``: over the tokens of a span as well. ``feature``: the mean of
-    what it reads of them, in its own numbers."""
+    """The mean of captured vectors over all rows, or ``by_template`` over those of one prompt template; ``pooled``: over the tokens of a
+    span as well. ``feature``: the mean of what it reads of them, in its own numbers."""
 
     function = "causal_dsl.engine.values:averaged"
     given = False
@@ -171,6 +171,7 @@ class Average(Value):
     beside: tuple[Capture, ...] = ()
     #: the nodes of a dictionary whose numbers it is the mean of
     nodes: NodeParts | None = None
+    by_template: bool = False
 
     @property
     def captures(self) -> tuple[Capture, ...]:
@@ -187,10 +188,10 @@ class Average(Value):
 
     @property
     def text(self) -> str:
-        return f"mean({self.capture.forward.role})"
+        return f"mean({self.capture.forward.role}{', by=template' if self.by_template else ''})"
 
     def order(self, site: Site) -> object:
-        return ("average", self.pooled, self.capture.order(site))
+        return ("average", self.pooled, self.by_template, self.capture.order(site))
 
     @property
     def inputs(self) -> tuple[Node, ...]:

@@ -185,7 +185,7 @@ class _Lowering:
         for look in cell.looks:
             mine = tuple(q for q in ordered if q.place == look.asked)
             if mine and look.kind in READINGS and READINGS[look.kind].of == "gradients":
-                self._by_gradients(look, base)  # it takes passes of its own
+                self._by_gradients(look, base, run)  # it takes passes of its own
             elif mine:
                 self._located(look, run.base if isinstance(run, g.Resume) else run)
                 if look.kind == "attribution":
@@ -205,8 +205,16 @@ class _Lowering:
         if of == "pairs" and look.kind != "save":
             self._probed(look, run)
 
-    def _by_gradients(self, look: PlaceRead, base: g.Forward) -> None:
+    def _by_gradients(self, look: PlaceRead, base: g.Forward, run: g.Forward | g.Resume) -> None:
         """Find the tokens of what gradients are taken by, in the base run and in the baseline's: as many in each (E539)."""
+        if isinstance(run, g.Resume) and any(write.to is not None for write in run.writes):
+            raise fail(
+                "E895",
+                "no gradients are taken in a run in which edges are patched",
+                look.span,
+                notes=("what flows along an edge is computed beside the stream",),
+                help="write what the sender gives as a whole, or find edges by gradients: discover(edges, method=eap, …)",
+            )
         (way,), (place,) = look.arguments, look.places
         rows, source = self.plan.rows[base], None
         if way.baseline in self.test.roles:
@@ -364,14 +372,29 @@ class _Lowering:
             rows = self.plan.rows[base]
             lengths_agree(self.inputs, place.key, rows, place.key, self.plan.rows[run], intervention.span)
         self._equal_lengths(place, intervention, (run,))
+        by = value.by is not None
+        if by:
+            self._same_templates(value, drawn, base)
         inside = intervention.inside[i] if intervention.inside else None
         if (nodes := _nodes_at(intervention, i)) is not None:
             first, *beside = (g.Capture(run, one) for one in nodes.places(place.position))
-            return g.NodesAveraged(g.Average(first, value.pooled, None, tuple(beside), nodes.all), nodes)
+            return g.NodesAveraged(g.Average(first, value.pooled, None, tuple(beside), nodes.all, by), nodes)
         if inside is not None and inside.reads:
             first, *beside = self._read_across(run, inside).captures
-            return g.Average(first, value.pooled, inside, tuple(beside))
-        return g.Average(g.Capture(run, place), value.pooled, inside)
+            return g.Average(first, value.pooled, inside, tuple(beside), by_template=by)
+        return g.Average(g.Capture(run, place), value.pooled, inside, by_template=by)
+
+    def _same_templates(self, value: Mean, drawn: Drawn, base: g.Forward) -> None:
+        """A mean over the rows of one prompt template has at least one (E544)."""
+        own, theirs = (set(drawn.templates(role).tolist()) for role in (base.role, value.of))
+        for number in sorted(own - theirs):
+            raise fail(
+                "E544",
+                f"no prompt of `{value.of}` is of the template of prompts of `{base.role}`, so there is no mean over its rows",
+                value.span or self.test.span,
+                notes=(f"the template is {str(self.test.alignment.prompts[number].template)!r}",),
+                help=f"draw `{value.of}` with more rows, or with template == {number}",
+            )
 
     def _equal_lengths(self, place: Place, intervention: Intervention, runs: tuple[g.Forward, ...]) -> None:
         """Attention weights have a number for every token of a prompt, and a pass puts pairs together: all prompts that they

@@ -122,7 +122,7 @@ def _ablation(test: Test, cell: Cell) -> tuple[str, list[Intervention]]:
 
 
 def _kind(test: Test, intervention: Intervention) -> str:
-    if intervention.features or intervention.inside or intervention.circuit is not None:
+    if intervention.features or intervention.inside or intervention.circuit is not None or intervention.to:
         return ""
     sites = [named(place, test.network.facts).site for place in intervention.places]
     if any(site.component in ("pattern", "module", "logits", "final_norm") for site in sites):

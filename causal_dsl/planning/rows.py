@@ -18,6 +18,7 @@ from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import (
     Block,
     Step,
+    by_template,
     captures,
     in_tree,
     is_random,
@@ -220,8 +221,10 @@ class Layouts:
         if only is not None:
             wanted: list[tuple[g.Resume | None, g.Capture]] = [(None, capture) for capture in only]
         else:
-            every = [(r, capture) for r in (*runs, *(r for r, _ in extra)) for capture in taken(r)]
-            wanted = [(r, c) for r, c in every if _now(r, c, step, ahead)]
+            wanted = []
+            for resume in (*runs, *(r for r, _ in extra)):
+                now = _now(resume, step, ahead)
+                wanted += [(resume, capture) for capture in taken(resume) if capture in now]
         shared = step.shared or only is not None
         against = [read.against for read in plan.reads_of(resumes) if read.against is not None]
         against += [resume.base for resume, _ in extra]
@@ -292,7 +295,7 @@ class Layouts:
             tree = list(in_tree(resume))
             runs = dict.fromkeys(r.base for r in tree)
             runs |= dict.fromkeys(capture.forward for r in tree for capture in captures(r))
-            self._deciding[resume] = None if any(map(is_random, tree)) else tuple(runs)
+            self._deciding[resume] = None if any(map(is_random, tree)) or by_template(tree) else tuple(runs)
         return self._deciding[resume]
 
     def _keep(self, layout: Layout, wanted: list[tuple[g.Resume | None, g.Capture]]) -> None:
@@ -401,12 +404,15 @@ class _Prompts:
         return np.array(found, dtype=np.int64)
 
 
-def _now(resume: g.Resume, capture: g.Capture, step: Step, ahead: bool) -> bool:
-    """Whether the pass itself keeps a vector: one that it writes after coming by it, and no mean over several blocks."""
+def _now(resume: g.Resume, step: Step, ahead: bool) -> set[g.Capture]:
+    """The vectors that the pass itself keeps for an intervention: those that it writes after coming by them, and those of means that are
+    not over several blocks."""
+    found: set[g.Capture] = set()
     for write in resume.writes:
-        if capture in write.value.find(g.Capture) and (ahead or in_time(capture.place.site, write.place.site)):
-            return True
-        means = (mean for mean in write.value.find(g.Average) if capture in mean.captures)
-        if any(mean_in_pass(step, mean, write.place, ahead) for mean in means):
-            return True
-    return False
+        for value in write.value.walk():
+            if isinstance(value, g.Capture):
+                if ahead or in_time(value.place.site, write.place.site):
+                    found.add(value)
+            elif isinstance(value, g.Average) and mean_in_pass(step, value, write.place, ahead):
+                found.update(value.captures)
+    return found

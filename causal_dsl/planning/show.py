@@ -9,14 +9,14 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
+from causal_dsl.planning.gradient_passes import gradient_passes
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns
-from causal_dsl.program.program import GradientWay, Test
-from causal_dsl.vocabulary.discovery_methods import SAMPLED, passes_of
-from causal_dsl.vocabulary.readings import READINGS
+from causal_dsl.program.program import Test
+from causal_dsl.vocabulary.discovery_methods import passes_of
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
@@ -143,18 +143,14 @@ def _gradients(plan: Plan) -> list[str]:
         if test.control[0]:
             continue
         n = plan.draw_of(test).n
-        ways: dict[GradientWay, int] = {}
-        for cell in test.cells:
-            for look in cell.looks:
-                if look.kind in READINGS and READINGS[look.kind].of == "gradients":
-                    ways[look.arguments[0]] = ways.get(look.arguments[0], 0) + 1
-        for way, count in ways.items():
-            places = f"{count} place{'s' * (count > 1)}"
-            each = f"{way.steps * count:,} forward and as many backward" if way.steps else "1 forward and 1 backward"
-            exact = count if way.steps else min(count, SAMPLED)
+        for one in (passes for passes in gradient_passes(plan) if passes.test is test):
+            places = f"{one.places} place{'s' * (one.places > 1)}" + (
+                " of the run that is intervened on" if one.inside else ""
+            )
+            each = f"{one.forward:,} forward and as many backward" if one.forward > 1 else "1 forward and 1 backward"
             lines.append(
-                f"gradients of {test.name} at {places}: {each} passes over {n:,} rows, beside 2 for what stands there, and {exact} "
-                "for exact effects"
+                f"gradients of {test.name} at {places}: {each} passes over {n:,} rows, beside {one.reads} for what stands there, and "
+                f"{one.exact} for exact effects"
             )
         for kept in dict.fromkeys(one.discovery for one in test.discoveries):
             passes = passes_of(kept.method, dict(kept.settings))

@@ -141,6 +141,12 @@ def is_random(resume: g.Resume) -> bool:
     return any(value.random for write in resume.writes for value in write.value.walk())
 
 
+def by_template(resumes: Iterable[g.Resume]) -> bool:
+    """Whether what some interventions write depends on the template of a prompt, and not on its tokens alone."""
+    writes = (write for resume in resumes for write in resume.writes)
+    return any(mean.by_template for write in writes for mean in write.value.find(g.Average))
+
+
 def late_captures(step: Step) -> list[g.Capture]:
     """Vectors that are captured further on than they are written: they need a pass of their own before."""
     found: dict[g.Capture, None] = {}

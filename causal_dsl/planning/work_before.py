@@ -85,12 +85,18 @@ def constants_of(plan: Plan) -> Iterator[BeforeUnit]:
 Looks = list[tuple[int, "PlaceRead"]]
 
 
+def is_by_gradients(look: PlaceRead) -> bool:
+    """Whether a place is read by gradients."""
+    return look.kind in READINGS and READINGS[look.kind].of == "gradients"
+
+
 def ways_of(test: Test) -> Mapping[GradientWay, Looks]:
-    """The places at which a test reads gradients, by the way in which they are taken."""
+    """The places at which a test reads gradients of its base run, by the way in which they are taken."""
     found: dict[GradientWay, Looks] = {}
+    wanted = test.scores.quantities.get("base", ())
     for number, cell in enumerate(test.cells):
         for look in cell.looks:
-            if look.kind in READINGS and READINGS[look.kind].of == "gradients":
+            if is_by_gradients(look) and any(quantity.place == look.asked for quantity in wanted):
                 found.setdefault(look.arguments[0], []).append((number, look))
     return found
 
@@ -118,6 +124,7 @@ __all__ = [
     "constants_asked",
     "constants_of",
     "gradients_of",
+    "is_by_gradients",
     "optimal_in",
     "searches_of",
     "ways_of",

@@ -216,10 +216,10 @@ def _of_dictionaries(nodes: Sequence[OutputNode]) -> str:
 
 
 def choices_of_edges(
-    senders: Iterable[Spot], source: str, paired: bool, edges: int = 1, mlps: str = ""
+    senders: Iterable[Spot], source: str, paired: bool | None, edges: int = 1, mlps: str = ""
 ) -> AblationChoices:
-    """The six choices where what flows along an edge, or along a path of so many, comes from another run. ``mlps``: what the MLPs along
-    a path do, ``freeze`` or ``recompute``."""
+    """The six choices where what flows along an edge, or along a path of so many, comes from another run, or is a written value (``paired``
+    is None). ``mlps``: what the MLPs along a path do, ``freeze`` or ``recompute``."""
     spots = list(senders)
     positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
     kinds = [kind for kind in _NAMES if kind in {node.kind for node, _ in spots}]
@@ -229,7 +229,11 @@ def choices_of_edges(
     return AblationChoices(
         "each token by itself",
         f"{what} from {', '.join(_NAMES[kind] for kind in kinds)}",
-        f"{source}, a counterfactual of the base" if paired else f"{source}, another input",
+        source
+        if paired is None
+        else f"{source}, a counterfactual of the base"
+        if paired
+        else f"{source}, another input",
         ", ".join(positions),
         "written into the base run",
         f"what is named, {held}",

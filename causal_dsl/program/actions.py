@@ -318,7 +318,7 @@ class ActionReader:
         inside = () if places is None else self._inside(action, places)
         reader = self.values(action.target)
         if inside:
-            reader = replace(reader, size=size_of(inside[0]), through=str(inside[0]))
+            reader = replace(reader, size=size_of(inside[0]), through=".".join(part.name for part in inside[0].chain))
         value = reader.value(action.value, places or ())
         if places is None or value is None or inside is None or not self._read_where_it_reads(value, places, inside):
             return None

@@ -27,6 +27,7 @@ from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.values.project_out import ProjectOut
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
@@ -165,7 +166,7 @@ def read_circuit_action(
         return None
     kept = inside(members, every, positions, network.facts)
     value = _value(action, reader)
-    if value is None or _refuse_under(value, members, action, len(asked) > before, found):
+    if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
     if outside and isinstance(kept, EdgeSet) and positions is None and not weights and len(asked) == before:
         source = isinstance(value, FromRun)
@@ -195,7 +196,8 @@ def write(ablation: Ablation, members: Members, value: Value | None = None) -> I
         places, reached = written_along(members, whole=True)
         nodes: tuple[NodeParts | None, ...] = ()
     else:
-        placed = written_at(members)
+        whole = ablation.value if value is None else value
+        placed = written_at(members, apart=any(True for _ in whole.find(ProjectOut)))
         places, reached = tuple(place for place, _ in placed), ()
         nodes = tuple(parts for _, parts in placed)
     value = at(ablation.value if value is None else value, places)
@@ -309,18 +311,16 @@ def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionRea
 
 def _refuse_under(
     value: Value,
-    members: Members,
     action: tree.Interchange | tree.SetTo | tree.AddTo,
     discovered: bool,
     found: Diagnostics,
 ) -> bool:
-    """Report E859 where edges, or a circuit that is discovered, would take values from a run in which something is written."""
+    """Report E859 where a circuit that is discovered would take values from a run in which something is written."""
     taken = next((run for run in value.find(FromRun) if run.under), None)
-    if taken is None or not (discovered or isinstance(members, EdgeSet)):
+    if taken is None or not discovered:
         return False
-    what = "a circuit that is discovered" if discovered else "a circuit of edges"
     span = action.source.span if isinstance(action, tree.Interchange) else action.value.span
-    refuse_taken(what, span, taken.role, found)
+    refuse_taken("a circuit that is discovered", span, taken.role, found)
     return True
 
 

@@ -254,7 +254,7 @@ def source_of(test: Test) -> Counterfactual | None:
     match circuits[0].value if circuits else None:
         case FromRun(role=role):
             return Counterfactual(role)
-        case Mean(of=role, pooled=pooled):
+        case Mean(of=role, pooled=pooled, by=None):
             return Counterfactual(role, "pooled" if pooled else "mean")
         case Constant(value=0):
             return Counterfactual("base", "zero")
@@ -288,7 +288,7 @@ def check_discoveries(test: Test, found: Diagnostics) -> bool:
         if source_of(test) is None:
             found.report(
                 "E826",
-                f"`{test.name}` writes neither what another run has, nor a mean, nor 0",
+                f"`{test.name}` writes neither what another run has, nor a mean over all rows, nor 0",
                 test.span,
                 others=((span, "found by what these would change"),),
                 help="take values from a counterfactual, do(outside(c) <- source), or write do(outside(c) = mean)",

@@ -26,6 +26,8 @@ def check_optimal(test: Test, found: Diagnostics) -> bool:
                 why = "it is added to what is there"
             elif one.features or one.inside:
                 why = "it is written through a feature"
+            elif any(one.nodes):
+                why = "it is written at nodes of a dictionary"
             elif any(place.key is not None or place.site.component in ("pattern", "logits") for place in one.places):
                 why = "it is written at attention weights or logits"
             elif one.value != cell.interventions[0].value:

@@ -176,17 +176,18 @@ def places_of(spots: Sequence[Spot]) -> tuple[Place, ...]:
     return tuple(place for place, _ in written_at(spots))
 
 
-def written_at(spots: Sequence[Spot]) -> tuple[tuple[Place, NodeParts | None], ...]:
-    """Where spots are written, and which nodes of a dictionary there (None: what stands at the place)."""
-    grouped: dict[tuple[Kind, int, Position | None], list[int]] = defaultdict(list)
+def written_at(spots: Sequence[Spot], apart: bool = False) -> tuple[tuple[Place, NodeParts | None], ...]:
+    """Where spots are written, and which nodes of a dictionary there (None: what stands at the place). ``apart``: each head by itself, for
+    what is written of its own vector."""
+    grouped: dict[tuple[Kind, int, Position | None, int], list[int]] = defaultdict(list)
     inside: dict[tuple[Dictionary, Position | None], list[OutputNode]] = defaultdict(list)
     for node, position in spots:
         if node.dictionary is not None:
             inside[node.dictionary, position].append(node)
         else:
-            grouped[*node.group, position].append(node.index)
+            grouped[*node.group, position, node.index if apart and node.kind == "head" else -1].append(node.index)
     found: list[tuple[Place, NodeParts | None]] = []
-    for (kind, layer, position), indices in grouped.items():
+    for (kind, layer, position, _), indices in grouped.items():
         site = Site(_SITES[kind], layer if layer >= 0 else None)
         if kind == "head":
             site = replace(site, heads=tuple(sorted(indices)))

@@ -17,13 +17,13 @@ from causal_dsl.program.circuits import PORTS, CircuitReader
 from causal_dsl.program.edge_sets import ports_at, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, places_of
 from causal_dsl.program.program import Intervention
-from causal_dsl.program.read_edges import Receivers, read_receivers, read_senders, refuse_flow
-from causal_dsl.program.runs_under import refuse_taken
+from causal_dsl.program.read_edges import Receivers, read_along, read_receivers, read_senders, refuse_flow, told_along
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.program.actions import ActionReader
@@ -105,15 +105,12 @@ def read_path(action: tree.PatchPath, reader: ActionReader, mlps: Mlps) -> tuple
     if refuse_edges(network.facts, action.span, found):
         return None
     circuits = reader.circuit_reader()
-    value = reader.values(action.sender).source(action.source, ())
     stages = _stages(action, reader, circuits)
+    value = read_along(action, () if stages is None else places_of(stages[0].senders), reader)
     if value is None or stages is None:
         return None
-    if value.under:
-        refuse_taken("a path", action.source.span, value.role, found)
-        return None
     chain = " -> ".join(map(format_expr, (action.sender, *action.through, action.receiver)))
-    text = f"{chain} <- {format_expr(action.source)}, mlp = {mlps}"
+    text = f"{chain} {'=' if action.sets else '<-'} {format_expr(action.source)}, mlp = {mlps}"
     path = _Path(reader, mlps, action, text)
     writes: tuple[Intervention, ...] = (path.write(places_of(stages[0].senders), value),)
     for number, stage in enumerate(stages):
@@ -126,8 +123,7 @@ def read_path(action: tree.PatchPath, reader: ActionReader, mlps: Mlps) -> tuple
         writes = (path.write(_sites(ports, position), taken),)
         if number + 1 < len(stages):
             writes += path.others(stages[number + 1].senders, ports, position)
-    likened = value.role in reader.circuits.likened
-    choices = choices_of_edges(stages[0].senders, value.role, likened, len(stages), mlps)
+    choices = choices_of_edges(stages[0].senders, *told_along(action, value, reader), len(stages), mlps)
     return (replace(writes[0], choices=choices), *writes[1:])
 
 
@@ -186,7 +182,7 @@ class _Path:
     action: tree.PatchPath
     text: str
 
-    def write(self, places: tuple[Place, ...], value: FromRun) -> Intervention:
+    def write(self, places: tuple[Place, ...], value: Value) -> Intervention:
         """What writes a value at places, each its own."""
         return Intervention(places, at(value, places), text=self.text, span=self.action.span)
 

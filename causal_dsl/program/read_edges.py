@@ -13,13 +13,15 @@ from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_p
 from causal_dsl.program.nodes import EVERYWHERE, Spot
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention
+from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_sites import SITE_HEADS
-from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl.program.actions import ActionReader
@@ -36,11 +38,10 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     circuits = reader.circuit_reader()
     senders = read_senders(action.sender, reader, circuits)
     received = read_receivers(action.receiver, reader, circuits)
-    value = reader.values(action.sender).source(action.source, ())
-    if senders is None or received is None or value is None:
+    if senders is None or received is None:
+        read_along(action, (), reader)
         return None
-    if value.under:
-        refuse_taken("an edge", action.source.span, value.role, found)
+    if refuse_dictionaries((node for node, _ in senders), "send along no edge", action.span, found):
         return None
     if refuse_flow(senders, received, network.facts, action.span, found):
         return None
@@ -49,10 +50,27 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     mask = every.mask(ports)
     edges = EdgeSet.make(every, (((node, position if position is not None else own), mask) for node, own in senders))
     places, reached = written_along(edges, whole=False)
-    text = f"{format_expr(action.sender)} -> {format_expr(action.receiver)} <- {format_expr(action.source)}"
+    value = read_along(action, places, reader)
+    if value is None:
+        return None
+    sign = "=" if action.sets else "<-"
+    text = f"{format_expr(action.sender)} -> {format_expr(action.receiver)} {sign} {format_expr(action.source)}"
     spots = [spot for spot, _ in edges.senders]
-    choices = choices_of_edges(spots, value.role, value.role in reader.circuits.likened)
+    choices = choices_of_edges(spots, *told_along(action, value, reader))
     return Intervention(places, at(value, places), text=text, span=action.span, to=reached, choices=choices)
+
+
+def read_along(action: tree.PatchPath, places: tuple[Place, ...], reader: ActionReader) -> Value | None:
+    """What the senders of edges, or of a path, at some places would give instead; None where a fault was reported."""
+    values = reader.values(action.sender)
+    return values.value(action.source, places) if action.sets else values.source(action.source, ())
+
+
+def told_along(action: tree.PatchPath, value: Value, reader: ActionReader) -> tuple[str, bool | None]:
+    """What flows along edges, in words, and whether it is of a run that is made from the base (None: of no run)."""
+    if not isinstance(value, FromRun) or action.sets:
+        return format_expr(action.source), None
+    return format_expr(action.source) if value.under else value.role, value.role in reader.circuits.likened
 
 
 def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, span: Span, found: Diagnostics) -> bool:
@@ -143,4 +161,4 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
     return tuple(dict.fromkeys(ports)), position
 
 
-__all__ = ["Receivers", "read_edge", "read_receivers", "read_senders", "refuse_flow"]
+__all__ = ["Receivers", "read_along", "read_edge", "read_receivers", "read_senders", "refuse_flow", "told_along"]

@@ -28,6 +28,7 @@ SAYS = {
     "ending": 'the bare word `word`, or texts that may follow an answer, as in "." or {".", "\\n"}',
     "file": 'a path in quotes, as in "name.safetensors"',
     "value": "a value that can be written",
+    "values": "further values that can be written, one after the other",
 }
 
 
@@ -61,7 +62,11 @@ def read_settings(
     positional = [name for name, setting in known.items() if setting.positional]
     found: dict[str, Any] = {}
     good = True
+    last = positional[-1] if positional and known[positional[-1]].kind == "values" else ""
     for argument in arguments:
+        if argument.name is None and last and positional == [last]:
+            found[last] = (*found.get(last, ()), argument.value)
+            continue
         if argument.name is None:
             if not positional:
                 hint = ", ".join(f"{name}=…" for name in known)

@@ -74,7 +74,9 @@ def refuse_taken(what: str, span: Span, role: str, found: Diagnostics) -> None:
         "E859",
         f"{what} takes its value from a run in which nothing is written",
         span,
-        notes=("sites and circuits of nodes take theirs from a run in which something else is written",),
+        notes=(
+            "sites, edges and circuits that are written out take theirs from a run in which something else is written",
+        ),
         help=f"write `{role}` alone, or name the sites: {_EXAMPLE}",
     )
 

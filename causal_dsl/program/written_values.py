@@ -189,12 +189,9 @@ class ValueReader:
             needed = self.size if self.through else width(place.site, self.sites.facts)
             if needed is not None and needed != len(numbers):
                 at = f"{place} via {self.through}" if self.through else f"{place}"
-                self.diagnostics.report(
-                    "E460",
-                    f"{at} has {needed} numbers, and the list has {len(numbers)}",
-                    expr.span,
-                    help=f"write {needed} numbers",
-                )
+                unit = "number" if needed == 1 else "numbers"
+                title = f"{at} has {needed} {unit}, and the list has {len(numbers)}"
+                self.diagnostics.report("E460", title, expr.span, help=f"write {needed} {unit}")
                 return None
         return Vector(values=tuple(float(n) for n in numbers), span=expr.span)
 
@@ -216,6 +213,9 @@ class ValueReader:
                     settings[name] = float(settings[name])
                 case "value":
                     settings[name] = self.value(settings[name], places)
+                case "values":
+                    each = [self.value(item, places) for item in settings[name]]
+                    settings[name] = None if None in each else tuple(each)
                 case "file":
                     settings[name] = self._file(settings[name], expr.span)
             if settings[name] is None:

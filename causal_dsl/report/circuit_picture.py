@@ -57,25 +57,25 @@ def circuit_svg(
     if isinstance(members, EdgeSet) and any(port.kind == "logits" for _, port, _ in members):
         boxes.append(_box("logits", middle, top, "logits"))
     marks = [
-        f'<text x="12" y="{level[stage] + 4:.0f}" class="mark">{escape(_told(rows[stage]))}</text>' for stage in stages
+        f'<text x="12" y="{level[stage] + 4:.0f}" class="words">{escape(_told(rows[stage]))}</text>' for stage in stages
     ] + [
-        f'<text x="{start[column]:.0f}" y="{height - 14}" class="mark">{escape(str(column))}</text>'
+        f'<text x="{start[column]:.0f}" y="{height - 14}" class="words">{escape(str(column))}</text>'
         for column in columns
         if column is not None
     ]
     keys = [
-        f'<text x="{70 + 62 * n}" y="{40 + head}" class="mark" fill="{colour}">to {kind}</text>'
+        f'<text x="{70 + 62 * n}" y="{40 + head}" class="words" fill="{colour}">to {kind}</text>'
         for n, (kind, colour) in enumerate(COLOURS.items())
         if lines and edged
     ]
     if lines and not edged:
         keys.append(
-            f'<text x="70" y="{40 + head}" class="mark" fill="#777">pale lines: can reach, not edges found</text>'
+            f'<text x="70" y="{40 + head}" class="words" fill="#777">pale lines: can reach, not edges found</text>'
         )
     if weights and edged and lines:
-        keys.append(f'<text x="12" y="{40 + head + 14}" class="mark">width: abs(score), dashed: negative</text>')
+        keys.append(f'<text x="12" y="{40 + head + 14}" class="words">width: abs(score), dashed: negative</text>')
     keys += [
-        f'<text x="12" y="{36 + 16 * n}" class="mark" fill="#555">{escape(line)}</text>'
+        f'<text x="12" y="{36 + 16 * n}" class="words" fill="#555">{escape(line)}</text>'
         for n, line in enumerate(choices)
     ]
     width = max(left, 420, *(7 * len(line) for line in choices), 0)
@@ -83,7 +83,7 @@ def circuit_svg(
         [
             f'<svg xmlns="http://www.w3.org/2000/svg" width="{width:.0f}" height="{height}" '
             f'viewBox="0 0 {width:.0f} {height}" font-family="sans-serif">',
-            "<style>.mark{font-size:11px}.box{font-size:10px;text-anchor:middle}</style>",
+            "<style>.words{font-size:11px}.box{font-size:10px;text-anchor:middle}</style>",
             f'<rect width="{width:.0f}" height="{height}" fill="white"/>',
             f'<text x="12" y="20" font-size="13">{escape(title)}</text>',
             *keys,

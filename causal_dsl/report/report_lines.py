@@ -268,7 +268,7 @@ def tallied(test: TestResult) -> Iterator[ToldFinding]:
     found.sort(key=lambda pair: (order.get(pair[0].code, len(order)), pair[0].code))
     for code, group in itertools.groupby(found, key=lambda pair: pair[0].code):
         pairs = list(group)
-        cells = [cell for _, cell in pairs]
+        cells = list({id(cell): cell for _, cell in pairs}.values())  # a cell may have several of one code
         named = "; ".join(show_cell(cell.cell) for cell in cells[:4])
         words = f"{len(cells)} of {len(test.cells)} cells" + (f": {named}" if len(cells) <= 4 else "")
         yield ToldFinding(code, words)

@@ -219,6 +219,10 @@ class CircuitResult:
             found["ports"] = _ports(own)
         if self.found:
             found["found"] = [one.to_json() for one in self.found]
+        if self.parallel:
+            found["parallel"] = True
+        if self.stated:
+            found["stated"] = {name: number(score) for name, score in self.stated}
         return found
 
     def findings(self, silent: Sequence[str] = ()) -> tuple[Finding, ...]:

@@ -79,15 +79,20 @@ def with_gradient_checks(
         for look in cell.looks:
             if look.kind not in READINGS or READINGS[look.kind].of != "gradients" or look.asked.reading is None:
                 continue
-            pair = [own.base.get(Quantity(kind, place=look.asked)) for kind in (look.kind, EXACT)]
-            if pair[0] is None or pair[1] is None:
-                continue
-            score, exact = (float((values if kept is None else values[kept]).mean()) for values in pair)  # type: ignore[index, union-attr]
-            text = f"{format_expr(look.asked.reading)} @ {format_expr(look.asked.site)}"
             way = look.arguments[0]
             assert isinstance(way, GradientWay)
-            computed = not np.isnan(pair[1]).all()
-            found.setdefault(text, (way.steps, []))[1].append((cell.settings, score, exact if computed else None))
+            for run in (own.base, own.patched):
+                scores, effects = (run.get(Quantity(kind, place=look.asked)) for kind in (look.kind, EXACT))
+                if scores is None or effects is None:
+                    continue
+                score, exact = (
+                    float((values if kept is None else values[kept]).mean()) for values in (scores, effects)
+                )
+                text = f"{format_expr(look.asked.reading)} @ {format_expr(look.asked.site)}"
+                if run is own.base and test.intervenes:
+                    text += " in the base run"
+                computed = not np.isnan(effects).all()
+                found.setdefault(text, (way.steps, []))[1].append((cell.settings, score, exact if computed else None))
     checks = tuple(GradientCheck(text, steps, tuple(cells)) for text, (steps, cells) in found.items())
     return replace(result, gradients=checks) if checks else result
 

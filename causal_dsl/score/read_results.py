@@ -275,6 +275,8 @@ def _circuit(one: Json) -> CircuitResult:
         _members(one),
         found=tuple(map(_discovered, one.get("found", ()))),
         tests={name: _hypothesis(test) for name, test in one["tests"].items()},
+        parallel=one.get("parallel", False),
+        stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
     )
 
 
@@ -344,13 +346,15 @@ def _node(name: str) -> OutputNode:
     for pattern, kind in _NODES.items():
         if (found := re.fullmatch(pattern, name)) is not None:
             numbers = [int(number) for number in found.groups()]
-            return OutputNode(kind, -1, *numbers) if kind == "input" else OutputNode(kind, *numbers)
+            layer, index = ([-1, *numbers] if kind == "input" else [*numbers, -1, -1])[:2]
+            return OutputNode(kind, layer, index)
     if (found := _OF_DICTIONARY.fullmatch(name)) is not None:
-        head, layer, component, latent, error = found.groups()
-        place = -1 if layer is None else int(layer)
-        inside = Dictionary(head, Site(component, None if layer is None else place))
-        kind = "latent" if latent is not None else "error" if error else "feature"
-        return OutputNode(kind, place, -1 if latent is None else int(latent), inside)
+        head, where, component, latent, error = found.groups()
+        place = -1 if where is None else int(where)
+        inside = Dictionary(head, Site(component, None if where is None else place))
+        if latent is not None:
+            return OutputNode("latent", place, int(latent), inside)
+        return OutputNode("error" if error else "feature", place, -1, inside)
     raise ValueError(f"`{name}` is no node of a circuit")
 
 

@@ -157,6 +157,10 @@ class CircuitJson(TypedDict):
     "null hypotheses about it, by score"
     found: NotRequired[list[DiscoveredJson]]
     "how it was found, where a run found it"
+    parallel: NotRequired[bool]
+    "true where the MLPs of its network read the same stream as the heads of their layer"
+    stated: NotRequired[dict[str, float | None]]
+    "the scores of its edges that a file says, where one does"
 
 
 class AttributionJson(TypedDict):

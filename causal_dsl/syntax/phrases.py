@@ -253,7 +253,7 @@ class Phrases:
             case tree.PatchPath():
                 first, *more = (node.sender, *node.through, node.receiver)
                 ends: Doc = (self.expr(first), *((" -> ", self.expr(end)) for end in more))
-                return (ends, " <- ", self.expr(node.source))
+                return (ends, " = " if node.sets else " <- ", self.expr(node.source))
             case tree.SetTo():
                 target = self.target(node)
                 return (target, " = ", self.expr(node.value))

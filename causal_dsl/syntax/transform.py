@@ -182,6 +182,10 @@ class BuildTree(Transformer[Token, Any]):
         sender, *through, receiver, source = c[::2]
         return tree.PatchPath(sender, receiver, source, through=tuple(through), span=_span(c))
 
+    def set_path(self, c: list[Any]) -> tree.PatchPath:
+        sender, *through, receiver, value = c[::2]
+        return tree.PatchPath(sender, receiver, value, through=tuple(through), sets=True, span=_span(c))
+
     def set_to(self, c: list[Any]) -> tree.SetTo:
         return tree.SetTo(c[0], c[4], c[2], span=_span(c))
 

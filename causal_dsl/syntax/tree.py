@@ -424,12 +424,13 @@ class Interchange(Node):
 
 @dataclass(frozen=True)
 class PatchPath(Node):
-    """``sender -> through -> receiver <- source``"""
+    """``sender -> through -> receiver <- source``; with ``sets``, ``sender -> through -> receiver = source``: a written value."""
 
     sender: Expr
     receiver: Expr
     source: Expr
     through: tuple[Expr, ...] = ()
+    sets: bool = False
 
 
 @dataclass(frozen=True)

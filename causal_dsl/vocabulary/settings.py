@@ -12,7 +12,7 @@ from typing import Any
 class Setting:
     """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
     of names), texts (a list of texts, or the name of a domain), several (a name, or a list of names), ending (``word``: (), or texts), domain and alignment (the name of one), or words; of written values also run (the name of one), file
-    (a path, relative to the spec) and value (another written value)."""
+    (a path, relative to the spec), value (another written value) and values (all that stand behind the others)."""
 
     kind: str
     default: Any = None

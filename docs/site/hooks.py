@@ -16,6 +16,7 @@ from pathlib import Path
 from posixpath import normpath, relpath
 from typing import Any
 
+from mkdocs.plugins import event_priority
 from mkdocs.structure.files import File, Files
 
 DOCS = Path(__file__).resolve().parents[1]
@@ -32,6 +33,9 @@ PAGES = {
     "docs/notebook.ipynb": "notebook.md",
 }
 PAGES = {source: name for source, name in PAGES.items() if (ROOT / source).is_file()}
+#: Pages whose tables have a row for a word of the language, and these words with what is said of them, by the addresses of the pages.
+WITH_WORDS = ("measures.md", "features.md")
+WORDS_OF: dict[str, list[tuple[str, str]]] = {}
 #: Folders outside of docs/ whose files are copied where a page links to them.
 COPIED = ("specs/", "grammar/", "benchmarks/", "editors/")
 
@@ -94,12 +98,42 @@ def on_page_markdown(markdown: str, page: Any, config: Any, files: Files) -> str
 
 
 def on_page_content(content: str, page: Any, config: Any, files: Files) -> str:
-    """Roles of Sphinx in docstrings are names."""
-    return re.sub(r":(?:class|func|mod|meth|attr|data|exc):<code>~?([\w.]+)</code>", r"<code>\1</code>", content)
+    """Roles of Sphinx in docstrings are names. A word of the language that has a row of a table has an anchor there."""
+    content = re.sub(r":(?:class|func|mod|meth|attr|data|exc):<code>~?([\w.]+)</code>", r"<code>\1</code>", content)
+    if page.file.src_uri not in WITH_WORDS:
+        return content
+    taken = set(re.findall(r'\bid="([^"]+)"', content))
+    found = WORDS_OF[page.url] = []
+
+    def anchored(row: re.Match[str]) -> str:
+        word = re.match(r"[a-z]\w*", _plain(row[1]))
+        if word is None or word[0] in taken:
+            return row[0]
+        taken.add(word[0])
+        found.append((word[0], _plain(row[2])))
+        return row[0].replace("<td", f'<td id="{word[0]}"', 1)
+
+    return re.sub(r"<tr>\s*<td[^>]*>(<code>.*?)</td>(.*?)</tr>", anchored, content, flags=re.DOTALL)
 
 
+def _plain(content: str) -> str:
+    """What is read of a piece of a page."""
+    return " ".join(html.unescape(re.sub(r"<[^>]+>", " ", content)).split())
+
+
+def _words_are_found(config: Any) -> None:
+    """The search finds a word by its name at its row, ahead of pages that use it."""
+    index = config.plugins["material/search"].search_index
+    for url, words in WORDS_OF.items():
+        index.entries += [
+            {"location": f"{url}#{word}", "title": word, "text": html.escape(told), "boost": 4} for word, told in words
+        ]
+
+
+@event_priority(100)  # before the search writes its index
 def on_post_build(config: Any) -> None:
-    """The Markdown of the pages beside their HTML, for whom llms.txt is."""
+    """The words of the language in the index of the search, and the Markdown of the pages beside their HTML, for whom llms.txt is."""
+    _words_are_found(config)
     for page in (*DOCS.glob("*.md"), *DOCS.glob("diagnostics.d/*.md")):
         target = Path(config.site_dir) / page.relative_to(DOCS)
         target.parent.mkdir(parents=True, exist_ok=True)

@@ -15,6 +15,7 @@ from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.diagnostics import Diagnostics
 
 _TEXT = """
+domain Few = 0..1
 causal one { a, b ~ 0..3  output same := a == b }
 causal two { a, b ~ 0..3  output same := a != b }
 network net = zoo("equality-relu")
@@ -96,6 +97,11 @@ EDITS = [
     ("output same := a == b }", "output same := a >= b }", 2),
     ("output same := a >= b }", "output same := a == b }", 0),
     ("base.a != source.a", "base.b != source.a", 1),
+    ("output same := a != b }", "output same := a >= b }", 0),  # of another model
+    ("base.b != source.a", "base.b in Few", 1),
+    ("domain Few = 0..1", "domain Few = 0..2", 2),  # which a condition speaks of, and no model
+    ("domain Few = 0..2", "domain Few = 0..3", 2),
+    ("causal one { a, b ~ 0..3", "causal one { a, b ~ Few", 2),
 ]
 
 

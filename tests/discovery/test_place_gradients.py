@@ -14,7 +14,9 @@ from torch import Tensor
 from causal_dsl import api
 from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.measures.quantities import EXACT, Quantity, ValueRef
+from causal_dsl.planning.cost import cost_of
 from causal_dsl.report.text import text
+from tests.engine.test_several_outputs import text_of
 from tests.engine.tiny import execution_of, spec_of
 
 #: A site, the module by whose output (or input) it is set, and which columns of which tokens it is; of a llama with two heads.
@@ -126,6 +128,86 @@ def test_scores_are_those_of_a_loop_by_hand(site: str, padding: str, steps: int)
     assert np.abs(score).max() > 1e-4
 
 
+#: What is written in a run, and the module by whose output it is changed, from what is there and from what the source has.
+WRITTEN: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
+    "layer[0].mlp_out[all] <- source": ("model.layers.0.mlp", lambda own, other: other),
+    "layer[0].mlp_out[all] = scale(0.5)": ("model.layers.0.mlp", lambda own, other: own / 2),
+    "layer[1].resid_post[all] <- source(layer[0].mlp_out[all] = 0)": ("", lambda own, other: other),
+}
+
+
+@pytest.mark.parametrize("action", WRITTEN)
+@pytest.mark.parametrize("steps", [0, 2])
+def test_in_a_run_that_is_intervened_on_gradients_are_those_of_that_run(action: str, steps: int) -> None:
+    """The place has what it has there, the baseline what the plain source has, and gradients pass through what is written."""
+    how = "integrated_gradients" if steps else "attribution_patching"
+    more = ", steps=2" if steps else ""
+    site, module = (
+        ("layer[2].mlp_out[last]", "model.layers.2.mlp")
+        if action.startswith("layer[1]")
+        else ("embed[all]", "model.embed_tokens")
+    )
+    spec = f"""
+test t on a(l=0, p=last) {{
+  base, source ~ m(n=4, seed=3) where base.template == source.template
+  do({action})
+  report {how}({METRIC}, baseline=source{more}) @ {site}
+}}
+"""
+    execution, _ = execution_of(spec_of("llama", spec).replace("padding=", "dtype=float64, padding="))
+    list(execution.run())
+    with_gradients(execution, lambda said: None)
+    (test,) = [test for test in execution.plan.tests if test.name == "t"]
+    columns = execution.runs["t"].cells[0].columns.patched
+    (score,) = (v for q, v in columns.items() if q.place is not None and q.kind != EXACT)
+    (exact,) = (v for q, v in columns.items() if q.kind == EXACT)
+    model = execution.networks[test.network.key].model
+    draw = execution.plan.scores["t"][0].label.draw
+    inputs = execution.plan.inputs[test.network.key]
+    rows = {run.role: execution.plan.rows[run] for run in execution.plan.rows if run.draw == draw}
+    tokens = slice(None) if site.startswith("embed") else slice(-1, None)
+    points = [(k + 0.5) / steps for k in range(steps)] or [1.0]
+
+    def run(ids: Tensor, change: list[tuple[str, Callable[[Tensor], Tensor]]], see: str) -> tuple[Tensor, Tensor]:
+        seen: list[Tensor] = []
+        handles = [hooked(model, path, "out", act) for path, act in change]
+        handles.append(hooked(model, see, "out", lambda t: seen.append(t) or None))  # type: ignore[func-returns-value]
+        logits = model(ids).logits[0, -1]
+        for handle in handles:
+            handle.remove()
+        return logits, seen[0]
+
+    for pair, (one, other) in enumerate(zip(rows["base"], rows["source"], strict=True)):
+        ids, ids_ = (torch.tensor(inputs.rows(np.array([i]))[0])[None] for i in (one, other))
+        metric = metric_of(execution, pair)
+        if action.startswith("layer[1]"):
+            path = "model.layers.1"
+            taken = run(ids_, [("model.layers.0.mlp", lambda t: 0 * t)], path)[1].detach()
+            written = [(path, lambda t, taken=taken: taken)]
+        else:
+            path, by = WRITTEN[action]
+            taken = run(ids_, [], path)[1].detach()
+            written = [(path, lambda t, taken=taken, by=by: by(t, taken))]
+        a, b = run(ids, written, module)[1].detach(), run(ids_, [], module)[1].detach()
+        total = torch.zeros_like(a[:, tokens])
+        for point in points:
+            mixed = (b + point * (a - b))[:, tokens].requires_grad_()
+
+            def put(t: Tensor, mixed: Tensor = mixed) -> Tensor:
+                return torch.cat([t[:, : t.shape[1] - mixed.shape[1]], mixed], dim=1)
+
+            logits = run(ids, [*written, (module, put)], module)[0]
+            total += torch.autograd.grad(metric(logits), mixed)[0] / len(points)
+        assert score[pair] == pytest.approx(float(((a - b)[:, tokens] * total).sum()), rel=1e-6, abs=1e-8)
+        with torch.no_grad():
+            kept = torch.cat([a[:, : a.shape[1] - total.shape[1]], b[:, tokens]], dim=1)
+            ends = [
+                metric(run(ids, [*written, *last], module)[0]) for last in ([], [(module, lambda t, kept=kept: kept)])
+            ]
+        assert exact[pair] == pytest.approx(float(ends[0] - ends[1]), rel=1e-6, abs=1e-8)
+    assert np.abs(score).max() > 1e-4
+
+
 @pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["source", "0", "mean"])
 def test_scores_along_a_way_are_all_that_the_metric_falls_by(baseline: str) -> None:
@@ -222,3 +304,53 @@ test g on a(l=0, p=last) {
     assert told.count("circuit of t") == 1 and "7 forward and 5 backward passes" in told
     assert "1 forward and 1 backward passes over 4 rows" in told and "7 forward and as many backward passes" in told
     assert any("circuit of t" in line for line in checked.plan.to_json()["fits"])
+
+
+OUTPUTS = """
+test t on at(l=1) {
+  base, source ~ m(n=5, seed=2)ACTION
+  report GRADIENT @ layer[1].mlp_out[last]
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("action", ["", "\n  do(x <- source)"])
+def test_of_several_outputs_gradients_are_those_of_one_at_its_own_token(action: str) -> None:
+    """As in a test of an alignment that reads this output alone; the other output adds nothing."""
+    how = "integrated_gradients({}, baseline=source, steps=4)"
+    both = text_of("last")
+    both = both[: both.index("\ntest ")]
+    alone = both.replace("  o @ next_token(among=W)[last]\n", "")
+    texts = {both: how.format('logit(v) - logit("w22", of=v)'), alone: how.format('logit(v) - logit("w22")')}
+    found = []
+    for before, reading in texts.items():
+        given = before + OUTPUTS.replace("GRADIENT", reading).replace("ACTION", action)
+        (test,) = api.run(api.parse(given)).tests
+        (check,) = (one for one in test.gradients if "in the base run" not in one.text)
+        assert check.apart <= 0.05 * max(0.02, check.scale)
+        found.append(next(v.value for name, v in test.cells[0].scores.items() if name.startswith("integrated")))
+    assert found[0] == pytest.approx(found[1], rel=1e-5) and abs(found[0]) > 1e-4
+    two = both + OUTPUTS.replace("GRADIENT", how.format("logit(v) - logit(o)")).replace("ACTION", action)
+    assert [error.code for error in api.check(api.parse(two)).errors] == ["E895"]
+
+
+def test_a_plan_counts_the_passes_of_gradients() -> None:
+    """Layer-tokens of passes over all pairs, and three times the work of a layer where they go backward too."""
+    spec = """
+test t on a(p=last) {
+  base, source ~ m(n=4, seed=3) where base.template == source.template
+  report logit(o)MORE
+}
+"""
+    more = ", integrated_gradients(logit(o), baseline=source, steps=5) @ layer[l].mlp_out[last]"
+    plain, counted = (
+        cost_of(checked.plan)
+        for checked in (api.check(api.parse(spec_of("llama", spec.replace("MORE", text)))) for text in ("", more))
+        if checked.plan is not None
+    )
+    passes = 4 + 3 * 5 + 3  # what stands there, the gradients of three places at five points, and their exact effects
+    assert counted.passes - plain.passes == passes + 3 * 5
+    assert counted.rows - plain.rows == passes * 4
+    tokens = (counted.layer_tokens - plain.layer_tokens) / (3 * passes)
+    assert 4 * 6 <= tokens <= 4 * 7, "prompts of six and seven tokens"

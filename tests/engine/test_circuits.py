@@ -263,3 +263,53 @@ def test_runs_that_are_not_what_they_have_to_be_are_told(
     (told,) = [finding for finding in cell.findings if finding.code == "circuit_check"]
     assert said in told.text and told.severity == "alarm" and cell.circuit is not None
     assert [check.holds for check in cell.circuit.checks] == [False, True, True]
+
+
+@pytest.mark.slow
+@torch.no_grad()
+def test_several_directions_are_taken_out_of_each_node() -> None:
+    """Of each head its own, of the embedding and an MLP theirs: in order, what each gives in the run itself, by hooks by hand."""
+    text = spec("llama", "c = project_out(source, mean, source + mean)", "change(gap)")
+    found = [api.run(api.parse(text), options).tests[0].cells[0] for options in (Options(), Options(reference=True))]
+    execution, _ = execution_of(text)
+    plan, network = execution.plan, network_of(text)
+    (inputs,) = plan.inputs.values()
+    draw, drawn = plan.scores["t"][0].label.draw, plan.draw_of(plan.tests[0])
+    rows = {run.role: plan.rows[run] for run in plan.rows if run.draw == draw}
+    hand = ByHand(network)
+    ids = {role: [torch.tensor(inputs.rows(np.array([i]))[0]) for i in rows[role]] for role in ("base", "source")}
+    plain = {role: [hand.run(one, {}) for one in own] for role, own in ids.items()}
+    mean = {key: torch.stack([seen[key] for _, seen in plain["base"]]).mean(0) for key in plain["base"][0][1]}
+    moved = []
+    for pair, one in enumerate(ids["base"]):
+        source, handles = plain["source"][pair][1], []
+
+        def without(key: tuple[str, int], head: int, tensor: Tensor, source: Any = source) -> Tensor:
+            own = slice(head * hand.size, (head + 1) * hand.size) if key[0] == "z" else slice(None)
+            made = tensor.clone()
+            for at in range(tensor.shape[1]):
+                axes = torch.stack([source[key][0, at, own], mean[key][0, at, own]]).double()
+                basis = torch.linalg.qr(axes.T).Q
+                x = tensor[0, at, own].double()
+                made[0, at, own] = (x - basis @ (basis.T @ x)).to(made)
+            return made
+
+        for kind, layer, head in KEPT:
+            module, key = hand.modules[kind, layer], (kind, layer)
+            if kind == "z":
+                handles.append(
+                    module.register_forward_pre_hook(
+                        lambda m, a, key=key, head=head: (without(key, head, a[0]), *a[1:])
+                    )
+                )
+            else:
+                handles.append(module.register_forward_hook(lambda m, a, o, key=key: without(key, 0, o)))
+        patched = hand.model(one[None]).logits[0, -1]
+        for handle in handles:
+            handle.remove()
+        words = [10 + int(drawn.values[role]["o"][pair]) for role in ("base", "source")]  # of w10 to w14
+        change = patched - plain["base"][pair][0]
+        moved.append(float(change[words[0]] - change[words[1]]))
+    assert abs(np.mean(moved)) > 1e-2
+    for cell in found:
+        assert cell.scores["change(gap)"].value == pytest.approx(float(np.mean(moved)), abs=1e-4)

@@ -99,7 +99,7 @@ def text_of(kind: str, place: str = "last", yes: str = '"pos"', no: str = '"neg"
 CASES = [f"{kind} {side}" for kind in KINDS for side in ("right", "left") if side == "right" or not KINDS[kind][3]]
 
 
-@pytest.mark.parametrize("case", spread(CASES, 3))
+@pytest.mark.parametrize("case", spread(CASES, 3, slow_step=2))
 @torch.no_grad()
 def test_the_class_under_an_interchange_is_that_of_a_hook(case: str) -> None:
     kind, padding = case.split()
@@ -178,6 +178,7 @@ def test_a_class_that_is_not_there_is_refused(old: str, new: str, code: str) -> 
     assert code in {fault.code for fault in cd.check(cd.parse(text)).errors}
 
 
+@pytest.mark.usefixtures("own_networks")
 def test_a_head_that_reads_another_token_is_refused(monkeypatch: pytest.MonkeyPatch) -> None:
     """What the classifier itself says decides: here it reads its second token."""
     kind = transformers.BertForSequenceClassification

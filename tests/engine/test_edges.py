@@ -227,3 +227,51 @@ test t{number} on a(l=0, p=last) {{
     whole, every, some = (test.cells[0].scores["kl"].value for test in results.tests)
     assert every == pytest.approx(whole, rel=1e-3, abs=1e-9) and whole is not None and whole > 0
     assert some is not None and some != pytest.approx(whole, rel=1e-2)
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@torch.no_grad()
+def test_an_edge_has_a_value_of_its_own(name: str) -> None:
+    """`a -> b.q = 0`, `= mean(pooled=true)` and a part of what is there: the receiver alone reads the stream with what the sender would give."""
+    edges = [EDGES[0], EDGES[2], EDGES[6]]
+    values = {
+        "0": lambda own, mean: 0 * own,
+        "mean(pooled=true)": lambda own, mean: mean,
+        "scale(0.25)": lambda own, mean: own / 4,
+    }
+    cases = [(edge, value) for edge in edges for value in values]
+    tests = "".join(
+        f"""
+test t{number} on a(l=0, p=last) {{
+  base ~ m(n=5, seed=3)
+  do({sender} -> {receiver} = {value})
+  report kl
+}}
+"""
+        for number, ((sender, receiver), value) in enumerate(cases)
+    )
+    text = spec_of(name, tests)
+    network = network_of(text[: text.index("align ")])
+    hand = ByHand(network, name)
+    execution, _ = execution_of(text)
+    found = execution.logits()
+    inputs = next(iter(execution.plan.inputs.values()))
+    for test, ((sender, receiver), value) in zip(execution.plan.tests, cases, strict=False):
+        score = execution.plan.scores[test.name][0]
+        resume = score.read("patched").run  # type: ignore[union-attr]
+        rows = execution.plan.rows[resume.base]
+        ids = [torch.tensor(inputs.rows(np.array([i]))[0]) for i in rows]
+        runs = [hand.kept(one) for one in ids]
+        key = ("mlp", parsed(sender)[1]) if parsed(sender)[0] == "mlp_out" else ("z", parsed(sender)[1])
+        mean = torch.cat([seen[key][0] for _, seen in runs]).mean(0)
+        moved = 0.0
+        for pair, (one, (plain, base)) in enumerate(zip(ids, runs, strict=True)):
+            other = {**base, key: values[value](base[key], mean.expand_as(base[key]))}
+            delta = hand.delta(parsed(sender), base, other, base["embed"])
+            logits = hand.patched(one, parsed(receiver), delta)
+            assert torch.allclose(found[resume][pair].to(logits), logits, atol=1e-4), (sender, receiver, value)
+            moved = max(moved, float((logits - plain).abs().max()))
+        assert moved > 1e-3, (sender, receiver, value)
+    choices = execution.plan.tests[0].cells[0].interventions[0].choices
+    assert choices is not None and choices.value == "0"

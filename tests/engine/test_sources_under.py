@@ -15,7 +15,10 @@ from causal_dsl.api import Options
 from causal_dsl.planning.lower import by_reference
 from tests.engine.test_circuits import ByHand as CircuitByHand
 from tests.engine.test_circuits import spec as circuit_spec
+from tests.engine.test_edge_circuits import Doubled, edges_by_hand
+from tests.engine.test_edge_circuits import spec as edge_spec
 from tests.engine.tiny import execution_of, network_of, spec_of
+from tests.thinning import some
 
 #: The projection after the heads, and the MLP, of a layer.
 FAMILIES = {"llama": ("self_attn.o_proj", "mlp"), "gpt2": ("attn.c_proj", "mlp")}
@@ -134,7 +137,7 @@ def test_sources_that_are_intervened_on_are_those_of_forwards_by_hand(name: str)
         assert moved > 1e-3, test.name  # the source would do without what is written in it
 
 
-@pytest.mark.parametrize("target", ["c", "outside(c)"])
+@pytest.mark.parametrize("target", some(["c", "outside(c)"], ["c"]))
 def test_a_circuit_of_nodes_takes_what_runs_with_writes_have(target: str) -> None:
     """Each node takes its own value of the source run in which an MLP is zero: three forwards by hand for each pair."""
     text = circuit_spec("llama", f"{target} <- source(layer[0].mlp_out[all] = 0)", "change(gap), faithfulness(gap)")
@@ -160,3 +163,84 @@ def test_a_circuit_of_nodes_takes_what_runs_with_writes_have(target: str) -> Non
         found = api.run(api.parse(text), options).tests[0].cells[0]
         assert found.scores["change(gap)"].value == pytest.approx(float(np.mean(moved)), abs=1e-5)
         assert found.circuit is not None and all(check.holds for check in found.circuit.checks)
+
+
+#: Edges and a circuit of edges whose values come from a run in which the MLP of layer 0 gives nothing.
+UNDER = "source(layer[0].mlp_out[all] = 0)"
+EDGED = """
+circuit c : net {
+  embed -> layer[1].mlp_in
+  layer[0].head[1] -> layer[2].head[0].q -> logits
+  layer[1].head[0] -> layer[2].head[0].v
+}
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("name", ["llama", "gpt2"])
+@torch.no_grad()
+def test_edges_take_what_runs_with_writes_have(name: str) -> None:
+    """A double forward by hand, of which the second is one in which an MLP is zero: single edges, circuits of edges and a path."""
+    actions = [
+        f"layer[1].head[0] -> layer[2].head[0].v <- {UNDER}",
+        f"layer[0].mlp_out -> logits <- {UNDER}",
+        f"outside(c) <- {UNDER}",
+        f"c = {UNDER}",
+        f"layer[1].head[0] -> layer[2].head[0].v <- {UNDER}, mlp = recompute",
+    ]
+    tests = "".join(
+        f"""
+test t{number} on a(l=0, p=last) {{
+  base, source ~ m(n=5, seed=3) where base.template == source.template
+  do({action})
+  report kl
+}}
+"""
+        for number, action in enumerate(actions)
+    )
+    text = spec_of(name, EDGED + tests)
+    network = network_of(text[: text.index("align ")])
+    hand = Doubled(network, name)
+    execution, _ = execution_of(text)
+    slow, _ = execution_of(text, change=by_reference)
+    found, told = execution.logits(), slow.logits()
+    inputs = next(iter(execution.plan.inputs.values()))
+    every = edges_by_hand(network.facts)
+    for number, test in enumerate(execution.plan.tests):
+        score = execution.plan.scores[test.name][0]
+        resume = score.read("patched").run  # type: ignore[union-attr]
+        rows = {run.role: execution.plan.rows[run] for run in execution.plan.rows if run.draw == score.label.draw}
+        edges = {("layer[1].head[0]", "layer[2].head[0].v")} if number in (0, 4) else {("layer[0].mlp_out", "logits")}
+        if number in (2, 3):
+            ablation = test.cells[0].interventions[0].circuit
+            assert ablation is not None
+            own = {(str(member[0]), str(member[1])) for member in ablation.members}
+            edges = every - own if number == 2 else own
+        for pair, both in enumerate(zip(rows["base"], rows["source"], strict=True)):
+            ids, ids_ = (torch.tensor(inputs.rows(np.array([i]))[0]) for i in both)
+            handle = hand.layers[0].get_submodule(hand.mlp).register_forward_hook(lambda m, a, o: torch.zeros_like(o))
+            there = hand.kept(ids_)[1]
+            handle.remove()
+            there["mlp", 0] = torch.zeros_like(there["mlp", 0])
+            if (
+                number == 4
+            ):  # of one edge from a head to values a layer on: nothing lies between but the MLP of its own layer
+                continue
+            logits = hand.run(ids, there, edges)
+            for mine in (found[resume][pair], told[resume][pair]):
+                assert torch.allclose(torch.as_tensor(mine).to(logits), logits, atol=1e-4), (test.name, pair)
+            plain = hand.run(ids, hand.kept(ids_)[1], edges)
+            assert float((logits - plain).abs().max()) > 1e-4, "the source would do without what is written in it"
+        if number == 4:
+            assert torch.allclose(found[resume].cpu(), told[resume].cpu(), atol=1e-4)
+
+
+def test_a_circuit_of_edges_from_such_runs_has_its_scores_and_self_checks() -> None:
+    text = edge_spec("llama", f"outside(c) <- {UNDER}", "faithfulness(gap), necessity(gap)")
+    one, other = (
+        api.run(api.parse(text), options).tests[0].cells[0] for options in (Options(), Options(reference=True))
+    )
+    assert one.circuit is not None and all(check.holds for check in one.circuit.checks)
+    assert one.circuit.choices.value.startswith(UNDER)
+    for score, estimate in one.scores.items():
+        assert estimate.value == pytest.approx(other.scores[score].value, abs=1e-4, rel=1e-4), score

@@ -15,6 +15,7 @@ import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.load import CheckpointReference, Network, load
+from causal_dsl.network.site_tensors import refuse
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.locations import Site
 from tests.thinning import some, spread
@@ -315,6 +316,7 @@ REFUSED = {
     "no such attention": ("build", {"attention": "attention"}, "E797"),
     "heads that do not divide": ("build", {"heads": 3}, "E794"),
     "the last token alone": ("last", {}, "E796"),
+    "words beyond the logits": ("build", {"vocabulary": (*WORDS, *(f"w{n}" for n in range(40)))}, "E794"),
 }
 
 
@@ -330,6 +332,9 @@ def test_tokens_that_look_ahead_need_a_mask(tmp_path: Path) -> None:
     network = own(tmp_path, "unmasked")
     assert network.proof is not None
     assert "resid_post" in network.proof.refused  # beside a longer prompt a shorter one sees its padding
+    with pytest.raises(SpecError, match="attention_mask") as caught:
+        refuse(network, Site("resid_post", 0))
+    assert [d.code for d in caught.value.diagnostics] == ["E425"]
 
 
 def ran(folder: Path, capsys: pytest.CaptureFixture[str], spec: str, *more: str) -> tuple[int, dict[str, Any], str]:

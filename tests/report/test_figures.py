@@ -14,8 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.figures.charts import chart
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.figures.figure_files import as_csv
-from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
+from causal_dsl.report.figures.pictures import Picture, pictures
 from causal_dsl.report.html.drawn import svg_of as svg_of_picture
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.results import TestResult
@@ -69,6 +71,12 @@ def test_the_middle_of_the_colours_is_the_ceiling() -> None:
     scale = chart["layer"][0]["encoding"]["color"]["condition"]["scale"]
     assert scale["domain"] == [0.0, results()["mapped"].ceilings["output_only"].value, 1.0]
     assert scale["range"][1] == "#ececec"
+
+
+def test_where_nothing_can_exceed_the_ceiling_nothing_is_blue() -> None:
+    picture = replace(pictures(results()["mapped"])[0], ceiling=(1.0, 1.0))
+    scale = chart(picture).to_dict()["layer"][0]["encoding"]["color"]["condition"]["scale"]
+    assert scale["domain"] == [0.0, 1.0] and scale["range"] == ["#ba8c5c", "#ececec"]
 
 
 def marks(chart: Any) -> list[str]:
@@ -135,7 +143,7 @@ def test_each_of_several_maps_has_its_own_axes() -> None:
     cells = tuple(replace(c, cell={**c.cell, "k": k}) for k in ("few", "many", "most") for c in own.cells)
     words = words_of(svg_of(replace(own, cells=cells, parameters=(*own.parameters, "k")).plot()))
     heads = [word for word in words if word.split("=")[-1] in ("few", "many", "most", "a", "b", "last") and "=" in word]
-    assert len(heads) == 3 and words.count("l") == 3
+    assert len(heads) == 3 and words.count("layer l") == 3
 
 
 def test_texts_that_no_svg_may_hold_are_escaped() -> None:
@@ -215,10 +223,22 @@ def test_marks_are_explained_and_no_name_stands_twice() -> None:
     assert "1.0" in words
 
 
-def test_a_short_name_beside_an_axis_is_upright() -> None:
-    svg = svg_of(results()["mapped"].plot())
-    own = re.findall(r"<text([^>]*)>l</text>", svg)
-    assert own and not any("rotate(-90" in one for one in own)
+def test_an_axis_says_what_its_parameter_numbers() -> None:
+    """By the places of the test, or by the place of a reading; in letters in which `l` is no bar, a short name upright."""
+    from causal_dsl.report.figures.axis_titles import axis_title
+
+    mapped = results()["mapped"]
+    assert {"layer l", "position p"} <= set(words_of(svg_of(mapped.plot())))
+    bare = replace(mapped, setting=None)
+    assert [axis_title(bare, "iia", name) for name in "lp"] == ["l", "p"]
+    assert axis_title(bare, "induction @ layer[l].head[h]", "h") == "head h"
+    assert axis_title(bare, "norm @ layer[l].resid_post[p]", "p") == "position p"
+    assert axis_title(bare, "norm @ layer[3].resid_post[p]", "l") == "l"
+    assert mapped.setting is not None
+    moved = [replace(one, layer=(one.layer or 0) + 1) for one in mapped.setting.places]
+    assert axis_title(replace(mapped, setting=replace(mapped.setting, places=tuple(moved))), "iia", "l") == "l"
+    own = re.findall(r"<text([^>]*)>l</text>", svg_of(bare.plot()))
+    assert own and not any("rotate(-90" in one for one in own) and all("Mono" in one for one in own)
 
 
 def test_controls_of_several_cells_fit_a_page() -> None:

@@ -173,3 +173,26 @@ def test_a_mistake_of_the_package_in_one_test_loses_nothing_of_the_others(
     assert not tests["broken"]["cells"]
     (told,) = [one for one in found["diagnostics"] if one["code"] == "E799"]
     assert "OwnFault: of all things" in told["notes"] and told["line"] > 1
+
+
+def test_a_fault_in_the_run_of_one_test_ends_that_test_alone(folder: Path, capsys: Captured) -> None:
+    """The others on the same network have the numbers of a run without it, and what was computed of them is not computed again."""
+    spec = (ROOT / "specs" / "equality_relu.causal").read_text(encoding="utf-8")
+    test = "\ntest NAME on halves {\n  base, source ~ equality(n=8, controls=none)\n  do(ACTION)\n  report iia\n}\n"
+    first = test.replace("NAME", "first").replace("ACTION", "left <- source")
+    last = test.replace("NAME", "last").replace("ACTION", "right <- source")
+    text = spec[: spec.index("\ntest ")]
+    (folder / "two.causal").write_text(text + first + last, encoding="utf-8")
+    assert main(["run", "--json", "two.causal"]) in (0, 1)
+    whole = {one["name"]: one for one in json.loads(capsys.readouterr().out)["specs"][0]["tests"]}
+    zero = test.replace("NAME", "zero").replace("ACTION", "layer[1].out = 1 / (current - current)").replace("iia", "kl")
+    (folder / "two.causal").write_text(text + first + zero + last, encoding="utf-8")
+    assert main(["run", "--json", "two.causal"]) == 2
+    (found,) = json.loads(capsys.readouterr().out)["specs"]
+    tests = {one["name"]: one for one in found["tests"]}
+    assert list(tests) == ["first", "zero", "last"]
+    for name, one in whole.items():
+        assert tests[name]["cells"][0]["scores"] == one["cells"][0]["scores"]
+    assert not tests["zero"]["cells"]
+    (told,) = [one for one in found["diagnostics"] if one["code"] == "E686"]
+    assert told["line"] > 1

@@ -208,6 +208,7 @@ def test_bash_completes(folder: Path, capsys: Captured) -> None:
     assert "s.txt" not in completed(["causal-dsl", "run", "s"], folder)
     assert completed(["causal-dsl", "completion", "z"], folder) == ["zsh"]
     assert completed(["causal-dsl", "run", "--dtype", "bf"], folder) == ["bfloat16"]
+    assert completed(["causal-dsl", "run", "--workers", ""], folder) == ["auto"]
     assert completed(["causal-dsl", "explain", "iia_s"], folder) == ["iia_star"]
     assert completed(["causal-dsl", "zoo", "fetch", "equality-g"], folder) == ["equality-gpt2"]
     assert main(["run", "--dtype", "another", "nothing.causal"]) == 2  # what is offered refuses nothing
@@ -404,17 +405,23 @@ def test_an_edit_before_files_are_watched_is_not_lost(folder: Path, when: str) -
 
 
 @pytest.mark.slow
-def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
-    (folder / "s.causal").write_text(SPEC, encoding="utf-8")
+def test_watching_a_folder_with_json_writes_a_line_for_each_run(folder: Path) -> None:
+    """Also when a spec comes into a folder that was made meanwhile."""
+    (folder / "specs").mkdir()
+    (folder / "specs" / "s.causal").write_text(SPEC, encoding="utf-8")
     out, log = folder / "out.jsonl", folder / "log.txt"
     with out.open("w") as lines, log.open("w") as said:
-        words = [*CLI.split(), "run", "s.causal", "--watch", "--json"]
+        words = [*CLI.split(), "run", "specs", "--watch", "--json"]
         process = subprocess.Popen(words, cwd=folder, env=ENV, stdout=lines, stderr=said, start_new_session=True)
     try:
-        for count, text in ((1, SPEC), (2, SPEC.replace("accuracy <= 10%", "accuracy >= 10%")), (3, "causal {")):
+        edits = [("s", SPEC), ("s", SPEC.replace("accuracy <= 10%", "accuracy >= 10%")), ("new/deep/other", "causal {")]
+        for count, (name, text) in enumerate(edits, 1):
+            file = folder / "specs" / f"{name}.causal"
             if count > 1:
                 time.sleep(0.5)
-                (folder / "s.causal").write_text(text, encoding="utf-8")
+                file.parent.mkdir(parents=True, exist_ok=True)
+                time.sleep(1)
+                file.write_text(text, encoding="utf-8")
             for _ in range(600):
                 if log.read_text().count("Ctrl-C ends") >= count:
                     break
@@ -427,7 +434,7 @@ def test_watching_with_json_writes_a_line_for_each_run(folder: Path) -> None:
     assert "watching 1 file; " in log.read_text()
     first, second, third = map(json.loads, out.read_text().splitlines())
     assert [test["status"] for test in first["specs"][0]["tests"]] != [t["status"] for t in second["specs"][0]["tests"]]
-    assert first["specs"][0]["tests"] and "E1" in json.dumps(third)
+    assert first["specs"][0]["tests"] and "E1" in json.dumps(third) and "other.causal" in json.dumps(third)
 
 
 #: Words that are refused as they would be ignored, the code, and what is said.

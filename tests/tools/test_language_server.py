@@ -7,6 +7,7 @@ import json
 import random
 import subprocess
 import sys
+import time
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +25,7 @@ from causal_dsl.tools.lsp.keyword_pages import KEYWORDS
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.measures import MEASURES
-from tests.tools.editing import ROOT, Editor, edit, offset, position
+from tests.tools.editing import ROOT, SERVER, Editor, edit, offset, position
 
 pytestmark = pytest.mark.tools
 
@@ -428,6 +429,73 @@ def test_completion(tmp_path: Path) -> None:
         ) == ["2000"]
 
     edit(tmp_path, work)
+
+
+def test_the_numbers_of_layers_and_heads_are_offered(tmp_path: Path) -> None:
+    async def work(one: Editor) -> None:
+        uri = one.open((tmp_path / "s.causal").as_uri(), EQUALITY)
+        await one.checked(uri)
+        header = "align halves("
+        assert header + "l in 0:3" in EQUALITY
+        assert await completed(one, uri, header, "h ") == ["in"]
+        assert (await completed(one, uri, header, "h in "))[:2] == ["0:layers", "0:heads"]
+        assert {"layers", "heads"} == set(await completed(one, uri, header, "h in 0:"))
+        listed = await completed(one, uri, header, "h in [")
+        assert {"layers", "heads", "a", "last", "resid_post"} <= set(listed) and "router" not in listed
+        assert "layers" in await completed(one, uri, "left  @ ", "layer[")
+        assert "heads" in await completed(one, uri, "left  @ ", "layer[l].head[")
+        one.replace(uri, EQUALITY.index("0:3"), EQUALITY.index("0:3") + 3, "0:layers")
+        assert await one.checked(uri) == []
+        assert "the number of layers of the network: 3 in `net`" in await hovered(one, uri, "layers")
+
+    edit(tmp_path, work)
+
+
+#: Ways in which a client leaves: what it sends at once, and whether it closes standard input or reads no more.
+ENDINGS = [
+    (("hover", "shutdown", "exit"), "", 0),
+    (("hover", "exit"), "", 1),
+    (("hover",), "stdin", 0),
+    (("hover",), "stdout", 0),
+]
+
+
+@pytest.mark.slow
+def test_a_client_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
+    """While a text is checked and a request is in hand; `shutdown` is answered even where `exit` follows at once."""
+    uri = (tmp_path / "s.causal").as_uri()
+    at = {"textDocument": {"uri": uri}, "position": {"line": 20, "character": 8}}
+    document = {"uri": uri, "languageId": "causal", "version": 1, "text": EQUALITY.replace("n=256", "n=40000")}
+    requests = {
+        "hover": {"id": 7, "method": "textDocument/hover", "params": at},
+        "shutdown": {"id": 9, "method": "shutdown"},
+        "exit": {"method": "exit"},
+    }
+
+    def packed(**message: Any) -> bytes:
+        body = json.dumps({"jsonrpc": "2.0", **message}).encode()
+        return b"Content-Length: %d\r\n\r\n" % len(body) + body
+
+    for sent, closed, code in ENDINGS:
+        pipe = subprocess.PIPE
+        with subprocess.Popen(SERVER, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT) as server:
+            assert server.stdin is not None and server.stdout is not None and server.stderr is not None
+            server.stdin.write(packed(id=1, method="initialize", params={"processId": None, "capabilities": {}}))
+            server.stdin.write(packed(method="textDocument/didOpen", params={"textDocument": document}))
+            server.stdin.flush()
+            assert b"capabilities" in server.stdout.readline() + server.stdout.read1()
+            time.sleep(0.5)  # it is checked now
+            for one in sent:
+                server.stdin.write(packed(**requests[one]))
+            server.stdin.flush()
+            if closed == "stdout":
+                server.stdout.close()
+            if closed:
+                server.stdin.close()
+            assert server.wait(30) == code, sent
+            assert server.stderr.read() == b"", sent
+            if "shutdown" in sent:
+                assert b'"id": 9' in server.stdout.read()
 
 
 def test_networks_of_this_machine_are_offered(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -38,6 +38,8 @@ class _Kind:
     terms: LayerTerms
     heads: Heads | None
     mixture: Mixture | None
+    #: whether it is known how many heads it should have
+    counted: bool = True
 
 
 @torch.no_grad()
@@ -140,13 +142,13 @@ def _kinds(network: Network, stack: Stack) -> list[_Kind]:
             copy = exact(layer)
             run = ran(copy, call if copy is layer else call.single())
             terms = terms_of(run)
-            heads = None
+            heads, count = None, None
             if terms.attention is not None and terms.z is not None:
                 count, shared = (getattr(config, n, None) for n in ("num_attention_heads", "num_key_value_heads"))
                 count = count if isinstance(count, int) else told_heads(layer.get_submodule(terms.attention))
                 heads = heads_of(shell, run, terms.attention, terms.z[:-1], count or 0, shared)
             mixture = None if terms.mlp is None else mixture_of(run, terms.mlp)
-            seen[shape] = _Kind(run, terms, heads, mixture)
+            seen[shape] = _Kind(run, terms, heads, mixture, bool(count) or config is not None)
         found.append(seen[shape])
     return found
 
@@ -215,6 +217,10 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
             )
     if heads is None and "z" not in absent:
         absent["z"] = f"what `{terms.attention}` ends in has no heads"
+        if not kind.counted:
+            absent["z"] = (
+                f"how many heads `{terms.attention}` has is not known: let it say so, as its `n_heads`, or write a layout with heads=…"
+            )
     elif heads is not None and not heads.proved:
         absent.setdefault(
             "z", f"`a head's key and value reach its own output alone` does not hold in `{terms.attention}`"

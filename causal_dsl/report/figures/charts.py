@@ -5,10 +5,10 @@ from __future__ import annotations
 import math
 from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.diagnostics import NOWHERE, fail, printable
-from causal_dsl.report.figures.figure_style import CEILING, CELL, HIGH, LINE, LINES, SMALL, WIDE, config, ink_on
+from causal_dsl.report.figures.figure_style import CEILING, CELL, CODE, HIGH, LINE, LINES, SMALL, WIDE, config, ink_on
 from causal_dsl.report.figures.pictures import MOST_LINES, Picture, picture_of, pictures
 from causal_dsl.report.heatmap import scale
 from causal_dsl.score.estimates_and_findings import Estimate
@@ -25,6 +25,8 @@ _PAGE = 460
 _TALL = 620
 #: Letters of a title that stands upright beside its axis: turned, `l` would read as a dash.
 _SHORT = 4
+#: Letters of a title that fit beside a curve in one line.
+_BESIDE = 32
 
 
 def charting() -> Any:
@@ -112,11 +114,13 @@ def _drawable(picture: Picture) -> Picture:
     return replace(picture, rows=rows, title=printable(picture.title), x=printable(picture.x), y=printable(picture.y))
 
 
-def _upright(title: str) -> dict[str, Any]:
-    """How an axis on the left has a short title."""
-    if not 0 < len(title) <= _SHORT:
-        return {}
-    return {"titleAngle": 0, "titleAlign": "right", "titleBaseline": "middle"}
+def _titled(picture: Picture, axis: Literal["x", "y"]) -> dict[str, Any]:
+    """How an axis has its title: the name of a parameter in letters of code, a short one on the left upright."""
+    title = getattr(picture, axis)
+    found: dict[str, Any] = {"titleFont": CODE} if axis in picture.columns else {}
+    if axis == "y" and 0 < len(title) <= _SHORT:
+        found |= {"titleAngle": 0, "titleAlign": "right", "titleBaseline": "middle"}
+    return found
 
 
 def _order(picture: Picture, key: str) -> list[str]:
@@ -139,7 +143,8 @@ def _map(picture: Picture) -> Any:
     numeric = all(isinstance(row["y"], int | float) for row in picture.rows)
     wide = max(CELL[0], 6 * max(map(len, words)) + 8)
     points = sorted({colours.bottom, colours.anchor, colours.top})
-    named = {colours.bottom: "#ba8c5c", colours.anchor: "#ececec", colours.top: "#1454a0"}
+    # where the ceiling is an end of the scale, that end is grey: nothing lies beyond it
+    named = {colours.bottom: "#ba8c5c", colours.top: "#1454a0", colours.anchor: "#ececec"}
     flat = len(points) == 1
     if flat:
         points = [points[0], points[0] + max(1.0, abs(points[0]))]
@@ -152,8 +157,13 @@ def _map(picture: Picture) -> Any:
         row=[str(row["y"]) for row in picture.rows],
     )
     angle = 0 if max(map(len, across)) * 6 <= wide else -40
-    x = alt.X("column:N", sort=across, title=picture.x, axis=alt.Axis(labelAngle=angle, orient="bottom"))
-    y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y, axis=alt.Axis(**_upright(picture.y)))
+    x = alt.X(
+        "column:N",
+        sort=across,
+        title=picture.x,
+        axis=alt.Axis(labelAngle=angle, orient="bottom", **_titled(picture, "x")),
+    )
+    y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y, axis=alt.Axis(**_titled(picture, "y")))
     top = None if picture.ceiling is None else picture.ceiling[1]
     said = "" if top is None else f" + (abs(datum.value - {top!r}) < 1e-9 ? ' ceiling' : '')"
     legend = alt.Legend(
@@ -176,8 +186,11 @@ def _map(picture: Picture) -> Any:
         tooltip=alt.Tooltip("told:N", title=" "),
         description="told:N",
     )
-    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=alt.Color("ink:N", scale=None))
-    made = alt.layer(cells, text).resolve_scale(color="independent")
+    # as values, and no scale: several maps have one legend between them
+    inks = [{"test": f"datum.ink === '{one}'", "value": one} for one in ("#000000", "#ffffff")]
+    ink = alt.ColorValue("#444444", condition=inks)
+    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=ink)
+    made = alt.layer(cells, text)
     made = made.properties(width=wide * len(across), height=CELL[1] * len(down))
     if several:
         made = made.facet(
@@ -254,20 +267,19 @@ def _curve(picture: Picture) -> Any:
     alt = charting()
     whole = all(float(row["x"]).is_integer() for row in picture.rows)
     span = sorted({row["x"] for row in picture.rows})
-    axis = (
-        alt.Axis(values=span, format="d" if whole else "~g")
-        if len(span) <= 12
-        else alt.Axis(tickMinStep=1, format="d")
-        if whole
-        else alt.Axis()
-    )
+    if len(span) <= 12:
+        ticks: dict[str, Any] = {"values": span, "format": "d" if whole else "~g"}
+    else:
+        ticks = {"tickMinStep": 1, "format": "d"} if whole else {}
+    axis = alt.Axis(**ticks, **_titled(picture, "x"))
     x = alt.X(
         "x:Q",
         title=picture.x,
         axis=axis,
         scale=alt.Scale(zero=False, nice=False, domain=[span[0], span[-1]], padding=6),
     )
-    y = alt.Y("value:Q", title=picture.y, scale=_domain(picture), axis=alt.Axis(**_upright(picture.y)))
+    title = _wrapped(picture.y, _BESIDE) if len(picture.y) > _BESIDE else picture.y
+    y = alt.Y("value:Q", title=title, scale=_domain(picture), axis=alt.Axis(**_titled(picture, "y")))
     base = alt.Chart(_data(picture)).encode(x=x, y=y)
     named = _order(picture, "line") if picture.line else []
     colour: dict[str, Any] = {}
@@ -329,13 +341,16 @@ def _points(picture: Picture) -> Any:
     alt = charting()
     names = _order(picture, "y")
     x = alt.X(
-        "value:Q", title=picture.x or None, scale=_domain(picture), axis=alt.Axis(labelOverlap="greedy", tickCount=5)
+        "value:Q",
+        title=picture.x or None,
+        scale=_domain(picture),
+        axis=alt.Axis(labelOverlap="greedy", labelFlush=False, tickCount=5),
     )
     y = alt.Y(
         "y:N",
         sort=names,
         title=picture.y or None,
-        axis=alt.Axis(grid=True, ticks=False, labelPadding=8, **_upright(picture.y)),
+        axis=alt.Axis(grid=True, ticks=False, labelPadding=8, **_titled(picture, "y")),
     )
     data = _data(picture)
     panels = len({row.get("part", "") for row in picture.rows})

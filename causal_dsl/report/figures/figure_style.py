@@ -14,6 +14,8 @@ INK, GRID, PAPER = "#1b1f24", "#d8dce1", "#ffffff"
 LINE, CEILING = "#0b62a4", "#9a6a16"
 LINES = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#56b4e9", "#e69f00", "#6b7280", "#7a5aa6")
 FONT = "Helvetica, Arial, 'Liberation Sans', sans-serif"
+#: The letters of parameters: in those of the other texts `l` reads as a bar.
+CODE = "'DejaVu Sans Mono', Menlo, Consolas, monospace"
 #: Points: the labels of axes, their titles, and titles of figures.
 SMALL, MIDDLE, LARGE = 9, 10, 11
 #: The size of a curve, and of a cell of a map.

@@ -5,17 +5,19 @@ from __future__ import annotations
 import re
 from itertools import count
 
-from markupsafe import Markup
+from markupsafe import Markup, escape
 
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.report.figures.charts import chart, charting
-from causal_dsl.report.figures.figure_style import CEILING, GRID, INK, LINE
+from causal_dsl.report.figures.figure_style import CEILING, CODE, GRID, INK, LINE
 from causal_dsl.report.figures.pictures import Picture
 from causal_dsl.report.html.environment import made_of
 
 _NUMBERS = count(1)
 #: How much larger than on paper figures are.
 _LARGER = 1.3
+#: The part of its width to which one shrinks where the screen is narrow.
+_LEAST = 0.8
 #: What of the colours of figures a page has its own for.
 _COLOURS = {INK: "currentColor", GRID: "var(--grid)", LINE: "var(--line)", CEILING: "var(--ceiling)"}
 
@@ -43,6 +45,7 @@ def page_svg(svg: str) -> str:
     """An SVG of Vega as a page has it: half as long, and its labels as titles, which are shown where a mark is pointed at."""
     number = next(_NUMBERS)
     svg = re.sub(r'<rect width="[\d.]+" height="[\d.]+" fill="(?:#ffffff|white)"/>', "", svg, count=1)
+    svg = svg.replace(f' font-family="{CODE}"', " data-code").replace(f' font-family="{escape(CODE)}"', " data-code")
     svg = re.sub(r' (?:role|aria-roledescription|aria-hidden|class|xmlns:xlink|version|font-family)="[^"]*"', "", svg)
     svg = re.sub(r'(<g[^>]*?) aria-label="[^"]*"', r"\1", svg)
     svg = re.sub(
@@ -72,8 +75,9 @@ def _short(found: re.Match[str]) -> str:
 
 
 def _larger(found: re.Match[str]) -> str:
-    """On a screen figures are larger than in a paper."""
-    return f'{found[1]}width="{_LARGER * float(found[2]):.0f}" height="{_LARGER * float(found[3]):.0f}"'
+    """On a screen figures are larger than in a paper; on a narrow one they shrink as long as they can be read."""
+    wide, high = (_LARGER * float(found[n]) for n in (2, 3))
+    return f'{found[1]}width="{wide:.0f}" height="{high:.0f}" style="min-width:{_LEAST * wide:.0f}px"'
 
 
 def _titled(found: re.Match[str]) -> str:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 from rich.table import Table
@@ -20,6 +20,7 @@ from causal_dsl.report.html.environment import made_of
 from causal_dsl.report.html.pages import styled as in_style
 from causal_dsl.report.html.rich_html import html_of
 from causal_dsl.report.report_lines import (
+    ToldFinding,
     alike_said,
     chance,
     controlled,
@@ -53,7 +54,7 @@ def fragment(test: TestResult, styled: bool = False) -> str:
 
 def article(test: TestResult, id: str = "") -> Markup:
     """The same within a page that has the style sheet."""
-    told = controlled(test)
+    beside_it, told = controlled(test), findings(test)
     return made_of(
         "test.html.j2",
         test=test,
@@ -72,15 +73,23 @@ def article(test: TestResult, id: str = "") -> Markup:
             (one.text, show_cell(one.cell) if one.cell is not None else show_estimate(one.estimate))
             for one in test.reports
         ],
-        controls=html_of([*controls(told), *beside(told)]),
-        circuits=html_of([*circuits(told), *attributions(test), *gradients(test)]),
+        controls=html_of([*controls(beside_it), *beside(beside_it)]),
+        circuits=html_of([*circuits(beside_it), *attributions(test), *gradients(test)]),
         circuit_pictures=list(_circuit_pictures(test)),
         measured=measured,
-        findings=findings(test),
+        findings=told,
+        explains=lambda one: _explains(test, one, told),
         cells_say=_cells_say(test),
         failures=failures(test, id or identifier(test.name)),
         mood=mood,
     )
+
+
+def _explains(test: TestResult, one: ToldFinding, told: Sequence[ToldFinding]) -> str:
+    """The code whose page explains a finding: of the verdict of a sweep that of all its cells, where no finding of its own has it."""
+    if one.code != "verdict" or test.verdict is None or test.verdict.code in {other.code for other in told}:
+        return one.code
+    return test.verdict.code
 
 
 def _cells_say(test: TestResult) -> dict[str, list[tuple[str, str]]]:
@@ -190,7 +199,9 @@ def _circuit_pictures(test: TestResult) -> Iterator[tuple[Markup, str]]:
             return
         drawn_before.add(cell.circuit.lines)
         at = show_cell(cell.cell)
-        yield Markup(circuit_svg(cell.circuit.members)), cell.circuit.name + (f" at {at}" if at else "")
+        own = cell.circuit
+        drawn = circuit_svg(own.members, "", own.weights, own.choices.lines, own.parallel)
+        yield Markup(drawn), own.name + (f" at {at}" if at else "")
 
 
 __all__ = ["article", "fragment", "identifier", "mood", "scores"]

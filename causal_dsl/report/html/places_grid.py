@@ -22,6 +22,7 @@ class _Grid:
     """Tests that share a grid: their names, and what is at each layer and column."""
 
     names: list[str]
+    network: str
     setting: RunSetting
     columns: list[str]
     #: at each layer and column the variables, in parentheses those that none of the tests writes there
@@ -34,17 +35,19 @@ class _Grid:
 
 
 def places_grids(tests: Sequence[TestResult]) -> Markup:
-    """A grid for each set of places; tests that place their variables alike share one. Empty where no test has a place."""
-    kept: list[list[tuple[str, RunSetting]]] = []
+    """A grid for each set of places; tests that place their variables alike in one network share one. Empty where no test has a place."""
+    kept: list[tuple[str, list[tuple[str, RunSetting]]]] = []
+    networks = {test.network for test in tests if test.network}
     for test in tests:
         if test.setting is None or not test.setting.places:
             continue
-        same = next((group for group in kept if _alike(group[0][1], test.setting)), None)
+        network = test.network if len(networks) > 1 else ""
+        same = next((group for of, group in kept if of == network and _alike(group[0][1], test.setting)), None)
         if same is None:
-            kept.append([(test.name, test.setting)])
+            kept.append((network, [(test.name, test.setting)]))
         else:
             same.append((test.name, test.setting))
-    drawn = [made_of("places.html.j2", grid=_grid(group)) for group in kept]
+    drawn = [made_of("places.html.j2", grid=_grid(network, group)) for network, group in kept]
     return Markup("\n").join(drawn[:2]) + _folded(drawn[2:])
 
 
@@ -64,7 +67,7 @@ def _alike(one: RunSetting, other: RunSetting) -> bool:
     return (one.model, one.tokens, one.layers) == (other.model, other.tokens, other.layers) and told(one) == told(other)
 
 
-def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
+def _grid(network: str, group: Sequence[tuple[str, RunSetting]]) -> _Grid:
     setting = group[0][1]
     places = [place for _, one in group for place in one.places]
     tokens = list(setting.tokens)[:_MOST_COLUMNS]
@@ -83,7 +86,7 @@ def _grid(group: Sequence[tuple[str, RunSetting]]) -> _Grid:
             names = [name if name in written else f"({name})" for name in labels]
             here.append((names, "; ".join(dict.fromkeys(map(_told, found)))))
         rows.append(("no layer" if layer is None else str(layer), here))
-    return _Grid([name for name, _ in group], setting, columns, rows, list(_listed(group)))
+    return _Grid([name for name, _ in group], network, setting, columns, rows, list(_listed(group)))
 
 
 def _shown(token: str) -> str:

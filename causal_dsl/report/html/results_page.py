@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from causal_dsl.diagnostics import render_all
+from causal_dsl.report.agreement_table import agreement_tables
 from causal_dsl.report.family_table import family
-from causal_dsl.report.figures.pictures import family_pictures
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.report.html.fragments import article, identifier, mood
@@ -34,7 +35,9 @@ def results_page(results: Results, beside: Sequence[Section] = ()) -> str:
     several = len(names) > 1
     sections = [section for number, spec in enumerate(results.specs) for section in sections_of(spec, number, several)]
     sections += beside
-    lead = made_of("lead.html.j2", words=words, passed=passed, results=results, mood=mood, link=_link)
+    lead = made_of(
+        "lead.html.j2", words=words, passed=passed, results=results, several=len(names) > 1, mood=mood, link=_link
+    )
     return page(
         ", ".join(names) if len(names) < 4 else f"{names[0]} and {counted(len(names) - 1, 'more spec')}", sections, lead
     )
@@ -66,10 +69,13 @@ def sections_of(spec: SpecResult, number: int = 0, several: bool = False) -> Ite
             html_of(list(family(one))[1:]),
         )
         yield Section(id, f"{one.name}, side by side", body, f"{own}-tests")
+    tables = [html_of(table) for table in agreement_tables(spec.tests)]
+    if tables:
+        yield Section(f"{own}-agreement", f"What measures of one alignment say{of}", Markup().join(tables))
     if spec.warnings:
         yield Section(
             f"{own}-warnings",
-            f"Warnings{of}",
+            f"{'Faults and warnings' if any(one.is_error for one in spec.warnings) else 'Warnings'}{of}",
             Markup('<pre class="scroll" tabindex="0">{}</pre>').format(safe(render_all(spec.warnings))),
         )
     yield Section(

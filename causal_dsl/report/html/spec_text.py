@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping
 
 from markupsafe import Markup
@@ -11,41 +10,10 @@ from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.report.html.fragments import mood
 from causal_dsl.score.format_numbers import show_cell
 from causal_dsl.score.spec_results import SpecResult
+from causal_dsl.syntax.grammar import load_grammar
 
-_WORDS = [
-    "from",
-    "import",
-    "domain",
-    "causal",
-    "network",
-    "table",
-    "align",
-    "metric",
-    "circuit",
-    "test",
-    "on",
-    "prompt",
-    "via",
-    "do",
-    "expect",
-    "report",
-    "where",
-    "output",
-    "base",
-    "if",
-    "then",
-    "else",
-    "in",
-    "and",
-    "or",
-    "not",
-    "mod",
-    "div",
-    "true",
-    "false",
-    "define",
-]
-_PARTS = re.compile(rf'(?P<comment>#.*)|(?P<text>"(?:[^"\\]|\\.)*")|(?P<word>\b(?:{"|".join(_WORDS)})\b)')
+#: The classes of what has a colour, by its terminal in the grammar; words have theirs as well.
+_COLOURED = {"COMMENT": "comment", "STRING": "text"}
 
 
 def annotated(spec: SpecResult, links: Mapping[str, str]) -> Markup:
@@ -85,11 +53,15 @@ def _few(notes: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
 
 def highlighted(line: str) -> Markup:
     """A line of a spec with its comments, texts and words in colour."""
+    grammar = load_grammar()
     found, last = Markup(), 0
-    for part in _PARTS.finditer(line):
-        found += safe(line[last : part.start()])
-        found += Markup('<span class="{}">{}</span>').format(part.lastgroup, safe(part[0]))
-        last = part.end()
+    for part in grammar.scanner.finditer(line):
+        word = part.lastgroup == "NAME" and part[0] in grammar.keywords
+        colour = "word" if word else _COLOURED.get(part.lastgroup or "")
+        if colour:
+            found += safe(line[last : part.start()])
+            found += Markup('<span class="{}">{}</span>').format(colour, safe(part[0]))
+            last = part.end()
     return found + safe(line[last:])
 
 

@@ -182,9 +182,9 @@ class SpecServer(LanguageServer):
         me = asyncio.current_task()
         try:
             await asyncio.sleep(PAUSE)
-            some = state.changed_tests()
-            if some:
-                state.take_part(await self.ask(text, state, tests=some), some)
+            part = state.changed_part()
+            if part is not None:
+                state.take_part(await self.ask(text, state, tests=part.tests), part)
                 self.tell(text, state)
             state.take(await self.ask(text, state))
         except CheckerGone:

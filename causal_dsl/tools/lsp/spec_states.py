@@ -19,6 +19,14 @@ SLOW = 0.4
 MOST_SOUND = 2000
 
 
+@dataclass(frozen=True)
+class ChangedPart:
+    """The tests that an edit decides, and the places of these and of what was edited."""
+
+    tests: tuple[str, ...]
+    places: tuple[Span, ...]
+
+
 @dataclass(eq=False)
 class SpecState:
     """One open text. ``found`` and ``summary`` are of the last check, ``found`` at the places of the text as it is now;
@@ -57,29 +65,32 @@ class SpecState:
         """Faults of syntax, and what a check found; each once."""
         return list(dict.fromkeys((*self.parsed.faults, *self.found)))
 
-    def changed_tests(self) -> tuple[str, ...]:
-        """The tests that differ from the text that was checked, where nothing else does and a check is slow; else nothing."""
+    def changed_part(self) -> ChangedPart | None:
+        """The tests that what was edited since the last check decides, where that check was slow; None where all of them are, or where
+        faults and features make tests depend on each other."""
         old, new = self.checked, self.parsed
         if old is None or self.seconds < SLOW or old.faults or new.faults or any(one.is_error for one in self.found):
-            return ()
+            return None
         before, after = old.tree.declarations, new.tree.declarations
-        if len(before) != len(after) or any(isinstance(one, tree.FitDecl) or _learns(one) for one in after):
-            return ()
-        changed = [(a, b) for a, b in zip(before, after, strict=True) if a != b]
-        good = all(
-            isinstance(a, tree.TestDecl) and isinstance(b, tree.TestDecl) and a.name == b.name for a, b in changed
+        alike = len(before) == len(after) and all(
+            type(a) is type(b) and _name(a) == _name(b) for a, b in zip(before, after, strict=True)
         )
-        return tuple(b.name.name for _, b in changed if isinstance(b, tree.TestDecl)) if good and changed else ()
+        if not alike or any(isinstance(one, tree.FitDecl) or _learns(one) for one in after):
+            return None
+        changed = [b for a, b in zip(before, after, strict=True) if a != b]
+        tests = _decided(after, {_name(one) for one in changed})
+        every = sum(isinstance(one, tree.TestDecl) for one in after)
+        if not 0 < len(tests) < every or any(isinstance(one, tree.Import) for one in changed):
+            return None
+        return ChangedPart(tuple(_name(one) for one in tests), tuple(one.span for one in (*tests, *changed)))
 
-    def take_part(self, answer: CheckAnswer, tests: Sequence[str]) -> None:
+    def take_part(self, answer: CheckAnswer, part: ChangedPart) -> None:
         """What was found of some tests, beside what is known of all others."""
-        declared = (one for one in self.parsed.tree.declarations if isinstance(one, tree.TestDecl))
-        places = [one.span for one in declared if one.name.name in tests]
         own = self.parsed.source
         kept = [
             one
             for one in self.found
-            if one.span.source != own or not any(p.start <= one.span.start < p.end for p in places)
+            if one.span.source != own or not any(p.start <= one.span.start < p.end for p in part.places)
         ]
         self.found = tuple(dict.fromkeys((*kept, *answer.diagnostics)))
         if answer.summary is not None:
@@ -99,6 +110,24 @@ class SpecState:
             if isinstance(one, tree.Import) and "\0" not in one.path.value:
                 found.setdefault(str(real_path(folder / one.path.value)), one.path.span)
         return found
+
+
+def _name(one: tree.AnyDeclaration) -> str:
+    return "" if isinstance(one, tree.Import) else one.name.name
+
+
+def _decided(declarations: Sequence[tree.AnyDeclaration], changed: set[str]) -> list[tree.TestDecl]:
+    """The tests that are among the changed names, or speak of them, directly or through what they speak of."""
+    declared = {_name(one) for one in declarations}
+    spoken = {_name(one): _names(one) & declared for one in declarations}
+    reached = set(changed)
+    while more := {name for name, names in spoken.items() if names & reached} - reached:
+        reached |= more
+    return [one for one in declarations if isinstance(one, tree.TestDecl) and _name(one) in reached]
+
+
+def _names(one: tree.AnyDeclaration) -> set[str]:
+    return {node.name for node in one.walk() if isinstance(node, tree.Name | tree.Ident)}
 
 
 def _learns(one: tree.AnyDeclaration) -> bool:

@@ -11,7 +11,7 @@ _PLACE = "layer[5].resid_post[last]"
 FAMILY = (
     Reading(
         "attribution_patching",
-        "(a - a') times the gradient of the metric by a, in the base run: a is what stands at the place, a' what stands there in the run "
+        "(a - a') times the gradient of the metric by a, in the base run (with `do(…)` in the run that is intervened on): a is what stands at the place, a' what stands there in the run "
         "that `baseline` names (or `0`, or the `mean` over the base runs). To first order it is how much the metric falls if a' "
         "stands there; it is summed over the numbers and the tokens of the place",
         None,

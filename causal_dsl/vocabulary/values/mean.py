@@ -10,11 +10,13 @@ from causal_dsl.vocabulary.written import Example, Value, Written
 
 @dataclass(frozen=True)
 class Mean(Value):
-    """The mean over the rows of the run ``of`` at the written place; ``pooled``: over the tokens of a span as well."""
+    """The mean over the rows of the run ``of`` at the written place; ``pooled``: over the tokens of a span as well. ``by`` (`template`):
+    over the rows of the same prompt template alone."""
 
     given = False
     of: str = "base"
     pooled: bool = False
+    by: str | None = None
 
     @property
     def ablates(self) -> str:
@@ -25,13 +27,18 @@ FAMILY = (
     Written(
         "mean",
         Mean,
-        "`mean`, `mean(source)`, `mean(pooled=true)`",
-        "the mean over the test's own draws, of `base` or of another run; `pooled`: over the tokens of a span as well",
+        "`mean`, `mean(source)`, `mean(pooled=true)`, `mean(by=template)`",
+        "the mean over the test's own draws, of `base` or of another run; `pooled`: over the tokens of a span as well; `by=template`: "
+        "for each row over those of its prompt template",
         (
             Example("= mean(source)", lambda hand: hand.mean("source")),
             Example("= mean", lambda hand: hand.mean("base")),
             Example("= mean(source, pooled=true)", lambda hand: hand.mean("source")),
         ),
-        {"of": Setting("run", "base", positional=True), "pooled": Setting("bool", False)},
+        {
+            "of": Setting("run", "base", positional=True),
+            "pooled": Setting("bool", False),
+            "by": Setting("word", None, ("template",)),
+        },
     ),
 )

@@ -1,10 +1,10 @@
-"""``project_out(direction)``: the vector that is there, without its part along a direction."""
+"""``project_out(direction, …)``: the vector that is there, without its part in the span of one direction or several."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
-from dataclasses import dataclass
-from typing import TYPE_CHECKING, Any
+from collections.abc import Callable, Iterator
+from dataclasses import dataclass, replace
+from typing import TYPE_CHECKING, Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.vocabulary.settings import Setting
@@ -19,35 +19,63 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProjectOut(Value):
-    """What is there minus its orthogonal projection on ``direction``, a value of any length but zero."""
+    """What is there minus its orthogonal projection on the span of ``direction`` and ``more``, values of any length but zero."""
 
     function = f"{__name__}:edit"
     current = True
     direction: Value
+    more: tuple[Value, ...] = ()
+
+    @property
+    def directions(self) -> tuple[Value, ...]:
+        """All directions."""
+        return (self.direction, *self.more)
+
+    @property
+    def parts(self) -> tuple[Value, ...]:
+        return self.directions
+
+    def each(self, change: Callable[[Value], Value]) -> Self:
+        first, *more = map(change, self.directions)
+        return replace(self, direction=first, more=tuple(more))
+
+    def told(self) -> str:
+        return f"ProjectOut({', '.join(part.told() for part in self.directions)})"
 
     @property
     def lessens(self) -> bool:
         return True
 
     def __str__(self) -> str:
-        return f"project_out({self.direction.text})"
+        return f"project_out({', '.join(part.text for part in self.directions)})"
 
 
 def edit(value: ProjectOut, here: Any) -> Callable[[Tensor], Tensor]:
     """What is there, projected; E791 where the direction is zero in some row, or no more than the rounding of
     what it is the difference of."""
-    direction, rounding = here.edit(value.direction), _rounding(value.direction, here)
+    each = [(here.edit(part), _rounding(part, here)) for part in value.directions]
+
+    def directions(current: Tensor) -> Iterator[Tensor]:
+        for direction, rounding in each:
+            found: Tensor = direction(current)
+            found = found.to(current.device).double()
+            size = found.abs().amax(dim=-1, keepdim=True)
+            if bool((found.abs() <= rounding(current)).all(dim=-1).any()):
+                raise fail("E791", "the direction of `project_out` is zero", value.span or NOWHERE, help=_HELP)
+            yield found / size  # its square may be no number of a float otherwise
 
     def projected(current: Tensor) -> Tensor:
-        found: Tensor = direction(current)
-        found = found.to(current.device).double()
-        size = found.abs().amax(dim=-1, keepdim=True)
-        if bool((found.abs() <= rounding(current)).all(dim=-1).any()):
-            raise fail("E791", "the direction of `project_out` is zero", value.span or NOWHERE, help=_HELP)
-        found = found / size  # its square may be no number of a float otherwise
         wide = current.double()
-        share = (wide * found).sum(dim=-1, keepdim=True) / found.square().sum(dim=-1, keepdim=True)
-        return wide - share * found
+        if not value.more:
+            (found,) = directions(current)
+            share = (wide * found).sum(dim=-1, keepdim=True) / found.square().sum(dim=-1, keepdim=True)
+            return wide - share * found
+        import torch
+
+        spanned = torch.stack([found / found.norm(dim=-1, keepdim=True) for found in directions(current)], dim=-2)
+        _, sizes, axes = torch.linalg.svd(spanned, full_matrices=False)  # [1 or m, k, width]
+        axes = axes * (sizes > _SAME * sizes[..., :1])[..., None]  # directions may depend on each other
+        return wide - ((axes @ wide[..., None]).mT @ axes)[..., 0, :]
 
     return projected
 
@@ -78,24 +106,34 @@ def _typical(size: Tensor) -> Tensor:
     return size if size.ndim < 2 else size.maximum(size.median(dim=-1, keepdim=True).values)
 
 
+#: Singular values of unit directions below this share of the largest are rounding.
+_SAME = 1e-6
 #: Of the size of two numbers, the part of their difference that may be rounding.
 _SHARE = {"torch.float64": 1e-11, "torch.float32": 1e-5, "torch.float16": 1e-3, "torch.bfloat16": 1e-2}
 _HELP = "name a direction that is not zero: a list of numbers, a vector of a file, or mean(one) - mean(other)"
 
 
 def _check(value: ProjectOut) -> tuple[str, str] | None:
-    if isinstance(value.direction, Constant):
-        return "a number is not a direction", _HELP
-    if value.direction.changes:
-        return "the direction of `project_out` is made from the vector that it is taken out of", _HELP
-    if isinstance(value.direction, Vector) and value.direction.path is None and not any(value.direction.values):
-        return "the direction of `project_out` is zero", _HELP
+    for direction in value.directions:
+        if isinstance(direction, Constant):
+            return "a number is not a direction", _HELP
+        if direction.changes:
+            return "the direction of `project_out` is made from the vector that it is taken out of", _HELP
+        if isinstance(direction, Vector) and direction.path is None and not any(direction.values):
+            return "the direction of `project_out` is zero", _HELP
     return None
 
 
 def _without(vector: Tensor, direction: Tensor) -> Tensor:
     unit = direction / direction.norm()
     return vector - (vector @ unit) * unit
+
+
+def _without_both(vector: Tensor, one: Tensor, other: Tensor) -> Tensor:
+    """Without its part in the span of two directions."""
+    first = one / one.norm()
+    second = _without(other, first)
+    return _without(_without(vector, first), second)
 
 
 def _two_runs(hand: Hand) -> Tensor:
@@ -106,8 +144,8 @@ FAMILY = (
     Written(
         "project_out",
         ProjectOut,
-        '`project_out(vector("f", key="d"))`, `project_out(mean(one) - mean(two))`',
-        "the current vector without its component along a direction, which may be any of these values that does not depend on `current`",
+        '`project_out(vector("f", key="d"))`, `project_out(mean(one) - mean(two), vector("f", key="d"))`',
+        "the current vector without its component along a direction, or in the span of several; each may be any of these values that does not depend on `current`",
         (
             Example(
                 '= project_out(vector("VECTORS", key="wWIDTH"))',
@@ -117,12 +155,20 @@ FAMILY = (
             ),
             Example("= project_out(mean(source) - 0.9 * mean)", _two_runs, current=True),
             Example(
+                "= project_out(source, mean)",
+                lambda hand: _without_both(hand.current, hand.of("source"), hand.mean("base")),
+                current=True,
+            ),
+            Example(
                 "= project_out(source) + 0.1",
                 lambda hand: _without(hand.current, hand.of("source")) + 0.1,
                 current=True,
             ),
         ),
-        {"direction": Setting("value", positional=True, required=True)},
+        {
+            "direction": Setting("value", positional=True, required=True),
+            "more": Setting("values", default=(), positional=True),
+        },
         _check,
         "E791",
     ),

@@ -3,7 +3,10 @@
   const tip = document.getElementById("tip");
 
   /* Charts: what a mark says is shown where it is pointed at, and read out where arrow keys lead to it. */
-  const say = (mark, box) => {
+  let told = null;
+  const say = (mark) => {
+    hush();
+    told = mark;
     tip.textContent = mark.dataset.told.split(" · ").join("\n");
     tip.hidden = false;
     const at = mark.getBoundingClientRect();
@@ -12,13 +15,16 @@
     const above = at.top - tip.offsetHeight - 8;
     tip.style.left = left + window.scrollX + "px";
     tip.style.top = (above > 0 ? above : at.bottom + 8) + window.scrollY + "px";
-    for (const old of box.querySelectorAll(".at")) old.classList.remove("at");
     mark.classList.add("at");
   };
-  const hush = (box) => {
+  const hush = () => {
     tip.hidden = true;
-    for (const old of box.querySelectorAll(".at")) old.classList.remove("at");
+    if (told) told.classList.remove("at");
+    told = null;
   };
+  document.addEventListener("pointerdown", (event) => {
+    if (!event.target.closest("[data-told]")) hush();
+  });
   for (const box of document.querySelectorAll(".chart")) {
     for (const title of box.querySelectorAll("svg title")) {
       const mark = title.parentNode;
@@ -26,22 +32,26 @@
       mark.classList.add("mark");
       title.remove();
     }
-    const marks = [...box.querySelectorAll(".mark")];
-    let at = -1;
+    const marks = [...box.querySelectorAll("[data-told]")];
+    let place = -1;
+    /* A finger that is lifted leaves as well: what it touched stays until something else is touched. */
     box.addEventListener("pointerover", (event) => {
       const mark = event.target.closest("[data-told]");
-      if (mark) say(mark, box);
+      if (mark) say(mark);
+      else hush();
     });
-    box.addEventListener("pointerleave", () => hush(box));
-    box.addEventListener("blur", () => hush(box));
+    box.addEventListener("pointerleave", (event) => {
+      if (event.pointerType !== "touch") hush();
+    });
+    box.addEventListener("blur", hush);
     box.addEventListener("keydown", (event) => {
       const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
-      if (event.key === "Escape") hush(box);
+      if (event.key === "Escape") hush();
       if (!step || !marks.length) return;
       event.preventDefault();
-      at = at < 0 ? 0 : (at + step + marks.length) % marks.length;
-      marks[at].scrollIntoView({ block: "nearest", inline: "nearest" });
-      say(marks[at], box);
+      place = place < 0 ? 0 : (place + step + marks.length) % marks.length;
+      marks[place].scrollIntoView({ block: "nearest", inline: "nearest" });
+      say(marks[place]);
     });
   }
 
@@ -92,8 +102,13 @@
       count.textContent = `${shown} of ${table.tBodies[0].rows.length} shown`;
     });
   }
-  /* On paper everything is open. */
+  /* On paper everything is open, also in browsers that the style sheet does not tell so. */
+  let opened = [];
   window.addEventListener("beforeprint", () => {
-    for (const closed of document.querySelectorAll("details:not([open])")) closed.open = true;
+    opened = [...document.querySelectorAll("details:not([open])")];
+    for (const closed of opened) closed.open = true;
+  });
+  window.addEventListener("afterprint", () => {
+    for (const one of opened) one.open = false;
   });
 })();
