@@ -108,8 +108,8 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         print(f"all {counted(len(tasks), 'unit')} are stored already, so no worker is started{where}", file=sys.stderr)
         return {}
     with ExitStack() as held, session(options.cluster, _asked(options)) as machines:
-        for spec in specs:
-            _hold(held, alone.folder, spec)
+        for root, spec in {unit_folder(alone.folder, spec).root: spec for spec in specs}.items():
+            _hold(held, root, spec)
         gpu = machines.gpus > 0 and options.device in (None, "auto", "cuda")
         workers = _count(options, machines, gpu, len(tasks) - len(stored))
         limits = Limits(silence=options.silence, doubles=0.0 if machines.local else DOUBLES)
@@ -130,9 +130,8 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
     return _faults(scheduler, pool)
 
 
-def _hold(held: ExitStack, out: Path, spec: Spec) -> None:
-    """Let no other driver hand out units of a spec into the same store, or remove what is stored there. Raises E756 where one does."""
-    root = unit_folder(out, spec).root
+def _hold(held: ExitStack, root: Path, spec: Spec) -> None:
+    """Let no other driver hand out units of a spec into the same folder, or remove what is stored there. Raises E756 where one does."""
     try:
         held.enter_context(holding(root))
     except Held as error:
