@@ -10,7 +10,7 @@ from causal_dsl import api
 from causal_dsl.report.agreement_table import Judged, agreements, partings
 from causal_dsl.report.text import text
 from causal_dsl.score.agreement import agreement_findings
-from causal_dsl.score.results import Estimate
+from causal_dsl.score.estimates_and_findings import Estimate
 
 ROOT = Path(__file__).parents[2]
 
