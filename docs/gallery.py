@@ -134,6 +134,9 @@ def index() -> str:
     rows = [f"| [{s.title}](studies/{s.name}.md) | {first_sentence(s.question)} | {s.networks} |" for s in found]
     drawn = sum(1 for study in found if study.figures)
     figures = f"{'All' if drawn == len(found) else f'{drawn} of {len(found)}'} have figures of a run."
+    left = [f"[{study.title}](studies/{study.name}.md)" for study in found if not study.figures]
+    if left:
+        figures += f" Not drawn yet: {', '.join(left)}; `python docs/gallery.py NAME` runs a study and draws it."
     parts = [
         "# Gallery",
         f"Each page has a question, what was found as the header of its spec states it, and the spec. {figures} "
