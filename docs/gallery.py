@@ -182,7 +182,9 @@ def write_figures(names: list[str]) -> None:
                 old.unlink()
             every = figures(results)
             sweeps = {name: picture for name, picture in every.items() if not name.endswith("-scores")}
-            for name, picture in list((sweeps or every).items())[:MOST_FIGURES]:
+            families = tuple(f"{one.name}-" for spec in results.specs for one in spec.families)
+            shown = sorted((sweeps or every).items(), key=lambda one: not one[0].startswith(families))
+            for name, picture in shown[:MOST_FIGURES]:
                 drawn = vl_convert.vegalite_to_svg(chart(picture).to_dict())
                 (FIGURES / f"{study.name}--{name}.svg").write_text(drawn, encoding="utf-8")
                 print(study.name, name)
