@@ -29,3 +29,13 @@ def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool 
     if collection_path.name == "test_language_server.py" and not asked and find_spec("lsprotocol") is None:
         return True
     return None
+
+
+@pytest.hookimpl(tryfirst=True)
+def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
+    """A case that two lists of a product make slow, or that one makes nightly, runs at night (``tests/thinning.py``)."""
+    for item in items:
+        given = [mark.name for mark in getattr(getattr(item, "callspec", None), "marks", ())]
+        if "nightly" in given or given.count("slow") > 1:
+            item.own_markers = [mark for mark in item.own_markers if mark.name not in ("slow", "nightly")]
+            item.add_marker("nightly")

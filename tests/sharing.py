@@ -34,14 +34,14 @@ def _files(ref: NetworkRef) -> tuple[tuple[str, int, int], ...] | None:
     key = ref.key
     if key.kind not in ("hf", "zoo") or key.training is not None:
         return None
-    settings = dict(ref.settings)
-    if settings.get("weights") == "stream" or "shard" in settings or settings.get("elsewhere"):
+    if {"weights", "shard", "elsewhere", "adapter", "tokenizer", "revision"} & {
+        name for name, value in ref.settings if value
+    }:
         return None
-    named = [Path(str(value)) for value in (key.target, *settings.values()) if isinstance(value, str)]
-    folders = [path for path in named if path.is_absolute() and path.is_dir()]
-    if key.kind == "hf" and not folders:
+    folder = Path(key.target)
+    if key.kind == "hf" and not (folder.is_absolute() and folder.is_dir()):
         return None
-    found = [file.stat() for folder in folders for file in sorted(folder.rglob("*")) if file.is_file()]
+    found = [file.stat() for file in sorted(folder.rglob("*")) if file.is_file()] if key.kind == "hf" else []
     if sum(stat.st_size for stat in found) > LARGEST:
         return None
     return tuple((str(stat.st_ino), stat.st_size, stat.st_mtime_ns) for stat in found)

@@ -1,4 +1,9 @@
-"""Which cases run always: the others of a long list are `slow`, so that `pytest` alone is quick and `.ci/run` leaves none out."""
+"""Which cases run always: the others of a long list are `slow`, so that `pytest` alone is quick and `.ci/run` leaves no kind out.
+
+Of a product of lists, the cases that two of them make slow run at night (``tests/conftest.py``): each value of each list is then
+among the slow ones, beside values of the others that run always. Of one list longer than that needs, ``slow_step`` leaves a part to
+the night. `pytest -m "nightly or slow"` has all of them.
+"""
 
 from __future__ import annotations
 
@@ -9,19 +14,37 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 
 
-def some(cases: Iterable[str], always: Collection[str]) -> list[Any]:
-    """Cases of a parametrised test: those named run always, the others are slow."""
+def some(cases: Iterable[str], always: Collection[str], slow_step: int = 1) -> list[Any]:
+    """Cases of a parametrised test: those named run always; of the others each ``slow_step``-th is slow, and the rest nightly."""
     every = list(cases)
     assert set(always) <= set(every), f"no such cases: {set(always) - set(every)}"
-    return [case if case in always else pytest.param(case, marks=pytest.mark.slow) for case in every]
+    return _marked([(case,) for case in every], [case in always for case in every], slow_step)
 
 
-def spread(cases: Iterable[Any], step: int) -> list[Any]:
+def spread(cases: Iterable[Any], step: int, slow_step: int = 1) -> list[Any]:
     """The same, where each ``step``-th runs always. A tuple is a case of several arguments."""
     every = [case if isinstance(case, tuple) else (case,) for case in cases]
+    return _marked(every, [number % step == 0 for number in range(len(every))], slow_step)
+
+
+def nightly_rest(cases: Iterable[tuple[Any, ...]], kind: Callable[[tuple[Any, ...]], Any]) -> list[Any]:
+    """Cases of a slow test: of each ``kind`` the first and the last are that, and those between them nightly."""
+    every = list(cases)
+    of = [kind(case) for case in every]
+    ends = {of.index(one) for one in of} | {len(of) - 1 - of[::-1].index(one) for one in of}
     return [
-        pytest.param(*case, marks=[] if number % step == 0 else pytest.mark.slow) for number, case in enumerate(every)
+        pytest.param(*case, marks=pytest.mark.slow if number in ends else pytest.mark.nightly)
+        for number, case in enumerate(every)
     ]
+
+
+def _marked(cases: list[tuple[Any, ...]], always: list[bool], slow_step: int) -> list[Any]:
+    found, others = [], 0
+    for case, runs_always in zip(cases, always, strict=True):
+        late = pytest.mark.nightly if others % slow_step else pytest.mark.slow
+        found.append(pytest.param(*case, marks=[] if runs_always else late))
+        others += not runs_always
+    return found
 
 
 def law(*drawn: Any, few: int, many: int) -> Callable[[Callable[..., None]], Any]:

@@ -10,6 +10,7 @@ import pytest
 from causal_dsl.discovery.part_scores import Way
 from tests.discovery.linear import made_linear
 from tests.discovery.searched import Searched
+from tests.thinning import spread
 
 WAYS = [Way(), Way(2), Way(3, rule="left"), Way(2, "activations")]
 
@@ -30,7 +31,7 @@ def test_nodes_by_gradients_have_their_exact_effects(linear: Searched, way: Way)
     assert found.ends == pytest.approx(linear.exact.ends, abs=1e-5)
 
 
-@pytest.mark.parametrize("way", WAYS)
+@pytest.mark.parametrize("way", spread(WAYS, 2))
 def test_edges_by_gradients_have_their_exact_effects(linear: Searched, way: Way) -> None:
     found = linear.of.score_edges(way)
     exact = linear.exact.effects([[edge] for edge in found.of]).T

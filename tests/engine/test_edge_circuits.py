@@ -26,6 +26,7 @@ from causal_dsl.vocabulary.ports import Ports
 from tests.engine.test_circuits import EQUAL
 from tests.engine.test_edges import FAMILIES, ByHand
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
+from tests.thinning import spread
 
 CIRCUIT = """
 circuit c : net {
@@ -164,7 +165,7 @@ def edges_by_hand(facts: Any) -> set[tuple[str, str]]:
     return found
 
 
-@pytest.mark.parametrize("name", FAMILIES)
+@pytest.mark.parametrize("name", spread(FAMILIES, 3))
 @torch.no_grad()
 def test_a_circuit_of_edges_is_a_double_forward_by_hand(name: str) -> None:
     circuit = CIRCUIT.replace("layer[1].head[0] -> layer[2].head[1]", "layer[1].head[0] -> layer[2].head[0]")

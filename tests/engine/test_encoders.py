@@ -18,6 +18,7 @@ from causal_dsl.fitting.precomputed import fill
 from causal_dsl.fitting.step_rows import Part, Stepper
 from causal_dsl.planning.memory import Budget
 from tests.engine.tiny import folder_of, network_of, spec_of
+from tests.thinning import spread
 
 torch.set_num_threads(1)
 TESTS = """
@@ -98,7 +99,10 @@ def prompts(plan: Any, role: str, name: str) -> list[str]:
 
 @pytest.mark.parametrize(
     ("family", "padding"),
-    [("bert", "right"), ("bert", "left"), ("roberta", "left"), ("electra narrow", "right"), ("distilbert", "left")],
+    spread(
+        [("bert", "right"), ("bert", "left"), ("electra narrow", "right"), ("roberta", "left"), ("distilbert", "left")],
+        3,
+    ),
 )
 def test_a_spec_from_text_to_scores(family: str, padding: str) -> None:
     text = spec_of(family, TESTS, layers="[0, 1]", positions='[x, z, "[MASK]", last]', padding=padding)

@@ -87,7 +87,7 @@ def lens(name: str, ids: list[int], vector: Tensor) -> Tensor:
 
 
 @pytest.mark.parametrize(
-    ("name", "reference", "padding"), spread(list(product(FAMILIES, (False, True), ("right", "left"))), 3)
+    ("name", "reference", "padding"), spread(list(product(FAMILIES, (False, True), ("right", "left"))), 8, slow_step=3)
 )
 def test_the_lens_is_what_the_network_makes_of_the_vector(name: str, reference: bool, padding: str) -> None:
     assert "resid_post" in PLACES[name]

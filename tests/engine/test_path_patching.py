@@ -109,7 +109,7 @@ class Paths(ByHand):
 
 
 @pytest.mark.parametrize(
-    ("name", "padding"), spread([(name, side) for name in FAMILIES for side in ("left", "right")], 3)
+    ("name", "padding"), spread([(name, side) for name in FAMILIES for side in ("left", "right")], 5)
 )
 @torch.no_grad()
 def test_paths_are_those_of_forwards_by_hand(name: str, padding: str) -> None:

@@ -22,7 +22,7 @@ from tests.thinning import spread
 
 torch.set_num_threads(1)
 FAMILIES = ("llama", "gpt2", "gpt_neox", "gemma2", "qwen3", "phi", "granite")
-CASES = spread(list(product(FAMILIES, (False, True), ("right", "left"))), 5)
+CASES = spread(list(product(FAMILIES, (False, True), ("right", "left"))), 5, slow_step=3)
 ATTRIBUTED = """
 test plain on a {
   base ~ m(n=4, seed=1)

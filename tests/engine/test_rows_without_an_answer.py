@@ -17,6 +17,7 @@ from causal_dsl.api import Options
 from causal_dsl.diagnostics import SpecError
 from tests.engine.byhand import ByHand
 from tests.engine.tiny import folder_of
+from tests.thinning import spread
 
 ANSWERS = ["w7", "w8", "w9"]
 #: clean text, corrupt text, answer, wrong answer; an empty text where there is none
@@ -89,7 +90,7 @@ def by_hand(layer: int) -> dict[str, list[float]]:
     return found
 
 
-@pytest.mark.parametrize("table", ['csv("pairs.csv", key=row)', 'jsonl("pairs.jsonl", key=row)'])
+@pytest.mark.parametrize("table", spread(['csv("pairs.csv", key=row)', 'jsonl("pairs.jsonl", key=row)'], 2))
 @pytest.mark.parametrize("draw", ["exhaustive=true", "n=12, seed=3"])
 def test_scores_rest_on_the_rows_that_have_an_answer(spec: str, table: str, draw: str, tmp_path: Path) -> None:
     text = spec.replace("TABLE", table).replace("DRAW", draw)

@@ -12,6 +12,7 @@ from causal_dsl import api
 from causal_dsl.api import Options
 from tests.engine.byhand import ByHand
 from tests.engine.tiny import folder_of
+from tests.thinning import spread
 
 ROWS = [(f"w{3 + n} w1 w{20 + n}", f"w{3 + n} w2 w{30 + n}") for n in range(12)]
 SPEC = """
@@ -45,7 +46,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return SPEC.replace("FOLDER", folder_of("llama"))
 
 
-@pytest.mark.parametrize("write", ["side", "layer[l].resid_post[last - 1]"])
+@pytest.mark.parametrize("write", spread(["side", "layer[l].resid_post[last - 1]"], 2))
 @pytest.mark.parametrize("among", [False, True])
 def test_pairs_without_an_answer(spec: str, write: str, among: bool, tmp_path: Path) -> None:
     text = spec.replace("WRITE", write).replace("READ", '(among={"w7", "w8", "w9"})' if among else "")

@@ -1,4 +1,4 @@
-"""Every test fits anew: the cache is a folder of its own."""
+"""Every test fits anew: the cache is a folder of its own. Runs share networks (``tests/sharing.py``)."""
 
 from __future__ import annotations
 
@@ -6,6 +6,8 @@ from pathlib import Path
 
 import pytest
 import torch
+
+from tests.sharing import own_networks, shared_networks
 
 torch.set_num_threads(1)
 
@@ -16,3 +18,6 @@ def own_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     cache = tmp_path / "cache"
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(cache))
     return cache
+
+
+__all__ = ["own_cache", "own_networks", "shared_networks"]

@@ -127,7 +127,7 @@ WRITTEN = [
 
 
 @pytest.mark.slow
-@pytest.mark.parametrize("feature", spread(WRITTEN, 6))
+@pytest.mark.parametrize("feature", spread(WRITTEN, 6, slow_step=2))
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     spec, _, _ = made("llama", "layer[1].resid_post[x]", feature.replace("SMALL", SMALL))
     result = api.run(spec)["learned"]

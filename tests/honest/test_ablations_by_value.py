@@ -31,7 +31,7 @@ NEAR_ZERO = [
 ]
 
 
-@pytest.mark.parametrize("value", spread(NEAR_ZERO, 4))
+@pytest.mark.parametrize("value", spread(NEAR_ZERO, 4, slow_step=2))
 @pytest.mark.parametrize("draw", spread([BASE, "base ~ pair(exhaustive=true)"], 2))
 def test_a_place_for_which_another_steps_in(value: str, draw: str, tmp_path: Path) -> None:
     do = f"do(layer[0].out[0] {value})\n  expect moved <= 0%"

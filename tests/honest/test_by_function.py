@@ -134,7 +134,7 @@ SAME = [
 ]
 
 
-@pytest.mark.parametrize("beside", spread(SAME, 4))
+@pytest.mark.parametrize("beside", spread(SAME, 4, slow_step=2))
 def test_what_is_written_as_it_is_does_not_end_the_control(beside: str, tmp_path: Path) -> None:
     assert is_named(run(tmp_path, "by_j_twice", do=f"do(s <- source, {beside})"))
     found = run(tmp_path, "plain", do=f"do(s <- source, {beside})") if "[1]" not in beside.split(" ")[0] else {}

@@ -23,7 +23,7 @@ from causal_dsl.syntax.format import format_tree
 from tests.engine.held import hold
 from tests.engine.tiny import SPEC, folder_of
 from tests.network.families import model_of
-from tests.thinning import some
+from tests.thinning import some, spread
 
 torch.set_num_threads(1)
 TEST = """
@@ -144,7 +144,7 @@ FORMS: dict[str, dict[str, Any]] = {
 
 @pytest.mark.slow
 @pytest.mark.parametrize("form", some(FORMS, ("dora", "embeddings", "a head of its own")))
-@pytest.mark.parametrize("more", ["", ", merged=false"])
+@pytest.mark.parametrize("more", spread(["", ", merged=false"], 2))
 def test_forms_of_lora(form: str, more: str, tmp_path: Path) -> None:
     family = "gpt2" if form == "conv" else "llama"
     made = adapter(tmp_path, family, **FORMS[form])

@@ -32,7 +32,7 @@ def network_of(name: str) -> Network:
     return wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
 
 
-@pytest.mark.parametrize("name", spread(CONFIGS, 3))
+@pytest.mark.parametrize("name", spread(CONFIGS, 3, slow_step=2))
 def test_every_family_is_fit(name: str) -> None:
     proof = prove(network_of(name))
     assert proof.sweep == ("whole" if packs(network_of(name).facts) else "packed")
@@ -41,7 +41,7 @@ def test_every_family_is_fit(name: str) -> None:
 
 
 @pytest.mark.parametrize("layers", [1, 2])
-@pytest.mark.parametrize("name", spread(CONFIGS, 5))
+@pytest.mark.parametrize("name", spread(CONFIGS, 5, slow_step=4))
 def test_networks_of_few_layers_are_as_fit(name: str, layers: int) -> None:
     """What cannot reach the read-out is not there to be written: in the last layer, at all tokens but one."""
     network = network_of(f"{name}:{layers}")

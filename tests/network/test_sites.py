@@ -177,7 +177,7 @@ def flat_pattern(value: Tensor, longest: int) -> Tensor:
 
 
 @pytest.mark.parametrize("component", [name for name, about in COMPONENTS.items() if "language" in about.kinds])
-@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE))
+@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE, slow_step=3))
 def test_site(name: str, component: str, monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_of(name)
     if component == "module":

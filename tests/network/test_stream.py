@@ -40,7 +40,7 @@ def stream_of(network: Network) -> WeightStream:
     return network.stream
 
 
-@pytest.mark.parametrize("family", some(families(), ALWAYS))
+@pytest.mark.parametrize("family", some(families(), ALWAYS, slow_step=3))
 def test_every_site_of_the_table_has_the_numbers_of_a_network_in_memory(family: str) -> None:
     """Every site of every layer, written from itself: the proof and all logits are equal, bit for bit."""
     path, _ = vectors()

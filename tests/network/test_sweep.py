@@ -123,7 +123,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
 
 
 @pytest.mark.parametrize("rules", spread([Rules(), Rules(thin=False), PLAIN], 2), ids=["all", "without thin", "none"])
-@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE))
+@pytest.mark.parametrize("name", some(CONFIGS, SAMPLE, slow_step=3))
 @torch.no_grad()
 def test_every_site_of_every_family(name: str, rules: Rules) -> None:
     network = network_of(name)

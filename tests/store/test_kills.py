@@ -14,6 +14,7 @@ import pytest
 from causal_dsl.store.files import PART
 from tests.store.killing import Server, results
 from tests.store.small import language, swap, vector
+from tests.thinning import nightly_rest
 
 FITTED = "via rotation(dim=2, n=8, epochs=2, batch=4)"
 #: Each spec with the words of its command.
@@ -122,9 +123,8 @@ def test_a_run_that_is_killed_goes_on(
     assert code == 0 and not any(third[once] for once in (*ONCE, *CHECKPOINTS)), "nothing is left to be done"
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("kind", "step", "count"), KILLS)
+@pytest.mark.parametrize(("kind", "step", "count"), nightly_rest(KILLS, lambda kill: kill[:2]))
 def test_a_kill_after_every_kind_of_step(
     kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path
 ) -> None:
