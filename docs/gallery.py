@@ -134,6 +134,9 @@ def index() -> str:
     rows = [f"| [{s.title}](studies/{s.name}.md) | {first_sentence(s.question)} | {s.networks} |" for s in found]
     drawn = sum(1 for study in found if study.figures)
     figures = f"{'All' if drawn == len(found) else f'{drawn} of {len(found)}'} have figures of a run."
+    left = [f"[{study.title}](studies/{study.name}.md)" for study in found if not study.figures]
+    if left:
+        figures += f" Not drawn yet: {', '.join(left)}; `python docs/gallery.py NAME` runs a study and draws it."
     parts = [
         "# Gallery",
         f"Each page has a question, what was found as the header of its spec states it, and the spec. {figures} "
@@ -179,7 +182,9 @@ def write_figures(names: list[str]) -> None:
                 old.unlink()
             every = figures(results)
             sweeps = {name: picture for name, picture in every.items() if not name.endswith("-scores")}
-            for name, picture in list((sweeps or every).items())[:MOST_FIGURES]:
+            families = tuple(f"{one.name}-" for spec in results.specs for one in spec.families)
+            shown = sorted((sweeps or every).items(), key=lambda one: not one[0].startswith(families))
+            for name, picture in shown[:MOST_FIGURES]:
                 drawn = vl_convert.vegalite_to_svg(chart(picture).to_dict())
                 (FIGURES / f"{study.name}--{name}.svg").write_text(drawn, encoding="utf-8")
                 print(study.name, name)
