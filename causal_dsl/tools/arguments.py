@@ -53,7 +53,7 @@ def parser() -> argparse.ArgumentParser:
         prog="causal-dsl", description=_ABOUT, epilog=_EPILOG, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     top.add_argument("--version", action=_ShowVersions, nargs=0, help="show the versions of what computes, and exit")
-    command = top.add_subparsers(dest="command", required=True, metavar="command")
+    command: argparse._SubParsersAction[Any] = top.add_subparsers(dest="command", required=True, metavar="command")
 
     check = _command(command, "check", "find faults in specs without running a network", commands.check)
     _options(check)
@@ -176,7 +176,7 @@ def command_names() -> tuple[str, ...]:
 
 
 def _command(
-    among: argparse._SubParsersAction[argparse.ArgumentParser],
+    among: argparse._SubParsersAction[Any],
     name: str,
     about: str,
     act: Callable[[argparse.Namespace, CommandLine], int],

@@ -32,7 +32,7 @@ def serve(trust: bool, allow: Iterable[Path]) -> int:
     for feature in (whole_texts, navigation, word_hovers, offered_words, quick_fixes, run_lenses):
         feature.register(server)
     server.start_io(sys.stdin.buffer, answers)  # type: ignore[arg-type]  # it is written to, flushed and closed
-    return server.protocol.exit_code
+    return int(getattr(server.protocol, "exit_code", 0))
 
 
 def _interrupted(number: int, frame: FrameType | None) -> None:
