@@ -9,6 +9,7 @@ from pathlib import Path
 
 import pytest
 import torch
+from safetensors.torch import load_file, save_file
 from torch import Tensor
 
 from causal_dsl import api
@@ -162,9 +163,9 @@ def test_nodes_are_hooks_with_the_formulas(family: str) -> None:
 FITTED = """
 circuit c : mlp { f = layer[1].out via rotation(dim=2, file="FILE") }
 circuit rest : mlp { e = layer[1].out via rotation(dim=2, file="FILE").error() }
-test variable on fitted {
+test plain on halves {
   base, source ~ equality(n=12, seed=4, controls=none)
-  do(left <- source)
+  do(layer[1].out via subspace("DIRECTIONS") <- source)
   report kl
 }
 test node on halves {
@@ -186,7 +187,7 @@ test whole on halves {
 
 
 def test_a_fit_that_was_kept_is_a_node(tmp_path: Path) -> None:
-    """An interchange of the variable is that of the node; the node and its error term are the whole vector."""
+    """What is written at the node is written along the fitted directions; the node and its error term are the whole vector."""
     text = (Path(__file__).parents[2] / "specs" / "equality_relu.causal").read_text(encoding="utf-8")
     text = text[: text.index("\ntest ")]
     fitted = "align fitted : halves {\n  left @ layer[1].out via rotation(dim=2, n=32, epochs=1, controls=none)\n}\n"
@@ -198,24 +199,21 @@ def test_a_fit_that_was_kept_is_a_node(tmp_path: Path) -> None:
     fit = "test t on fitted {\n  base, source ~ equality(n=12)\n  do(left <- source)\n  report iia\n}\n"
     api.run(api.parse(text + fitted + fit), Options(trust=True, out=tmp_path))
     (file,) = tmp_path.rglob("features/*.safetensors")
-    kept = fitted.replace("n=32, epochs=1, controls=none", f'file="{file}", controls=none')
-    told = FITTED.replace("FILE", str(file))
-    start, stop = told.index("test variable"), told.index("test node")
-    execution, _ = execution_of(text + told[:start] + told[stop:])
+    directions = tmp_path / "directions.safetensors"
+    save_file({"d": load_file(file)["0/rotation"].T.contiguous()}, directions)
+    told = FITTED.replace("FILE", str(file)).replace("DIRECTIONS", str(directions))
+    execution, _ = execution_of(text + told)
     logits = execution.logits()
-    of = {name: logits[runs(execution, name)[0]] for name in ("node", "both", "whole")}
+    patched = {name: execution.plan.scores[name][0].read("patched") for name in ("plain", "node", "both", "whole")}
+    of = {name: logits[read.run] for name, read in patched.items() if read is not None}  # type: ignore[index]
     assert torch.allclose(of["both"], of["whole"], atol=1e-5)
+    assert torch.allclose(of["node"], of["plain"], atol=1e-5)
     assert float((of["node"] - of["whole"]).abs().max()) > 1e-2
-    results = {
-        test.name: test.cells[0].scores["kl"].value
-        for test in api.run(api.parse(text + kept + told), Options(trust=True)).tests
-    }
-    assert results["node"] == pytest.approx(results["variable"], abs=1e-6)
     faults = {
         told.replace("layer[1].out via rotation", "layer[0].out via rotation"): "E760",
         told.replace("rotation(dim=2, file", "boundless(file"): "E729",
         told.replace(f', file="{file}"', ""): "E950",
     }
     for spec, code in faults.items():
-        found = api.check(api.parse(text + kept + spec), Options(trust=True))
+        found = api.check(api.parse(text + spec), Options(trust=True))
         assert {error.code for error in found.errors} == {code}, [str(error) for error in found.errors]

@@ -70,12 +70,16 @@ def edit(value: ProjectOut, here: Any) -> Callable[[Tensor], Tensor]:
             (found,) = directions(current)
             share = (wide * found).sum(dim=-1, keepdim=True) / found.square().sum(dim=-1, keepdim=True)
             return wide - share * found
-        import torch
-
-        spanned = torch.stack([found / found.norm(dim=-1, keepdim=True) for found in directions(current)], dim=-2)
-        _, sizes, axes = torch.linalg.svd(spanned, full_matrices=False)  # [1 or m, k, width]
-        axes = axes * (sizes > _SAME * sizes[..., :1])[..., None]  # directions may depend on each other
-        return wide - ((axes @ wide[..., None]).mT @ axes)[..., 0, :]
+        axes: list[Tensor] = []
+        for found in directions(current):
+            axis = found / found.norm(dim=-1, keepdim=True)
+            for known in axes * 2:  # twice, so that rounding leaves them orthogonal
+                axis = axis - (axis * known).sum(dim=-1, keepdim=True) * known
+            length = axis.norm(dim=-1, keepdim=True)  # 0 where it depends on those before it
+            axes.append(axis / length.clamp_min(_SAME) * (length > _SAME))
+        for axis in axes:
+            wide = wide - (wide * axis).sum(dim=-1, keepdim=True) * axis
+        return wide
 
     return projected
 
@@ -106,7 +110,7 @@ def _typical(size: Tensor) -> Tensor:
     return size if size.ndim < 2 else size.maximum(size.median(dim=-1, keepdim=True).values)
 
 
-#: Singular values of unit directions below this share of the largest are rounding.
+#: What is left of a unit direction without those before it, and no longer than this, is rounding.
 _SAME = 1e-6
 #: Of the size of two numbers, the part of their difference that may be rounding.
 _SHARE = {"torch.float64": 1e-11, "torch.float32": 1e-5, "torch.float16": 1e-3, "torch.bfloat16": 1e-2}
