@@ -175,11 +175,11 @@ def _rendered(said: str, values: Mapping[str, Any]) -> tuple[str | None, str]:
     class Generation(Extension):
         """`{% generation %}` marks what an assistant says, for training."""
 
-        tags = frozenset(("generation",))
-
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno
             return nodes.Scope(parser.parse_statements(("name:endgeneration",), drop_needle=True)).set_lineno(line)
+
+    Generation.tags = {"generation"}
 
     def refuse(message: str) -> None:
         raise TemplateError(message)
