@@ -108,7 +108,7 @@ def _hearing_imports(asked: set[str]) -> Iterator[None]:
             behind |= every
             asked.update(every)
 
-    def heard(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0, /) -> ModuleType:
+    def heard(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
         found = plain(name, globals, locals, fromlist, level)
         said = globals or {}
         package = str(said.get("__package__") or "")
