@@ -24,6 +24,8 @@ from causal_dsl.engine.budgets import budget_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
+from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.network.fingerprint import same_network
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
@@ -135,7 +137,8 @@ def _found(
     budget: Budget,
     bar: Progress,
 ) -> Found:
-    exact = Exact(network, pairs, objective, budget, network.padding)
+    given = GivenMaps(same_network({network.key: network}))
+    exact = Exact(network, pairs, objective, budget, network.padding, given=given)
     if discovery.nodes:
         return _of_nodes(discovery, network, pairs, objective, exact)
     of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)

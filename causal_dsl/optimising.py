@@ -12,6 +12,7 @@ from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 import numpy as np
@@ -61,7 +62,7 @@ def find_constants(
     options: Options,
     bar: Progress,
     folder: SpecFolder | None,
-    memory: Mapping[NetworkKey, int],
+    memory: Mapping[NetworkKey, int] = MappingProxyType({}),
     share: tuple[int, int] = (0, 1),
 ) -> Constants:
     """Find the constants of every intervention of a plan that writes ``optimal``, or take those that were kept; of one ``share`` of them,

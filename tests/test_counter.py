@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import causal_dsl as cd
-from causal_dsl.counter import below, bits, key, normals, normals_at, permutation, step, unit
+from causal_dsl.counter import Stream, below, bits, key, normals, normals_at, permutation, step, unit
 
 PACKAGE = Path(cd.__file__).parent
 #: Worked out by the formula with whole numbers of Python and `math`, to 12 digits.
@@ -54,6 +54,16 @@ def test_every_order_is_as_likely() -> None:
     assert stats.chisquare(list(orders.values())).pvalue > 1e-3
     assert permutation(key("none"), 0).tolist() == []
     assert sorted(permutation(key("long"), 10_000).tolist()) == list(range(10_000))
+
+
+@pytest.mark.parametrize(("n", "m"), [(50, 7), (50, 50), (7, 9), (3 * 10**5, 2000), (3 * 10**5, 10**5)])
+def test_some_numbers_are_different_and_as_likely(n: int, m: int) -> None:
+    found = Stream("some", n).some(n, m)
+    assert len(found) == min(n, m) and (np.diff(found) > 0).all() and found[0] >= 0 and found[-1] < n
+    if n <= 2**17:  # the first of a random order
+        assert found.tolist() == sorted(Stream("some", n).shuffled(np.arange(n))[:m].tolist())
+    else:
+        assert stats.kstest((found + 0.5) / n, "uniform").pvalue > 1e-3
 
 
 def test_normal_numbers_are_normal() -> None:

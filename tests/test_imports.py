@@ -54,6 +54,7 @@ ORDER = [
     "fitting",
     "specs",
     "checking",
+    "checking_networks",
     "discovering",
     "optimising",
     "provenance",

@@ -29,10 +29,10 @@ class PairFile:
             parts = [_of_cell(part, test, cell) for part in self._parts({"test": test, **cell})]
         except (OSError, ValueError, pyarrow.ArrowException):
             return None
-        parts = [part for part in parts if part is not None and len(part)]
-        if not parts:
+        rows = [part for part in parts if part is not None and len(part)]
+        if not rows:
             return None
-        found = pandas.concat(parts, ignore_index=True) if len(parts) > 1 else parts[0]
+        found = pandas.concat(rows, ignore_index=True) if len(rows) > 1 else rows[0]
         if "output" in found and found["output"].notna().any():
             found = found[found["output"].astype(str) == (output or str(found["output"].iloc[0]))]
         elif output:

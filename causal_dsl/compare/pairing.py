@@ -92,7 +92,7 @@ def matched(
     most = 1 + max((int(one.max(initial=-1)) for one in keys), default=-1)
     counts = [np.bincount(one, minlength=most) for one in keys]
     shared = int(np.minimum(*counts).sum())
-    if not np.array_equal(*counts):
+    if not np.array_equal(counts[0], counts[1]):
         told = f"the runs have {shared} of them in common" if shared else "the runs have none of them in common"
         return Match(len(first), len(second), shared, told), None, None
     order = [np.argsort(one, kind="stable") for one in keys]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Iterable, Sequence
+from pathlib import Path
 
 import numpy as np
 
@@ -13,6 +14,8 @@ from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.network.fingerprint import anywhere
 from causal_dsl.network.network import Network
 from causal_dsl.program.discovery import Discovery
+from causal_dsl.program.read_features import files_of
+from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import ScoreInputs, versions
 from causal_dsl.vocabulary.locations import Position
 
@@ -59,10 +62,22 @@ def key_of_search(
     rows: Iterable[np.ndarray],
 ) -> ScoreInputs:
     """The key of a search on those of some ``pairs`` that the network solves in the runs that ``solved`` names, whose inputs are ``rows``."""
-    asked = (discovery.what, discovery.text, discovery.kinds, discovery.at, solved)
+    asked = (discovery.what, discovery.text, discovery.kinds, discovery.at, solved, *_nodes(discovery))
     beside = [values for role in solved for _, values in sorted(drawn.values[role].items())]
     contents = [np.frombuffer(pairs.inputs.content(index), np.uint8) for own in rows for index in own.tolist()]
     return key_of_scores(asked, network, pairs, objective, discovery.at, memory, [*beside, *contents])
+
+
+def _nodes(discovery: Discovery) -> list[object]:
+    """The nodes that are scored, where they are named; of dictionaries also what their files hold."""
+    found: list[object] = [str(node) for node in discovery.nodes]
+    for ref in dict.fromkeys(n.dictionary.feature for n in discovery.nodes if n.dictionary is not None):
+        assert ref is not None, "results that were read are not run"
+        found += [[one.name, *((name, value) for name, value in one.settings if name != "path")] for one in ref.chain]
+        files = [file for one in ref.chain for file in files_of(one.name, dict(one.settings))]
+        kept = [Path(ref.fitting.file)] if ref.fitting.file else []
+        found += [ref.number, *(of_file(file) for file in (*files, *kept))]
+    return found
 
 
 __all__ = ["key_of_scores", "key_of_search"]

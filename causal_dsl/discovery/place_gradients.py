@@ -38,7 +38,7 @@ Spots = tuple[Tensor, Tensor | None]
 
 
 def with_gradients(
-    execution: Execution, say: Callable[[str], None], memory: int | None, share: tuple[int, int] = (0, 1)
+    execution: Execution, say: Callable[[str], None], memory: int | None = None, share: tuple[int, int] = (0, 1)
 ) -> None:
     """Put what is read by gradients into the columns of the cells that are done; ``say`` hears what is computed, and ``memory`` is what was
     asked for. Of one ``share`` of the tests and ways in base runs, where it is not the whole; those in runs that are intervened on hang on

@@ -30,6 +30,7 @@ from causal_dsl.engine.turns import share_out
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.network.compare import told
+from causal_dsl.network.fingerprint import same_network
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
@@ -78,7 +79,7 @@ class Execution:
             _refuse_compiled(networks.values())
         plan = unfit_networks(plan, {key: _unfit(network) for key, network in networks.items()})
         plan = whole_batches(plan, {key for key, network in networks.items() if _fixed(network)})
-        self.given = GivenMaps()
+        self.given = GivenMaps(same_network(networks))
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network

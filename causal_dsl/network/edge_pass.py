@@ -70,10 +70,10 @@ class _MadeTerms:
 
 @dataclass(eq=False)
 class _Layer:
-    """Writes of a sender that do not meet: ``gap`` is what they change at its site; ``code`` [rows, tokens] says whose masks a token
-    has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1."""
+    """Writes of a sender that do not meet: ``gap`` is what they change at its site, as long as terms are made of it; ``code`` [rows,
+    tokens] says whose masks a token has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1."""
 
-    gap: Tensor
+    gap: Tensor | None
     code: Tensor
     masks: list[np.ndarray]
     #: where its terms are kept: of which block, from where on
@@ -170,6 +170,7 @@ class EdgePass(Edges):
             heads = self._heads_of(sender.component)
             part = _Layer(torch.zeros_like(sender.tensor), code, [np.zeros((heads, self.count), np.uint8)])
             sender.parts.append(part)
+        assert part.gap is not None  # terms are made once all writes of a sender are noted
         if tap.columns is not None and _columns_of(tap) != slice(0, part.gap.shape[-1]):
             whole = gap.new_zeros(*gap.shape[:-1], part.gap.shape[-1])
             gap = whole.index_copy_(-1, tap.columns.to(gap.device), gap)
@@ -339,6 +340,7 @@ class EdgePass(Edges):
             size = TOGETHER if self.blocks else max(TOGETHER, self._senders)
             self.blocks.append(self._block(terms.heads, like, min(size, room), len(self.blocks)))
         terms.part.kept = self.blocks[-1], self._make(terms, self.blocks[-1])
+        terms.part.gap = None  # the terms have it
 
     @cached_property
     def _senders(self) -> int:
@@ -351,6 +353,7 @@ class EdgePass(Edges):
     @staticmethod
     def _make(terms: _Terms, block: _MadeTerms) -> int:
         """Write what changes of each head of a sender in the stream into a block; gives where."""
+        assert terms.part.gap is not None
         factor, gap, at = terms.sender.factor, terms.part.gap.flatten(0, 1), block.full
         block.full += terms.heads
         out = block.terms[at : block.full].flatten(1, 2)
@@ -368,6 +371,7 @@ class EdgePass(Edges):
     def _mixed(self, sums: Tensor, terms: _Terms) -> None:
         """Add the terms of a sender behind whose projection is more than a factor: its heads are mixed for each group."""
         sender, tensor, part = terms.sender, terms.sender.tensor, terms.part
+        assert part.gap is not None  # kept terms are linear
         tail = self.tail(sender.component, sender.layer)
         # of several writes at one token each adds what it changes, from what is there with those before it
         code = part.code.cpu().numpy()

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from collections.abc import Callable, Mapping
 from dataclasses import replace
 from pathlib import Path
 from typing import Any
@@ -11,12 +12,15 @@ from typing import Any
 import torch
 from torch import nn
 
+from causal_dsl.diagnostics import NOWHERE, fail, shown_path
 from causal_dsl.network.behaviour import behaviour, of_code
 from causal_dsl.network.checkpoints import weight_files
 from causal_dsl.network.network import Network
 from causal_dsl.network.quantised import versions_of
 from causal_dsl.program import adapters
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.weights_held import HELD
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import NetworkInputs, version_of
@@ -95,6 +99,24 @@ def shown(path: Path, base: Path) -> str:
 
 def _plain(value: Any) -> Any:
     return value if value is None or isinstance(value, bool | int | float | str) else repr(value)
+
+
+def same_network(networks: Mapping[NetworkKey, Network]) -> Callable[[FeatureRef, Mapping[str, Any]], None]:
+    """What refuses a feature of a file that was fitted on another network than the one whose vectors it reads (E729)."""
+
+    def judge(ref: FeatureRef, about: Mapping[str, Any]) -> None:
+        network = networks.get(ref.network)
+        if network is None or ref.elsewhere or about.get("fingerprint") == fingerprint(network):
+            return
+        raise fail(
+            "E729",
+            f"`{shown_path(Path(ref.fitting.file))}` was fitted on another network, or on other weights of it",
+            ref.span or NOWHERE,
+            notes=(f"it was fitted on `{about.get('network', '')}`",),
+            help="fit it on this network, or write elsewhere=true if the transfer is what you study",
+        )
+
+    return judge
 
 
 def fingerprint(network: Network) -> str:

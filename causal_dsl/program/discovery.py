@@ -288,7 +288,7 @@ def check_discoveries(test: Test, found: Diagnostics) -> bool:
         if source_of(test) is None:
             found.report(
                 "E826",
-                f"`{test.name}` writes neither what another run has, nor a mean, nor 0",
+                f"`{test.name}` writes neither what another run has, nor a mean over all rows, nor 0",
                 test.span,
                 others=((span, "found by what these would change"),),
                 help="take values from a counterfactual, do(outside(c) <- source), or write do(outside(c) = mean)",

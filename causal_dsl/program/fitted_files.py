@@ -4,13 +4,17 @@ from __future__ import annotations
 
 import json
 import re
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
+from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, shown_path
+from causal_dsl.program.components import width
 from causal_dsl.program.file_shapes import header_of
-from causal_dsl.program.program import Test
-from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.identity import Origin
+from causal_dsl.program.program import NetworkRef, Test
+from causal_dsl.program.read_features import FeatureRef, Fitting, Via
 from causal_dsl.vocabulary.locations import Place
 
 #: The coordinates at the end of a place, as it is written.
@@ -64,6 +68,63 @@ def _another_token(told: str, place: Place) -> bool:
     return (own and own[0]) == (other and other[0])
 
 
+def fitted_refs(
+    via: Via, places: Sequence[Place], network: NetworkRef, found: Diagnostics
+) -> tuple[FeatureRef, ...] | None:
+    """The feature of a file at each of some places without tokens, by the number of its map in the file; None where a fault was reported:
+    E760 of another site, E729 of another width or kind."""
+    path, span = Path(via.fitting.file), via.span
+    about = _about(path)
+    maps, widths = about.get("maps", []), about.get("widths", [])
+    name = via.chain[0].name
+    made = []
+    for place in places:
+        here = [number for number, told in enumerate(maps) if _site(str(told[1])) == str(place.site)]
+        if not here and not via.elsewhere:
+            found.report(
+                "E760",
+                "a feature from a file is used at another place than the one where it was fitted",
+                span,
+                notes=(
+                    f"`{shown_path(path)}` was fitted at {', '.join(str(told[1]) for told in maps) or 'no known place'}",
+                    f"it is used at {place}",
+                ),
+                help="use it where it was fitted, or write elsewhere=true if the transfer is what you study",
+            )
+            return None
+        number = here[0] if here else 0
+        known = width(place.site, network.facts)
+        kind = [str(feature[0]) for feature in maps[number][2]] if maps else []
+        why = ""
+        if kind != [name]:
+            why = f"holds {'.'.join(kind) or 'no feature'}, and the spec says {name}"
+        elif known is not None and widths[number : number + 1] != [known]:
+            why = f"is for vectors of {', '.join(map(str, widths[number : number + 1]))} numbers, and `{place}` has {known}"
+        if why:
+            found.report("E729", f"`{shown_path(path)}` {why}", span, help="name a file that was fitted at this site")
+            return None
+        fitting = Fitting(file=via.fitting.file)
+        owner = Origin("", 0, "")
+        ref = FeatureRef(owner, network.key, (), place, via.chain, fitting, number=number, span=span)
+        made.append(replace(ref, elsewhere=via.elsewhere))
+    return tuple(made)
+
+
+def _site(place: str) -> str:
+    """The site of a place as text, without its tokens."""
+    head, bracket, _ = place.rpartition("[")
+    return head if bracket and place.endswith("]") else place
+
+
+def _about(path: Path) -> dict[str, Any]:
+    """What a file of fitted features says of them; nothing where it is none."""
+    try:
+        found = json.loads((header_of(path) or {})["__metadata__"]["causal_dsl"])
+        return found if isinstance(found, dict) else {}
+    except (KeyError, ValueError, TypeError, RecursionError):
+        return {}
+
+
 def _places(path: Path) -> list[str]:
     """The places that the maps in a file were fitted at; none where the file does not say."""
     try:
@@ -73,4 +134,4 @@ def _places(path: Path) -> list[str]:
         return []  # `run` refuses what is not a fitted feature
 
 
-__all__ = ["judge_origins"]
+__all__ = ["fitted_refs", "judge_origins"]

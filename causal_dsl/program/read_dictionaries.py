@@ -10,11 +10,12 @@ from pathlib import Path
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, real_path
 from causal_dsl.program.dictionaries import Dictionary
 from causal_dsl.program.file_shapes import tensor_shapes
+from causal_dsl.program.fitted_files import fitted_refs
 from causal_dsl.program.identity import Origin
 from causal_dsl.program.inside import across_in, read_inside
 from causal_dsl.program.nodes import EVERYWHERE, OUTPUTS, OutputNode, Spot, of_dictionary
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.read_features import FeatureRef, family, read_via
+from causal_dsl.program.read_features import FeatureRef, Via, family, read_via
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.transcoders import CROSSCODER
 from causal_dsl.syntax import tree
@@ -37,9 +38,13 @@ def read_through(
     if spread is None:
         return None
     bare = tuple(dict.fromkeys(replace(place, position=None) for place in spread.places))
-    if not _one(via, cell, folder, found):
+    read = _one(via, cell, folder, found)
+    if read is None:
         return None
-    refs = read_inside(via, bare, _NOWHERE, network, cell, folder, found)
+    if read.fitting.file:
+        refs = fitted_refs(read, bare, network, found)
+    else:
+        refs = read_inside(via, bare, _NOWHERE, network, cell, folder, found)
     if refs is None:
         return None
     spots: list[Spot] = []
@@ -70,11 +75,11 @@ def _without_error(via: tree.Call) -> tuple[tree.Call, bool]:
     return via, False
 
 
-def _one(via: tree.Call, cell: Mapping[str, tree.Expr], folder: Path, found: Diagnostics) -> bool:
-    """Whether nodes can be of such a feature (E950)."""
+def _one(via: tree.Call, cell: Mapping[str, tree.Expr], folder: Path, found: Diagnostics) -> Via | None:
+    """The one feature that nodes are to be of; None where they cannot be (E950)."""
     read = read_via(via, cell, folder, found)
     if read is None:
-        return False
+        return None
     across = across_in(read)
     why = ""
     if len(read.chain) > 1:
@@ -83,27 +88,33 @@ def _one(via: tree.Call, cell: Mapping[str, tree.Expr], folder: Path, found: Dia
         why = "a crosscoder reads layers after one that it writes, so its latents are known after they would be written"
     elif family(read.chain[0]).bends:
         why = "a feature that bends leaves no term out"
+    elif read.joined:
+        why = "its vectors are those of all tokens together"
+    elif family(read.chain[0]).file is None and not read.fitting.file:
+        why = "it is fitted, and no file says how it was: a circuit fits nothing"
     if not why:
-        return True
+        return read
     found.report(
         "E950",
         f"`{format_expr(via)[:60]}` has no nodes of a circuit",
         via.span,
         notes=(why,),
-        help='name one dictionary, via sae("…"), or directions, via subspace("…")',
+        help='name one dictionary, via sae("…"), directions, via subspace("…"), or a fit that was kept, via rotation(dim=4, file="…")',
     )
-    return False
+    return None
 
 
 def _dictionary(ref: FeatureRef, folder: Path, found: Diagnostics) -> Dictionary | None:
     """The whole of a feature at a place; None where its file does not say how large it is."""
     (feature,) = ref.chain
     settings, about = dict(feature.settings), family(feature)
-    path = Path(str(settings["path"]))
-    shown = [f'"{Path(os.path.relpath(path, real_path(folder))).as_posix()}"']
+    path = Path(ref.fitting.file or str(settings["path"]))
+    file = f'"{Path(os.path.relpath(path, real_path(folder))).as_posix()}"'
+    shown = [] if ref.fitting.file else [file]
     shown += [
         f"{name}={_value(value)}" for name, value in settings.items() if value and name not in ("path", "latents")
     ]
+    shown += [f"file={file}"] if ref.fitting.file else []
     name = f"{Place(ref.place.site)} via {feature.name}({', '.join(shown)}"
     count = None
     if about.encoder:
@@ -118,7 +129,9 @@ def _dictionary(ref: FeatureRef, folder: Path, found: Diagnostics) -> Dictionary
             return None
         count = shape[-1]
         feature = replace(feature, settings=tuple((k, () if k == "latents" else v) for k, v in feature.settings))
-    return Dictionary(name, ref.place.site, replace(ref, chain=(feature,), elsewhere=False), count)
+    return Dictionary(
+        name, ref.place.site, replace(ref, chain=(feature,), elsewhere=ref.elsewhere and bool(ref.fitting.file)), count
+    )
 
 
 def _value(value: object) -> str:

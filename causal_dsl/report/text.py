@@ -16,6 +16,7 @@ from rich.table import Table
 from rich.text import Text
 
 from causal_dsl.diagnostics import printable
+from causal_dsl.report.agreement_table import agreement_tables
 from causal_dsl.report.attribution_rows import attributions
 from causal_dsl.report.circuit_rows import circuits
 from causal_dsl.report.control_rows import beside, controls
@@ -79,6 +80,9 @@ def print_results(results: Results, console: Console | None = None) -> None:
             console.print()
         for one in spec.families:
             console.print(_Printable(Group(*family(one))), highlight=False)
+            console.print()
+        for table in agreement_tables(spec.tests):
+            console.print(_Printable(Group(*table)), highlight=False)
             console.print()
     console.print(_summary(results), highlight=False)
 

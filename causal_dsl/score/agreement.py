@@ -20,25 +20,25 @@ def agreement_findings(scores: Mapping[str, Estimate]) -> Iterator[Finding]:
     """A finding for each two measures whose intervals do not overlap, where that says something about the alignment."""
     scrubbed, carried, accuracy = (scores.get(name) for name in ("scrubbed", "carried", "accuracy"))
     error, resampled = scores.get("abstraction_error"), scores.get("abstraction_error_resampled")
-    if scrubbed and carried and _below(scrubbed, carried):
+    if scrubbed and carried and below(scrubbed, carried):
         yield Finding(
             "differences_matter",
             f"`scrubbed` ({_value(scrubbed)}) is below `carried` ({_value(carried)}): the places hold more that the answer depends on "
             "than the values of their variables. Vectors from other inputs with the same values do not replace them.",
         )
-    if carried and accuracy and _below(carried, accuracy):
+    if carried and accuracy and below(carried, accuracy):
         yield Finding(
             "rest_matters",
             f"`carried` ({_value(carried)}) is below `accuracy` ({_value(accuracy)}): the answer depends on parts of the network that "
             "the alignment does not place.",
         )
-    if scrubbed and error and _below(_right(error), scrubbed):
+    if scrubbed and error and below(_right(error), scrubbed):
         yield Finding(
             "scrubbing_blind",
             f"`scrubbed` is {_value(scrubbed)}, and under interventions with other values {_value(error)} of the values are wrong. "
             "Scrubbing writes no values but those that the reference has, so it does not test whether a place changes the answer.",
         )
-    if error and resampled and _below(error, resampled):
+    if error and resampled and below(error, resampled):
         yield Finding(
             "rest_interferes",
             f"`abstraction_error` is {_value(error)}, and {_value(resampled)} with what is not placed taken from other inputs: the "
@@ -55,7 +55,7 @@ def _right(error: Estimate) -> Estimate:
     return replace(error, value=turned(error.value), low=turned(error.high), high=turned(error.low))
 
 
-def _below(one: Estimate, other: Estimate) -> bool:
+def below(one: Estimate, other: Estimate) -> bool:
     """Whether the whole interval of a score lies below that of another; of exact scores, the score itself."""
     high = one.value if one.method == "exact" else one.high
     low = other.value if other.method == "exact" else other.low
@@ -66,4 +66,4 @@ def _value(score: Estimate) -> str:
     return show(score.value)
 
 
-__all__ = ["agreement_findings", "with_agreement"]
+__all__ = ["agreement_findings", "below", "with_agreement"]

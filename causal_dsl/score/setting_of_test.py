@@ -11,7 +11,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, SpecError
 from causal_dsl.inputs.prompts import PromptInputs
 from causal_dsl.planning.plan import Plan
-from causal_dsl.program.program import Cell, Test
+from causal_dsl.program.program import Cell, Intervention, Test
 from causal_dsl.score.setting import ModelVariable, Occupied, RunSetting
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
@@ -66,13 +66,19 @@ def _occupied(cell: Cell, inputs: Inputs, index: int) -> Iterator[Occupied]:
         if one.circuit is not None:
             continue  # a circuit has a picture of its own
         for number, place in enumerate(one.places):
-            via = " then ".join(map(_told, one.features[number].chain)) if number < len(one.features) else ""
             written.add((one.variable or "", place))
-            yield _at(cell, one.variable or "", place, inputs, index, True, via)
+            yield _at(cell, one.variable or "", place, inputs, index, True, _via(one, number))
+    for one in () if cell.placed else cell.held:  # of a test that does nothing, and measures the whole alignment
+        for number, place in enumerate(one.places):
+            yield _at(cell, one.variable or "", place, inputs, index, False, _via(one, number))
     for placed in cell.placed:
         for place in placed.places:
             if (placed.variable, place) not in written:
                 yield _at(cell, placed.variable, place, inputs, index, False, "")
+
+
+def _via(one: Intervention, number: int) -> str:
+    return " then ".join(map(_told, one.features[number].chain)) if number < len(one.features) else ""
 
 
 def _told(feature: FeatureSite) -> str:

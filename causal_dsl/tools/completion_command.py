@@ -80,6 +80,8 @@ def _known(command: str, argument: str) -> tuple[str, ...]:
             return DTYPES
         case _, "device":
             return ("auto", "cpu", "cuda", "mps")
+        case _, ("workers" | "cluster"):
+            return ("auto",)
         case "explain", "code":
             return (*sorted(codes()), *MEASURES.own, *READINGS, *FINDINGS)
         case (("zoo train" | "zoo fetch"), "name"):

@@ -96,7 +96,7 @@ def run_shards(files: list[Path], options: api.Options, shard: Shard, arguments:
         documents.append({"path": ran.path, "diagnostics": warnings, "tests": [], "shard": ran.to_json()})
         if ran.warnings:
             tell(render_all(list(ran.warnings)) + "\n")
-        if not arguments.json:
+        if not arguments.json and not arguments.quiet:
             say(printable(_told(ran, options)))
     if arguments.json:
         say_json({"specs": documents})

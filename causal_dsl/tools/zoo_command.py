@@ -7,6 +7,7 @@ from argparse import Namespace
 
 from causal_dsl.diagnostics import shown_path
 from causal_dsl.program.zoo_entries import cached_folder, catalogue, entry_of
+from causal_dsl.tools.budget import megabytes
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 
@@ -29,7 +30,7 @@ def zoo(arguments: Namespace, line: CommandLine) -> int:
 
 def _list() -> None:
     for entry in catalogue().values():
-        size = f"{entry.size / 1e6:,.1f} MB" if entry.size else "made in memory"
+        size = megabytes(entry.size) if entry.size else "made in memory"
         comes = "with the package" if entry.ships else f"fetched once, {entry.fetch['bytes'] / 1e6:,.0f} MB"
         say(f'zoo("{entry.name}")')
         say(f"    task      {entry.task}")

@@ -224,23 +224,23 @@ def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
 def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) -> None:
     """Raise E906 where a folder has the results of another run: of another spec, with other options or versions, or of other weights."""
     try:
-        (kept,) = json.loads((folder / RESULTS).read_text(encoding="utf-8"))["specs"]
+        kept = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
         before, versions = dict(kept["identity"]), dict(kept["versions"])
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
-        before, versions = {}, {}  # whatever it is, no run of these shards wrote it
-    said = shards[0].said["identity"]
-    names = ("spec", "seed", "dtype", "device", "compiled", "reference", "memory")
-    now = {name: said[name] for name in names}
-    parts = [about["inputs"] for about in _known_runs(shards)]
-    if len(parts) == 1 and before:  # one part is all of the spec
-        now = {name: value for name, value in parts[0].items() if name != "versions"}
-    own = shards[0].said["versions"]
-    found = [
-        *changes({name: before.get(name) for name in now}, now),
-        *changes({name: versions.get(name) for name in own}, own),
-    ]
+        found = [f"its `{RESULTS}` cannot be read"]  # whatever it is, no run of these shards wrote it
+    else:
+        said, own = shards[0].said["identity"], shards[0].said["versions"]
+        names = ("spec", "seed", "dtype", "device", "compiled", "reference", "memory")
+        now = {name: said[name] for name in names}
+        parts = [about["inputs"] for about in _known_runs(shards)]
+        if len(parts) == 1:  # one part is all of the spec
+            now = {name: value for name, value in parts[0].items() if name != "versions"}
+        found = [
+            *changes({name: before.get(name) for name in now}, now),
+            *changes({name: versions.get(name) for name in own}, own),
+        ]
     if found:
         raise fail(
             "E906",

@@ -7,7 +7,7 @@ from collections.abc import Callable
 import numpy as np
 import pytest
 
-from causal_dsl.causal.balance_cells import Cells
+from causal_dsl.causal.balance_cells import Cells, handed_out
 
 KINDS: dict[str, Callable[[np.random.Generator], list[np.ndarray]]] = {
     "truth values": lambda g: [g.integers(0, 2, 300).astype(bool) for _ in range(4)],
@@ -39,3 +39,14 @@ def test_nothing_to_balance() -> None:
     cells = Cells(np.zeros((0, 2), np.int64))
     assert len(cells) == 0
     assert cells.of([np.arange(3), np.arange(3)], 3).tolist() == [-1, -1, -1]
+
+
+@pytest.mark.parametrize(("rows", "draws", "cells"), [(40, 200, 7), (200, 40, 7), (60, 60, 1), (5, 0, 3)])
+def test_draws_go_to_the_rows_that_want_them(rows: int, draws: int, cells: int) -> None:
+    """Each row is given the first draw of its cell that no row before it has."""
+    rng = np.random.default_rng(1)
+    wanted, drawn = rng.integers(0, cells, rows), rng.integers(-1, cells, draws)
+    left = {cell: [i for i, one in enumerate(drawn.tolist()) if one == cell] for cell in range(cells)}
+    expected = {row: left[cell].pop(0) for row, cell in enumerate(wanted.tolist()) if left[cell]}
+    taken, which = handed_out(wanted, drawn)
+    assert dict(zip(taken.tolist(), which.tolist(), strict=True)) == expected

@@ -5,11 +5,14 @@ from __future__ import annotations
 from collections.abc import Callable
 from contextlib import ExitStack
 from functools import partial
+from pathlib import Path
 
 import pytest
 import torch
 from torch import Tensor
 
+from causal_dsl import api
+from causal_dsl.api import Options
 from causal_dsl.planning.lower import by_reference
 from tests.engine.byhand import ByHand, hook
 from tests.engine.test_latents import COUNT, formula, numbers, runs, sae
@@ -154,3 +157,65 @@ def test_nodes_are_hooks_with_the_formulas(family: str) -> None:
                 )
             moved = max(moved, float((expected - hand.hand.logits(base)[-1]).abs().max()))
         assert moved > 20 * CLOSE, f"{action} does nothing, so nothing is shown"
+
+
+FITTED = """
+circuit c : mlp { f = layer[1].out via rotation(dim=2, file="FILE") }
+circuit rest : mlp { e = layer[1].out via rotation(dim=2, file="FILE").error() }
+test variable on fitted {
+  base, source ~ equality(n=12, seed=4, controls=none)
+  do(left <- source)
+  report kl
+}
+test node on halves {
+  base, source ~ equality(n=12, seed=4, controls=none)
+  do(c <- source)
+  report kl
+}
+test both on halves {
+  base, source ~ equality(n=12, seed=4, controls=none)
+  do(c <- source, rest <- source)
+  report kl
+}
+test whole on halves {
+  base, source ~ equality(n=12, seed=4, controls=none)
+  do(layer[1].out <- source)
+  report kl
+}
+"""
+
+
+def test_a_fit_that_was_kept_is_a_node(tmp_path: Path) -> None:
+    """An interchange of the variable is that of the node; the node and its error term are the whole vector."""
+    text = (Path(__file__).parents[2] / "specs" / "equality_relu.causal").read_text(encoding="utf-8")
+    text = text[: text.index("\ntest ")]
+    fitted = "align fitted : halves {\n  left @ layer[1].out via rotation(dim=2, n=32, epochs=1, controls=none)\n}\n"
+    fitted = fitted.replace(" : halves {", " : equality -> mlp {")
+    lines = text[text.index("align halves") :].split("\n")
+    fitted = fitted.replace(
+        "{\n", "{\n" + "\n".join(line for line in lines if "@ input" in line or "@ logits" in line) + "\n"
+    )
+    fit = "test t on fitted {\n  base, source ~ equality(n=12)\n  do(left <- source)\n  report iia\n}\n"
+    api.run(api.parse(text + fitted + fit), Options(trust=True, out=tmp_path))
+    (file,) = tmp_path.rglob("features/*.safetensors")
+    kept = fitted.replace("n=32, epochs=1, controls=none", f'file="{file}", controls=none')
+    told = FITTED.replace("FILE", str(file))
+    start, stop = told.index("test variable"), told.index("test node")
+    execution, _ = execution_of(text + told[:start] + told[stop:])
+    logits = execution.logits()
+    of = {name: logits[runs(execution, name)[0]] for name in ("node", "both", "whole")}
+    assert torch.allclose(of["both"], of["whole"], atol=1e-5)
+    assert float((of["node"] - of["whole"]).abs().max()) > 1e-2
+    results = {
+        test.name: test.cells[0].scores["kl"].value
+        for test in api.run(api.parse(text + kept + told), Options(trust=True)).tests
+    }
+    assert results["node"] == pytest.approx(results["variable"], abs=1e-6)
+    faults = {
+        told.replace("layer[1].out via rotation", "layer[0].out via rotation"): "E760",
+        told.replace("rotation(dim=2, file", "boundless(file"): "E729",
+        told.replace(f', file="{file}"', ""): "E950",
+    }
+    for spec, code in faults.items():
+        found = api.check(api.parse(text + kept + spec), Options(trust=True))
+        assert {error.code for error in found.errors} == {code}, [str(error) for error in found.errors]

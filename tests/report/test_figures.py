@@ -14,8 +14,10 @@ from xml.etree import ElementTree
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.figures.charts import chart
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.figures.figure_files import as_csv
-from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
+from causal_dsl.report.figures.pictures import Picture, pictures
 from causal_dsl.report.html.drawn import svg_of as svg_of_picture
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.results import TestResult
@@ -69,6 +71,12 @@ def test_the_middle_of_the_colours_is_the_ceiling() -> None:
     scale = chart["layer"][0]["encoding"]["color"]["condition"]["scale"]
     assert scale["domain"] == [0.0, results()["mapped"].ceilings["output_only"].value, 1.0]
     assert scale["range"][1] == "#ececec"
+
+
+def test_where_nothing_can_exceed_the_ceiling_nothing_is_blue() -> None:
+    picture = replace(pictures(results()["mapped"])[0], ceiling=(1.0, 1.0))
+    scale = chart(picture).to_dict()["layer"][0]["encoding"]["color"]["condition"]["scale"]
+    assert scale["domain"] == [0.0, 1.0] and scale["range"] == ["#ba8c5c", "#ececec"]
 
 
 def marks(chart: Any) -> list[str]:

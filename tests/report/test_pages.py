@@ -13,6 +13,7 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.score.estimates_and_findings import Finding
 from tests.equality import relu
 from tests.report.shared_results import HOSTILE, ONE, results
 
@@ -131,6 +132,39 @@ def test_a_grid_tells_what_no_test_writes(tmp_path: Path) -> None:
     assert f"{place.variable}, (right)" in grid and "in parentheses: placed there" in grid
 
 
+def test_places_in_two_networks_are_in_two_grids() -> None:
+    """Tests of one hypothesis on two networks: whose places a grid shows is said."""
+    from causal_dsl.report.html.places_grid import places_grids
+
+    test = results()["fails"]
+    other = replace(test, name="other", network="second")
+    assert places_grids([test, replace(test, name="other")]).count("<figure") == 1
+    found = places_grids([test, other])
+    assert found.count("<figure") == 2 and "variables of other are in second" in found
+
+
+def test_a_page_of_several_specs_says_of_which_each_test_is(file: Path) -> None:
+    from causal_dsl.report.html.results_page import results_page
+
+    lead = file.read_text(encoding="utf-8").split("<nav")[0]
+    assert lead.count("<td>sweeps.causal</td>") == 3
+    spec = results().specs[0]
+    test = replace(spec.tests[0], fault="E639", cells=(), cell_count=9, expectations=())
+    page = results_page(cd.Results((replace(spec, tests=(test,)),)))
+    lead = page.split("<nav")[0]
+    assert "not run (E639)" in lead and "interrupted" not in lead and "<td>sweeps.causal</td>" not in lead
+
+
+def test_a_cell_with_two_findings_of_one_code_is_counted_once() -> None:
+    from causal_dsl.report.report_lines import tallied
+
+    test = results()["mapped"]
+    twice = tuple(Finding("circuit_like_random", text) for text in ("of one score", "of another"))
+    cells = (replace(test.cells[0], findings=twice), *(replace(cell, findings=()) for cell in test.cells[1:]))
+    (told,) = tallied(replace(test, cells=cells))
+    assert told.text.startswith(f"1 of {len(cells)} cells: l=0, p=a") and told.text.count("l=0") == 1
+
+
 def test_a_run_without_features_has_no_digest_of_them() -> None:
     from causal_dsl.report.html.results_page import run_facts
 
@@ -190,6 +224,16 @@ def test_pointing_at_a_cell_of_a_map_tells_all_of_it(opened: Any, file: Path) ->
         assert all(part in told for part in ("l=0, p=b", "iia 1.000", "[0.897, 1.000]", "32 pairs", "ceiling 0.625"))
         at = tip.bounding_box()
         assert at is not None and at["x"] >= 0 and at["x"] + at["width"] <= 1000
+
+
+def test_a_finger_reads_a_mark(opened: Any, file: Path) -> None:
+    """What was touched stays told once the finger is lifted, until something else is touched."""
+    with shown(opened, file, viewport={"width": 400, "height": 800}, has_touch=True, is_mobile=True) as page:
+        page.locator("#spec-0-test-mapped .chart .mark").nth(1).tap()
+        page.wait_for_timeout(200)
+        assert "l=0, p=b" in page.locator("#tip").inner_text()
+        page.locator("h1").tap()
+        assert not page.locator("#tip").is_visible()
 
 
 def test_all_of_it_is_reached_by_the_keyboard(opened: Any, file: Path) -> None:
@@ -270,6 +314,13 @@ def test_a_page_of_thirty_charts_is_small(opened: Any, tmp_path: Path) -> None:
 
 
 def test_it_is_printed_whole(opened: Any, file: Path, tmp_path: Path) -> None:
+    for script in (False, True):
+        with shown(opened, file, java_script_enabled=script) as page:
+            inner = page.locator(".failures table").first
+            seen = "e => e.checkVisibility({contentVisibilityAuto: true})"
+            assert not inner.evaluate(seen)
+            page.emulate_media(media="print")
+            assert inner.evaluate(seen)
     with shown(opened, file) as page:
         page.emulate_media(media="print")
         assert not page.locator("nav").is_visible()

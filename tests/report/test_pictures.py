@@ -8,6 +8,7 @@ import pytest
 
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.nodes import Size
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.figures.pictures import picture_of, pictures
 from causal_dsl.report.text import text
 from causal_dsl.score.circuit_results import CircuitResult
@@ -64,3 +65,21 @@ def test_a_score_over_fewer_pairs_says_over_how_many() -> None:
     whole, part = pictures(along)
     assert not whole.note and part.note == told and part.score == "iia_informative"
     assert text(Results((SpecResult("", "", (along,)),))).count(told) == 1
+
+
+def test_a_training_curve_has_a_line_for_each_seed() -> None:
+    """A family over a number and seeds: the number is the axis, and each seed a line, in the order of the axis."""
+    spec, one = results().specs[0], results()["fails"]
+    runs = [
+        replace(one, name=f"t({steps}, {seed})", family="t", variant=(("steps", steps), ("seed", seed)))
+        for steps in (400, 25, 100)
+        for seed in (0, 1)
+    ]
+    picture = family_pictures(replace(spec, tests=tuple(runs)).families[0])[0]
+    assert (picture.kind, picture.x, picture.line) == ("curve", "steps", "seed")
+    assert [(row["x"], row["line"]) for row in picture.rows] == [
+        (steps, f"seed={seed}") for steps in (25, 100, 400) for seed in (0, 1)
+    ]
+    assert {(record["steps"], record["seed"]) for record in picture.records} == {
+        (steps, f"seed={seed}") for steps in (25, 100, 400) for seed in (0, 1)
+    }

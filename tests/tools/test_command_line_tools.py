@@ -208,6 +208,7 @@ def test_bash_completes(folder: Path, capsys: Captured) -> None:
     assert "s.txt" not in completed(["causal-dsl", "run", "s"], folder)
     assert completed(["causal-dsl", "completion", "z"], folder) == ["zsh"]
     assert completed(["causal-dsl", "run", "--dtype", "bf"], folder) == ["bfloat16"]
+    assert completed(["causal-dsl", "run", "--workers", ""], folder) == ["auto"]
     assert completed(["causal-dsl", "explain", "iia_s"], folder) == ["iia_star"]
     assert completed(["causal-dsl", "zoo", "fetch", "equality-g"], folder) == ["equality-gpt2"]
     assert main(["run", "--dtype", "another", "nothing.causal"]) == 2  # what is offered refuses nothing

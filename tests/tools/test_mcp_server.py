@@ -182,7 +182,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run", {"text": SLOW, "max_seconds": -1}, "E886", "run(text=…, max_seconds=-1)"),
     ("run", {"text": SLOW, "max_second": 1}, "E886", "did you mean `max_seconds`?"),
     ("run", {"text": SLOW, "path": 3}, "E886", "run(text=…, path=3)"),
-    ("run", {"text": SLOW, "tests": SLOW}, "E886", "is no list"),
+    ("run", {"text": SLOW, "tests": "slow"}, "E886", "is no list"),
     ("check", {"path": "equality.causal", "seed": "one"}, "E886", "`seed`"),
     ("check", {"path": "nowhere.causal"}, "E220", "no such file"),
     ("check", {"path": "../pyproject.tom\0l"}, "E886", "no name of a file"),

@@ -44,7 +44,27 @@ def test_it_is_packed_with_all_that_it_names(tmp_path: Path) -> None:
     named = [package["main"], contributes["languages"][0]["configuration"]]
     named += [one["path"] for kind in ("grammars", "snippets") for one in contributes[kind]]
     assert {path.removeprefix("./") for path in named} <= names
+    assert "LICENSE.txt" in names
     assert not [name for name in names if "node_modules" in name]
+
+
+@pytest.mark.tools
+def test_settings_start_the_server_again_whatever_it_is_doing() -> None:
+    """Settings that change while it starts, a command that is not there and then is, and the run of a lens, which saves first."""
+    done = subprocess.run(
+        [
+            "node",
+            str(Path(__file__).with_name("extension.js")),
+            str(ROOT / "editors" / "vscode" / "src" / "extension.js"),
+        ],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    again = ["stopped", "started causal-dsl lsp --trust --allow /data"]
+    fault = ["stopped", "told of the fault", "started there lsp --trust --allow /data"]
+    assert done.stdout.split("\n")[:-1] == ["started causal-dsl lsp", *again, *again, *fault, "saved", "ran", "stopped"]
 
 
 @contextmanager

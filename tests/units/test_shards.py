@@ -307,6 +307,7 @@ def test_merge_replaces_no_results_of_another_run_unasked(server: Server, whole:
     words = ["run", *MORE["blocks"], "--shard", "1/1", "--out", "parts"]
     assert server.run(words, home)[0] == 0
     merge(server, home, "parts")
+    merge(server, home, "parts")  # once more, which replaces nothing by something else
     first = numbers(home)
     (blocks,) = (home / "parts").rglob("units/blocks")
     assert len(list(blocks.iterdir())) == 1

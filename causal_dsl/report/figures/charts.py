@@ -143,7 +143,8 @@ def _map(picture: Picture) -> Any:
     numeric = all(isinstance(row["y"], int | float) for row in picture.rows)
     wide = max(CELL[0], 6 * max(map(len, words)) + 8)
     points = sorted({colours.bottom, colours.anchor, colours.top})
-    named = {colours.bottom: "#ba8c5c", colours.anchor: "#ececec", colours.top: "#1454a0"}
+    # where the ceiling is an end of the scale, that end is grey: nothing lies beyond it
+    named = {colours.bottom: "#ba8c5c", colours.top: "#1454a0", colours.anchor: "#ececec"}
     flat = len(points) == 1
     if flat:
         points = [points[0], points[0] + max(1.0, abs(points[0]))]
@@ -185,8 +186,11 @@ def _map(picture: Picture) -> Any:
         tooltip=alt.Tooltip("told:N", title=" "),
         description="told:N",
     )
-    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=alt.Color("ink:N", scale=None))
-    made = alt.layer(cells, text).resolve_scale(color="independent")
+    # as values, and no scale: several maps have one legend between them
+    inks = [{"test": f"datum.ink === '{one}'", "value": one} for one in ("#000000", "#ffffff")]
+    ink = alt.ColorValue("#444444", condition=inks)
+    text = base.mark_text(fontSize=SMALL, aria=False).encode(text="words:N", color=ink)
+    made = alt.layer(cells, text)
     made = made.properties(width=wide * len(across), height=CELL[1] * len(down))
     if several:
         made = made.facet(

@@ -8,7 +8,8 @@ from collections.abc import Mapping
 from pathlib import Path
 
 from causal_dsl.report.figures.charts import chart, charting
-from causal_dsl.report.figures.pictures import Picture, family_pictures, pictures
+from causal_dsl.report.figures.family_pictures import family_pictures
+from causal_dsl.report.figures.pictures import Picture, pictures
 from causal_dsl.score.spec_results import Results
 from causal_dsl.store.files import write_atomic
 

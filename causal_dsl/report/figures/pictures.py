@@ -23,9 +23,7 @@ from causal_dsl.report.report_lines import (
     of_output,
     unit_of,
     varying,
-    with_unit,
 )
-from causal_dsl.score.across_networks import FamilyResult
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import counted, show, show_cell
 from causal_dsl.score.results import CellResult, TestResult
@@ -157,7 +155,7 @@ def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], titl
     rows = []
     for score, shown in scores:
         at, unit = ceiling_of(score, test), unit_of(score, test)
-        told = _row(cell.scores[score], shown, at, "", unit=unit)
+        told = row_of(cell.scores[score], shown, at, "", unit=unit)
         rows.append({**told, "y": shown, "score": score, "unit": unit})
     share = all(is_share(score, test) for score, _ in scores)
     return Picture(
@@ -167,7 +165,7 @@ def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], titl
         tuple(rows),
         "share of pairs" if share else _axis(scores[0][0], test),
         "",
-        ceiling=_band(test, "iia") if any(score == "iia" for score, _ in scores) else None,
+        ceiling=band_of(test, "iia") if any(score == "iia" for score, _ in scores) else None,
         share=share,
         joined=False,
         columns={"y": "score"},
@@ -207,7 +205,7 @@ def _map(
     rows = []
     for cell in cells:
         part = ", ".join(f"{other}={cell.cell[other]}" for other in others)
-        row = _row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own), unit)
+        row = row_of(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own), unit)
         rows.append(
             {**row, "x": cell.cell[across], "y": cell.cell[down], "part": part, "mark": marks(cell, own, at).strip()}
         )
@@ -221,7 +219,7 @@ def _map(
         axis_title(test, own, across),
         axis_title(test, own, down),
         ", ".join(others),
-        ceiling=_band(test, own),
+        ceiling=band_of(test, own),
         share=is_share(own, test),
         joined=False,
         note=note,
@@ -237,14 +235,14 @@ def _along(
     at, unit = ceiling_of(own, test), unit_of(own, test)
     rows = [
         {
-            **_row(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own), unit),
+            **row_of(cell.scores[own], score, at, show_cell(cell.cell), _jointly(cell, own), unit),
             "x": cell.cell[along],
             "y": str(cell.cell[along]),
         }
         for cell in cells
     ]
-    share, band, axis = is_share(own, test), _band(test, own), f"{score} ({unit})" if unit else score
-    curve, parameter = _numbers(row["x"] for row in rows), axis_title(test, own, along)
+    share, band, axis = is_share(own, test), band_of(test, own), f"{score} ({unit})" if unit else score
+    curve, parameter = all_numbers(row["x"] for row in rows), axis_title(test, own, along)
     return Picture(
         figure_name(name),
         title,
@@ -277,8 +275,12 @@ def _controls(test: TestResult) -> Iterator[Picture]:
         beside = {"the feature": cell.scores["iia"]} | {n: c.iia for n, c in cell.learned.controls.items()}
         for name, estimate in beside.items():
             where = ", ".join(part for part in (name, show_cell(cell.cell)) if part)
-            rows.append({**_row(estimate, "iia", at, where), "cell": cell.cell, "which": name})
-    title, name, band = f"{test.name}: iia of the feature and its controls", f"{test.name}-controls", _band(test, "iia")
+            rows.append({**row_of(estimate, "iia", at, where), "cell": cell.cell, "which": name})
+    title, name, band = (
+        f"{test.name}: iia of the feature and its controls",
+        f"{test.name}-controls",
+        band_of(test, "iia"),
+    )
     along = names[0] if len(names) == 1 else ""
     if along and len(cells) > 6 and all(isinstance(cell.cell[along], int | float) for cell in cells):
         curve = tuple({**row, "x": row["cell"][along], "line": row["which"]} for row in rows)
@@ -322,7 +324,7 @@ def _losses(test: TestResult) -> Iterator[Picture]:
                 continue
             lines.add(line)
             for epoch, loss in enumerate(feature.losses, 1):
-                row = _row(Estimate(loss, n=feature.pairs), "loss", None, f"{line}, epoch {epoch}", unit="nats")
+                row = row_of(Estimate(loss, n=feature.pairs), "loss", None, f"{line}, epoch {epoch}", unit="nats")
                 rows.append({**row, "x": epoch, "line": line})
     if 0 < len(lines) <= MOST_LINES:
         columns = {"x": "epoch", "line": "fit"}
@@ -341,85 +343,10 @@ def _losses(test: TestResult) -> Iterator[Picture]:
         )
 
 
-def family_pictures(family: FamilyResult) -> list[Picture]:
-    """The scores of a family's tests: over what they sweep, a line for each test, or over what they differ in."""
-    tests = [test for test in family.tests if test.cells]
-    found: list[Picture] = []
-    for score in mapped(tests[0]) if tests else ():
-        if any(cell.circuit is not None for test in tests for cell in test.cells):
-            continue  # sizes and choices may differ from test to test
-        swept = {tuple(varying(test, test.cells)) for test in tests}
-        parameters = [n for n in family.parameters if len({dict(test.variant)[n] for test in tests}) > 1]
-        if len(swept) != 1 or not parameters or any(score not in cell.scores for t in tests for cell in t.cells):
-            continue
-        along = next(iter(swept))
-        ceilings = {ceiling_of(score, test) for test in tests}
-        band = _band(tests[0], score) if len(ceilings) == 1 else None
-        common = {"ceiling": band, "share": is_share(score, tests[0]), "score": score, "unit": unit_of(score, tests[0])}
-        if len(along) == 1 and len(tests) > 1 and _numbers(c.cell[along[0]] for t in tests for c in t.cells):
-            found.append(_over_cells(family, tests, score, along[0], common))
-        elif not along and len(parameters) == 1:
-            found.append(_over_tests(family, tests, score, parameters[0], common))
-    return found
-
-
-def _over_cells(
-    family: FamilyResult,
-    tests: list[TestResult],
-    score: str,
-    along: str,
-    common: Mapping[str, Any],
-) -> Picture:
-    rows = []
-    for test in tests:
-        line = show_cell(dict(test.variant))
-        for cell in test.cells:
-            told = _row(
-                cell.scores[score],
-                score,
-                ceiling_of(score, test),
-                f"{line}, {show_cell(cell.cell)}",
-                unit=common["unit"],
-            )
-            rows.append({**told, "x": cell.cell[along], "line": line})
-    columns = {"x": along, "line": ", ".join(family.parameters)}
-    return Picture(
-        figure_name(f"{family.name}-{score}"),
-        f"{family.name}: {score}",
-        "curve",
-        tuple(rows),
-        axis_title(tests[0], score, along),
-        with_unit(score, tests[0]),
-        line=", ".join(family.parameters),
-        columns=columns,
-        **common,
-    )
-
-
-def _over_tests(
-    family: FamilyResult,
-    tests: list[TestResult],
-    score: str,
-    along: str,
-    common: Mapping[str, Any],
-) -> Picture:
-    rows = []
-    for test in tests:
-        value = dict(test.variant)[along]
-        here = show_cell(dict(test.variant))
-        told = _row(test.cells[0].scores[score], score, ceiling_of(score, test), here, unit=common["unit"])
-        rows.append({**told, "x": value, "y": str(value)})
-    name, title, axis = figure_name(f"{family.name}-{score}"), f"{family.name}: {score}", with_unit(score, tests[0])
-    if _numbers(row["x"] for row in rows):
-        joined = along not in family.over or "seed" not in along  # between two seeds there is nothing
-        return Picture(name, title, "curve", tuple(rows), along, axis, joined=joined, columns={"x": along}, **common)
-    return Picture(name, title, "points", tuple(rows), axis, along, joined=False, columns={"y": along}, **common)
-
-
 # ── rows ────────────────────────────────────────────────────────────────────────────────────────
 
 
-def _row(
+def row_of(
     estimate: Estimate, score: str, ceiling: float | None, where: str, more: str = "", unit: str = ""
 ) -> dict[str, Any]:
     """A number with all that is told of it: where, value, interval, pairs, ceiling."""
@@ -444,7 +371,7 @@ def _jointly(cell: CellResult, score: str) -> str:
     return f"for all cells together [{show(cell.together[0])}, {show(cell.together[1])}]"
 
 
-def _band(test: TestResult, score: str) -> tuple[float, float] | None:
+def band_of(test: TestResult, score: str) -> tuple[float, float] | None:
     at = ceiling_of(score, test)
     ceiling = (test.ceilings_kept or test.ceilings).get("output_only")
     if at is None or ceiling is None or at != at:
@@ -452,7 +379,7 @@ def _band(test: TestResult, score: str) -> tuple[float, float] | None:
     return (0.0, 0.0) if score == "iia_star" else (ceiling.low, ceiling.high)
 
 
-def _numbers(values: Iterator[Any]) -> bool:
+def all_numbers(values: Iterator[Any]) -> bool:
     return all(isinstance(value, int | float) and not isinstance(value, bool) for value in values)
 
 
@@ -461,4 +388,14 @@ def figure_name(name: str) -> str:
     return re.sub(r"_*-_*", "-", re.sub(r"[^\w.-]+", "_", name)).strip("_.-")[:120] or "figure"
 
 
-__all__ = ["MOST_LINES", "MOST_MAPS", "Picture", "family_pictures", "figure_name", "picture_of", "pictures"]
+__all__ = [
+    "MOST_LINES",
+    "MOST_MAPS",
+    "Picture",
+    "all_numbers",
+    "band_of",
+    "figure_name",
+    "picture_of",
+    "pictures",
+    "row_of",
+]

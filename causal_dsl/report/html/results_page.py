@@ -9,8 +9,9 @@ from typing import Any
 from markupsafe import Markup
 
 from causal_dsl.diagnostics import render_all
+from causal_dsl.report.agreement_table import agreement_tables
 from causal_dsl.report.family_table import family
-from causal_dsl.report.figures.pictures import family_pictures
+from causal_dsl.report.figures.family_pictures import family_pictures
 from causal_dsl.report.html.drawn import drawn
 from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.report.html.fragments import article, identifier, mood
@@ -68,6 +69,9 @@ def sections_of(spec: SpecResult, number: int = 0, several: bool = False) -> Ite
             html_of(list(family(one))[1:]),
         )
         yield Section(id, f"{one.name}, side by side", body, f"{own}-tests")
+    tables = [html_of(table) for table in agreement_tables(spec.tests)]
+    if tables:
+        yield Section(f"{own}-agreement", f"What measures of one alignment say{of}", Markup().join(tables))
     if spec.warnings:
         yield Section(
             f"{own}-warnings",

@@ -488,7 +488,7 @@ class Offers:
         elif bracket is not None and bracket.called == "hf" and self.at.before() in ("LPAR", "EQUAL"):
             if self.at.before() == "LPAR":
                 yield from (Offer(name, _KIND.Module, "on this machine") for name in local_networks())
-            yield from self.paths(written)
+            yield from (offer for offer in self.paths(written) if offer.kind == _KIND.Folder)
         elif self.at.kind == "ALIGN" and (self.at.before() in ("PROMPT", "STRING") or bracket is not None):
             if "{" in written and "}" not in written[written.rindex("{") :]:
                 start = written[: written.rindex("{") + 1]

@@ -40,11 +40,13 @@ async function start() {
     await client.start();
   } catch (error) {
     client = undefined;
-    const choice = await vscode.window.showErrorMessage(
-      `\`${command} lsp\` cannot be started: install it with pip install 'causal-dsl[lsp]', or name its command in the settings. (${error.message || error})`,
-      "Open settings",
-    );
-    if (choice) await vscode.commands.executeCommand("workbench.action.openSettings", "causal.command");
+    // Not waited for: a setting that is changed meanwhile starts the server again.
+    vscode.window
+      .showErrorMessage(
+        `\`${command} lsp\` cannot be started: install it with pip install 'causal-dsl[lsp]', or name its command in the settings. (${error.message || error})`,
+        "Open settings",
+      )
+      .then((choice) => choice && vscode.commands.executeCommand("workbench.action.openSettings", "causal.command"));
   }
 }
 
@@ -55,17 +57,16 @@ async function stop() {
 }
 
 async function activate(context) {
-  const restart = async () => {
-    await stop();
-    await start();
-  };
+  // One after the other: a client that is still starting cannot be stopped.
+  let turn = start();
+  const restart = () => (turn = turn.then(stop, stop).then(start));
   context.subscriptions.push(
     vscode.commands.registerCommand("causal.restart", restart),
     vscode.workspace.onDidChangeConfiguration((change) => {
       if (["command", "trust", "allow"].some((name) => change.affectsConfiguration(`causal.${name}`))) return restart();
     }),
   );
-  await start();
+  await turn;
 }
 
 module.exports = { activate, deactivate: stop };
