@@ -7,6 +7,7 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING, Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, fail
+from causal_dsl.vocabulary.plugins import made
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.number import Constant
@@ -70,12 +71,8 @@ def edit(value: ProjectOut, here: Any) -> Callable[[Tensor], Tensor]:
             (found,) = directions(current)
             share = (wide * found).sum(dim=-1, keepdim=True) / found.square().sum(dim=-1, keepdim=True)
             return wide - share * found
-        import torch
-
-        spanned = torch.stack([found / found.norm(dim=-1, keepdim=True) for found in directions(current)], dim=-2)
-        _, sizes, axes = torch.linalg.svd(spanned, full_matrices=False)  # [1 or m, k, width]
-        axes = axes * (sizes > _SAME * sizes[..., :1])[..., None]  # directions may depend on each other
-        return wide - ((axes @ wide[..., None]).mT @ axes)[..., 0, :]
+        cut: Tensor = made("causal_dsl.engine.spans:without_span")(wide, list(directions(current)))
+        return cut
 
     return projected
 
@@ -106,8 +103,6 @@ def _typical(size: Tensor) -> Tensor:
     return size if size.ndim < 2 else size.maximum(size.median(dim=-1, keepdim=True).values)
 
 
-#: Singular values of unit directions below this share of the largest are rounding.
-_SAME = 1e-6
 #: Of the size of two numbers, the part of their difference that may be rounding.
 _SHARE = {"torch.float64": 1e-11, "torch.float32": 1e-5, "torch.float16": 1e-3, "torch.bfloat16": 1e-2}
 _HELP = "name a direction that is not zero: a list of numbers, a vector of a file, or mean(one) - mean(other)"
