@@ -108,7 +108,7 @@ def _hearing_imports(asked: set[str]) -> Iterator[None]:
             behind |= every
             asked.update(every)
 
-    def heard(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0, /) -> ModuleType:
+    def heard(name: str, globals: Any = None, locals: Any = None, fromlist: Any = (), level: int = 0) -> ModuleType:
         found = plain(name, globals, locals, fromlist, level)
         said = globals or {}
         package = str(said.get("__package__") or "")
@@ -121,7 +121,7 @@ def _hearing_imports(asked: set[str]) -> Iterator[None]:
         note(sys._getframe(1).f_globals.get("__name__"), [found.__name__])
         return found
 
-    builtins.__import__, importlib.import_module = heard, heard_call  # type: ignore[assignment]
+    builtins.__import__, importlib.import_module = heard, heard_call
     try:
         yield
     finally:

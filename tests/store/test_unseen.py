@@ -165,7 +165,7 @@ def test_code_imports_the_modules_beside_it_whenever_it_runs(tmp_path: Path) -> 
             "import beside\n\ndef f(x: int) -> int:\n    import late\n    return x * 0 + beside.K + late.Z\n",
             encoding="utf-8",
         )
-        text = MODEL.format(made="__import__('beside').K", used="__import__('late').Z", beyond="")
+        text = MODEL.format(made="__import__('beside', fromlist=['K']).K", used="__import__('late').Z", beyond="")
         (home / "model.py").write_text(text, encoding="utf-8")
         (home / "s.causal").write_text(
             f'from "fun.py" import f\n{SPEC.replace("left := a", f"left := a and f(1) == {2 * number}")}',
