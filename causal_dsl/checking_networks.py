@@ -49,8 +49,8 @@ def _unrun(test: Definition, network: str, errors: Iterable[Diagnostic]) -> Test
     """A test that a fault of its network keeps from being run. It has no cells: what they are is at fault."""
     span, fault = test.span, next(iter(errors)).code
     line = span.line if span.source.text else 0
-    more = {"family": test.family, "variant": test.variant, "who": network}
-    return TestResult(test.name, line, 0, 0, {}, (), network=network, cell_count=0, fault=fault, **more)
+    found = TestResult(test.name, line, 0, 0, {}, (), network=network, cell_count=0, fault=fault)
+    return replace(found, family=test.family, variant=test.variant, who=network)
 
 
 __all__ = ["check_to_run"]

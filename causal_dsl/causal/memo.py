@@ -51,7 +51,8 @@ class Memo:
         if len(self._ceilings) > _MOST_CEILINGS:
             self._ceilings.clear()
             self._kept.clear()
-        self._current = {place: self._number(place, context) for place, context in {None: shared, **models}.items()}
+        contexts: list[tuple[tuple[str, str] | None, Any]] = [(None, shared), *models.items()]
+        self._current = {place: self._number(place, context) for place, context in contexts}
         self._models, self._taken = {}, {}
 
     def _number(self, place: tuple[str, str] | None, context: Any) -> int:

@@ -54,8 +54,8 @@ def _print(one: SpecHistory, console: Console) -> None:
             top = show(curve.points[-1].ceiling, missing="")
             table.add_row(Text(printable(name)), line, axis_said(curve), show_estimate(first), show_estimate(last), top)
         console.print(Padding(table, (0, 0, 0, 2)))
-        for line, changed in _outcomes(one, test):
-            console.print(Padding(Text(printable(line), "yellow" if changed else "dim"), (0, 0, 0, 2)))
+        for outcome, changed in _outcomes(one, test):
+            console.print(Padding(Text(printable(outcome), "yellow" if changed else "dim"), (0, 0, 0, 2)))
         console.print()
 
 

@@ -175,7 +175,7 @@ def _rendered(said: str, values: Mapping[str, Any]) -> tuple[str | None, str]:
     class Generation(Extension):
         """`{% generation %}` marks what an assistant says, for training."""
 
-        tags = frozenset(("generation",))
+        tags = {"generation"}  # noqa: RUF012 (jinja2 states a set)
 
         def parse(self, parser: Any) -> Any:
             line = next(parser.stream).lineno

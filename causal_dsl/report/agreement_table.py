@@ -12,8 +12,9 @@ from rich.text import Text
 
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.agreement import below
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show, show_estimate
-from causal_dsl.score.results import CellResult, Estimate, TestResult
+from causal_dsl.score.results import CellResult, TestResult
 
 #: What each measure asks, in the order of the table; that of circuits is a function of a metric.
 _ASKS = {

@@ -176,7 +176,7 @@ def command_names() -> tuple[str, ...]:
 
 
 def _command(
-    among: argparse._SubParsersAction[argparse.ArgumentParser],
+    among: argparse._SubParsersAction[Any],
     name: str,
     about: str,
     act: Callable[[argparse.Namespace, CommandLine], int],
