@@ -55,7 +55,7 @@ class SpecProtocol(LanguageServerProtocol):
     exit_code = 0
 
     @lsp_method(types.EXIT)
-    def lsp_exit(self, *given: Any) -> None:
+    def lsp_exit(self, *given: Any) -> None:  # type: ignore[override]  # pygls states a generator, and calls what it is given
         """End now, whatever is in hand; what reads the next message is not begun."""
         self.exit_code = 0 if self._shutdown else 1
         if self.writer is not None:

@@ -15,7 +15,7 @@ from types import FrameType
 from causal_dsl.tools.ended import STOPPED
 from causal_dsl.tools.lsp import navigation, offered_words, quick_fixes, run_lenses, whole_texts, word_hovers
 from causal_dsl.tools.lsp.language_server import SpecServer
-from causal_dsl.tools.lsp.message_protocol import ClientPipe, without_traceback
+from causal_dsl.tools.lsp.message_protocol import ClientPipe, SpecProtocol, without_traceback
 
 
 def serve(trust: bool, allow: Iterable[Path]) -> int:
@@ -32,6 +32,7 @@ def serve(trust: bool, allow: Iterable[Path]) -> int:
     for feature in (whole_texts, navigation, word_hovers, offered_words, quick_fixes, run_lenses):
         feature.register(server)
     server.start_io(sys.stdin.buffer, answers)  # type: ignore[arg-type]  # it is written to, flushed and closed
+    assert isinstance(server.protocol, SpecProtocol)
     return server.protocol.exit_code
 
 
