@@ -11,6 +11,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl import session
 from causal_dsl.engine.execute import Execution
+from causal_dsl.engine.measured_cells import MeasuredCells
 from causal_dsl.running import Interrupted
 from causal_dsl.tools.cli import main
 
@@ -102,15 +103,15 @@ def test_what_was_finished_is_told_of_and_nothing_is_judged(
 ) -> None:
     text = Path(spec).read_text(encoding="utf-8").replace("al(l in 0:3)", "al(l in 0:2)")
     Path(spec).write_text(text.replace("n=40", "n=4000"), encoding="utf-8")
-    plain = Execution.merge
+    plain = MeasuredCells.merge
 
-    def merge(self: Execution, pieces: dict) -> None:  # of the sweep only the first cell is finished
+    def merge(self: MeasuredCells, pieces: dict) -> None:  # of the sweep only the first cell is finished
         for piece in pieces.values():
             piece.cells = piece.cells[:1]
             piece.patched = {quantity: values[:1] for quantity, values in piece.patched.items()}
         plain(self, pieces)
 
-    monkeypatch.setattr(Execution, "merge", merge)
+    monkeypatch.setattr(MeasuredCells, "merge", merge)
     stop(monkeypatch, 1)
     with pytest.raises(Interrupted) as caught:
         cd.run(cd.load(spec), cd.Options(trust=True, out=Path("kept")))

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable
 from dataclasses import dataclass
+from itertools import takewhile
 
 from causal_dsl.diagnostics import Diagnostic, Span, nearest
 from causal_dsl.syntax.advice import ADVICE
@@ -122,15 +123,16 @@ def percent(stuck: Stuck) -> Diagnostic | None:
 
 def arrow_in_do(stuck: Stuck) -> Diagnostic | None:
     """``do(left -> source)``: fine so far, but it says no source."""
-    if stuck.found not in ("RPAR", "COMMA", END) or "LARROW" not in stuck.accepts or "EQUAL" in stuck.accepts:
+    if stuck.found not in ("RPAR", "COMMA", END) or "LARROW" not in stuck.accepts:
         return None
-    arrows = [token for token in stuck.tokens[: stuck.at] if token.type == "RARROW"]
+    own = takewhile(lambda token: token.type not in ("LPAR", "COMMA"), reversed(stuck.tokens[: stuck.at]))
+    arrows = [token for token in own if token.type == "RARROW"]
     if not arrows:
         return None
     return Diagnostic(
         "E107",
         "`->` says where a value flows, not where it is taken from",
-        arrows[-1].span,
+        arrows[0].span,
         help="write `left <- source`; one path is `sender -> receiver <- source`",
     )
 

@@ -143,7 +143,7 @@ def test_a_defect_is_a_diagnostic(pytester: pytest.Pytester, monkeypatch: pytest
         raise ZeroDivisionError("of all things")
 
     pytester.makefile(".causal", halves=SPEC)
-    monkeypatch.setattr("causal_dsl.running.check", broken)
+    monkeypatch.setattr("causal_dsl.checking_networks.check", broken)
     told = run(pytester).stdout.str()
     assert "error[E799]" in told and "ZeroDivisionError: of all things" in told and "Traceback" not in told
     monkeypatch.setattr("causal_dsl.api.check", broken)
