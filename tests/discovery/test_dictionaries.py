@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 import json
+import shutil
 from pathlib import Path
 
 import numpy as np
 import pytest
 import torch
+from safetensors.torch import save_file
 from torch import Tensor
 
 from causal_dsl import api
@@ -175,3 +177,22 @@ def test_a_circuit_of_latents_is_found_and_read_from_its_file(method: str, tmp_p
         assert other.scores["faithfulness(gap)"].value == pytest.approx(
             cell.scores["faithfulness(gap)"].value, abs=1e-5
         )
+
+
+def test_scores_that_are_kept_belong_to_what_the_file_of_a_dictionary_holds(tmp_path: Path) -> None:
+    """The same spec and the same path with other weights in it: scores are taken anew."""
+    folder = tmp_path / "dictionary"
+    shutil.copytree(sae("standard"), folder)
+    text = spec("eap").replace(sae("standard"), str(folder))
+
+    def found(**more: Path) -> dict[str, float]:
+        (cell,) = api.run(api.parse(text), Options(trust=True, **more)).tests[0].cells
+        assert cell.circuit is not None
+        return dict(cell.circuit.found[0].scores)
+
+    first = found(out=tmp_path / "out")
+    assert found(out=tmp_path / "out") == first
+    changed = numbers("standard")
+    changed["W_dec"] = changed["W_dec"].flip(0)
+    save_file({name: one.contiguous() for name, one in changed.items()}, folder / "sae_weights.safetensors")
+    assert found(out=tmp_path / "other") != first
