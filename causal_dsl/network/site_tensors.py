@@ -37,9 +37,18 @@ def tap(network: Network, site: Site) -> Tap:
     if found is None:
         found = _find(network, site)
         if found.columns is not None:  # once: an index that travels at every use makes a device wait
-            found = replace(found, columns=found.columns.to(network.device_of(found.module)))
+            columns = found.columns.to(network.device_of(found.module))
+            found = replace(found, columns=columns, spot=_side_by_side(found.columns) or columns)
         network.taps[site] = found
     return found
+
+
+def _side_by_side(columns: torch.Tensor) -> slice | None:
+    """The columns as a slice; None where they do not lie side by side."""
+    numbers = columns.tolist()
+    if not numbers or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
+        return None
+    return slice(numbers[0], numbers[-1] + 1)
 
 
 def _find(network: Network, site: Site) -> Tap:

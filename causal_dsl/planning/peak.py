@@ -48,9 +48,15 @@ class Peaks:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.layouts = Layouts(plan)
+        self._last: tuple[Step, Block, Sized] | None = None
 
     def size(self, step: Step, block: Block) -> Sized:
         """The rows and frames of a block."""
+        if self._last is None or self._last[0] is not step or self._last[1] != block:
+            self._last = (step, block, self._sized(step, block))
+        return self._last[2]
+
+    def _sized(self, step: Step, block: Block) -> Sized:
         share, facts = 1.0, self.plan.inputs[step.network].facts
         rows = sum(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
         if rows > MOST_ROWS:
