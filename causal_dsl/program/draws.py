@@ -171,6 +171,15 @@ class DrawReader:
         ):
             self.whole = False
             return None
+        if settings["t"] is not None and settings["t"] > len(cover):
+            self._fault(
+                "E354",
+                f"`t` is {settings['t']}, and `cover` names {len(cover)} variable{'s' * (len(cover) != 1)}",
+                member.domain.span,
+                help=f"write t={len(cover)} for all of their combinations, or cover more variables",
+            )
+            self.whole = False
+            return None
         self.controls = self.controls and settings["controls"] != "none"
         likeness = read_likeness(settings, member, drawn, model, len(self.alignment.prompts), self.diagnostics)
         self.whole = self.whole and likeness is not False
