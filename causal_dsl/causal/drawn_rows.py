@@ -438,7 +438,7 @@ class RowDrawer:
         last = len(self.design.templates) - 1
         return (f"`template` is the number of a prompt line: 0 to {last}",) if asked and last >= 0 else ()
 
-    def _value(self, role: str, name: str, row: int) -> object:
+    def _value(self, role: str, name: str, row: int) -> bool | int | float | str:
         code = self.values[role][name][row]
         model = self.design.models[role]
         return int(code) if name == "template" and name not in model.variables else model.value(name, code)
