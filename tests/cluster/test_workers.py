@@ -90,7 +90,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(Path.cwd() / name))
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.nightly)])
 def test_results_of_several_workers_are_those_of_one_process(workers, monkeypatch, capfd):
     small = ["--batch-memory", "12MB"]
     assert main(["run", "sweep.causal", "fits.causal", "--out", "one", *small]) == 0

@@ -83,7 +83,13 @@ class Groups:
         """What the first process of a group found."""
         spec, out = folder / "s.causal", folder / f"{what}-{size}.pickle"
         spec.write_text(text, encoding="utf-8")
-        job = {"what": what, "spec": str(spec), "out": str(out), "memory": memory, "cache": str(folder / f"cache{size}")}
+        job = {
+            "what": what,
+            "spec": str(spec),
+            "out": str(out),
+            "memory": memory,
+            "cache": str(folder / f"cache{size}"),
+        }
         if size not in self.started:
             words = ["-m", "tests.network.sharded_worker", "serve"]
             with (self.folder / f"said-{size}").open("w") as said:
@@ -148,9 +154,7 @@ def test_sweeps_and_fits_are_as_in_one_process(family: str, groups: Groups, tmp_
         assert mine["cells"] == theirs["cells"]
 
 
-@pytest.mark.parametrize(
-    "size", [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.nightly)]
-)
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.nightly)])
 def test_blocks_are_run_by_all(size: int, groups: Groups, tmp_path: Path) -> None:
     """Little memory gives several blocks, an odd number among them; processes take one each and tell each other."""
     text = sharded(spec_of("llama", SWEEP, layers="0:3"))

@@ -193,8 +193,9 @@ def test_junit_has_the_scores(pytester: pytest.Pytester) -> None:
     assert failure.get("message").startswith("failed[F701]") and "-->" in failure.text
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dist", ["loadgroup", "loadfile"])
+@pytest.mark.parametrize(
+    "dist", [pytest.param("loadgroup", marks=pytest.mark.slow), pytest.param("loadfile", marks=pytest.mark.nightly)]
+)
 def test_xdist_loads_each_network_once_a_worker(pytester: pytest.Pytester, dist: str) -> None:
     pytester.makepyfile(nets=NETS)
     other = ON_CODE.replace("nets.py:make", "more.py:make")
