@@ -294,6 +294,7 @@ def test_a_lora_changes_where_a_variable_is_and_merged_it_is_the_same(tmp_path: 
     assert results["without"].cells[0].scores["moved"].value > 0.4
 
 
+@pytest.mark.slow
 def test_a_latent_that_is_clamped_turns_answers_and_one_that_is_ablated_does_not(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

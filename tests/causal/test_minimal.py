@@ -167,6 +167,7 @@ def test_partners_are_drawn_in_proportion_to_what_the_model_gives_them() -> None
         assert share == pytest.approx(float(p), abs=4 * (float(p) / len(found)) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_same_given_a_base_that_is_drawn_already() -> None:
     case = Case(
         "causal m {\n a ~ 0..3\n c ~ {a, 1, 2}\n u := a\n output y := u > c\n}", ("a", "c"), "", False, "n=60000"
@@ -197,6 +198,7 @@ test t on at {{ {draws} do(u <- source) report iia }}
 """
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize(
     ("draws", "vary"),
     [

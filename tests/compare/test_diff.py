@@ -212,6 +212,7 @@ def test_the_order_of_rows_is_no_matter_and_changed_numbers_are_not_paired(
     assert "that can be read" in found["specs"][0]["tests"][0]["pairs"]["why"]
 
 
+@pytest.mark.slow
 def test_what_only_one_run_has(runs: Path, capsys: Captured, tmp_path: Path) -> None:
     folder = copied(runs, tmp_path / "b")
     document = json.loads((folder / "results.json").read_text())

@@ -68,6 +68,7 @@ class Held(TorchDispatchMode):
         self.now -= self.known.pop(place, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", spread([2_000_000, 700_000, 10**9], 3))
 def test_a_budget_is_kept(budget: int) -> None:
     execution, _ = execution_of(text(), memory=budget)
@@ -83,11 +84,13 @@ def test_a_budget_is_kept(budget: int) -> None:
     assert predicted <= budget
 
 
+@pytest.mark.slow
 def test_the_number_of_blocks_follows_the_budget() -> None:
     counts = [len(execution_of(text(), memory=b)[0].plan.steps[0].blocks) for b in (150_000, 400_000, 10**9)]
     assert counts[0] > counts[1] > counts[2] == 1
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("most", [1, 50, 1000])
 def test_logits_are_measured_some_rows_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readings_module, "MOST_LOGITS_CPU", 2**40)
@@ -112,6 +115,7 @@ def test_single_pairs_are_cut_between_interventions() -> None:
     same(numbers_of(execution), run())
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     "error",
     [
@@ -215,6 +219,7 @@ def test_a_torn_block_is_run_again(tmp_path: Path) -> None:
     same(numbers_of(execution), run(memory=BUDGET))
 
 
+@pytest.mark.slow
 def test_halves_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = sweep_module.sweep
 

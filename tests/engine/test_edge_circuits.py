@@ -165,6 +165,7 @@ def edges_by_hand(facts: Any) -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("name", spread(FAMILIES, 3))
 @torch.no_grad()
 def test_a_circuit_of_edges_is_a_double_forward_by_hand(name: str) -> None:
@@ -284,6 +285,7 @@ def build():
 """
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("held", "lines"),
     [

@@ -158,6 +158,7 @@ def test_what_decides_a_fit_is_fitted_anew_when_it_changes(
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_a_change_that_decides_nothing_is_not_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     text = CONJUNCTION + TESTS.replace("FEATURE", "rotation(dim=1, rate=0.01, epochs=1, n=128, controls=none)")
     run(tmp_path, text)
@@ -176,6 +177,7 @@ def test_other_weights_are_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_controls_of_a_filtered_test_are_over_the_kept_pairs(tmp_path: Path) -> None:
     text = (
         CONJUNCTION
@@ -201,6 +203,7 @@ test one on rot {
     assert spec
 
 
+@pytest.mark.slow
 def test_a_declared_fit_holds_for_alignments_that_take_it_over(tmp_path: Path) -> None:
     """And its `where` holds inputs out: nothing with b = 3 is ever fitted on."""
     text = (

@@ -104,6 +104,7 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
     assert [round(loss, 9) for loss, _ in library.fits[ref].checks] == [round(loss, 9) for loss, _ in kept]
 
 
+@pytest.mark.slow
 def test_fits_in_one_batch_come_out_as_alone(tmp_path: Path) -> None:
     both = fitted(tmp_path, ONE.replace("(CELL)", ""))[0]
     assert len(both.maps) == 2
@@ -163,6 +164,7 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
     assert load_file(files[0])
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("feature", ["rotation(dim=1, rate=0.01", "lowrank(dim=1, rate=0.01", "mask(rate=0.01"])
 def test_a_fit_through_a_hard_step_is_refused(feature: str, tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
@@ -179,6 +181,7 @@ def test_a_feature_without_gradients_is_made_through_a_hard_step(tmp_path: Path)
     assert found["one"].cell().scores["iia"].value > 0.9
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("network", ["build", "kept"])
 def test_an_untrained_network_with_all_trained_weights_is_no_control(network: str, tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", f"nets.py:{network}").replace(", controls=none", "")

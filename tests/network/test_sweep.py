@@ -122,6 +122,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
     return patches
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("rules", spread([Rules(), Rules(thin=False), PLAIN], 2), ids=["all", "without thin", "none"])
 @pytest.mark.parametrize("name", some(CONFIGS, SAMPLE, slow_step=3))
 @torch.no_grad()
@@ -136,6 +137,7 @@ def test_every_site_of_every_family(name: str, rules: Rules) -> None:
         assert moved.max() > 0.1  # the check could fail
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 @torch.no_grad()
 def test_encoders_on_prompts_of_one_length(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +181,7 @@ def test_the_masked_token_is_read_wherever_it_stands() -> None:
         assert (got - expected).abs().max() < CLOSE
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_what_is_left_out_is_not_run() -> None:
     network = network_of("llama")
@@ -438,6 +441,7 @@ def test_an_encoder_whose_tokens_look_both_ways() -> None:
     assert torch.allclose(got, expected, atol=1e-6)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 @torch.no_grad()

@@ -66,12 +66,14 @@ def coverage(shared: float, clusters: int, n: int, trials: int, seed: int) -> tu
     return hits / trials, naive / trials
 
 
+@pytest.mark.slow
 def test_coverage_where_pairs_share_inputs() -> None:
     clustered, naive = coverage(shared=1.0, clusters=40, n=300, trials=300, seed=2)
     assert 0.91 <= clustered <= 0.99
     assert naive < 0.75
 
 
+@pytest.mark.slow
 def test_coverage_is_never_short_where_nothing_is_shared() -> None:
     clustered, _ = coverage(shared=0.0, clusters=40, n=300, trials=200, seed=3)
     assert clustered >= 0.95

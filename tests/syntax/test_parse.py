@@ -308,6 +308,7 @@ def test_parsing_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_faults_are_found_without_the_declarations_that_have_none() -> None:
     """What an editor does at each key: declarations whose texts are known to be sound are left out, and no fault with them."""
     drawn, sound, told = random.Random(3), set[str](), 0

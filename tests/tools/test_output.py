@@ -228,6 +228,7 @@ def test_an_empty_name_of_a_folder_is_refused(
     assert not list((tmp_path / "here").iterdir())
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("where", ["begin", "put"])
 def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
@@ -250,6 +251,7 @@ def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
     assert [d["code"] for d in document["diagnostics"]] == ["E708"]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_no_result(
     spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -273,6 +275,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
     assert "W665" in [d["code"] for d in document["diagnostics"]]
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_a_file_holds_nothing_that_is_damaged(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
