@@ -33,7 +33,17 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
     return find
 
 
-@pytest.mark.parametrize("path", sorted(SPECS.rglob("*.causal")), ids=lambda path: path.stem)
+#: Those whose plan alone takes a second or more: of random circuits, of many networks, or of large combinations.
+LARGE = {"circuit_of_ioi", "induction_heads", "logic", "training_curve"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow if path.stem in LARGE else (), id=path.stem)
+        for path in sorted(SPECS.rglob("*.causal"))
+    ],
+)
 def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
     spec = cd.load(path)
     assert spec.source() == path.read_text(encoding="utf-8")

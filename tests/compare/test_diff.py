@@ -134,6 +134,7 @@ def test_two_runs_that_are_the_same(runs: Path, capsys: Captured) -> None:
                 assert gap["paired"] or "star" in score or score.startswith("median("), score
 
 
+@pytest.mark.slow
 def test_two_checkpoints_are_paired_by_what_their_rows_hold(runs: Path, capsys: Captured) -> None:
     code, found = diff(capsys, "a/s/results.json", "noisy_run")
     (spec,) = found["specs"]

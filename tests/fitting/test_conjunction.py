@@ -70,6 +70,7 @@ def test_the_blocks_of_one_map_are_orthogonal_and_named(found) -> None:
     assert [feature.size for feature in cell.learned.features] == [1, 1]
 
 
+@pytest.mark.slow
 def test_controls_stand_beside_the_feature(found) -> None:
     one = found[0]["one"].cell().learned
     assert set(one.controls) == {

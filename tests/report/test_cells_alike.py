@@ -38,6 +38,7 @@ def test_what_a_parameter_changes_is_not(tmp_path: Path) -> None:
     assert not ran(tmp_path, "do(q <- source)").alike
 
 
+@pytest.mark.slow
 def test_pages_and_figures_and_kept_results_show_it_once_too(tmp_path: Path) -> None:
     found = ran(tmp_path, "do(p <- source)")
     page = fragment(found)

@@ -43,6 +43,7 @@ def test_results_are_read_as_they_were_written() -> None:
     read_back(results())
 
 
+@pytest.mark.slow
 def test_results_with_exact_scores_are_read_as_they_were_written() -> None:
     """Those of the other shipped specs: ``tests/test_specs.py``."""
     read_back(cd.run(ROOT / "specs" / "equality_relu.causal"))

@@ -122,6 +122,7 @@ def _rows(columns: Columns, kept: np.ndarray) -> Columns:
     return Columns(base, patched, dict(zip(columns.sources, others, strict=True)))
 
 
+@pytest.mark.slow
 @pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("own", [False, True], ids=["shared inputs", "inputs of their own"])
 def test_its_intervals_are_those_of_the_other_bootstrap(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:

@@ -199,6 +199,7 @@ def test_a_shard_that_is_killed_goes_on(
     assert not list((home / "parts").rglob(f"{PART}*")), "what was half written is gone"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, whole: Whole, tmp_path: Path) -> None:
     before, expected, table, _ = whole("blocks")
@@ -287,6 +288,7 @@ def test_a_full_disk_ends_a_shard_and_loses_nothing(server: Server, whole: Whole
     assert numbers(home) == expected and pairs(home) == table
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 def test_words_that_are_no_shard(server: Server, whole: Whole, tmp_path: Path) -> None:
     home = tmp_path / "run"
