@@ -386,7 +386,7 @@ READ = (
 ASK = "test of_NAME on on_NAME {\n  base ~ both(exhaustive=true)\n  report mean(logit(out))\n}\n"
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("kind", ["weights", "dtype", "training", "the same"])
 def test_a_function_that_gives_one_module_twice_changes_no_numbers(folder: Path, capsys: Captured, kind: str) -> None:
     """Other weights, another dtype or a training of one network never reach the other: the second is refused."""

@@ -30,10 +30,10 @@ def spread(cases: Iterable[Any], step: int, slow_step: int = 1) -> list[Any]:
 
 
 def nightly_rest(cases: Iterable[tuple[Any, ...]], kind: Callable[[tuple[Any, ...]], Any]) -> list[Any]:
-    """Cases of a slow test: of each ``kind`` the first and the last are that, and those between them nightly."""
+    """Cases of a slow test: of each ``kind`` the last is that, and those before it are nightly."""
     every = list(cases)
     of = [kind(case) for case in every]
-    ends = {of.index(one) for one in of} | {len(of) - 1 - of[::-1].index(one) for one in of}
+    ends = {len(of) - 1 - of[::-1].index(one) for one in of}
     return [
         pytest.param(*case, marks=pytest.mark.slow if number in ends else pytest.mark.nightly)
         for number, case in enumerate(every)
@@ -53,7 +53,7 @@ def thin(items: Sequence[pytest.Item]) -> None:
     """Heed the marker ``thinned``. ``always=n``: of the cases that would run always, ``n`` do, and the others are slow.
 
     ``values=True``: of the slow cases those stay that have a value of some argument which no case before them has, and no
-    case that runs always; the others are nightly.
+    case that runs always; the others are nightly. ``slow=n``: of those, ``n`` stay.
     """
     tests: dict[tuple[str, str], list[pytest.Item]] = {}
     for item in items:
@@ -71,9 +71,18 @@ def thin(items: Sequence[pytest.Item]) -> None:
             for case in cases:
                 if case.get_closest_marker("slow"):
                     if _values(case) <= seen:
-                        case.own_markers = [mark for mark in case.own_markers if mark.name != "slow"]
-                        case.add_marker("nightly")
+                        _at_night(case)
                     seen |= _values(case)
+        late = [case for case in cases if case.get_closest_marker("slow")]
+        step = -(-len(late) // asked.get("slow", len(late) or 1)) or 1
+        for number, case in enumerate(late):
+            if number % step:
+                _at_night(case)
+
+
+def _at_night(case: pytest.Item) -> None:
+    case.own_markers = [mark for mark in case.own_markers if mark.name != "slow"]
+    case.add_marker("nightly")
 
 
 _LATE = {"slow", "nightly", "tools", "real"}

@@ -149,7 +149,7 @@ def test_balance_is_built(seed: int) -> None:
     assert fits(outcomes(found.values, names), expected, n), where
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("seed", range(8))
 def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second statement whose condition mentions the first: row by row the distribution given that base."""

@@ -212,7 +212,7 @@ test t on at {{ {draws} do(u <- source) report iia }}
 """
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize(
     ("draws", "vary"),
     [

@@ -226,7 +226,7 @@ def test_without_a_split_nothing_changes() -> None:
     assert statement.split == "" and Design((statement,)).splits == {"base": "", "source": ""}
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("where", ["", "base.subject != source.subject"])
 @pytest.mark.parametrize("listed", [True, False])
 def test_the_distribution_is_that_of_all_inputs_given_the_part(where: str, listed: bool) -> None:
@@ -258,7 +258,7 @@ def test_real_numbers_and_many_roles() -> None:
         assert all((again[name] == columns[name]).all() for name in model.variables)
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("text", [EQUALITY, HUGE])
 def test_balance_within_a_part(text: str) -> None:
     model = plain.model(text)

@@ -38,7 +38,7 @@ def under(searched: Searched, which: np.ndarray, gates: Tensor, edges: bool) -> 
     return found.logits
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize(("name", "padding"), [*((name, "right") for name in FAMILIES), ("llama", "left")])
 @torch.no_grad()

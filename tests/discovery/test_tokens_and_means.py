@@ -27,7 +27,7 @@ from tests.thinning import some
 X, Z, LAST = Position("placeholder", "x", 0), Position("placeholder", "z", 0), Position("index", index=-1)
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("name", "padding"), [("llama", "left"), ("gpt2", "right"), ("gemma2", "right")])
 def test_scores_at_tokens_are_slopes(name: str, padding: str) -> None:
     """Scores of nodes and edges at tokens are finite differences of writes at these tokens, and those at all tokens are their sum."""

@@ -302,7 +302,7 @@ test t on a {
 """
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("weights", "bias", "right"), [("[1., 1, 0]", "-1.", True), ("[1., 0, 0]", "0.", False)])
 def test_few_inputs_give_the_closed_form(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, weights: str, bias: str, right: bool

@@ -90,7 +90,7 @@ def test_the_number_of_blocks_follows_the_budget() -> None:
     assert counts[0] > counts[1] > counts[2] == 1
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("most", [1, 50, 1000])
 def test_logits_are_measured_some_rows_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readings_module, "MOST_LOGITS_CPU", 2**40)
@@ -115,7 +115,7 @@ def test_single_pairs_are_cut_between_interventions() -> None:
     same(numbers_of(execution), run())
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     "error",
     [

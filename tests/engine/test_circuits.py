@@ -243,7 +243,7 @@ def test_a_run_with_circuits_is_resumed_from_its_folder(tmp_path: Path) -> None:
     assert first.tests[0].cells[0].interventions == again.tests[0].cells[0].interventions
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("wrong", "said"), [(1.0, "apart in a logit"), (np.nan, "not finite in one of the two runs")])
 def test_runs_that_are_not_what_they_have_to_be_are_told(
     wrong: float, said: str, monkeypatch: pytest.MonkeyPatch

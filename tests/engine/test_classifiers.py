@@ -99,7 +99,7 @@ def text_of(kind: str, place: str = "last", yes: str = '"pos"', no: str = '"neg"
 CASES = [f"{kind} {side}" for kind in KINDS for side in ("right", "left") if side == "right" or not KINDS[kind][3]]
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("case", spread(CASES, 3, slow_step=2))
 @torch.no_grad()
 def test_the_class_under_an_interchange_is_that_of_a_hook(case: str) -> None:

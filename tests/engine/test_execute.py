@@ -45,7 +45,7 @@ def by_hand(columns: slice) -> float:
     return right / len(inputs) ** 2
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("site", "columns"),
     [("layer[1].out[0:2]", slice(0, 2)), ("layer[1].out[1:2]", slice(1, 2)), ("layer[1].out[0:3]", slice(0, 3))],

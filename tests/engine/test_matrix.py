@@ -188,7 +188,7 @@ def run_features(family: str, chosen: Sequence[Case]) -> float:
     return compare(family, execution, chosen, made)
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(["llama", "gpt2:2", "olmo2", "distilbert", "falcon"], ["llama", "distilbert"]))
 def test_features_at_every_site(family: str) -> None:
     every = of_features(family)

@@ -57,7 +57,7 @@ def place(model: Any, site: str) -> Callable[[int], tuple[str, str, slice]]:
     return lambda layer: (f"{paths[layer]}.self_attn.o_proj", "in", slice(None))
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(KINDS, ("qwen2_vl", "llava"), slow_step=2))
 @pytest.mark.parametrize("site", ["resid_post", "z"])
 def test_sites_of_the_language_part_are_those_of_hooks_on_the_whole(family: str, site: str) -> None:

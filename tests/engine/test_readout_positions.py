@@ -35,7 +35,7 @@ test moved on at {
 PLACES = {"x": (0, 1), "y": (2, 3), "z": (4, 6), "y + 1": (3, 4), "last": (5, 6), '"w2"': (3, 5), "-2": (4, 5)}
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", some(["gpt2", "llama"], ["gpt2"]))
 @pytest.mark.parametrize(
     ("written", "read", "among"),

@@ -27,7 +27,7 @@ test kept on a {
 """
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_saved_vectors_are_those_of_their_rows(padding: str, tmp_path: Path) -> None:
     text = spec_of("llama", SAVED, padding=padding)

@@ -109,7 +109,7 @@ class ByHand:
         return self.run(ids, layer, **writes)[3]
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_sources_that_are_intervened_on_are_those_of_forwards_by_hand(name: str) -> None:

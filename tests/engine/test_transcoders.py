@@ -108,7 +108,7 @@ VALUES: dict[str, New] = {
 CHOSEN = [3, 8, 11, 20, 21, 22, 30]
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("family", some(["llama", "gpt2"], ["llama"]))
 def test_equal_to_hooks_with_the_formula(kind: str, family: str) -> None:

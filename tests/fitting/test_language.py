@@ -53,7 +53,7 @@ def made(family: str, sites: str, feature: str, padding: str = "right"):
     return spec, checked, nets
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(["llama", "gpt2", "gemma2", "gptj"], ["llama", "gptj"]))
 @pytest.mark.parametrize(
     "sites",

@@ -164,7 +164,7 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
     assert load_file(files[0])
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("feature", ["rotation(dim=1, rate=0.01", "lowrank(dim=1, rate=0.01", "mask(rate=0.01"])
 def test_a_fit_through_a_hard_step_is_refused(feature: str, tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
@@ -181,7 +181,7 @@ def test_a_feature_without_gradients_is_made_through_a_hard_step(tmp_path: Path)
     assert found["one"].cell().scores["iia"].value > 0.9
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("network", ["build", "kept"])
 def test_an_untrained_network_with_all_trained_weights_is_no_control(network: str, tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", f"nets.py:{network}").replace(", controls=none", "")

@@ -108,7 +108,7 @@ PLACES = {
 }
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("site", some(PLACES, ("resid_post", "z")))
 @pytest.mark.parametrize("more", ["", ", merged=false"])
 def test_sites_are_those_of_hooks_on_the_model_of_peft(site: str, more: str, tmp_path: Path) -> None:
@@ -117,7 +117,7 @@ def test_sites_are_those_of_hooks_on_the_model_of_peft(site: str, more: str, tmp
     hold(spec_of(tmp_path, more, site=site), made, PLACES[site])
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", some(KINDS, ("LORA", "IA3")))
 def test_every_kind_is_merged_and_left_beside_with_the_numbers_of_peft(kind: str, tmp_path: Path) -> None:
     made = adapter(tmp_path, kind=kind)

@@ -113,7 +113,7 @@ def _check(family: str) -> None:
         assert row.why
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", SAMPLE)
 def test_patches_in_a_sample_of_families_are_those_of_hooks(family: str) -> None:
     _check(family)
@@ -245,7 +245,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return of
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("family", "site"),
     [

@@ -82,7 +82,7 @@ FACTORIES = {
 }
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("how", spread(FACTORIES, 3))
 def test_a_made_model_is_the_one_of_its_folder(folder: Path, capsys: Captured, how: str) -> None:
     more, code = FACTORIES[how]
@@ -144,7 +144,7 @@ REFUSED = {
 }
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("how", REFUSED)
 def test_what_cannot_be_read_says_what_is_missing(folder: Path, capsys: Captured, how: str) -> None:
     network, code, expected = REFUSED[how]
@@ -170,7 +170,7 @@ def words(folder: Path) -> Path:
     return folder
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", ['hf("model")', 'torch("net.py:make")'])
 @pytest.mark.parametrize(
     ("old", "new", "line"),

@@ -23,9 +23,10 @@ from causal_dsl.diagnostics import SpecError
 from tests.engine.test_matrix import matrix_of, vectors
 from tests.engine.tiny import folder_of, spec_of
 from tests.network.test_stream import FITTED
+from tests.thinning import some
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = ["llama", "gpt2", "gemma2", "qwen3_moe"]
+FAMILIES = some(["llama", "gpt2", "gemma2", "qwen3_moe"], [], slow_step=3)
 SWEEP = "\ntest t on a { base, source ~ m(n=24, seed=1)\n do(same <- source)\n report iia, mean(kl) }\n"
 
 
@@ -126,7 +127,6 @@ def groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Groups]:
         found.end(size)
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_every_site_is_as_in_one_process(family: str, groups: Groups, tmp_path: Path) -> None:
     """Every site of every layer, written from itself: no logit differs at all, and each process holds half of each layer."""
@@ -144,7 +144,6 @@ def test_every_site_is_as_in_one_process(family: str, groups: Groups, tmp_path: 
         assert np.array_equal(a, b), case.action
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
 def test_sweeps_and_fits_are_as_in_one_process(family: str, groups: Groups, tmp_path: Path) -> None:
     text = sharded(spec_of(family, SWEEP + FITTED, layers="0:3"))

@@ -40,7 +40,7 @@ def stream_of(network: Network) -> WeightStream:
     return network.stream
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(families(), ALWAYS, slow_step=3))
 def test_every_site_of_the_table_has_the_numbers_of_a_network_in_memory(family: str) -> None:
     """Every site of every layer, written from itself: the proof and all logits are equal, bit for bit."""
@@ -195,7 +195,7 @@ OTHERS = {
 }
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_else_a_run_does_is_the_same(what: str) -> None:
     text = spec_of("llama", OTHERS[what], layers="0:3")

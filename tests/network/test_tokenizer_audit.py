@@ -112,7 +112,7 @@ def agree(folder: Path) -> bool:
     return all(list(ours.encode(text).ids) == theirs(text)["input_ids"] for text in TEXTS)
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", spread(CLASSES, 3))
 def test_what_differs_is_refused_and_either_help_mends_it(kind: str, tmp_path: Path) -> None:
     differing = 0

@@ -134,7 +134,7 @@ def test_networks_of_ones_own_have_theirs_once_they_are_made(tmp_path: Path, mon
     assert [len(test.cells) for test in results.tests] == [3, 5]
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("site", "sizes", "code", "note"),
     [

@@ -37,7 +37,7 @@ def test_every_kind_of_file_of_a_language_spec_is_on_the_list(tmp_path: Path) ->
     assert named - opened <= {spec}, "nothing is named that was not read"
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @linux
 @pytest.mark.parametrize("kind", ["factory", "trained", "language model of code"])
 def test_every_kind_of_file_of_a_network_made_by_code_is_on_the_list(tmp_path: Path, kind: str) -> None:

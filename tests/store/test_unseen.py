@@ -146,7 +146,7 @@ def kept_numbers(name: str, run: Callable[[Path, str], Any], tmp_path: Path, mon
     assert again == run(home, "") != first
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", SOURCES)
 def test_kept_numbers_belong_to_what_the_code_does(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     kept_numbers(name, run_here, tmp_path, monkeypatch)

@@ -228,7 +228,7 @@ def test_an_empty_name_of_a_folder_is_refused(
     assert not list((tmp_path / "here").iterdir())
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("where", ["begin", "put"])
 def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str

@@ -295,7 +295,7 @@ def golden(name: str, error: SpecError) -> None:
     assert f"{error}\n" == path.read_text(encoding="utf-8")
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_of_a_training(name: str, tmp_path: Path) -> None:
     settings, factory = FAULTS[name]
