@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, for torch and fo
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from causal_dsl import faults
+from tests.thinning import thin
 
 faults.fall_back = False  # a mistake of the package is no reason for another way here: it fails the test
 
@@ -39,3 +40,4 @@ def pytest_collection_modifyitems(items: list[pytest.Item]) -> None:
         if "nightly" in given or given.count("slow") > 1:
             item.own_markers = [mark for mark in item.own_markers if mark.name not in ("slow", "nightly")]
             item.add_marker("nightly")
+    thin(items)

@@ -63,6 +63,7 @@ def timeless(value: Any) -> Any:
     return [timeless(inner) for inner in value] if isinstance(value, list) else value
 
 
+@pytest.mark.slow
 def test_run_as_json(folder: Path, capsys: Captured, results: cd.Results) -> None:
     assert main(["run", "--json", "good.causal"]) == 0
     printed = document(capsys)
@@ -187,6 +188,7 @@ def test_the_builder_gives_the_same_scores(results: cd.Results) -> None:
     assert timeless(cd.run(built).to_json()) == timeless(results.to_json())
 
 
+@pytest.mark.slow
 def test_what_out_keeps(folder: Path, capsys: Captured) -> None:
     assert main(["run", "--json", "--out", "kept", "good.causal"]) == 0
     printed = document(capsys)["specs"][0]

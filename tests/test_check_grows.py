@@ -77,6 +77,7 @@ def test_variables_in_a_chain(tmp_path: Path) -> None:
     assert grows(text, 100, tmp_path) < 4.8
 
 
+@pytest.mark.slow
 def test_a_chain_of_thousands_is_no_recursion(tmp_path: Path) -> None:
     lines = [f"  v{i} := (v{i - 1} + 1) mod 10" for i in range(1, 3001)]
     checked("\n".join(["causal m {", "  v0 ~ 0..9", *lines, "  output o := v3000 > 4", "}", ""]), tmp_path)()

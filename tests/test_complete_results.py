@@ -82,6 +82,7 @@ def stop(monkeypatch: pytest.MonkeyPatch, after: int) -> None:
     monkeypatch.setattr(Execution, "run", run)
 
 
+@pytest.mark.slow
 def test_an_interrupted_run_tells_of_every_test(spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     def nothing(self: Execution) -> Iterator[str]:
         raise KeyboardInterrupt
@@ -155,6 +156,7 @@ def test_a_test_that_is_lost_is_a_fault(spec: str, capsys: Captured, monkeypatch
 FAULTY = "import torch\n\n\ndef make():\n    raise ValueError('it has no weights')\n"
 
 
+@pytest.mark.slow
 def test_a_fault_in_one_spec_loses_nothing_of_the_others(spec: str, capsys: Captured) -> None:
     """`two` is sound when it is checked, and its network cannot be made: what was run before and after it is told."""
     Path("faulty.py").write_text(FAULTY)
@@ -177,6 +179,7 @@ def test_a_fault_in_one_spec_loses_nothing_of_the_others(spec: str, capsys: Capt
     assert f"not run ({faults[0]['code']}): 0 of 3 cells measured" in told.out
 
 
+@pytest.mark.slow
 def test_a_fault_in_every_spec_is_raised(spec: str, capsys: Captured) -> None:
     Path("net.py").write_text(FAULTY)
     assert main(["run", spec, "two.causal", "--trust"]) == 2

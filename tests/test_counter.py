@@ -66,6 +66,7 @@ def test_some_numbers_are_different_and_as_likely(n: int, m: int) -> None:
         assert stats.kstest((found + 0.5) / n, "uniform").pvalue > 1e-3
 
 
+@pytest.mark.slow
 def test_normal_numbers_are_normal() -> None:
     assert stats.kstest(normals(7, (400, 500)).ravel(), "norm").pvalue > 1e-3
     pairs = normals_at(7, "noise", np.arange(500)[:, None], np.arange(400))

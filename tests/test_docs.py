@@ -89,6 +89,7 @@ def reader(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_python_blocks_run(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
     assert main(["run", "tutorial.causal", "--test", "two_sources", "--json", "--out", "kept"]) == 0
     capsys.readouterr()
@@ -101,6 +102,7 @@ def test_python_blocks_run(reader: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert shown is not None and shown[0].split() == printed.split()[-len(shown[0].split()) :]
 
 
+@pytest.mark.slow
 def test_the_outputs_of_the_tutorial_are_printed(reader: Path, capsys: pytest.CaptureFixture[str]) -> None:
     """Every output is the whole of what its command prints for the file so far; but for times and intervals.
 
@@ -141,6 +143,7 @@ def numbers(text: str) -> dict[str, list[float]]:
     return {name: [float(number) for number in found if number] for name, *found in rows}
 
 
+@pytest.mark.slow
 def test_the_example_of_learned_features_comes_out_as_shown(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -168,6 +168,7 @@ def key_of(text: str, where: Path) -> NetworkKey:
     return checked.program.networks["net"].key
 
 
+@pytest.mark.slow
 def test_a_path_is_one_however_it_is_spelled(folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     os.symlink(folder / "broken", folder / "link")
     (folder / "in").mkdir()
@@ -289,6 +290,7 @@ def test_two_trainings_of_one_name_in_two_files_are_two(folder: Path, capsys: Ca
         assert found["tests"][0]["cells"][0]["scores"]["mean(logit(out))"]["value"] == value
 
 
+@pytest.mark.slow
 def test_models_of_one_name_in_two_files_are_two(folder: Path, capsys: Captured) -> None:
     """They are drawn from in the same words, and read the same prompts: one is right and the other wrong throughout."""
     (folder / "wrong.causal").write_text(
@@ -362,6 +364,7 @@ def test_a_name_that_several_imported_networks_have_is_refused(folder: Path, cap
 # ── a loaded network ────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_a_loaded_network_is_not_changed_by_who_uses_it(folder: Path) -> None:
     text = 'network net = hf("broken")\nnetwork left = hf("broken", padding=left)\nnetwork half = hf("broken", dtype=bfloat16)\n'
     checked = api.check(api.parse(text, "s", folder))
@@ -383,6 +386,7 @@ READ = (
 ASK = "test of_NAME on on_NAME {\n  base ~ both(exhaustive=true)\n  report mean(logit(out))\n}\n"
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("kind", ["weights", "dtype", "training", "the same"])
 def test_a_function_that_gives_one_module_twice_changes_no_numbers(folder: Path, capsys: Captured, kind: str) -> None:
     """Other weights, another dtype or a training of one network never reach the other: the second is refused."""

@@ -179,6 +179,7 @@ def test_the_tools_and_the_families_load_torch_late() -> None:
     assert not wrong
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("command", ["check", "fmt", "explain"])
 def test_torch_and_sympy_are_not_loaded(command: str, tmp_path: Path) -> None:
     spec = tmp_path / "s.causal"

@@ -65,6 +65,7 @@ def taken(text: str, private: set[str]) -> list[str]:
     return [f"{line}: {name}" for line, name in found]
 
 
+@pytest.mark.slow
 def test_no_test_takes_a_private_name() -> None:
     private = private_names()
     assert len(private) > 500

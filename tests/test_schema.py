@@ -13,12 +13,11 @@ import pytest
 from causal_dsl.engine.execute import Execution
 from causal_dsl.resources import resource
 from causal_dsl.tools.cli import main
+from tests.thinning import spread
 
 ROOT = Path(__file__).parents[1]
 SCHEMA = json.loads(Path(resource("docs", "output.schema.json")).read_text(encoding="utf-8"))
-#: Those that are run in a few seconds, and those that are fitted or trained first.
-QUICK = ["equality_relu"]
-LONG = ["logic", "equality", "equality_mlp", "equality_mlp_das", "attributes", "rotated_and", "train"]
+SPECS = ["equality_relu", "logic", "equality", "equality_mlp", "equality_mlp_das", "attributes", "rotated_and", "train"]
 Captured = pytest.CaptureFixture[str]
 
 
@@ -50,11 +49,16 @@ def test_another_field_is_refused(name: str) -> None:
         valid({"specs": [{"path": "x", "diagnostics": [], "tests": [], "more": 1}]}, name)
 
 
-@pytest.mark.parametrize("name", [*QUICK, *(pytest.param(name, marks=pytest.mark.slow) for name in LONG)])
-def test_shipped_specs(name: str, capsys: Captured, tmp_path: Path) -> None:
+@pytest.mark.parametrize("name", spread(SPECS, 4))
+def test_checks_and_plans_of_shipped_specs(name: str, capsys: Captured) -> None:
     spec = str(ROOT / "specs" / f"{name}.causal")
     valid(printed(capsys, "check", spec, "--json"), "Check")
     valid(printed(capsys, "plan", spec, "--json"), "Plan")
+
+
+def test_a_run_of_a_shipped_spec(capsys: Captured, tmp_path: Path) -> None:
+    """Those of the others are in ``tests/test_specs.py``."""
+    spec = str(ROOT / "specs" / "equality_relu.causal")
     found = printed(capsys, "run", spec, "--json", "--out", str(tmp_path))
     valid(found, "Run")
     assert found["specs"][0]["tests"]

@@ -2,16 +2,48 @@
 
 from __future__ import annotations
 
+import json
+from collections.abc import Callable
 from pathlib import Path
 
 import pytest
 
 import causal_dsl as cd
+from tests.report.test_kept_results import read_back
+from tests.test_schema import valid
 
 SPECS = Path(__file__).parents[1] / "specs"
+Ran = Callable[[str], tuple[cd.Results, Path]]
 
 
-@pytest.mark.parametrize("path", sorted(SPECS.rglob("*.causal")), ids=lambda path: path.stem)
+@pytest.fixture(scope="module")
+def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
+    """A shipped spec, run once for all that is asked of it: its results, and the folder that they were written into."""
+    known: dict[str, tuple[cd.Results, Path]] = {}
+
+    def find(name: str) -> tuple[cd.Results, Path]:
+        if name not in known:
+            out = tmp_path_factory.mktemp(name)
+            with pytest.MonkeyPatch.context() as patch:
+                if name == "train":  # from nothing
+                    patch.setenv("CAUSAL_DSL_CACHE", str(out / "cache"))
+                known[name] = cd.run(cd.load(SPECS / f"{name}.causal"), cd.Options(out=out)), out / name
+        return known[name]
+
+    return find
+
+
+#: Those whose plan alone takes a second or more: of random circuits, of many networks, or of large combinations.
+LARGE = {"circuit_of_ioi", "induction_heads", "logic", "training_curve"}
+
+
+@pytest.mark.parametrize(
+    "path",
+    [
+        pytest.param(path, marks=pytest.mark.slow if path.stem in LARGE else (), id=path.stem)
+        for path in sorted(SPECS.rglob("*.causal"))
+    ],
+)
 def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
     spec = cd.load(path)
     assert spec.source() == path.read_text(encoding="utf-8")
@@ -24,8 +56,8 @@ def test_a_task_of_the_field_takes_twenty_lines(path: Path) -> None:
     assert not [d for d in cd.check(cd.load(path)).diagnostics if d.code not in ("W628", "W668")]
 
 
-def test_equality_in_a_small_transformer() -> None:
-    results = cd.run(cd.load(SPECS / "equality.causal"))
+def test_equality_in_a_small_transformer(ran: Ran) -> None:
+    results, _ = ran("equality")
     assert results.passed, results.diagnostics
     assert results["solves_the_task"].cells[0].scores["accuracy"].value == 1
     assert len(results["where_is_left"].cells) == len(results["where_is_right"].cells) == 3 * 5
@@ -54,8 +86,8 @@ def test_equality_with_weights_derived_by_hand() -> None:
 
 
 @pytest.mark.slow
-def test_two_networks_that_answer_alike_are_told_apart() -> None:
-    results = cd.run(cd.load(SPECS / "logic.causal"))
+def test_two_networks_that_answer_alike_are_told_apart(ran: Ran) -> None:
+    results, _ = ran("logic")
     assert results.passed, results.diagnostics
     scores = {test.name: test.cells[0].scores for test in results}
     for name in ("left_is_in_first", "right_is_in_first", "either_is_in_second", "b_is_in_second"):
@@ -65,8 +97,8 @@ def test_two_networks_that_answer_alike_are_told_apart() -> None:
 
 
 @pytest.mark.slow
-def test_a_rotated_conjunction_is_in_no_unit() -> None:
-    results = cd.run(cd.load(SPECS / "rotated_and.causal"))
+def test_a_rotated_conjunction_is_in_no_unit(ran: Ran) -> None:
+    results, _ = ran("rotated_and")
     assert results.passed, results.diagnostics
     assert (
         results["p_is_no_unit"].cell().scores["iia"].value
@@ -76,7 +108,29 @@ def test_a_rotated_conjunction_is_in_no_unit() -> None:
 
 
 @pytest.mark.slow
-def test_a_network_trained_from_nothing(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path))
-    results = cd.run(cd.load(SPECS / "train.causal"))
+def test_a_network_trained_from_nothing(ran: Ran) -> None:
+    results, _ = ran("train")
     assert results.passed, results.diagnostics
+
+
+#: Those whose run takes long, and the one that takes as long as all others: it trains ten networks.
+LONG = ["logic", "equality_mlp_das", "attributes", "rotated_and", "train"]
+LONGEST = ["equality_mlp"]
+
+
+@pytest.mark.parametrize(
+    "name",
+    [
+        "equality",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in LONG),
+        *(pytest.param(name, marks=pytest.mark.nightly) for name in LONGEST),
+    ],
+)
+def test_results_are_of_the_schema_and_are_read_as_they_were_written(name: str, ran: Ran) -> None:
+    """What `run --json` prints of them, and what is in the file beside."""
+    results, out = ran(name)
+    printed = json.loads(json.dumps(results.to_json()))
+    valid(printed, "Run")
+    assert printed["specs"][0]["tests"]
+    valid(json.loads((out / "results.json").read_text(encoding="utf-8")), "Spec")
+    read_back(results)

@@ -163,7 +163,7 @@ def test_attention_knockout_is_that_of_hooks(small: Small, tmp_path: Path) -> No
         assert max(moved) > 0.01  # a cut that does nothing would equal any cut
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_patchscopes_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("patchscopes", small, tmp_path, "read_early")
     for layer in (0, 7, 20):
@@ -202,7 +202,7 @@ def test_function_vectors_are_those_of_hooks(small: Small, tmp_path: Path) -> No
         assert told.value == pytest.approx(np.mean(found), rel=1e-3, abs=1e-4)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_successor_heads_are_those_of_hooks(small: Small, tmp_path: Path) -> None:
     results, pairs = run("successor", small, tmp_path, "without_head")
     for layer, head in ((0, 0), (13, 8), (29, 4)):
@@ -237,7 +237,7 @@ def test_every_study_says_what_was_found(path: Path) -> None:
     assert len(re.match(r"(#.*\n)*", path.read_text(encoding="utf-8"))[0].splitlines()) >= 2  # type: ignore[index]
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_network_that_tells_brackets_holds_neither_part_of_the_program_alone() -> None:
     results = cd.run(cd.load(STUDIES / "brackets.causal"), cd.Options(trust=True))
     assert results.passed, results.diagnostics
@@ -294,6 +294,7 @@ def test_a_lora_changes_where_a_variable_is_and_merged_it_is_the_same(tmp_path: 
     assert results["without"].cells[0].scores["moved"].value > 0.4
 
 
+@pytest.mark.slow
 def test_a_latent_that_is_clamped_turns_answers_and_one_that_is_ablated_does_not(tmp_path: Path) -> None:
     from safetensors.torch import load_file
 

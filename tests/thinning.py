@@ -3,11 +3,13 @@
 Of a product of lists, the cases that two of them make slow run at night (``tests/conftest.py``): each value of each list is then
 among the slow ones, beside values of the others that run always. Of one list longer than that needs, ``slow_step`` leaves a part to
 the night. `pytest -m "nightly or slow"` has all of them.
+
+The marker ``thinned`` thins out what a parametrised test has got without these functions.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Collection, Iterable
+from collections.abc import Callable, Collection, Iterable, Sequence
 from typing import Any
 
 import pytest
@@ -28,10 +30,10 @@ def spread(cases: Iterable[Any], step: int, slow_step: int = 1) -> list[Any]:
 
 
 def nightly_rest(cases: Iterable[tuple[Any, ...]], kind: Callable[[tuple[Any, ...]], Any]) -> list[Any]:
-    """Cases of a slow test: of each ``kind`` the first and the last are that, and those between them nightly."""
+    """Cases of a slow test: of each ``kind`` the last is that, and those before it are nightly."""
     every = list(cases)
     of = [kind(case) for case in every]
-    ends = {of.index(one) for one in of} | {len(of) - 1 - of[::-1].index(one) for one in of}
+    ends = {len(of) - 1 - of[::-1].index(one) for one in of}
     return [
         pytest.param(*case, marks=pytest.mark.slow if number in ends else pytest.mark.nightly)
         for number, case in enumerate(every)
@@ -45,6 +47,49 @@ def _marked(cases: list[tuple[Any, ...]], always: list[bool], slow_step: int) ->
         found.append(pytest.param(*case, marks=[] if runs_always else late))
         others += not runs_always
     return found
+
+
+def thin(items: Sequence[pytest.Item]) -> None:
+    """Heed the marker ``thinned``. ``always=n``: of the cases that would run always, ``n`` do, and the others are slow.
+
+    ``values=True``: of the slow cases those stay that have a value of some argument which no case before them has, and no
+    case that runs always; the others are nightly. ``slow=n``: of those, ``n`` stay.
+    """
+    tests: dict[tuple[str, str], list[pytest.Item]] = {}
+    for item in items:
+        if item.get_closest_marker("thinned") and hasattr(item, "callspec"):
+            tests.setdefault((item.nodeid.partition("[")[0], item.name.partition("[")[0]), []).append(item)
+    for cases in tests.values():
+        (asked,) = [mark.kwargs for mark in cases[0].iter_markers("thinned")]
+        early = [case for case in cases if not _LATE & {mark.name for mark in case.iter_markers()}]
+        step = -(-len(early) // asked.get("always", len(early) or 1)) or 1
+        for number, case in enumerate(early):
+            if number % step:
+                case.add_marker("slow")
+        if asked.get("values"):
+            seen = {value for case in early[::step] for value in _values(case)}
+            for case in cases:
+                if case.get_closest_marker("slow"):
+                    if _values(case) <= seen:
+                        _at_night(case)
+                    seen |= _values(case)
+        late = [case for case in cases if case.get_closest_marker("slow")]
+        step = -(-len(late) // asked.get("slow", len(late) or 1)) or 1
+        for number, case in enumerate(late):
+            if number % step:
+                _at_night(case)
+
+
+def _at_night(case: pytest.Item) -> None:
+    case.own_markers = [mark for mark in case.own_markers if mark.name != "slow"]
+    case.add_marker("nightly")
+
+
+_LATE = {"slow", "nightly", "tools", "real"}
+
+
+def _values(case: Any) -> set[tuple[str, str]]:
+    return {(name, repr(value)) for name, value in case.callspec.params.items()}
 
 
 def law(*drawn: Any, few: int, many: int) -> Callable[[Callable[..., None]], Any]:

@@ -38,6 +38,7 @@ def test_hierarchical_equality_with_pairs_equal_half_the_time() -> None:
     assert values(plain.design(plain.model(fair)), LEFT, "same") == found
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("where", ["", "base.left != source.left", "base.same == source.same", "base.a == source.b"])
 def test_against_plain_enumeration(where: str) -> None:
     text = EQUALITY.replace("0..3", "0..2")

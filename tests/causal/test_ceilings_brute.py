@@ -16,7 +16,7 @@ from typing import Any
 
 import numpy as np
 import pytest
-from hypothesis import HealthCheck, given, settings
+from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causal_dsl.causal.ceilings import RULES, ceilings, of_rows
@@ -270,17 +270,18 @@ def judge(seed: int, folder: Path) -> str:
     return " ".join(["drawn", *marks])
 
 
-@settings(max_examples=40, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2**32 - 1))
-def test_random_worlds(folder: Path, seed: int) -> None:
-    judge(seed, folder)
+@pytest.mark.parametrize(
+    "worlds", [40, pytest.param(150, marks=pytest.mark.slow), pytest.param(500, marks=pytest.mark.nightly)]
+)
+def test_random_worlds(worlds: int, folder: Path) -> None:
+    """Each example is a seed, which hypothesis makes small where one fails."""
 
+    @settings(max_examples=worlds, deadline=None)
+    @given(st.integers(0, 2**32 - 1))
+    def each(seed: int) -> None:
+        judge(seed, folder)
 
-@pytest.mark.slow
-@settings(max_examples=500, deadline=None, suppress_health_check=[HealthCheck.function_scoped_fixture])
-@given(st.integers(0, 2**32 - 1))
-def test_five_hundred_random_worlds(folder: Path, seed: int) -> None:
-    judge(seed, folder)
+    each()
 
 
 @pytest.mark.slow

@@ -149,6 +149,7 @@ def test_balance_is_built(seed: int) -> None:
     assert fits(outcomes(found.values, names), expected, n), where
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("seed", range(8))
 def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """A second statement whose condition mentions the first: row by row the distribution given that base."""
@@ -191,6 +192,7 @@ def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.Mo
 MINIMAL = "base.p != source.p and " + " and ".join(f"base.{v} == source.{v}" for v in "qrstu")
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("split", some(["", "fit", "test"], ["fit"]))
 def test_minimal_pairs(split: str) -> None:
     """Equal in five variables of 22 values, different in one: one pair in 5.4 million."""
@@ -267,6 +269,7 @@ def test_a_condition_of_the_model_that_is_rare() -> None:
     assert all((found["p"] == found[v]).all() for v in "qrst") and len(set(found["u"].tolist())) == 22
 
 
+@pytest.mark.slow
 def test_never_is_said_where_it_is_proved_and_not_found_elsewhere() -> None:
     model = plain.model(WIDE)
     proved = refused(plain.design(model, n=50, where="base.p == source.p and " + MINIMAL))

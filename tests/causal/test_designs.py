@@ -244,6 +244,7 @@ def test_templates() -> None:
     assert "E334 there are no prompts" in refused(plain.design(model, n=10, where="base.template == 1"))
 
 
+@pytest.mark.slow
 def test_statements_one_after_the_other() -> None:
     model = plain.model(EQUALITY)
     base = plain.design(model, "base", n=3000).statements[0]
@@ -314,6 +315,7 @@ def test_implicit_source() -> None:
     assert [d.code for d in diagnostics] == ["E330"]
 
 
+@pytest.mark.slow
 def test_a_condition_that_holds_for_one_row_in_a_hundred_is_quick() -> None:
     model = plain.model(HUGE)
     start = time.process_time()

@@ -105,6 +105,7 @@ EDITS = [
 ]
 
 
+@pytest.mark.slow
 def test_what_is_remembered_from_check_to_check_is_what_a_check_would_draw(monkeypatch: pytest.MonkeyPatch) -> None:
     drawn = []
     inner = memo.draw

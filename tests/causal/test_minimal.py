@@ -5,6 +5,7 @@ from __future__ import annotations
 import itertools
 from dataclasses import dataclass
 from fractions import Fraction
+from functools import cache
 from random import Random
 from typing import Any
 
@@ -119,18 +120,30 @@ def random_case(seed: int) -> Case:
     return Case("causal m {\n" + "\n".join(lines) + "\n}", vary, where, random.random() < 0.5)
 
 
-CASES = [case for case in map(random_case, range(160)) if case.possible][:60]
-NONE = [case for case in map(random_case, range(160)) if not case.possible][:30]
+MANY, FEW = 60, 30
+
+
+@cache
+def cases(possible: bool) -> list[Case]:
+    """So many that have pairs, or that have none: they are found when a test runs, which takes seconds."""
+    return [case for case, has_pairs in every_case() if has_pairs == possible][: MANY if possible else FEW]
+
+
+@cache
+def every_case() -> list[tuple[Case, bool]]:
+    return [(case, case.possible) for case in map(random_case, range(160))]
 
 
 def test_there_are_cases_of_all_kinds() -> None:
-    assert len(CASES) == 60 and len(NONE) == 30
-    assert {case.together for case in CASES} == {case.together for case in NONE} == {True, False}
-    assert {bool(case.where) for case in CASES} == {True, False}
+    some, none = cases(True), cases(False)
+    assert len(some) == MANY and len(none) == FEW
+    assert {case.together for case in some} == {case.together for case in none} == {True, False}
+    assert {bool(case.where) for case in some} == {True, False}
 
 
-@pytest.mark.parametrize("case", CASES, ids=range(len(CASES)))
-def test_pairs_and_chance_levels_are_those_of_the_design(case: Case) -> None:
+@pytest.mark.parametrize("number", range(MANY))
+def test_pairs_and_chance_levels_are_those_of_the_design(number: int) -> None:
+    case = cases(True)[number]
     ceilings, design, drawn = checked(case)
     pairs = case.pairs()
     found = rows(design, drawn)
@@ -147,8 +160,9 @@ def test_pairs_and_chance_levels_are_those_of_the_design(case: Case) -> None:
             assert own / weights.sum() == pytest.approx(float(p), abs=1e-12)
 
 
-@pytest.mark.parametrize("case", NONE, ids=range(len(NONE)))
-def test_where_a_row_can_have_no_partner_it_is_said(case: Case) -> None:
+@pytest.mark.parametrize("number", range(FEW))
+def test_where_a_row_can_have_no_partner_it_is_said(number: int) -> None:
+    case = cases(False)[number]
     found = cd.check(cd.parse(case.text))
     errors = [fault for fault in found.diagnostics if fault.code.startswith("E")]
     if case.together or not case.pairs():
@@ -167,6 +181,7 @@ def test_partners_are_drawn_in_proportion_to_what_the_model_gives_them() -> None
         assert share == pytest.approx(float(p), abs=4 * (float(p) / len(found)) ** 0.5)
 
 
+@pytest.mark.slow
 def test_the_same_given_a_base_that_is_drawn_already() -> None:
     case = Case(
         "causal m {\n a ~ 0..3\n c ~ {a, 1, 2}\n u := a\n output y := u > c\n}", ("a", "c"), "", False, "n=60000"
@@ -197,6 +212,7 @@ test t on at {{ {draws} do(u <- source) report iia }}
 """
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize(
     ("draws", "vary"),
     [

@@ -225,6 +225,7 @@ def test_import_stays_light() -> None:
     )
 
 
+@pytest.mark.slow
 def test_checking_a_spec_stays_light() -> None:
     spec = Path(__file__).parents[2] / "specs" / "equality.causal"
     code = (

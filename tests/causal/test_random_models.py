@@ -107,6 +107,7 @@ def compiled_or_none(decl: tree.CausalDecl) -> CausalModel | None:
     return model
 
 
+@pytest.mark.slow
 @settings(max_examples=120, deadline=None)
 @given(seeds)
 def test_compiled_function_against_plain_python(seed: int) -> None:
@@ -182,6 +183,7 @@ def test_every_declared_kind_is_reached() -> None:
         )
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seeds)
 def test_sympy_expressions_say_the_same(seed: int) -> None:

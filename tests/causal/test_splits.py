@@ -180,6 +180,7 @@ def test_a_column_that_is_missing() -> None:
 # ── what is drawn ───────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 @settings(max_examples=40, deadline=None)
 @given(seeds, st.booleans())
 def test_draws_lie_in_their_part(seed: int, listed: bool) -> None:
@@ -225,6 +226,7 @@ def test_without_a_split_nothing_changes() -> None:
     assert statement.split == "" and Design((statement,)).splits == {"base": "", "source": ""}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("where", ["", "base.subject != source.subject"])
 @pytest.mark.parametrize("listed", [True, False])
 def test_the_distribution_is_that_of_all_inputs_given_the_part(where: str, listed: bool) -> None:
@@ -243,6 +245,7 @@ def test_the_distribution_is_that_of_all_inputs_given_the_part(where: str, liste
     assert chi_square(Counter(zip(*columns, strict=True)), expected, n) < freedom + 5 * (2 * freedom) ** 0.5
 
 
+@pytest.mark.slow
 def test_real_numbers_and_many_roles() -> None:
     model = plain.model(HUGE)
     design = plain.design(model, "base one two three", n=2000, where="base.z == one.z", split="test")
@@ -255,6 +258,7 @@ def test_real_numbers_and_many_roles() -> None:
         assert all((again[name] == columns[name]).all() for name in model.variables)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("text", [EQUALITY, HUGE])
 def test_balance_within_a_part(text: str) -> None:
     model = plain.model(text)
@@ -267,6 +271,7 @@ def test_balance_within_a_part(text: str) -> None:
         assert {PARTS[p] for role in found for p in part_of(model, found[role])} == {split}
 
 
+@pytest.mark.slow
 def test_models_that_are_listed_for_their_cuts_alone() -> None:
     """More inputs than a sampler lists, few enough for exact shares: both ways of drawing see the same parts."""
     model = plain.model("causal m { x, y ~ 0..799  output z := x == y }")
@@ -401,6 +406,7 @@ def test_a_condition_that_none_of_the_part_satisfies(way: str) -> None:
         assert refusal(plain.design(model, n=64, where="base.x > 50", split="test", **more)).code == "E330"
 
 
+@pytest.mark.slow
 def test_no_partner_is_left_in_the_part() -> None:
     model = plain.model(EQUALITY)
     base = plain.design(model, "base", n=8, where="base.a + base.b + base.c + base.d == 0", split="fit").statements[0]
@@ -541,6 +547,7 @@ def test_an_interval_of_one_number_is_listed() -> None:
     assert all("has 1 input:" in errors[0].notes[0] for errors in refused)
 
 
+@pytest.mark.slow
 def test_a_part_that_no_draw_lies_in(monkeypatch: pytest.MonkeyPatch) -> None:
     """Two numbers that lie beside each other: an interval is not listed, and at least one part has none of them."""
     monkeypatch.setattr(drawing, "PATIENCE", 10_000)

@@ -155,6 +155,7 @@ def test_parts_are_those_of_the_inputs_whatever_their_weight() -> None:
 # ── strata ──────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("where", ["", "base.x != source.x or base.f"])
 def test_strata_have_the_rows_that_their_share_says(where: str) -> None:
     told, design, rows = drawn(f"base, source ~ m(n=1000, strata=[w, source.u]) {'where ' * bool(where)}{where}")
@@ -185,6 +186,7 @@ def tuples(rows: list[tuple[Any, ...]], t: int) -> set[Any]:
     return {(at, tuple(row[i] for i in at)) for row in rows for at in itertools.combinations(range(len(row)), t)}
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize(("t", "where"), [(2, ""), (3, ""), (2, "base.f or base.x < base.k"), (1, "")])
 def test_any_values_that_can_come_together_do(t: int, where: str) -> None:
     names = ("w", "x", "k", "f")

@@ -13,6 +13,7 @@ from tests.cluster.worlds import Unit, begun, units
 LUCK = st.sampled_from(["well", "well", "dies", "memory", "fails", "join", "hangs", "late"])
 
 
+@pytest.mark.slow
 @settings(max_examples=60)
 @given(
     units(), st.integers(1, 4), st.lists(st.tuples(LUCK, st.integers(0, 7)), max_size=30), st.sampled_from([0.0, 0.5])

@@ -87,15 +87,19 @@ def test_no_worker_dies_of_ctrl_c_before_its_driver_ends_it(machines, tmp_path):
         time.sleep(0.1)
 
 
-@pytest.mark.slow
-def test_twenty_kills_lose_nothing(machines, tmp_path):
-    jobs = [Job(f"u{n}", 0.3) for n in range(50)]
+@pytest.mark.parametrize(
+    ("most", "units"),
+    [pytest.param(5, 16, marks=pytest.mark.slow), pytest.param(20, 50, marks=pytest.mark.nightly)],
+    ids=["five", "twenty"],
+)
+def test_kills_lose_nothing(most, units, machines, tmp_path):
+    jobs = [Job(f"u{n}", 0.3) for n in range(units)]
     scheduler, pool = driven(machines, tmp_path, jobs)
     kills, stop = [], threading.Event()
     random.seed(0)
 
     def kill() -> None:
-        while len(kills) < 20 and not stop.wait(random.uniform(0.2, 0.9)):
+        while len(kills) < most and not stop.wait(random.uniform(0.2, 0.9)):
             there = list(pool.processes().values())
             if there and psutil.pid_exists(victim := random.choice(there)):
                 os.kill(victim, signal.SIGKILL)
@@ -108,7 +112,7 @@ def test_twenty_kills_lose_nothing(machines, tmp_path):
     killer.join()
     assert scheduler.done == {job.key for job in jobs} and not scheduler.faults
     ran = sum(len((tmp_path / job.key).read_text().splitlines()) for job in jobs)
-    assert ran <= len(jobs) + len(kills), "what was done ran again"
+    assert kills and ran <= len(jobs) + len(kills), "what was done ran again"
 
 
 def test_an_address_where_nobody_is_and_one_that_is_none_are_told(monkeypatch):

@@ -90,7 +90,7 @@ def fresh(monkeypatch: pytest.MonkeyPatch, name: str) -> None:
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(Path.cwd() / name))
 
 
-@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.slow)])
+@pytest.mark.parametrize("workers", [2, pytest.param(4, marks=pytest.mark.nightly)])
 def test_results_of_several_workers_are_those_of_one_process(workers, monkeypatch, capfd):
     small = ["--batch-memory", "12MB"]
     assert main(["run", "sweep.causal", "fits.causal", "--out", "one", *small]) == 0
@@ -214,8 +214,13 @@ def workers_of(driver: int) -> list[int]:
     return found
 
 
-@pytest.mark.slow
-def test_twenty_kills_of_workers_and_three_of_drivers_lose_nothing(monkeypatch):
+@pytest.mark.parametrize(
+    ("most", "drivers", "between"),
+    [pytest.param(4, 1, 2, marks=pytest.mark.slow), pytest.param(20, 3, 5, marks=pytest.mark.nightly)],
+    ids=["four", "twenty"],
+)
+def test_kills_of_workers_and_of_drivers_lose_nothing(most, drivers, between, monkeypatch):
+    """``most`` kills of workers, ``between`` of them before each kill of one of the ``drivers``."""
     small = ["--batch-memory", "12MB"]
     assert main(["run", "sweep.causal", "fits.causal", "--out", "one", *small]) == 0
     fresh(monkeypatch, "other")
@@ -228,16 +233,16 @@ def test_twenty_kills_of_workers_and_three_of_drivers_lose_nothing(monkeypatch):
         while driver.poll() is None and time.monotonic() < until:
             time.sleep(random.uniform(0.2, 0.8))
             there = workers_of(driver.pid)
-            if there and kills < 20:
+            if there and kills < most:
                 os.kill(random.choice(there), signal.SIGKILL)
                 kills, own = kills + 1, own + 1
-            if ends < 3 and own >= 5:
+            if ends < drivers and own >= between:
                 driver.kill()
                 ends += 1
                 break
         if driver.wait() == 0:
             break
-    assert ends == 3 and driver.returncode == 0, driver.communicate()[1].decode()
+    assert ends == drivers and driver.returncode == 0, driver.communicate()[1].decode()
     for name in ("sweep", "fits"):
         same(Path("one") / name, Path("several") / name)
 

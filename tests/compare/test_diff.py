@@ -134,6 +134,7 @@ def test_two_runs_that_are_the_same(runs: Path, capsys: Captured) -> None:
                 assert gap["paired"] or "star" in score or score.startswith("median("), score
 
 
+@pytest.mark.slow
 def test_two_checkpoints_are_paired_by_what_their_rows_hold(runs: Path, capsys: Captured) -> None:
     code, found = diff(capsys, "a/s/results.json", "noisy_run")
     (spec,) = found["specs"]
@@ -212,6 +213,7 @@ def test_the_order_of_rows_is_no_matter_and_changed_numbers_are_not_paired(
     assert "that can be read" in found["specs"][0]["tests"][0]["pairs"]["why"]
 
 
+@pytest.mark.slow
 def test_what_only_one_run_has(runs: Path, capsys: Captured, tmp_path: Path) -> None:
     folder = copied(runs, tmp_path / "b")
     document = json.loads((folder / "results.json").read_text())

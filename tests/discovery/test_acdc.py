@@ -24,6 +24,7 @@ from tests.engine.tiny import spec_of
 TRUE = {"embed -> layer[0].mlp_in", "layer[0].mlp_out -> layer[1].head[0].v", "layer[1].head[0] -> logits"}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("loss", ["kl", "fall"])
 def test_the_true_edges_are_found(loss: str) -> None:
     cell: Any = judged("frac_prevs", "edges", f"acdc(threshold=0.001, loss={loss})")
@@ -126,6 +127,7 @@ def _ends(search: GreedySearch) -> tuple[Tensor, Tensor, np.ndarray]:
     return runs.source, runs.base, runs.which
 
 
+@pytest.mark.slow
 def test_memory_changes_nothing() -> None:
     results = []
     for memory in (2**30, 1):

@@ -49,6 +49,7 @@ def judged(name: str, what: str, method: str, keep: int | None = None) -> object
     return test.cells[0]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", TRUE)
 @pytest.mark.parametrize(
     ("what", "method"),
@@ -64,6 +65,7 @@ def test_at_the_true_size_the_true_circuit_is_found(name: str, what: str, method
     assert found.stability == 1.0
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("method", ["eap", "eap_ig(steps=5)", "exact"])
 def test_at_the_true_size_all_true_edges_are_found(method: str) -> None:
     """The MLP tells letters, and the head takes their mean: as its value, and not as its query or key."""

@@ -31,6 +31,7 @@ def test_nodes_by_gradients_have_their_exact_effects(linear: Searched, way: Way)
     assert found.ends == pytest.approx(linear.exact.ends, abs=1e-5)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("way", spread(WAYS, 2))
 def test_edges_by_gradients_have_their_exact_effects(linear: Searched, way: Way) -> None:
     found = linear.of.score_edges(way)

@@ -38,6 +38,7 @@ def under(searched: Searched, which: np.ndarray, gates: Tensor, edges: bool) -> 
     return found.logits
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("edges", [False, True])
 @pytest.mark.parametrize(("name", "padding"), [*((name, "right") for name in FAMILIES), ("llama", "left")])
 @torch.no_grad()
@@ -152,6 +153,7 @@ test t on a(l=0, p=last) {
     assert "masks(steps=20" in text(results, 300)
 
 
+@pytest.mark.slow
 def test_gates_that_no_step_moves_are_told_of() -> None:
     """Compiled programs attend so sharply that what their queries and keys read has no gradient; a random network has some everywhere."""
     cell: Any = judged("hist", "edges", "masks(steps=20, seed=3)")

@@ -103,6 +103,7 @@ def test_on_a_linear_network_they_are_the_means() -> None:
             assert torch.allclose(tensors[str(n)], mean, atol=1e-4)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", some(["llama", "gpt2"], ["gpt2"]))
 def test_no_constants_near_them_have_a_smaller_loss(name: str) -> None:
     """The loss by hand is the one that is told; it is smaller than at the means, and flat: it rises with steps into either side."""
@@ -130,6 +131,7 @@ def test_no_constants_near_them_have_a_smaller_loss(name: str) -> None:
         assert min(loss(best + step), loss(best - step)) > after - 1e-6
 
 
+@pytest.mark.slow
 def test_the_judged_run_writes_them_and_a_report_says_how_they_were_found() -> None:
     """`kl` of the judged pairs, against double forwards by hand with the constants in place."""
     text = spec("llama", "outside(c) = optimal")
@@ -169,6 +171,7 @@ def test_constants_along_edges_and_the_ones_that_are_kept(monkeypatch: pytest.Mo
         api.run(api.parse(text.replace("= optimal", "= optimal(steps=40)")))
 
 
+@pytest.mark.slow
 def test_constants_of_tokens_that_are_not_as_many(tmp_path: Path) -> None:
     ragged = 'prompt "{x} w1 {y} w2 {z} w3"\n  prompt "w4 {x} w1 {y} w2 {z} w3"'
     text = spec("llama", "outside(c) = optimal").replace('prompt "{x} w1 {y} w2 {z} w3"', ragged)

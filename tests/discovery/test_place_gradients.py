@@ -83,6 +83,7 @@ def metric_of(execution: Any, pair: int) -> Callable[[Tensor], Tensor]:
     return lambda logits: torch.log_softmax(logits, dim=-1)[ids[0]] / 2 - torch.log_softmax(logits, dim=-1)[ids[1]]
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize(("site", "padding"), [*((site, "right") for site in SITES), ("layer[1].mlp_out[all]", "left")])
 @pytest.mark.parametrize("steps", [0, 3])
 def test_scores_are_those_of_a_loop_by_hand(site: str, padding: str, steps: int) -> None:
@@ -136,6 +137,7 @@ WRITTEN: dict[str, tuple[str, Callable[[Tensor, Tensor], Tensor]]] = {
 }
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("action", WRITTEN)
 @pytest.mark.parametrize("steps", [0, 2])
 def test_in_a_run_that_is_intervened_on_gradients_are_those_of_that_run(action: str, steps: int) -> None:

@@ -27,6 +27,7 @@ def named(sender: str, receiver: str) -> tuple[OutputNode, Port]:
     return node, Port(port, number, index)  # type: ignore[arg-type]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("name", "padding"), spread([("llama", "left"), *product(FAMILIES, ("right",))], 3))
 @torch.no_grad()
 def test_an_edge_has_the_slope_of_a_double_forward_by_hand(name: str, padding: str) -> None:
@@ -76,6 +77,7 @@ def stream_of(network: Any, hand: ByHand, ids: Tensor) -> Tensor:
     return stream[0]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gpt_neox"])
 def test_gradients_along_a_path_add_up_to_the_whole_effect(name: str) -> None:
     """Completeness (Sundararajan et al. 2017): the scores of a stage add up to what the metric loses where all of it is taken
@@ -90,6 +92,7 @@ def test_gradients_along_a_path_add_up_to_the_whole_effect(name: str) -> None:
     assert along.means[0] == pytest.approx(along.ends[0] - along.ends[1], rel=0.05, abs=5e-3)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("metric", ["logit(o)", "log_prob(o) / 2 - 3 * log_prob(source.o)", "entropy"])
 def test_nodes_and_edges_of_one_sender_tell_the_same(metric: str) -> None:
     """All that reads a sender together has the gradient of the sender: its edges add up to it where the gradient is taken at the
@@ -103,6 +106,7 @@ def test_nodes_and_edges_of_one_sender_tell_the_same(metric: str) -> None:
         assert list(sums.values()) == pytest.approx(nodes.means, rel=1e-4, abs=1e-6)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama"])
 def test_batches_change_nothing(name: str) -> None:
     whole, parts = Searched(name), Searched(name, memory=1)
@@ -112,6 +116,7 @@ def test_batches_change_nothing(name: str) -> None:
         assert one.passes == pytest.approx(other.passes)
 
 
+@pytest.mark.slow
 def test_the_exact_effects_of_edges_are_near_for_small_changes() -> None:
     """Where a counterfactual differs little, first order is all: embeddings of all words are brought together."""
     searched = Searched("llama")
@@ -128,6 +133,7 @@ def test_the_exact_effects_of_edges_are_near_for_small_changes() -> None:
     assert np.corrcoef(exact, found.means)[0, 1] > 0.99
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", spread(FAMILIES, 3))
 @torch.no_grad()
 def test_a_node_has_the_slope_of_writes_by_hand(name: str) -> None:

@@ -27,6 +27,7 @@ from tests.thinning import some
 X, Z, LAST = Position("placeholder", "x", 0), Position("placeholder", "z", 0), Position("index", index=-1)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("name", "padding"), [("llama", "left"), ("gpt2", "right"), ("gemma2", "right")])
 def test_scores_at_tokens_are_slopes(name: str, padding: str) -> None:
     """Scores of nodes and edges at tokens are finite differences of writes at these tokens, and those at all tokens are their sum."""
@@ -85,6 +86,7 @@ def test_masks_at_tokens_are_patches(edges: bool) -> None:
         assert float((mine - plain.base).abs().max()) > 1e-3
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("instead", some(["mean", "pooled", "zero"], ["mean"]))
 def test_means_and_zeros_stand_for_a_counterfactual(instead: str) -> None:
     """Effects are those of writes by hand; gradients are their slopes; along a way they add up."""

@@ -35,6 +35,7 @@ test moved on at {
 """
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("among", [False, True])
 def test_a_set_is_right_with_any_of_its_values_and_its_probability_is_their_sum(among: bool) -> None:
     text = SPEC.replace("FOLDER", folder_of("gpt2")).replace("AMONG", "among=N, " if among else "") + TEST

@@ -302,6 +302,7 @@ test t on a {
 """
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("weights", "bias", "right"), [("[1., 1, 0]", "-1.", True), ("[1., 0, 0]", "0.", False)])
 def test_few_inputs_give_the_closed_form(
     tmp_path: Any, monkeypatch: pytest.MonkeyPatch, weights: str, bias: str, right: bool
@@ -379,6 +380,7 @@ test t on halves {
     assert inputs <= 256
 
 
+@pytest.mark.slow
 def test_a_metric_may_be_made_of_measures_of_an_alignment() -> None:
     """A spec may name their difference, and name what is made of that name: it is the same number as written out."""
     lines = "metric gap = carried - scrubbed\nmetric half = gap / 2\n"
@@ -418,6 +420,7 @@ def test_rows_that_are_all_there_are_share_their_runs() -> None:
         assert score.low is not None and score.high is not None and score.low <= score.value <= score.high
 
 
+@pytest.mark.slow
 def test_what_holds_in_every_run_is_exactly_one() -> None:
     """Weights that are no whole numbers take nothing from it, and no interval lies beyond 1."""
     text = (ROOT / "specs" / "tracr" / "frac_prevs.causal").read_text()

@@ -5,9 +5,6 @@ from __future__ import annotations
 import json
 import os
 import signal
-import subprocess
-import sys
-import time
 import weakref
 from pathlib import Path
 from typing import Any
@@ -25,6 +22,7 @@ from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.memory import PROCESS, Budget, taken
 from tests.engine.tiny import execution_of, numbers_of, same, spec_of
+from tests.store.killing import Server
 from tests.thinning import spread
 
 torch.set_num_threads(1)
@@ -70,6 +68,7 @@ class Held(TorchDispatchMode):
         self.now -= self.known.pop(place, 0)
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("budget", spread([2_000_000, 700_000, 10**9], 3))
 def test_a_budget_is_kept(budget: int) -> None:
     execution, _ = execution_of(text(), memory=budget)
@@ -85,11 +84,13 @@ def test_a_budget_is_kept(budget: int) -> None:
     assert predicted <= budget
 
 
+@pytest.mark.slow
 def test_the_number_of_blocks_follows_the_budget() -> None:
     counts = [len(execution_of(text(), memory=b)[0].plan.steps[0].blocks) for b in (150_000, 400_000, 10**9)]
     assert counts[0] > counts[1] > counts[2] == 1
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("most", [1, 50, 1000])
 def test_logits_are_measured_some_rows_at_a_time(most: int, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(readings_module, "MOST_LOGITS_CPU", 2**40)
@@ -114,6 +115,7 @@ def test_single_pairs_are_cut_between_interventions() -> None:
     same(numbers_of(execution), run())
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     "error",
     [
@@ -217,6 +219,7 @@ def test_a_torn_block_is_run_again(tmp_path: Path) -> None:
     same(numbers_of(execution), run(memory=BUDGET))
 
 
+@pytest.mark.slow
 def test_halves_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     plain = sweep_module.sweep
 
@@ -234,26 +237,21 @@ def test_halves_are_taken_up_again(tmp_path: Path, monkeypatch: pytest.MonkeyPat
     same(numbers_of(again), numbers_of(execution), close=0)
 
 
-@pytest.mark.slow
+@pytest.mark.nightly  # of every kind of step: tests/store/test_kills.py
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 def test_a_killed_process_leaves_whole_blocks_that_the_next_takes(tmp_path: Path) -> None:
     """kill -9 in the middle, then the same command: what was finished is not run again, and nothing differs."""
-    spec = tmp_path / "s.causal"
-    spec.write_text(text().replace("n=24", "n=400"), encoding="utf-8")
-    words = [sys.executable, "-m", "causal_dsl.tools.cli", "run", str(spec), "--json", "--batch-memory", "1MB"]
-    environment = os.environ | {"OMP_NUM_THREADS": "1"}
-    out = tmp_path / "out"
-    running = subprocess.Popen([*words, "--out", str(out)], stdout=subprocess.DEVNULL, env=environment)
-    deadline = time.monotonic() + 120
-    while len(list(out.glob("s/blocks/step*.npz"))) < 3:
-        assert time.monotonic() < deadline
-        assert running.poll() is None, "the run ended before it was killed"
-        time.sleep(0.01)
-    running.send_signal(signal.SIGKILL)
-    running.wait()
-    finished = {path: path.stat().st_mtime_ns for path in out.glob("s/blocks/step*.npz")}
-    again = subprocess.run([*words, "--out", str(out)], capture_output=True, env=environment, check=False)
-    alone = subprocess.run(words, capture_output=True, env=environment, check=False)
-    assert again.returncode == alone.returncode == 0, again.stderr.decode()
+    (tmp_path / "s.causal").write_text(text().replace("n=24", "n=400"), encoding="utf-8")
+    words = ["run", "s.causal", "--batch-memory", "1MB"]
+    with Server() as server:
+        code, steps = server.run([*words, "--out", "out"], tmp_path, "sweep", 3)
+        finished = {path: path.stat().st_mtime_ns for path in tmp_path.glob("out/s/blocks/step*.npz")}
+        assert code == -signal.SIGKILL and len(finished) == 3
+        again, more = server.run([*words, "--out", "out"], tmp_path)
+        alone, whole = server.run([*words, "--out", "alone"], tmp_path)
+    assert again == alone == 0
+    assert 0 < more["sweep"] < whole["sweep"] and steps["sweep"] + more["sweep"] <= whole["sweep"] + 1
     assert {path: path.stat().st_mtime_ns for path in finished} == finished
-    cells = [[test["cells"] for test in json.loads(done.stdout)["specs"][0]["tests"]] for done in (again, alone)]
+    files = [tmp_path / name / "s" / "results.json" for name in ("out", "alone")]
+    cells = [[test["cells"] for test in json.loads(file.read_text())["tests"]] for file in files]
     assert cells[0] == cells[1]

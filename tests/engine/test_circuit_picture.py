@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 from xml.etree import ElementTree
 
+import pytest
+
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.program.edge_sets import EdgeSet
@@ -70,6 +72,7 @@ def test_nodes_have_pale_lines_to_those_that_can_read_them() -> None:
     assert not drawn(circuit_svg(many))[1]
 
 
+@pytest.mark.slow
 def test_a_run_with_a_folder_draws_its_circuits(tmp_path: Path) -> None:
     results = api.run(api.parse(spec("llama", "outside(c) <- source", "faithfulness(gap)")), Options(out=tmp_path))
     circuit = results.tests[0].cells[0].circuit
@@ -83,6 +86,7 @@ def test_a_run_with_a_folder_draws_its_circuits(tmp_path: Path) -> None:
     assert all(choice in file.read_text().replace("&#x27;", "'") for choice in circuit.choices.lines)
 
 
+@pytest.mark.slow
 def test_scores_of_a_file_are_the_widths_of_its_edges(tmp_path: Path) -> None:
     """The higher the score, the thicker the line, as where a run finds the edges; a negative one is dashed."""
     scores = {"embed -> layer[0].head[0].q": 0.5, "layer[0].mlp_out -> logits": -0.25, "embed -> logits": 1.0}

@@ -182,6 +182,7 @@ def test_both_executors_give_the_same(padding: str) -> None:
             assert estimate.value == pytest.approx(other.scores[score].value, abs=1e-3)
 
 
+@pytest.mark.slow
 def test_nodes_at_a_token_in_prompts_of_several_lengths() -> None:
     """Roles are found row by row: what is looked at is at named tokens, so that prompts may differ in length."""
     more = """
@@ -201,6 +202,7 @@ test t on a(l=0, p=last) {
     assert cell.scores["faithfulness(logit(o))"].value is not None
 
 
+@pytest.mark.slow
 def test_areas_under_the_curve_of_sizes_are_those_of_its_points() -> None:
     more = """
 circuit upto(k in [1, 2, 3]) : net {
@@ -241,6 +243,7 @@ def test_a_run_with_circuits_is_resumed_from_its_folder(tmp_path: Path) -> None:
     assert first.tests[0].cells[0].interventions == again.tests[0].cells[0].interventions
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("wrong", "said"), [(1.0, "apart in a logit"), (np.nan, "not finite in one of the two runs")])
 def test_runs_that_are_not_what_they_have_to_be_are_told(
     wrong: float, said: str, monkeypatch: pytest.MonkeyPatch

@@ -99,6 +99,7 @@ def text_of(kind: str, place: str = "last", yes: str = '"pos"', no: str = '"neg"
 CASES = [f"{kind} {side}" for kind in KINDS for side in ("right", "left") if side == "right" or not KINDS[kind][3]]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("case", spread(CASES, 3, slow_step=2))
 @torch.no_grad()
 def test_the_class_under_an_interchange_is_that_of_a_hook(case: str) -> None:
@@ -203,6 +204,7 @@ def test_classes_that_a_config_names_twice_are_refused(tmp_path: Path) -> None:
     assert {fault.code for fault in cd.check(cd.parse(text)).errors} == {"E632"}
 
 
+@pytest.mark.slow
 def test_one_logit_is_a_number_and_no_class(tmp_path: Path) -> None:
     """A head of one logit, as of reward models: read as a real output it has the mean squared error of hooks."""
     torch.manual_seed(1)

@@ -165,6 +165,7 @@ def edges_by_hand(facts: Any) -> set[tuple[str, str]]:
     return found
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", spread(FAMILIES, 3))
 @torch.no_grad()
 def test_a_circuit_of_edges_is_a_double_forward_by_hand(name: str) -> None:
@@ -266,8 +267,9 @@ def test_a_file_of_edges_is_a_circuit_of_edges(tmp_path: Path) -> None:
     assert kept["absolute"] == "embed -> layer[0].head[0].q; layer[0].mlp_out -> logits"
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("reference", [False, True])
+@pytest.mark.parametrize(
+    "reference", [pytest.param(False, marks=pytest.mark.slow), pytest.param(True, marks=pytest.mark.nightly)]
+)
 def test_floors_of_minimality_in_later_blocks(reference: bool) -> None:
     """Runs of minimality hold interventions that are floors of others; blocks after the first read no base for them."""
     text = spec("llama", "outside(c) <- source", "minimality(gap)").replace("n=6", "n=64")
@@ -284,6 +286,7 @@ def build():
 """
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("held", "lines"),
     [

@@ -140,6 +140,7 @@ class ByHand:
         return logits
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("name", "padding"), spread(list(product(FAMILIES, ("left", "right"))), 3))
 @torch.no_grad()
 def test_edges_are_those_of_a_double_forward_by_hand(name: str, padding: str) -> None:
@@ -209,6 +210,7 @@ test apart on a(l=0, p=last) {
     assert one == pytest.approx(other, abs=1e-7) and one is not None and one > 0
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", ["gpt2", "gemma2"])
 def test_all_neurons_send_along_an_edge_what_their_mlp_does(name: str) -> None:
     """Neurons pass the output projection, and a norm behind it, as heads do; some of them give something else."""

@@ -97,6 +97,7 @@ def prompts(plan: Any, role: str, name: str) -> list[str]:
     return [inputs.prompts[index].text for index in plan.rows[nodes[0]].tolist()]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("family", "padding"),
     spread(

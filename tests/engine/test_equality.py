@@ -195,6 +195,7 @@ def test_answers_of_several_tokens(family: str) -> None:
     assert len(set(answers.tolist())) > 1  # some were said, and not all the same
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", ["llama", "bert", "distilbert"])
 def test_attention_weights_from_another_run(family: str) -> None:
     text = spec_of(

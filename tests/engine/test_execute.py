@@ -45,6 +45,7 @@ def by_hand(columns: slice) -> float:
     return right / len(inputs) ** 2
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("site", "columns"),
     [("layer[1].out[0:2]", slice(0, 2)), ("layer[1].out[1:2]", slice(1, 2)), ("layer[1].out[0:3]", slice(0, 3))],
@@ -58,6 +59,7 @@ def test_every_pair_scores_what_enumeration_by_hand_scores(site: str, columns: s
     assert found.method == "exact" and found.low is None
 
 
+@pytest.mark.slow
 def test_the_halves_are_exact_and_chance_is_one_half() -> None:
     spec = relu_spec("""
         test t on halves { base, one, two ~ equality(n=512, balance=[left, right]) do(left <- one, right <- two) report iia }
@@ -107,6 +109,7 @@ def _gpt(test: str) -> cd.Spec:
     return cd.parse(gpt2("left @ layer[l].resid_post[p]", shapes=shapes, align=align, tests=test))
 
 
+@pytest.mark.slow
 def test_a_sweep_of_the_shipped_transformer_equals_hooks_written_by_hand() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 

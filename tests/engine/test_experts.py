@@ -97,6 +97,7 @@ def test_experts_that_no_record_describes(family: str, tmp_path: Path) -> None:
         assert [d.code for d in caught.value.diagnostics] == [code]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(FAMILIES, ("mixtral", "gpt_oss")))
 @pytest.mark.parametrize("site", some(["router", "expert_out"], ["expert_out"]))
 def test_scores_and_sums_are_those_of_hooks(family: str, site: str) -> None:

@@ -86,6 +86,7 @@ def lens(name: str, ids: list[int], vector: Tensor) -> Tensor:
     return logits.double()
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("name", "reference", "padding"), spread(list(product(FAMILIES, (False, True), ("right", "left"))), 8, slow_step=3)
 )

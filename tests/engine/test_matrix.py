@@ -131,6 +131,7 @@ def sample(every: list[Case], count: int, seed: int) -> list[Case]:
     return list(dict.fromkeys([*picked, *(case for case in every if case.text == "<- source")]))
 
 
+@pytest.mark.thinned(always=1)
 @pytest.mark.parametrize(
     "family",
     some(
@@ -187,6 +188,7 @@ def run_features(family: str, chosen: Sequence[Case]) -> float:
     return compare(family, execution, chosen, made)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(["llama", "gpt2:2", "olmo2", "distilbert", "falcon"], ["llama", "distilbert"]))
 def test_features_at_every_site(family: str) -> None:
     every = of_features(family)

@@ -57,6 +57,7 @@ def place(model: Any, site: str) -> Callable[[int], tuple[str, str, slice]]:
     return lambda layer: (f"{paths[layer]}.self_attn.o_proj", "in", slice(None))
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(KINDS, ("qwen2_vl", "llava"), slow_step=2))
 @pytest.mark.parametrize("site", ["resid_post", "z"])
 def test_sites_of_the_language_part_are_those_of_hooks_on_the_whole(family: str, site: str) -> None:
@@ -90,6 +91,7 @@ def build():
 """
 
 
+@pytest.mark.slow
 def test_one_that_needs_a_picture_names_the_way_that_works(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     text = spec_of("blip", "resid_post")
     with pytest.raises(SpecError) as caught:

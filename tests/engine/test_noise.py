@@ -38,6 +38,7 @@ def run(text: str, slow: bool = False, **more: Any) -> dict[Any, np.ndarray]:
     return {key: values for key, values in numbers_of(execution).items() if key[0] == "t"}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("test", [NOISY, PATTERN], ids=["vectors", "pattern"])
 def test_noise_is_the_pairs_own(test: str) -> None:
     """In blocks, beside longer prompts, and in whole forward passes."""

@@ -108,6 +108,7 @@ class Paths(ByHand):
         return found[0]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("name", "padding"), spread([(name, side) for name in FAMILIES for side in ("left", "right")], 5)
 )

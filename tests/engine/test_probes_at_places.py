@@ -115,6 +115,7 @@ def test_probes_of_kept_blocks_are_those_of_the_run_that_kept_them(tmp_path: Pat
     assert one == other
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("reference", [False, True])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2", "gpt_neox"])
 def test_a_tuned_lens_is_the_lens_of_the_turned_vector(name: str, reference: bool, tmp_path: Path) -> None:

@@ -228,6 +228,7 @@ def roles(execution: Execution, name: str, cell: int = 0) -> tuple[g.Resume, lis
     return resume, found["base"], found["source"], reads
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("family", "padding"), spread(cases(), 2))
 def test_equal_to_hooks(family: str, padding: str) -> None:
     tests = "".join(
@@ -413,6 +414,7 @@ WEIGHTS: dict[str, Callable] = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("padding", some(["right", "left"], ["left"]))
 @pytest.mark.parametrize("family", spread(FAMILIES, 2))
 def test_weights_to_named_tokens(family: str, padding: str) -> None:

@@ -35,6 +35,7 @@ test moved on at {
 PLACES = {"x": (0, 1), "y": (2, 3), "z": (4, 6), "y + 1": (3, 4), "last": (5, 6), '"w2"': (3, 5), "-2": (4, 5)}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", some(["gpt2", "llama"], ["gpt2"]))
 @pytest.mark.parametrize(
     ("written", "read", "among"),
@@ -111,6 +112,7 @@ test early_moved on early {
 """
 
 
+@pytest.mark.slow
 def test_two_read_outs_of_one_prompt_do_not_share_a_run() -> None:
     text = SPEC.replace("FOLDER", folder_of("gpt2")).replace("WRITTEN", "x").replace("AMONG", "among=W")
     together = cd.run(cd.parse(text.replace("READ", "") + BOTH))

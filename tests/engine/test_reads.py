@@ -174,6 +174,7 @@ def runs_of(execution: Execution, test: Any, name: str, at: tuple[str, int]) -> 
                 yield cell, found, here, inputs, index
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("name", "reference", "padding"), CASES)
 def test_what_a_term_adds_to_a_logit_is_what_hooks_say(name: str, reference: bool, padding: str) -> None:
     execution, checked = ran(name, ATTRIBUTED, reference, padding)
@@ -208,6 +209,7 @@ def _base(execution: Execution, test: Any) -> Any:
     return next(run_ for run_ in execution.plan.rows if run_.draw == draw and run_.role == "base")
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("name", "reference", "padding"), CASES)
 def test_attention_norms_and_cosines_are_what_hooks_say(name: str, reference: bool, padding: str) -> None:
     execution, checked = ran(name, READ, reference, padding)

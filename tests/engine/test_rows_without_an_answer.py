@@ -90,6 +90,7 @@ def by_hand(layer: int) -> dict[str, list[float]]:
     return found
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("table", spread(['csv("pairs.csv", key=row)', 'jsonl("pairs.jsonl", key=row)'], 2))
 @pytest.mark.parametrize("draw", ["exhaustive=true", "n=12, seed=3"])
 def test_scores_rest_on_the_rows_that_have_an_answer(spec: str, table: str, draw: str, tmp_path: Path) -> None:
@@ -161,6 +162,7 @@ LEARNED = SPEC.replace("align texts(l in 0:3)", "align texts").replace(
 ONE, OTHER = 'and source.said != "" and base.said != ""', 'and source.said != ""'
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("feature", ["rotation(dim=8, epochs=3, rate=0.03)", "linear_probe()"])
 def test_a_feature_is_fitted_on_the_rows_that_have_an_answer(
     feature: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

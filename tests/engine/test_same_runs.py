@@ -40,6 +40,7 @@ def test_the_functions_of_two_runs_are_those_above() -> None:
     assert {"change", "recovered", "relative_change"} <= set(BETWEEN_RUNS)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", ["llama", "gpt2", "bert"])
 def test_one_run_and_itself(family: str, tmp_path: Path) -> None:
     def lines(differences: list[str]) -> str:

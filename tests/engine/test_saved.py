@@ -27,6 +27,7 @@ test kept on a {
 """
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("padding", ["left", "right"])
 def test_saved_vectors_are_those_of_their_rows(padding: str, tmp_path: Path) -> None:
     text = spec_of("llama", SAVED, padding=padding)
@@ -83,6 +84,7 @@ def test_a_file_that_is_written_in_parts_is_read_as_a_whole(tmp_path: Path) -> N
         assert torch.equal(file.get_tensor("b"), torch.from_numpy(np.asarray(large)))
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("padding", some(["left", "right"], ["left"]))
 def test_all_tokens_are_saved_with_their_lengths(padding: str, tmp_path: Path) -> None:
     """Prompts of several lengths, before and after an intervention; the score is the mean norm over the tokens of each pair."""

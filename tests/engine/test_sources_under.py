@@ -109,6 +109,7 @@ class ByHand:
         return self.run(ids, layer, **writes)[3]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", FAMILIES)
 @torch.no_grad()
 def test_sources_that_are_intervened_on_are_those_of_forwards_by_hand(name: str) -> None:
@@ -137,6 +138,7 @@ def test_sources_that_are_intervened_on_are_those_of_forwards_by_hand(name: str)
         assert moved > 1e-3, test.name  # the source would do without what is written in it
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("target", some(["c", "outside(c)"], ["c"]))
 def test_a_circuit_of_nodes_takes_what_runs_with_writes_have(target: str) -> None:
     """Each node takes its own value of the source run in which an MLP is zero: three forwards by hand for each pair."""
@@ -235,6 +237,7 @@ test t{number} on a(l=0, p=last) {{
             assert torch.allclose(found[resume].cpu(), told[resume].cpu(), atol=1e-4)
 
 
+@pytest.mark.slow
 def test_a_circuit_of_edges_from_such_runs_has_its_scores_and_self_checks() -> None:
     text = edge_spec("llama", f"outside(c) <- {UNDER}", "faithfulness(gap), necessity(gap)")
     one, other = (

@@ -218,6 +218,7 @@ def test_an_end_silences_the_warning(tmp_path: Path) -> None:
     assert np.all([d.help is not None and "end=word" in d.help for d in without])
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("end", "context", "fits"), [("(end=word)", 6, False), ("(end=word)", 7, True), ("", 4, False), ("", 5, True)]
 )

@@ -58,6 +58,7 @@ def ran(folder: Path, capsys: pytest.CaptureFixture[str], tests: str) -> list[di
     return found
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("how", SWEPT)
 def test_a_cell_is_what_its_value_says(how: str, folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     action, values = SWEPT[how]

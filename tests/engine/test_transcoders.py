@@ -108,6 +108,7 @@ VALUES: dict[str, New] = {
 CHOSEN = [3, 8, 11, 20, 21, 22, 30]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", CONFIGS)
 @pytest.mark.parametrize("family", some(["llama", "gpt2"], ["llama"]))
 def test_equal_to_hooks_with_the_formula(kind: str, family: str) -> None:
@@ -169,6 +170,7 @@ def test_one_layer_of_a_crosscoder_may_be_written() -> None:
         assert float((got[resume][row] - expected).abs().max()) < 10 * CLOSE
 
 
+@pytest.mark.slow
 def test_a_variable_is_read_through_a_transcoder() -> None:
     """`left @ layer[1].mlp_out[p] via sae("transcoder")`: an interchange of the variable is one of its latents."""
     via = f'via sae("{folder_of("transcoder")}", latents={CHOSEN})'

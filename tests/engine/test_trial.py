@@ -82,6 +82,7 @@ def test_what_the_proof_at_load_held_is_not_tried_again() -> None:
     assert network.proof.kinds == before
 
 
+@pytest.mark.slow
 def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
     network: Network, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -107,6 +108,7 @@ def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
     assert not [d for d in found.specs[0].warnings if d.code == "W657"]
 
 
+@pytest.mark.slow
 def test_a_mistake_of_ours_is_told_and_gone_around(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream between attention and MLP read too late: raised here, and elsewhere the reference executor takes over."""
     right = numbers_of(_finished(text()))

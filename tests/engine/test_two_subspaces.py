@@ -61,6 +61,7 @@ ACTIONS = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("action", ACTIONS, ids=range(len(ACTIONS)))
 def test_two_at_one_place(action: str) -> None:
     text = spec_of("llama", f"test t on a(l=1, p=last) {{ {DRAW}\n do({action}) report kl }}\n")

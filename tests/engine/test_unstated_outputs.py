@@ -46,6 +46,7 @@ def spec(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> str:
     return SPEC.replace("FOLDER", folder_of("llama"))
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("write", spread(["side", "layer[l].resid_post[last - 1]"], 2))
 @pytest.mark.parametrize("among", [False, True])
 def test_pairs_without_an_answer(spec: str, write: str, among: bool, tmp_path: Path) -> None:

@@ -108,6 +108,7 @@ def test_a_rotation_is_a_projection(width: int, data: st.DataObject, seed: int) 
     )
 
 
+@pytest.mark.slow
 def test_random_starts_are_even_over_all_directions() -> None:
     first = torch.stack([haar(3, 2, seed)[:, 0] for seed in range(2000)])
     assert float(first.mean(dim=0).abs().max()) < 0.06

@@ -70,6 +70,7 @@ def test_the_blocks_of_one_map_are_orthogonal_and_named(found) -> None:
     assert [feature.size for feature in cell.learned.features] == [1, 1]
 
 
+@pytest.mark.slow
 def test_controls_stand_beside_the_feature(found) -> None:
     one = found[0]["one"].cell().learned
     assert set(one.controls) == {
@@ -158,6 +159,7 @@ def test_what_decides_a_fit_is_fitted_anew_when_it_changes(
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_a_change_that_decides_nothing_is_not_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     text = CONJUNCTION + TESTS.replace("FEATURE", "rotation(dim=1, rate=0.01, epochs=1, n=128, controls=none)")
     run(tmp_path, text)
@@ -176,6 +178,7 @@ def test_other_weights_are_fitted_anew(tmp_path: Path, own_cache: Path) -> None:
     assert len(list((own_cache / "features").glob("*.safetensors"))) == 2
 
 
+@pytest.mark.slow
 def test_controls_of_a_filtered_test_are_over_the_kept_pairs(tmp_path: Path) -> None:
     text = (
         CONJUNCTION
@@ -201,6 +204,7 @@ test one on rot {
     assert spec
 
 
+@pytest.mark.slow
 def test_a_declared_fit_holds_for_alignments_that_take_it_over(tmp_path: Path) -> None:
     """And its `where` holds inputs out: nothing with b = 3 is ever fitted on."""
     text = (

@@ -45,6 +45,7 @@ def test_the_illusion_is_caught(tmp_path: Path) -> None:
     assert "never comes near" in found["illusion_risk"]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("direction", [[1.0, 0.0, 1.0], [0.0, 0.0, 1.0]])
 def test_true_directions_pass(tmp_path: Path, direction: list[float]) -> None:
     assert "illusion_risk" not in codes(tmp_path, direction)

@@ -53,6 +53,7 @@ def made(family: str, sites: str, feature: str, padding: str = "right"):
     return spec, checked, nets
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(["llama", "gpt2", "gemma2", "gptj"], ["llama", "gptj"]))
 @pytest.mark.parametrize(
     "sites",
@@ -160,6 +161,7 @@ def test_every_family_runs_from_spec_to_report(feature: str) -> None:
     assert "natural axes" in shown
 
 
+@pytest.mark.slow
 def test_joined_tokens_are_one_vector() -> None:
     spec, checked, nets = made(
         "llama",

@@ -4,9 +4,6 @@ from __future__ import annotations
 
 import os
 import signal
-import subprocess
-import sys
-import time
 from pathlib import Path
 
 import numpy as np
@@ -26,6 +23,7 @@ from causal_dsl.report.progress import Progress
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
 from tests.fitting.worlds import CONJUNCTION, run, write
+from tests.store.killing import Server
 
 ONE = (
     CONJUNCTION
@@ -106,6 +104,7 @@ def test_the_loop_is_the_one_that_one_would_write(tmp_path: Path) -> None:
     assert [round(loss, 9) for loss, _ in library.fits[ref].checks] == [round(loss, 9) for loss, _ in kept]
 
 
+@pytest.mark.slow
 def test_fits_in_one_batch_come_out_as_alone(tmp_path: Path) -> None:
     both = fitted(tmp_path, ONE.replace("(CELL)", ""))[0]
     assert len(both.maps) == 2
@@ -119,37 +118,27 @@ def test_fits_in_one_batch_come_out_as_alone(tmp_path: Path) -> None:
 
 
 @pytest.mark.slow
-def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path, own_cache: Path) -> None:
-    text = ONE.replace("(CELL)", "").replace("epochs=2", "epochs=400, patience=400")
-    write(tmp_path, text)
-    script = (
-        "from causal_dsl.store import stepwise; stepwise.EVERY = 0.2\n"
-        "from causal_dsl import api; from causal_dsl.api import Options\n"
-        "api.run(api.load('spec.causal'), Options(trust=True))\n"
-    )
-
-    def start(cache: Path) -> subprocess.Popen[bytes]:
-        environment = {**os.environ, "CAUSAL_DSL_CACHE": str(cache), "OMP_NUM_THREADS": "1"}
-        return subprocess.Popen([sys.executable, "-c", script], cwd=tmp_path, env=environment)
-
-    whole = start(tmp_path / "whole")
-    assert whole.wait(timeout=120) == 0
-    broken = start(tmp_path / "broken")
-    features = tmp_path / "broken" / "features"
-    limit = time.monotonic() + 100
-    while not list(features.glob("*.going")) and time.monotonic() < limit:
-        time.sleep(0.05)
-    time.sleep(0.5)
-    assert list(features.glob("*.going")), "it was over before it could be killed"
-    broken.send_signal(signal.SIGKILL)
-    broken.wait()
-    assert not list(features.glob("*.safetensors"))
-    again = start(tmp_path / "broken")
-    assert again.wait(timeout=120) == 0
+@pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+def test_a_fit_that_is_killed_goes_on_and_ends_the_same(tmp_path: Path) -> None:
+    text = ONE.replace("(CELL)", "").replace("epochs=2", "epochs=40, patience=40")
+    homes = {name: tmp_path / name for name in ("whole", "broken")}
+    for home in homes.values():
+        home.mkdir()
+        write(home, text)
+    words = ["run", "spec.causal", "--trust"]
+    features = homes["broken"] / "cache" / "features"
+    with Server() as server:
+        code, steps = server.run(words, homes["whole"])
+        assert code == 0 and steps["fit step"] > 80
+        killed, first = server.run(words, homes["broken"], "fit step", 60)
+        assert killed == -signal.SIGKILL and first["fit"] == 0
+        assert list(features.glob("*.going")) and not list(features.glob("*.safetensors"))
+        again, second = server.run(words, homes["broken"])
+    assert again == 0 and first["fit step"] + second["fit step"] <= steps["fit step"] + 2
     assert not list(features.glob("*.going"))
     mine, theirs = (
-        {path.name: path.read_bytes() for path in (tmp_path / name / "features").glob("*.safetensors")}
-        for name in ("broken", "whole")
+        {path.name: path.read_bytes() for path in (home / "cache" / "features").glob("*.safetensors")}
+        for home in (homes["broken"], homes["whole"])
     )
     assert len(mine) == 2
     assert mine == theirs
@@ -175,6 +164,7 @@ def test_restarts_keep_the_best_on_the_validation_inputs(tmp_path: Path, own_cac
     assert load_file(files[0])
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("feature", ["rotation(dim=1, rate=0.01", "lowrank(dim=1, rate=0.01", "mask(rate=0.01"])
 def test_a_fit_through_a_hard_step_is_refused(feature: str, tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", "nets.py:stepped")
@@ -191,6 +181,7 @@ def test_a_feature_without_gradients_is_made_through_a_hard_step(tmp_path: Path)
     assert found["one"].cell().scores["iia"].value > 0.9
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("network", ["build", "kept"])
 def test_an_untrained_network_with_all_trained_weights_is_no_control(network: str, tmp_path: Path) -> None:
     text = ONE.replace("CELL", "3").replace("nets.py:build", f"nets.py:{network}").replace(", controls=none", "")

@@ -74,6 +74,7 @@ FALSE = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("case", spread(FALSE, 3))
 @pytest.mark.parametrize("draw", spread(DRAWS, 2))
 def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> None:
@@ -83,6 +84,7 @@ def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> N
 PLACED_W = ("q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[WHERE]")
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread(DRAWS, 1))
 @pytest.mark.parametrize(
     ("network", "where"), spread([("by_three_of_j", "4"), ("by_three_of_j", ""), ("by_three_of_nine", "10")], 2)
@@ -94,6 +96,7 @@ def test_units_that_differ_in_no_one_other_input_are_named(network: str, where: 
     assert "is taken from an input of its own" in found["unmapped_moves"].text
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("network", ["turned", "masked_by_j"])
 def test_what_holds_a_variable_in_pieces_may_be_mixed(network: str, tmp_path: Path) -> None:
     found = run(tmp_path, network, PLACED_W[0], "")
@@ -109,6 +112,7 @@ CLAIMED = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("case", spread(CLAIMED, 3))
 def test_what_is_claimed_for_an_idle_variable_is_tried(case: str, tmp_path: Path) -> None:
     variables, placed = CLAIMED[case]
@@ -116,6 +120,7 @@ def test_what_is_claimed_for_an_idle_variable_is_tried(case: str, tmp_path: Path
     assert is_named(run(tmp_path, "by_j", f"{variables} {output}", placed))
 
 
+@pytest.mark.slow
 def test_what_is_claimed_for_a_variable_that_is_not_written_is_tried(tmp_path: Path) -> None:
     variables, placed = "q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[1:4]"
     assert is_named(run(tmp_path, "by_j", variables, placed))
@@ -134,6 +139,7 @@ SAME = [
 ]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("beside", spread(SAME, 4, slow_step=2))
 def test_what_is_written_as_it_is_does_not_end_the_control(beside: str, tmp_path: Path) -> None:
     assert is_named(run(tmp_path, "by_j_twice", do=f"do(s <- source, {beside})"))
@@ -149,6 +155,7 @@ def test_what_the_test_takes_away_is_its_own(tmp_path: Path) -> None:
 KEY = "output y := (s == 1) != (w == 1) and j < 9"
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("network", "variables"),
     spread(

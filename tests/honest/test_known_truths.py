@@ -93,6 +93,7 @@ FALSE |= {
 }
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("case", spread(FALSE, 4))
 def test_what_is_false_is_named(case: str, tmp_path: Path) -> None:
     (network, places), code, told = FALSE[case]
@@ -116,6 +117,7 @@ TRUE = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("case", spread(TRUE, 3))
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_what_is_true_raises_no_alarm(case: str, draw: str, tmp_path: Path) -> None:
@@ -149,6 +151,7 @@ def test_an_ablation_that_hangs_on_its_number(network: str, do: str, tmp_path: P
     assert "replacement_matters" in found, found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("network", "do"),
     [
@@ -204,6 +207,7 @@ def test_a_sum_is_a_linear_map_and_no_copy(tmp_path: Path) -> None:
 # ── nothing is exact beside a pair that moves ───────────────────────────────────────────────────
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("network", ["rarely_hidden", "hidden_at_one_value"])
 @pytest.mark.parametrize(
     "draw", spread(["base, source ~ pair(n=64, seed=5)", ALL, "base, source ~ pair(n=1024, seed=3)"], 3)
@@ -212,6 +216,7 @@ def test_what_moves_rarely_leaves_no_full_verdict(network: str, draw: str, tmp_p
     assert not {"exact", "supported"} & set(codes(tmp_path, network, BOTH, draw=draw))
 
 
+@pytest.mark.slow
 def test_a_condition_on_the_base_hides_no_backup(tmp_path: Path) -> None:
     # where p is false nothing shows; the sources are inputs of the test, too
     draw = "base, source ~ pair(n=512, seed=0) where not base.p"
@@ -231,6 +236,7 @@ def three_codes(folder: Path, network: str, places: str, do: str, draw: str) -> 
     return run(folder, text)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places", "told"),
@@ -245,6 +251,7 @@ def test_what_is_right_together_only_is_named(network: str, places: str, told: s
     assert not {"exact", "supported"} & set(found)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("do", "draw"),
     spread(
@@ -262,6 +269,7 @@ def test_what_is_right_apart_raises_no_alarm(do: str, draw: str, tmp_path: Path)
     assert {"exact", "supported"} & set(found)
 
 
+@pytest.mark.slow
 def test_one_source_for_several_is_warned_of_unless_another_test_tells_them_apart() -> None:
     text = THREE.replace("NETWORK", "three").replace("PLACES", BOTH).replace("DRAW", PAIRS)
 
@@ -281,6 +289,7 @@ SPREAD = "p @ layer[0].out[0], layer[1].out[0]\n  q @ layer[0].out[1], layer[1].
 MODULE = 'p @ module("layers.0")[0]\n  q @ layer[0].out[1]'
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("network", "places", "do"),
     spread(
@@ -304,6 +313,7 @@ def test_no_way_of_writing_a_place_ends_the_control(
     assert not {"exact", "supported"} & set(found)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("network", "places", "do"),
     spread(
@@ -355,6 +365,7 @@ def test_a_backup_of_many_values(domain: str, last: str, tmp_path: Path) -> None
     assert "supported" in found and not ALARMS & set(found), found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("place", ["layer[0].out[0] via standardize()", "layer[0].out[0:1] via pca(k=1)"])
 def test_a_feature_as_wide_as_its_place_is_not_held_against_itself(place: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", f"p @ {place}")
@@ -385,6 +396,7 @@ AWAY = [
 FOUR = "base ~ pair(n=256, seed=0) where base.x == base.y and base.x == 0 and base.z < 2"
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize("value", spread(AWAY, 4))
 @pytest.mark.parametrize("draw", spread([BASE, FOUR, "base ~ pair(exhaustive=true)"], 3))
 def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: Path) -> None:
@@ -402,6 +414,7 @@ def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> No
     assert "replacement_matters" in found, found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("network", "place", "value"),
     spread(
@@ -478,6 +491,7 @@ test claim on at { base, source ~ equality(n=64, seed=1) do(left <- source) repo
 """
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("place", "copied"),
     spread(
@@ -497,6 +511,7 @@ def test_tokens_that_know_of_no_other(place: str, copied: bool, tmp_path: Path) 
     assert ("input_copy" in run(tmp_path, text)) == copied
 
 
+@pytest.mark.slow
 def test_equal_cells_are_said_to_be_equal(tmp_path: Path) -> None:
     shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
     text = MODEL.replace("align at :", "align at(i in [2, 3]) :").replace("NETWORK", "plain").replace("DRAW", PAIRS)
@@ -506,6 +521,7 @@ def test_equal_cells_are_said_to_be_equal(tmp_path: Path) -> None:
     assert "all 2 cells have the same score" in next(f.text for f in test.findings if f.code == "choice")
 
 
+@pytest.mark.slow
 def test_a_place_that_tells_fewer_values_apart(tmp_path: Path) -> None:
     text = MODEL.replace("p := x > y", "p := (x + y) mod 4").replace("out := p != q", "out := (p > 1) != q")
     text = text.replace("NETWORK", "sum_above").replace("PLACES", "p @ layer[0].out[0]").replace("DRAW", PAIRS)

@@ -19,6 +19,7 @@ def where(condition: str) -> str:
     return f"{PAIRS} where {' and '.join(condition.replace('RUN', role) for role in ('base', 'source'))}"
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     "via", spread(["standardize()", "pca(k=1)", "standardize().pca(k=1)", "mean_difference(controls=none)"], 2)
 )
@@ -48,6 +49,7 @@ def test_a_map_of_a_part_is_no_write_of_the_place(tmp_path: Path) -> None:
     assert "unmapped_moves" not in found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("via", ["standardize()", "pca(k=1)"])
 def test_what_is_true_stays_so_through_it(via: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", f"p @ layer[0].out[0] via {via}\n  q @ layer[0].out[1]")
@@ -60,6 +62,7 @@ FALSE = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(("network", "places", "draw", "told"), FALSE.values(), ids=FALSE)
 def test_what_holds_of_a_part_alone_is_named(network: str, places: str, draw: str, told: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, places, draw=draw)
@@ -91,22 +94,26 @@ TRUE = [
 ]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread(TRUE, 3))
 def test_what_is_true_of_all_inputs_alarms_at_no_part(draw: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", RIGHT, draw=draw)
     assert FULL & set(found) and not {*ALARMS, "only_there"} & set(found), found
 
 
+@pytest.mark.slow
 def test_a_tie_to_two_variables_is_named(tmp_path: Path) -> None:
     found = codes(tmp_path, "of_two_others", ONE, draw=where("RUN.p == (RUN.q != (RUN.e == 1))"))
     assert "`p` from one that holds a function of `q` and `e`" in found["tied"] and not FULL & set(found), found
 
 
+@pytest.mark.slow
 def test_a_condition_that_ties_no_two_to_it_is_none(tmp_path: Path) -> None:
     found = codes(tmp_path, "plain", RIGHT, draw=where("RUN.x != RUN.z and RUN.y != RUN.e"))
     assert "tied" not in found and FULL & set(found), found
 
 
+@pytest.mark.slow
 def test_a_backup_that_the_test_takes_away_is_named(tmp_path: Path) -> None:
     found = codes(tmp_path, "hidden_by_idle", BOTH, do="do(p <- source, layer[0].out[2:4] = 0)")
     assert "takes" not in found["only_there"] and "layer[0].out[2]" in found["only_there"], found

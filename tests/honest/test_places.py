@@ -14,6 +14,7 @@ from tests.thinning import spread
 IDLE = {*ALARMS, "idle_place"}
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places", "idle"),
@@ -52,6 +53,7 @@ def cell_of_four(network: str, places: str, draw: str, folder: Path) -> cd.CellR
     return cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"].cell()
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places"),
@@ -74,6 +76,7 @@ def test_a_part_of_a_code_that_the_answer_does_not_need_is_no_alarm(
     assert cell.verdict is not None and cell.verdict.code in ("exact", "supported")
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("idle", [3, 4])
 def test_what_is_no_part_of_the_code_is_an_alarm_beside_it(idle: int, tmp_path: Path) -> None:
     cell = cell_of_four("high_bit_read", f"p @ layer[0].out[0], layer[0].out[1], layer[0].out[{idle}]", ALL, tmp_path)
@@ -81,6 +84,7 @@ def test_what_is_no_part_of_the_code_is_an_alarm_beside_it(idle: int, tmp_path: 
     assert told.severity == "alarm" and f"written at layer[0].out[{idle}]," in told.text
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places"),
@@ -116,12 +120,14 @@ def test_a_copy_that_nothing_reads_is_said_and_no_alarm(network: str, places: st
     assert told.severity == "info" and cell.verdict is not None and cell.verdict.code == "supported"
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("places", ["p @ layer[0].out[0:3]", "p @ layer[0].out[0:2], layer[0].out[2]"])
 def test_copies_of_the_inputs_are_named_beside_a_place_that_nothing_reads(places: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "inputs_beside_unread", places)
     assert "not yet computed there" in found["input_copy"], found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_the_rest_of_the_first_layer_is_judged_where_its_place_is_enough(draw: str, tmp_path: Path) -> None:
     places = "p @ layer[0].out[0], layer[1].out[0]"
@@ -129,11 +135,13 @@ def test_the_rest_of_the_first_layer_is_judged_where_its_place_is_enough(draw: s
     assert "layer[0].out[" in found["unmapped_moves"] and not {"exact", "supported"} & set(found), found
 
 
+@pytest.mark.slow
 def test_the_rest_of_a_layer_whose_place_is_not_enough_is_said_not_to_be_judged(tmp_path: Path) -> None:
     found = codes(tmp_path, "plain_then_idle", "p @ layer[0].out[2], layer[1].out[0]")
     assert "What no variable claims at layer[0].out was not judged" in found["not_tried"], found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "units"),
@@ -153,6 +161,7 @@ def test_any_two_and_any_three_of_many_units(network: str, units: int, draw: str
     assert "unmapped_moves" in found and not {"exact", "supported"} & set(found), found
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("units", "told"),
     spread(
@@ -180,6 +189,7 @@ def test_one_of_many_places_that_holds_nothing_is_named(count: int, draw: str, t
     assert "layer[0].out[2]" in found["idle_place"] and "layer[0].out[0]" not in found["idle_place"], found
 
 
+@pytest.mark.slow
 def test_many_places_of_one_variable_are_none(tmp_path: Path) -> None:
     found = codes(tmp_path, "nine_votes", "p @ " + ", ".join(f"layer[0].out[{k}]" for k in range(9)))
     assert not IDLE & set(found) and "supported" in found, found

@@ -20,6 +20,7 @@ TIED = [
 ]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread(TIED, 3))
 def test_exchanged_places_of_tied_variables_are_named(draw: str, tmp_path: Path) -> None:
     found = three_codes(tmp_path, "three", EXCHANGED, "do(p <- source)", draw)
@@ -33,6 +34,7 @@ def test_the_other_variable_need_not_be_placed(tmp_path: Path) -> None:
     assert "tied" in found or "unmapped_moves" in found, found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     "tie", ["(RUN.e == 1) == RUN.p", "(RUN.e == 1) != RUN.p", "(RUN.x + RUN.e) mod 2 == 0 and (RUN.e == 1) == RUN.p"]
 )
@@ -42,6 +44,7 @@ def test_a_tie_to_an_input_that_no_answer_reads_is_named(tie: str, tmp_path: Pat
     assert "`p` and `e`" in found["tied"] and "supported" not in found, found
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     "draw",
     spread(

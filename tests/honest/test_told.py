@@ -12,6 +12,7 @@ from tests.honest.test_known_truths import HERE, MODEL, PAIRS, codes, run
 from tests.thinning import spread
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("via", spread(["rotation(dim=1, ", "boundless(", "mask("], 1))
 def test_a_fit_that_no_gradient_moves_is_named(via: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "rounded", f"p @ layer[0].out[0:2] via {via}controls=none, epochs=2)")
@@ -23,6 +24,7 @@ def test_a_fit_that_moves_is_not(tmp_path: Path) -> None:
     assert "fitted" in found and "unmoved_fit" not in found, found
 
 
+@pytest.mark.slow
 def test_two_functions_of_one_file_share_no_fit(tmp_path: Path) -> None:
     """They make networks of the same weights and answers, which differ inside."""
     places = "p @ layer[0].out[0:2] via rotation(dim=1, controls=none, epochs=3)"
@@ -30,6 +32,7 @@ def test_two_functions_of_one_file_share_no_fit(tmp_path: Path) -> None:
     assert "unmoved_fit" in codes(tmp_path, "rounded", places)
 
 
+@pytest.mark.slow
 def test_a_kept_fit_knows_that_it_never_moved(tmp_path: Path) -> None:
     places = "p @ layer[0].out[0:2] via rotation(dim=1, controls=none, epochs=2)"
     first, second = (codes(tmp_path, "rounded", places) for _ in range(2))
@@ -60,6 +63,7 @@ def result_of(folder: Path, network: str, places: str, do: str, more: str = "") 
     return cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"].cell()
 
 
+@pytest.mark.slow
 def test_a_place_that_grades_what_the_variable_does_not_is_said_to_hold_more(tmp_path: Path) -> None:
     cell = result_of(tmp_path, "graded", "p @ layer[0].out[0]", "do(p <- source)")
     told = next(one for one in cell.findings if one.code == "holds_more")
@@ -71,6 +75,7 @@ def test_a_place_that_grades_what_the_variable_does_not_is_said_to_hold_more(tmp
     ]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     ("expect", "severity"), [("iia <= 60%", "info"), ("iia >= 60%", "alarm"), ("iia_star < 50%", "info")]
 )
@@ -83,6 +88,7 @@ def test_what_refutes_a_claim_is_no_alarm_where_the_claim_is_meant_to_fail(
     assert cell.verdict is not None and cell.verdict.code == "inconclusive"
 
 
+@pytest.mark.slow
 def test_a_variable_that_leads_nowhere_and_moves_the_answer_is_contradicted(tmp_path: Path) -> None:
     cell = result_of(tmp_path, "plain", "lost @ layer[0].out[0]", "do(lost <- source)")
     assert cell.verdict is not None and cell.verdict.code == "contradicted", cell.verdict

@@ -34,6 +34,7 @@ def test_formulas_written_out(seed: int) -> None:
         assert (found.p, found.statistic) == (pytest.approx(p), larger / 30)
 
 
+@pytest.mark.slow
 def test_hsic_is_that_of_matrices_and_all_orders() -> None:
     """Of five pairs all 120 orders can be tried: the permutation p is near their share."""
     rng = np.random.default_rng(1)

@@ -170,6 +170,7 @@ def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path
 
 
+@pytest.mark.slow
 def test_a_package_adds_a_measure(package: Path) -> None:
     assert repr(cd.confidence) == "confidence"
     checked = cd.check(spec("confidence"))

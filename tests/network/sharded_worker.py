@@ -41,15 +41,30 @@ def tests_of(spec: Path, memory: int | None) -> Any:
     )
 
 
-def main() -> None:
-    what, spec, out = sys.argv[1], Path(sys.argv[2]), Path(sys.argv[3])
-    found = (
-        logits_of(spec, what == "die")
-        if what in ("logits", "die")
-        else tests_of(spec, int(sys.argv[4]) if len(sys.argv) > 4 else None)
-    )
+def found_of(what: str, spec: Path, memory: int | None = None) -> Any:
+    return tests_of(spec, memory) if what == "run" else logits_of(spec, what == "die")
+
+
+def write(out: Path, found: Any) -> None:
+    """The first process tells what was found; every process, that it has ended."""
     if os.environ.get("RANK", "0") == "0":
         out.write_bytes(pickle.dumps(found))
+
+
+def serve() -> None:
+    """One job after the other, a line of standard input each: to start takes longer than most of them."""
+    for line in sys.stdin:
+        job = json.loads(line)
+        os.environ["CAUSAL_DSL_CACHE"] = job["cache"]
+        write(Path(job["out"]), found_of(job["what"], Path(job["spec"]), job["memory"]))
+        print("done", flush=True)
+
+
+def main() -> None:
+    if sys.argv[1] == "serve":
+        serve()
+    else:
+        write(Path(sys.argv[3]), found_of(sys.argv[1], Path(sys.argv[2])))
 
 
 if __name__ == "__main__":

@@ -108,6 +108,7 @@ PLACES = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("site", some(PLACES, ("resid_post", "z")))
 @pytest.mark.parametrize("more", ["", ", merged=false"])
 def test_sites_are_those_of_hooks_on_the_model_of_peft(site: str, more: str, tmp_path: Path) -> None:
@@ -116,6 +117,7 @@ def test_sites_are_those_of_hooks_on_the_model_of_peft(site: str, more: str, tmp
     hold(spec_of(tmp_path, more, site=site), made, PLACES[site])
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", some(KINDS, ("LORA", "IA3")))
 def test_every_kind_is_merged_and_left_beside_with_the_numbers_of_peft(kind: str, tmp_path: Path) -> None:
     made = adapter(tmp_path, kind=kind)
@@ -154,6 +156,7 @@ def test_forms_of_lora(form: str, more: str, tmp_path: Path) -> None:
     )
 
 
+@pytest.mark.slow
 def test_modules_of_an_adapter_that_is_not_merged_can_be_written(tmp_path: Path) -> None:
     made, path = adapter(tmp_path), "model.layers.1.self_attn.o_proj.lora_A.default"
     text = spec_of(tmp_path, ", merged=false").replace("layer[l].SITE[p]", f'module("{path}")[p]')
@@ -248,6 +251,7 @@ def test_an_adapter_of_other_sizes_is_refused(tmp_path: Path) -> None:
     assert told.code == "E779" and "30 numbers" in told.notes[0]
 
 
+@pytest.mark.slow
 def test_what_check_cannot_see_is_refused_as_it_is_loaded(tmp_path: Path) -> None:
     adapter(tmp_path / "a", "gpt2")
     assert said(spec_of(tmp_path / "a", ", elsewhere=true"), run=True).code == "E779"
@@ -298,6 +302,7 @@ def test_folders_that_hold_no_adapter(tmp_path: Path) -> None:
     assert said(spec_of(tmp_path)).code == "E778"
 
 
+@pytest.mark.slow
 def test_pickled_weights_need_trust(tmp_path: Path) -> None:
     made = adapter(tmp_path)
     weights = tmp_path / "adapter_model.safetensors"

@@ -60,6 +60,7 @@ def change(folder: Path, **settings: Any) -> None:
     path.write_text(json.dumps({**json.loads(path.read_text()), **settings}))
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("settings", [{"auto_map": MAP}, {}])
 def test_a_run_that_is_trusted_runs_none_of_it(folder: Path, settings: dict[str, Any]) -> None:
     change(folder, **settings)

@@ -147,6 +147,7 @@ def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(packed, "visible", lambda mask, *rest: plain(None, *rest))
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize(
     ("name", "trap"),
     [
@@ -181,6 +182,7 @@ def test_attention_of_its_own_is_not_run_apart(name: str, monkeypatch: pytest.Mo
     assert proof.slow
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
     name: str, monkeypatch: pytest.MonkeyPatch

@@ -113,6 +113,7 @@ def _check(family: str) -> None:
         assert row.why
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", SAMPLE)
 def test_patches_in_a_sample_of_families_are_those_of_hooks(family: str) -> None:
     _check(family)
@@ -244,6 +245,7 @@ def folder(tmp_path_factory: pytest.TempPathFactory) -> Callable[[str], Path]:
     return of
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("family", "site"),
     [
@@ -280,6 +282,7 @@ def test_check_knows_the_sizes_and_loads_no_torch(folder: Callable[[str], Path],
     assert ran.stdout.split()[-1] == "False"
 
 
+@pytest.mark.slow
 def test_a_site_that_was_not_found_is_refused_with_what_does_not_hold(folder: Callable[[str], Path]) -> None:
     spec = cd.parse(SPEC.replace("FOLDER", str(folder("jamba"))).replace("SITE", "layer[0].head[0].z[a]"))
     cd.check(spec)  # without its modules nobody knows

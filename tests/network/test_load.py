@@ -68,6 +68,7 @@ def test_a_folder_loads(checkpoint: Path) -> None:
 ENCODERS = ["bert", "roberta", "xlm-roberta", "camembert", "electra", "electra narrow", "distilbert"]
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("name", ENCODERS)
 def test_an_encoder_loads_as_what_fills_in_a_masked_token(name: str, tmp_path: Path) -> None:
     model_of(name).save_pretrained(tmp_path)

@@ -82,6 +82,7 @@ FACTORIES = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("how", spread(FACTORIES, 3))
 def test_a_made_model_is_the_one_of_its_folder(folder: Path, capsys: Captured, how: str) -> None:
     more, code = FACTORIES[how]
@@ -143,6 +144,7 @@ REFUSED = {
 }
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("how", REFUSED)
 def test_what_cannot_be_read_says_what_is_missing(folder: Path, capsys: Captured, how: str) -> None:
     network, code, expected = REFUSED[how]
@@ -168,6 +170,7 @@ def words(folder: Path) -> Path:
     return folder
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", ['hf("model")', 'torch("net.py:make")'])
 @pytest.mark.parametrize(
     ("old", "new", "line"),
@@ -190,6 +193,7 @@ def test_tokens_without_an_embedding_are_refused_where_they_stand(
         assert (fault["code"], fault["line"]) == ("E751", line), fault
 
 
+@pytest.mark.slow
 def test_words_without_an_embedding_that_nothing_uses_do_no_harm(words: Path, capsys: Captured) -> None:
     rc, found, _ = ran(words, capsys, 'hf("model")')
     assert rc == 0

@@ -56,6 +56,7 @@ def plain(network: Network, home: np.ndarray, placed: list[tuple[int, Site, int]
     return found.logits
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
     network = network_of(name)
@@ -87,6 +88,7 @@ def test_rows_go_on_as_whole_forwards_would(name: str) -> None:
         torch.testing.assert_close(again, plain(network, home, placed, edits), atol=2e-5, rtol=1e-4)
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("name", FAMILIES)
 def test_what_leaves_the_last_layer_goes_on_without_any_layer(name: str) -> None:
     network = network_of(name)

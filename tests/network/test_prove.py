@@ -31,6 +31,7 @@ def network_of(name: str, **layout: Any) -> Network:
     return replace(network, layout=replace(network.layout, **layout))
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize("name", spread(CONFIGS, 3))
 def test_every_site_is_proved(name: str) -> None:
     network = network_of(name)

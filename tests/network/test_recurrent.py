@@ -149,6 +149,7 @@ ACTIONS = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("function", ["gru", "deep", "lstm", "gru_cell", "lstm_cell"])
 def test_what_is_written_goes_on(function: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.py").write_text(CODE, encoding="utf-8")
@@ -178,6 +179,7 @@ def test_what_is_written_goes_on(function: str, tmp_path: Path, monkeypatch: pyt
         assert moved > 1e-3, "nothing is shown"
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(("function", "code"), [("half", "E424"), ("both", "E777"), ("turned", "E777")])
 def test_what_has_no_steps(function: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     (tmp_path / "net.py").write_text(CODE, encoding="utf-8")

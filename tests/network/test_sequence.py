@@ -180,6 +180,7 @@ EVERY = {
 EVERY |= {"resid_mid", "resid_post", "resid_pre", "v", "z"}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("function", ["build", "fused", "ahead"])
 def test_every_site_of_a_layout_is_proved(tmp_path: Path, function: str) -> None:
     more = {"q": None, "k": None, "v": None, "qkv": "attn.qkv"} if function == "fused" else {}
@@ -241,6 +242,7 @@ def hold_against_a_hook(network: Network, component: str) -> None:
     assert not torch.allclose(got, network.model(ids)[:, -1])
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("component", spread(PLACES, 2))
 def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
     network = own(tmp_path)
@@ -281,6 +283,7 @@ WRONG = {
 }  # fmt: skip
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("how", WRONG)
 def test_a_wrong_layout_is_refused(tmp_path: Path, how: str) -> None:
     said, parts = WRONG[how]
@@ -300,6 +303,7 @@ ROLES = {
 }
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("function", ["build", "ahead"])
 @pytest.mark.parametrize("how", ROLES)
 def test_queries_and_keys_are_told_from_each_other(tmp_path: Path, how: str, function: str) -> None:
@@ -345,6 +349,7 @@ def ran(folder: Path, capsys: pytest.CaptureFixture[str], spec: str, *more: str)
     return rc, json.loads(out)["specs"][0] if rc < 2 else {}, out + told
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("site", ["resid_post", "head[1].z", "head[1].pattern"])
 @pytest.mark.parametrize("function", some(["build", "ahead"], ["build"]))
 def test_a_spec_on_it_has_the_scores_of_whole_forwards(
@@ -362,6 +367,7 @@ def test_a_spec_on_it_has_the_scores_of_whole_forwards(
         )
 
 
+@pytest.mark.slow
 def test_without_a_layout_modules_are_sites(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     said = written({"vocabulary": WORDS})
     spec = (
@@ -391,6 +397,7 @@ def test_a_word_that_is_not_in_the_vocabulary(tmp_path: Path, capsys: pytest.Cap
     assert main(["check", str(tmp_path / "own.causal")]) == 2 and '"k"' in "".join(capsys.readouterr())
 
 
+@pytest.mark.slow
 def test_a_domain_may_be_the_vocabulary(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
     listed = SPEC.format(function="build", said=written({"vocabulary": WORDS, **LAYOUT}), site="resid_post")
     shown = ", ".join(f'"{word}"' for word in WORDS)

@@ -42,6 +42,7 @@ def more_networks(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(test_sequence, "CODE", test_sequence.CODE + TIED)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("function", ["build", "fused", "tied"])
 def test_a_layout_is_found_and_proved(tmp_path: Path, function: str) -> None:
     network = own(tmp_path, function, **NOTHING)
@@ -54,6 +55,7 @@ def test_a_layout_is_found_and_proved(tmp_path: Path, function: str) -> None:
     assert facts.record is not None and "it is no model of transformers" in facts.record.absent["pattern"]
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("component", PLACES)
 def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -> None:
     network = own(tmp_path, **NOTHING)
@@ -73,6 +75,7 @@ def test_why_none_is_found_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
     assert rc == 2 and "where its layers are is not said" in told and UNCLEAR[function] in told
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("site", ["resid_mid", "head[1].z"])
 def test_a_spec_without_a_layout_has_the_scores_of_one_with_it(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], site: str

@@ -8,6 +8,8 @@ import pickle
 import socket
 import subprocess
 import sys
+import threading
+from collections.abc import Iterator
 from pathlib import Path
 from shutil import copytree
 from typing import Any
@@ -21,9 +23,10 @@ from causal_dsl.diagnostics import SpecError
 from tests.engine.test_matrix import matrix_of, vectors
 from tests.engine.tiny import folder_of, spec_of
 from tests.network.test_stream import FITTED
+from tests.thinning import some
 
 ROOT = Path(__file__).parents[2]
-FAMILIES = ["llama", "gpt2", "gemma2", "qwen3_moe"]
+FAMILIES = some(["llama", "gpt2", "gemma2", "qwen3_moe"], [], slow_step=3)
 SWEEP = "\ntest t on a { base, source ~ m(n=24, seed=1)\n do(same <- source)\n report iia, mean(kl) }\n"
 
 
@@ -31,7 +34,7 @@ def sharded(text: str) -> str:
     return text.replace(", padding=", ", shard=auto, padding=", 1)
 
 
-def together(size: int, words: list[str], cache: Path, timeout: float = 300) -> list[subprocess.CompletedProcess[str]]:
+def start(size: int, words: list[str], cache: Path, **streams: Any) -> list[subprocess.Popen[str]]:
     """The same command in some processes, as ``torchrun`` starts them."""
     with socket.socket() as free:
         free.bind(("127.0.0.1", 0))
@@ -45,18 +48,21 @@ def together(size: int, words: list[str], cache: Path, timeout: float = 300) -> 
         "MASTER_ADDR": "127.0.0.1",
         "MASTER_PORT": str(port),
     }
-    started = [
+    return [
         subprocess.Popen(
             [sys.executable, *words],
             env={**about, "RANK": str(rank), "LOCAL_RANK": str(rank)},
-            stdout=subprocess.PIPE,
-            stderr=subprocess.PIPE,
             text=True,
             cwd=ROOT,
+            **{"stdout": subprocess.PIPE, "stderr": subprocess.PIPE, **streams},
         )
         for rank in range(size)
     ]
-    done = []
+
+
+def together(size: int, words: list[str], cache: Path, timeout: float = 300) -> list[subprocess.CompletedProcess[str]]:
+    """The same command in some processes until they end."""
+    started, done = start(size, words, cache), []
     try:
         for process in started:
             out, err = process.communicate(timeout=timeout)
@@ -67,20 +73,62 @@ def together(size: int, words: list[str], cache: Path, timeout: float = 300) -> 
     return done
 
 
-def found_by(size: int, what: str, text: str, folder: Path, *more: str) -> Any:
-    folder.mkdir(exist_ok=True)
-    spec, out = folder / "s.causal", folder / f"{what}-{size}.pickle"
-    spec.write_text(text, encoding="utf-8")
-    done = together(
-        size, ["-m", "tests.network.sharded_worker", what, str(spec), str(out), *more], folder / f"cache{size}"
-    )
-    assert [one.returncode for one in done] == [0] * size, [one.stderr[-1500:] for one in done]
-    return pickle.loads(out.read_bytes())
+class Groups:
+    """Groups of processes by their size, each started once: they take one job after the other."""
+
+    def __init__(self, folder: Path):
+        self.folder = folder
+        self.started: dict[int, list[subprocess.Popen[str]]] = {}
+
+    def find(self, size: int, what: str, text: str, folder: Path, memory: int | None = None) -> Any:
+        """What the first process of a group found."""
+        spec, out = folder / "s.causal", folder / f"{what}-{size}.pickle"
+        spec.write_text(text, encoding="utf-8")
+        job = {
+            "what": what,
+            "spec": str(spec),
+            "out": str(out),
+            "memory": memory,
+            "cache": str(folder / f"cache{size}"),
+        }
+        if size not in self.started:
+            words = ["-m", "tests.network.sharded_worker", "serve"]
+            with (self.folder / f"said-{size}").open("w") as said:
+                self.started[size] = start(size, words, self.folder, stdin=subprocess.PIPE, stderr=said)
+        for process in self.started[size]:
+            assert process.stdin is not None
+            process.stdin.write(json.dumps(job) + "\n")
+            process.stdin.flush()
+        for process in self.started[size]:
+            self._hear(process, size)
+        return pickle.loads(out.read_bytes())
+
+    def _hear(self, process: subprocess.Popen[str], size: int) -> None:
+        assert process.stdout is not None
+        late = threading.Timer(300, process.kill)
+        late.start()
+        said = process.stdout.readline()
+        late.cancel()
+        if said != "done\n":
+            self.end(size)
+            raise AssertionError(said + (self.folder / f"said-{size}").read_text()[-1500:])
+
+    def end(self, size: int) -> None:
+        for process in self.started.pop(size):
+            process.kill()
+            process.communicate()
 
 
-@pytest.mark.slow
+@pytest.fixture(scope="module")
+def groups(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Groups]:
+    found = Groups(tmp_path_factory.mktemp("groups"))
+    yield found
+    for size in list(found.started):
+        found.end(size)
+
+
 @pytest.mark.parametrize("family", FAMILIES)
-def test_every_site_is_as_in_one_process(family: str, tmp_path: Path) -> None:
+def test_every_site_is_as_in_one_process(family: str, groups: Groups, tmp_path: Path) -> None:
     """Every site of every layer, written from itself: no logit differs at all, and each process holds half of each layer."""
     path, _ = vectors()
     chosen = [case for case in matrix_of(family) if case.text == "<- source"]
@@ -89,29 +137,28 @@ def test_every_site_is_as_in_one_process(family: str, tmp_path: Path) -> None:
         for number, case in enumerate(chosen)
     )
     text = sharded(spec_of(family, tests, layers="[0]", positions="[x]"))
-    one, two = (found_by(size, "logits", text, tmp_path) for size in (1, 2))
+    one, two = (groups.find(size, "logits", text, tmp_path) for size in (1, 2))
     assert one[:2] == two[:2] and len(one[3]) == len(two[3]) == len(chosen)
     assert one[2] / 2 <= two[2] < 0.6 * one[2]
     for case, a, b in zip(chosen, one[3], two[3], strict=True):
         assert np.array_equal(a, b), case.action
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("family", FAMILIES)
-def test_sweeps_and_fits_are_as_in_one_process(family: str, tmp_path: Path) -> None:
+def test_sweeps_and_fits_are_as_in_one_process(family: str, groups: Groups, tmp_path: Path) -> None:
     text = sharded(spec_of(family, SWEEP + FITTED, layers="0:3"))
-    one, two = (found_by(size, "run", text, tmp_path) for size in (1, 2))
+    one, two = (groups.find(size, "run", text, tmp_path) for size in (1, 2))
     assert [test["name"] for test in one] == ["t", "learned"]
     for mine, theirs in zip(one, two, strict=True):
         assert mine["cells"] == theirs["cells"]
 
 
-@pytest.mark.slow
-def test_blocks_are_run_by_all(tmp_path: Path) -> None:
+@pytest.mark.parametrize("size", [pytest.param(2, marks=pytest.mark.slow), pytest.param(3, marks=pytest.mark.nightly)])
+def test_blocks_are_run_by_all(size: int, groups: Groups, tmp_path: Path) -> None:
     """Little memory gives several blocks, an odd number among them; processes take one each and tell each other."""
     text = sharded(spec_of("llama", SWEEP, layers="0:3"))
-    one, two, three = (found_by(size, "run", text, tmp_path, "600000") for size in (1, 2, 3))
-    assert one[0]["cells"] == two[0]["cells"] == three[0]["cells"]
+    one, several = (groups.find(count, "run", text, tmp_path, 600_000) for count in (1, size))
+    assert one[0]["cells"] == several[0]["cells"]
 
 
 @pytest.mark.slow

@@ -227,6 +227,7 @@ def test_site(name: str, component: str, monkeypatch: pytest.MonkeyPatch) -> Non
         assert (logits - torch.stack(patched)).abs().max() > FAR
 
 
+@pytest.mark.slow
 def test_every_family_is_there() -> None:
     """What is written in this folder by hand is of the table's rows, and every row has a network that is held to it."""
     assert {record.name for record in CONFIGS.values()} == set(ARCHITECTURES)

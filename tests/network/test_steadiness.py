@@ -158,6 +158,7 @@ def fault(folder: Path, *parts: str) -> Diagnostic:
     return told
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize("name", spread(CASES, 4))
 def test_what_is_no_function_of_its_input_is_refused(name: str, tmp_path: Path) -> None:
     init, body, end, code, word = CASES[name]
@@ -188,6 +189,7 @@ THRESHOLDS = {
 }
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize("name", THRESHOLDS)
 def test_thresholds_are_no_reason_for_whole_forwards(name: str, tmp_path: Path) -> None:
     found = run(tmp_path, "", THRESHOLDS[name])
@@ -214,6 +216,7 @@ def test_noise_that_is_no_rounding_ends_the_run(
     assert told.code == "E664" and "patched into itself" in told.notes[0]
 
 
+@pytest.mark.slow
 def test_the_mode_of_a_network_is_told(tmp_path: Path) -> None:
     def notes(init: str, end: str) -> list[str]:
         return run(tmp_path, init, "h = self.drop(h)" if init else "", end).networks["net"]["notes"]
@@ -236,6 +239,7 @@ DRAWS = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("name", spread(DRAWS, 4))
 def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
     start, warned, same = DRAWS[name]
@@ -337,6 +341,7 @@ test swap on at {{
     return api.parse(text)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("rope", ROPES)
 def test_rotary_angles_that_depend_on_the_longest_prompt(rope: str, tmp_path: Path) -> None:
     save_llama(tmp_path, rope)
@@ -360,6 +365,7 @@ def test_rotary_angles_that_depend_on_the_longest_prompt(rope: str, tmp_path: Pa
     assert (told(20, 21) is not None) == (rope == "dynamic"), "longrope has one set of angles beyond its start"
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("rope", ["longrope", "default"])
 def test_prompts_on_both_sides_of_where_angles_are_scaled(rope: str, tmp_path: Path) -> None:
     save_llama(tmp_path, rope)
@@ -415,6 +421,7 @@ def test_which_inputs_are_tried() -> None:
     assert Prompts(Facts("language")).some().tolist() == [1, 2]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("start", [2, 5, 16])
 @pytest.mark.parametrize("lengths", [(4, 6), (6, 6), (3, 4, 5)])
 def test_prompts_that_are_mixed_from_a_number_of_rows_on(start: int, lengths: tuple[int, ...], tmp_path: Path) -> None:
@@ -489,6 +496,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
     return len((folder / "calls").read_text())
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.7, 0.8, 0.9])
 def test_a_network_that_is_another_one_later(share: float, calls: int, tmp_path: Path) -> None:
     plain = run(tmp_path, LATER[0], "self.calls += 1").tests[0].cell().scores

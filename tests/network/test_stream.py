@@ -40,6 +40,7 @@ def stream_of(network: Network) -> WeightStream:
     return network.stream
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("family", some(families(), ALWAYS, slow_step=3))
 def test_every_site_of_the_table_has_the_numbers_of_a_network_in_memory(family: str) -> None:
     """Every site of every layer, written from itself: the proof and all logits are equal, bit for bit."""
@@ -90,6 +91,7 @@ def results_of(text: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("family", some(["llama", "gpt2", "qwen3_moe", "gemma2"], ["gpt2"]))
 def test_a_fit_is_the_same(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Gradients go through layers that are read again on the way back. No untrained copy is made, and the result says so."""
@@ -109,6 +111,7 @@ def test_a_fit_is_the_same(family: str, tmp_path: Path, monkeypatch: pytest.Monk
     assert any("untrained copy" in finding["text"] for finding in other["findings"])
 
 
+@pytest.mark.slow
 def test_each_layer_is_read_once_a_block() -> None:
     network = network_of(streamed(spec_of("llama", "")).split("align ")[0])
     stream = stream_of(network)
@@ -192,6 +195,7 @@ OTHERS = {
 }
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("what", OTHERS)
 def test_what_else_a_run_does_is_the_same(what: str) -> None:
     text = spec_of("llama", OTHERS[what], layers="0:3")

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator
 from copy import deepcopy
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -122,6 +123,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
     return patches
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("rules", spread([Rules(), Rules(thin=False), PLAIN], 2), ids=["all", "without thin", "none"])
 @pytest.mark.parametrize("name", some(CONFIGS, SAMPLE, slow_step=3))
 @torch.no_grad()
@@ -136,6 +138,7 @@ def test_every_site_of_every_family(name: str, rules: Rules) -> None:
         assert moved.max() > 0.1  # the check could fail
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 @torch.no_grad()
 def test_encoders_on_prompts_of_one_length(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
@@ -179,6 +182,7 @@ def test_the_masked_token_is_read_wherever_it_stands() -> None:
         assert (got - expected).abs().max() < CLOSE
 
 
+@pytest.mark.slow
 @torch.no_grad()
 def test_what_is_left_out_is_not_run() -> None:
     network = network_of("llama")
@@ -438,6 +442,7 @@ def test_an_encoder_whose_tokens_look_both_ways() -> None:
     assert torch.allclose(got, expected, atol=1e-6)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma2"])
 @torch.no_grad()
@@ -465,9 +470,13 @@ def test_blocks_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
             assert "forward" not in vars(layer.get_submodule(network.layout.mlp))  # type: ignore[union-attr]
 
 
-@pytest.mark.slow
+@pytest.mark.parametrize(
+    "backend", [pytest.param("aot_eager", marks=pytest.mark.slow), pytest.param("inductor", marks=pytest.mark.nightly)]
+)
 @torch.no_grad()
-def test_compiled_blocks() -> None:
+def test_compiled_blocks(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
+    """What is traced and what is not; at night also by the compiler that is used, which takes most of a minute."""
+    monkeypatch.setattr(torch, "compile", partial(torch.compile, backend=backend))
     network = network_of("llama")
     patches = [Patch(0, [(Site("resid_post", 0), 1, 1)]), Patch(1, [(Site("neurons", 1), 3, 2)])]
     _, expected, plan = both(network, patches)

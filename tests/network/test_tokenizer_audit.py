@@ -112,6 +112,7 @@ def agree(folder: Path) -> bool:
     return all(list(ours.encode(text).ids) == theirs(text)["input_ids"] for text in TEXTS)
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", spread(CLASSES, 3))
 def test_what_differs_is_refused_and_either_help_mends_it(kind: str, tmp_path: Path) -> None:
     differing = 0
@@ -192,6 +193,7 @@ test plain on at {
 """
 
 
+@pytest.mark.slow
 def test_a_run_is_refused_at_its_network(tmp_path: Path) -> None:
     words = ["<unk>", "<s>", "Ann", "Bob", "saw", ".", "It", "was", "▁Ann", "▁Bob", "▁saw", "▁.", "▁It", "▁was"]
     made = Tokenizer(models.WordLevel({word: i for i, word in enumerate(words)}, unk_token="<unk>"))

@@ -119,6 +119,7 @@ def times(about: dict[str, Any]) -> tuple[tuple[int, int], tuple[int, int]]:
     return max(map(at, about["written"])), max(map(at, about["read"]), default=(-1, 0))
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_the_compilers_table_is_where_the_variables_live(name: str) -> None:
     """Of each variable: before it is written and after it was last read its coordinates carry nothing; in between every

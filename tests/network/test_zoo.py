@@ -100,6 +100,7 @@ def test_the_catalogue_says_the_shapes_that_the_networks_have() -> None:
     assert (told.layers, told.width, told.mlp_width) == (listed.layers, listed.width, listed.mlp_width)
 
 
+@pytest.mark.slow
 def test_gpt2_answers_what_was_held_out() -> None:
     from transformers import AutoModelForCausalLM, AutoTokenizer
 
@@ -245,6 +246,7 @@ def test_too_little_room_is_told_before_anything_is_fetched(
     assert code_of(caught) == "E653" and not fetches
 
 
+@pytest.mark.slow
 def test_no_network_and_no_cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setenv("CAUSAL_DSL_CACHE", str(tmp_path))
     monkeypatch.setenv("PIP_NO_INDEX", "1")  # pip then finds nothing, as without a network

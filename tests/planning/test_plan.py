@@ -132,6 +132,7 @@ def test_chunks_are_as_many_as_the_budget_asks_for() -> None:
     assert text == (Path(__file__).parent / "switches" / "chunk_to_memory.txt").read_text(encoding="utf-8")
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("budget", [700_000, 1_000_000, 2_000_000])
 def test_no_block_exceeds_the_budget(budget: int) -> None:
     """50 pairs are seldom cut evenly, and each block has prompts of its own: the first does not stand for the others."""
@@ -144,6 +145,7 @@ def test_no_block_exceeds_the_budget(budget: int) -> None:
         assert max(peaks.excess(step, block, given) for block in step.blocks) <= 1
 
 
+@pytest.mark.slow
 def test_the_cost_of_large_plans_is_estimated_and_says_so() -> None:
     spec = SPEC.replace("n=50", "n=9000").replace("l in 0:3", "l in 0:3, p in [a, b, c, d, last]")
     spec = spec.replace("resid_post[b]", "resid_post[p]").replace("at(1)", "at(1, b)").replace("at(l=0)", "at(0, b)")
@@ -183,6 +185,7 @@ def test_a_span_of_another_length_names_the_row() -> None:
     assert diagnostic.code == "E539" and "row" in diagnostic.notes[0]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("switch", SWITCHES, ids=lambda switch: switch.name)
 def test_a_switch_left_off_says_what_it_is_worth(
     switch: Switch, tmp_path: Path, capsys: pytest.CaptureFixture[str]

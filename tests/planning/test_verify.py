@@ -142,6 +142,7 @@ def test_a_part_that_no_block_holds_is_found_out(plan: Plan) -> None:
             verify(wrong, "cut")
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("budget", [60_000, 120_000, 1_000_000])
 def test_plans_that_are_cut_to_memory_keep_the_laws(budget: int, plan: Plan) -> None:
     assert verify(chunk_to_memory(plan, dict.fromkeys(plan.networks, Budget(budget))), "cut")

@@ -151,6 +151,7 @@ def test_an_answer_begins_a_line_or_follows_a_space(folder: Path) -> None:
         assert found.program.tests[0].readout.prefix == prefix
 
 
+@pytest.mark.slow
 def test_a_swap_runs_and_equals_the_text_written_out(folder: Path) -> None:
     with_template(folder, CHATML, False)
     by_roles = cd.run(cd.parse(MODEL.replace("CHAT", 'chat(system="Be brief .", user="{seen} ?")')))

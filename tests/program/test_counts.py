@@ -71,6 +71,7 @@ def test_a_range_beyond_one_network_is_told_with_the_mend() -> None:
     assert "l in 0:layers" in error.value.diagnostics[0].help
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("nets")
 def test_a_range_beyond_one_network_loses_nothing_of_the_others(tmp_path: Path) -> None:
     path = tmp_path / "s.causal"
@@ -125,6 +126,7 @@ def of_vectors(folder: Path, parameters: str, site: str, sizes: str) -> str:
     return VECTORS.replace("PARAMETERS", parameters).replace("SITE", site).replace("SIZES", sizes)
 
 
+@pytest.mark.slow
 def test_networks_of_ones_own_have_theirs_once_they_are_made(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     text = of_vectors(tmp_path, "(l in 0:layers)", "layer[l].out", "1:3")
@@ -132,6 +134,7 @@ def test_networks_of_ones_own_have_theirs_once_they_are_made(tmp_path: Path, mon
     assert [len(test.cells) for test in results.tests] == [3, 5]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("site", "sizes", "code", "note"),
     [

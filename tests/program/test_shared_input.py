@@ -48,6 +48,7 @@ def results(lines: str) -> object:
     return {name: (score.value, score.n) for name, score in test.cell().scores.items()}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("how", SPELLED)
 def test_it_is_the_lines_written_apart(how: str) -> None:
     assert results(SPELLED[how]) == results(APART)

@@ -145,6 +145,7 @@ def test_what_a_parameter_of_each_kind_stands_for(folder: Path) -> None:
     assert len({str(scores(test)) for test in found.tests}) == len(kinds)
 
 
+@pytest.mark.slow
 def test_coefficients_of_a_steering_curve(folder: Path) -> None:
     text = (
         MODEL
@@ -166,6 +167,7 @@ test steer(c in [-2, 0, 0.5, 3]) on tau {
         assert alone.cells[0].scores["kl"].value == pytest.approx(found.cell(c=c).scores["kl"].value, rel=1e-12)
 
 
+@pytest.mark.slow
 def test_files_by_step_and_a_hook_by_hand(folder: Path) -> None:
     """`weights="w{step}.safetensors"`: each step has its own weights. A coefficient is held against a hook."""
     scope: dict[str, Any] = {}
@@ -367,6 +369,7 @@ def test_one_network_under_two_values_counts_once(folder: Path) -> None:
     assert same.over == () and same.spreads == ()
 
 
+@pytest.mark.slow
 def test_what_an_alignment_fixes_of_another_is_fixed_for_all_that_take_it_over(tmp_path: Path) -> None:
     path = tmp_path / "s.causal"
     path.write_text(

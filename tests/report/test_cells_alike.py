@@ -6,6 +6,8 @@ import json
 import shutil
 from pathlib import Path
 
+import pytest
+
 import causal_dsl as cd
 from causal_dsl.report.figures.pictures import pictures
 from causal_dsl.report.html import fragment
@@ -22,6 +24,7 @@ def ran(folder: Path, do: str) -> cd.TestResult:
     return cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"]
 
 
+@pytest.mark.slow
 def test_what_no_parameter_changes_is_shown_once(tmp_path: Path) -> None:
     found = ran(tmp_path, "do(p <- source)")
     assert found.alike and [one.cell for one in found.cells] == [{"k": 0}, {"k": 1}, {"k": 2}]
@@ -30,10 +33,12 @@ def test_what_no_parameter_changes_is_shown_once(tmp_path: Path) -> None:
     assert "the same in all 3 cells: `k` changes nothing" in shown
 
 
+@pytest.mark.slow
 def test_what_a_parameter_changes_is_not(tmp_path: Path) -> None:
     assert not ran(tmp_path, "do(q <- source)").alike
 
 
+@pytest.mark.slow
 def test_pages_and_figures_and_kept_results_show_it_once_too(tmp_path: Path) -> None:
     found = ran(tmp_path, "do(p <- source)")
     page = fragment(found)

@@ -66,12 +66,14 @@ def coverage(shared: float, clusters: int, n: int, trials: int, seed: int) -> tu
     return hits / trials, naive / trials
 
 
+@pytest.mark.slow
 def test_coverage_where_pairs_share_inputs() -> None:
     clustered, naive = coverage(shared=1.0, clusters=40, n=300, trials=300, seed=2)
     assert 0.91 <= clustered <= 0.99
     assert naive < 0.75
 
 
+@pytest.mark.slow
 def test_coverage_is_never_short_where_nothing_is_shared() -> None:
     clustered, _ = coverage(shared=0.0, clusters=40, n=300, trials=200, seed=3)
     assert clustered >= 0.95
@@ -186,6 +188,7 @@ def test_the_variance_of_independent_pairs_is_the_usual_one() -> None:
 SETTINGS = [s for s in benchmark.settings() if s.inputs in (4, 16, 64) and not s.few and s.share in (0.5, 0.9)]
 
 
+@pytest.mark.thinned(always=8)
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_intervals_hold_the_truth_as_often_as_they_say(setting: benchmark.Setting) -> None:
     """300 trials: a share of .95 is told to within .04, of which the discreteness of small counts takes a part."""

@@ -80,6 +80,7 @@ def told(result: TestResult) -> str:
     return json.dumps(result.to_json(), sort_keys=True)
 
 
+@pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(cut=st.lists(st.integers(1, 10**6), max_size=6), size=st.sampled_from([1, 20_000, 10**9]))
 def test_scores_of_columns_in_files_are_those_of_columns_in_memory(
@@ -98,6 +99,7 @@ def test_scores_of_columns_in_files_are_those_of_columns_in_memory(
         assert told(score_test(scores, stored, **pairs(n))) == held
 
 
+@pytest.mark.slow
 @pytest.mark.usefixtures("streamed")
 def test_a_filter_and_what_stands_beside_it_are_streamed_too() -> None:
     n = 1500
@@ -120,6 +122,8 @@ def _rows(columns: Columns, kept: np.ndarray) -> Columns:
     return Columns(base, patched, dict(zip(columns.sources, others, strict=True)))
 
 
+@pytest.mark.slow
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("own", [False, True], ids=["shared inputs", "inputs of their own"])
 def test_its_intervals_are_those_of_the_other_bootstrap(own: bool, monkeypatch: pytest.MonkeyPatch) -> None:
     """Both bootstraps run on the same pairs: shares have the same closed form, and the rest agrees within what resampling leaves open."""
@@ -169,6 +173,7 @@ def test_weights_have_the_moments_of_poisson_numbers() -> None:
     assert (grid[base == 0].sum(axis=0) == 0).mean() == pytest.approx(np.exp(-1), abs=0.1)
 
 
+@pytest.mark.slow
 def test_the_spread_of_its_replicates_is_the_closed_form() -> None:
     """The standard deviation of resampled shares of independent pairs is that of a binomial share; of pairs that share bases alone, that of
     sums over these."""
@@ -229,6 +234,7 @@ def test_which_pairs_were_run_is_known_in_any_order() -> None:
         assert done.all() == plain.all()
 
 
+@pytest.mark.slow
 def test_few_pairs_are_resampled_as_before() -> None:
     assert not Resampling({"base": np.arange(50_000)}).many
     assert Resampling({"base": np.arange(50_001)}).many

@@ -288,6 +288,7 @@ def test_the_chosen_cell_by_its_parameters() -> None:
     assert result.expectations[2].value == 1
 
 
+@pytest.mark.slow
 def test_best_chooses_and_scores_on_different_bases() -> None:
     """With 40 cells of coin flips, the maximum looks well above a half, and `best` does not."""
     lines, n = "report max(iia)\nreport best(iia)", 60

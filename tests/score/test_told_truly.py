@@ -52,6 +52,7 @@ def alarms(found: TestResult) -> set[str]:
     return {finding.code for finding in findings if finding.severity == "alarm"}
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     "test",
     [
@@ -77,6 +78,7 @@ CASES = [
 ]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(("net", "verdict", "named", "dims"), CASES)
 def test_a_fault_is_named(net: str, verdict: str, named: set[str], dims: str) -> None:
     found = run(net, dims=dims)
@@ -90,6 +92,7 @@ def test_one_answer_to_everything_is_named(net: str, named: set[str]) -> None:
     assert found.passed and alarms(found) == named
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize(
     "draws",
     [
@@ -111,6 +114,7 @@ def test_half_of_the_runs_are_ties_and_none_of_them_right() -> None:
     assert scores["accuracy"].value == scores["iia"].value == 0.5
 
 
+@pytest.mark.slow
 def test_a_value_that_the_site_never_takes() -> None:
     zero = run("leans", "base ~ pairs(n=200, seed=0) do(layer[0].out[2] = 0) report moved")
     assert "outside" in alarms(zero)
@@ -120,6 +124,7 @@ def test_a_value_that_the_site_never_takes() -> None:
     assert "outside" not in alarms(within)
 
 
+@pytest.mark.slow
 def test_effects_that_cancel_and_logits_that_move() -> None:
     found = run(
         "drifts", "base ~ pairs(n=400, seed=0, balance=[one]) do(layer[0].out[2] = 0) report change(logit(true))"
@@ -139,6 +144,7 @@ def test_effects_that_cancel_and_logits_that_move() -> None:
 STILL = "base ~ pairs(n=400, seed=0) do(layer[0].out[{unit}] = {value}) {asks}"
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize(
     "asks",
     [
@@ -158,6 +164,7 @@ def test_stillness_that_is_asked_for_is_no_alarm(unit: int, value: str, asks: st
     assert not alarms(found) and all(expectation.passed for expectation in found.expectations)
 
 
+@pytest.mark.thinned(always=2, values=True)
 @pytest.mark.parametrize(
     "asks",
     [
@@ -191,6 +198,7 @@ def test_wrong_answers_without_an_intervention() -> None:
     assert "base runs answer wrong" in finding.text and "a = " in finding.text
 
 
+@pytest.mark.slow
 def test_what_is_said_is_kept_for_each_pair(tmp_path: Path) -> None:
     import pandas
 

@@ -32,7 +32,7 @@ STEPS, SAID, HANGS, MODULES = "steps.log", "said.log", "hangs.log", "modules.jso
 # ── in the server ───────────────────────────────────────────────────────────────────────────────
 
 
-def go(words: list[str], home: str, kind: str, count: int, limit: float) -> None:
+def go(words: list[str], home: str, kind: str, count: int, limit: float, environment: dict[str, str]) -> None:
     """In a forked process: run a command line; SIGKILL right after the ``count``-th step of a kind (0: none)."""
     import torch
 
@@ -45,7 +45,7 @@ def go(words: list[str], home: str, kind: str, count: int, limit: float) -> None
     hangs = open(HANGS, "w")  # noqa: SIM115 (it is written when this process hangs)
     faulthandler.dump_traceback_later(limit, exit=True, file=hangs)
     torch.set_num_threads(1)
-    os.environ["CAUSAL_DSL_CACHE"] = str(Path(home) / "cache")
+    os.environ.update({"CAUSAL_DSL_CACHE": str(Path(home) / "cache"), **environment})
     stepwise.EVERY = 0.0  # a checkpoint after every step
     heard: Counter[str] = Counter()
     out = os.open(STEPS, os.O_CREAT | os.O_APPEND | os.O_WRONLY)
@@ -81,9 +81,10 @@ def serve() -> None:
             finally:
                 os._exit(99)  # whatever happens: there is one server
         code = ended(child, asked["limit"] + 5)
-        answer({"code": code, "threads": threads()})
-        if code == 0 and not learned:
-            learn(json.loads((Path(asked["home"]) / MODULES).read_text()))
+        names = [] if code or learned else json.loads((Path(asked["home"]) / MODULES).read_text())
+        answer({"code": code, "threads": threads()})  # what asks for the next run removes that file
+        if names:
+            learn(names)
             learned = True
     sys.stdout.flush()
     os._exit(0)  # to take down all that was imported takes seconds
@@ -161,13 +162,20 @@ class Server:
         self._process.stdout.close()
 
     def run(
-        self, words: list[str], home: Path, kind: str = "", count: int = 0, limit: float = LIMIT
+        self,
+        words: list[str],
+        home: Path,
+        kind: str = "",
+        count: int = 0,
+        limit: float = LIMIT,
+        environment: Mapping[str, str] | None = None,
     ) -> tuple[int, Counter[str]]:
         """A command in a process of its own: its exit code (-9: killed), and how often each step was reached."""
         assert self._process.stdin is not None
         for name in (STEPS, SAID, HANGS, MODULES):
             (home / name).unlink(missing_ok=True)
         asked = {"words": words, "home": str(home), "kind": kind, "count": count, "limit": limit}
+        asked["environment"] = dict(environment or {})
         self._process.stdin.write(json.dumps(asked).encode() + b"\n")
         code = self._hear(limit + 15)["code"]
         hangs = (home / HANGS).read_text() if (home / HANGS).exists() else ""

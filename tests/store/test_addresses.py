@@ -53,6 +53,7 @@ def numbers(document: bytes) -> object:
     return [test["cells"] for test in json.loads(document)["tests"]]
 
 
+@pytest.mark.slow
 def test_results_under_an_address_are_those_of_a_folder_and_found_again(spec, address, steps, tmp_path, capsys) -> None:
     assert main(["run", spec, "--out", "kept"]) == 0
     assert main(["run", spec, "--out", address]) == 0
@@ -68,6 +69,7 @@ def test_results_under_an_address_are_those_of_a_folder_and_found_again(spec, ad
     assert not list((tmp_path / "cache").glob("out-*")), "what stood for it is gone"
 
 
+@pytest.mark.slow
 def test_a_run_that_is_stopped_leaves_what_it_finished(spec, address, monkeypatch, steps) -> None:
     def stop(kind: str) -> None:
         steps.update([kind])

@@ -69,6 +69,7 @@ def copy_of(kept: Path, name: str, tmp_path: Path) -> Path:
     return tmp_path / name
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("name", ["language", "vector"])
 def test_nothing_changed_and_nothing_is_run(
     kept: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -98,6 +99,7 @@ def changed(folder: Path, spec: str, change: Change, other: bool, monkeypatch: p
     assert stored["identity"]["key"] == again.spec.identity["key"] != before["identity"]["key"]
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("what", spread(LANGUAGE, 4))
 def test_another_file_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -105,11 +107,13 @@ def test_another_file_and_all_is_run_anew(
     changed(copy_of(kept, "language", tmp_path), "s", *LANGUAGE[what], monkeypatch)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("what", spread(VECTOR, 2))
 def test_other_code_and_all_is_run_anew(kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     changed(copy_of(kept, "vector", tmp_path), "v", *VECTOR[what], monkeypatch)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("what", spread(OPTIONS, 2))
 def test_other_options_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -120,6 +124,7 @@ def test_other_options_and_all_is_run_anew(
     assert again.steps["sweep"] > 0 and any(word in note for note in again.notes)
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("name", ["causal_dsl", "causal_dsl source", "torch", "transformers"])
 def test_other_versions_and_all_is_run_anew(
     kept: Path, name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
@@ -130,6 +135,7 @@ def test_other_versions_and_all_is_run_anew(
     assert again.steps["sweep"] > 0 and any(f"versions: {name}" in note for note in again.notes)
 
 
+@pytest.mark.slow
 def test_the_note_names_the_file(kept: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     folder = copy_of(kept, "language", tmp_path)
     add_to(folder / "steer.safetensors", "v", 0, 1.0)
@@ -140,6 +146,7 @@ def test_the_note_names_the_file(kept: Path, tmp_path: Path, monkeypatch: pytest
 # ── fits and trainings ──────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("what", spread([None, *VECTOR], 4))
 def test_a_fit_belongs_to_all_that_its_network_is_made_of(
     what: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
@@ -156,12 +163,14 @@ def test_a_fit_belongs_to_all_that_its_network_is_made_of(
     assert Ran(spec, monkeypatch).numbers == again.numbers
 
 
+@pytest.mark.slow
 def test_a_fit_is_found_from_another_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     assert Ran(vector(tmp_path / "one", ROTATION), monkeypatch).steps["fit"] == 2
     os.chdir(vector(tmp_path / "two", ROTATION).parent)
     assert Ran(tmp_path / "two" / "v.causal", monkeypatch).steps["fit"] == 0
 
 
+@pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("at", [0.2, 0.5, 0.9])
 def test_a_kept_fit_with_ten_bytes_turned_over_is_fitted_anew(
     at: float, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
@@ -179,6 +188,7 @@ def test_a_kept_fit_with_ten_bytes_turned_over_is_fitted_anew(
     assert not Ran(spec, monkeypatch).steps["fit"]
 
 
+@pytest.mark.slow
 def test_a_network_that_only_its_config_tells_apart_is_another(tmp_path: Path) -> None:
     """The same weights under another activation function: not one fingerprint."""
     from causal_dsl.network.fingerprint import fingerprint

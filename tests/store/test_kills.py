@@ -107,13 +107,9 @@ def killed_and_taken_up(kind: str, step: str, count: int, server: Server, whole:
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
+@pytest.mark.slow
 @pytest.mark.parametrize(
-    ("kind", "step", "count"),
-    [
-        ("training", "training step", 3),
-        pytest.param("blocks", "sweep", 2, marks=pytest.mark.slow),
-        pytest.param("fits", "fit", 3, marks=pytest.mark.slow),
-    ],
+    ("kind", "step", "count"), [("training", "training step", 3), ("blocks", "sweep", 2), ("fits", "fit", 3)]
 )
 def test_a_run_that_is_killed_goes_on(
     kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path

@@ -34,6 +34,7 @@ def test_every_reader_tells_the_path_that_it_is_given(module: str, name: str, tm
     assert getattr(library, name) is own, "the library is as it was"
 
 
+@pytest.mark.slow
 def test_a_kept_run_belongs_to_tensors_that_forward_reads(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     read = (
         "from safetensors import safe_open\n"

@@ -163,6 +163,7 @@ def test_what_is_no_file_in_the_place_of_one(tmp_path: Path, kind: str, monkeypa
     assert whole
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("kind", ["nowhere", "link to a file", "folder"])
 def test_what_is_no_file_in_the_place_of_the_lock(tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = vector(tmp_path)
@@ -174,6 +175,7 @@ def test_what_is_no_file_in_the_place_of_the_lock(tmp_path: Path, kind: str, mon
     assert told.code == "E708" and "`.lock`" in told.notes[0]
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("name", ["results.json", "pairs.parquet", "spec.causal", "source/v.causal"])
 def test_damaged_results_are_told(tmp_path: Path, name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = vector(tmp_path)
@@ -185,6 +187,7 @@ def test_damaged_results_are_told(tmp_path: Path, name: str, monkeypatch: pytest
     assert f"`{name}`" in told.title and path.with_name(path.name + ".damaged").read_text() == "my notes"
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("kind", ["my notes", "", "folder"])
 def test_a_fit_in_the_results_that_is_another_is_set_aside(
     tmp_path: Path, kind: str, monkeypatch: pytest.MonkeyPatch
@@ -244,6 +247,7 @@ def test_foreign_files_stay_whatever_changes(tmp_path: Path, monkeypatch: pytest
     assert {(blocks / name).read_text() for name in names} == {"mine"}
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("text", ["[]", "", "null", '{"inputs": {}, "cut": [], "halved": []}'])
 def test_a_damaged_list_of_blocks_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     spec = vector(tmp_path / "p")
@@ -310,6 +314,7 @@ def test_an_edited_kept_spec_is_what_is_run(tmp_path: Path, monkeypatch: pytest.
     assert Ran(kept, monkeypatch).spec.tests[0].n == 12
 
 
+@pytest.mark.slow
 def test_a_network_that_is_gone_is_said_so(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     spec = language(tmp_path / "p")
     Ran(spec, monkeypatch, out=tmp_path / "out")

@@ -27,6 +27,7 @@ def read_by(spec: Path, folder: Path) -> tuple[set[Path], set[Path]]:
     return {path for path in opened if "__pycache__" not in path.parts}, named
 
 
+@pytest.mark.slow
 @linux
 def test_every_kind_of_file_of_a_language_spec_is_on_the_list(tmp_path: Path) -> None:
     spec = language(tmp_path / "p")
@@ -36,6 +37,7 @@ def test_every_kind_of_file_of_a_language_spec_is_on_the_list(tmp_path: Path) ->
     assert named - opened <= {spec}, "nothing is named that was not read"
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @linux
 @pytest.mark.parametrize("kind", ["factory", "trained", "language model of code"])
 def test_every_kind_of_file_of_a_network_made_by_code_is_on_the_list(tmp_path: Path, kind: str) -> None:
@@ -64,6 +66,7 @@ def test_every_kind_of_file_of_a_network_made_by_code_is_on_the_list(tmp_path: P
     assert len(opened) >= 4 and left == set()
 
 
+@pytest.mark.slow
 @linux
 def test_a_feature_from_a_file_is_on_the_list(tmp_path: Path) -> None:
     spec = vector(tmp_path / "p", ROTATION)

@@ -5,9 +5,7 @@ from __future__ import annotations
 import json
 import os
 import sqlite3
-import subprocess
-import sys
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +14,7 @@ import torch
 from safetensors.torch import save_file
 
 import causal_dsl as cd
+from tests.store.killing import Server
 
 SPEC = """
 causal xor {
@@ -113,29 +112,23 @@ SOURCES: dict[str, tuple[str, str, Callable[[int, Path, Path], None]]] = {
 }
 
 
-def run(home: Path, out: bool, apart: bool) -> dict[str, Any]:
-    """A run in this process, or in one of its own."""
-    if not apart:
-        options = cd.Options(trust=True, out=home / "out" if out else None)
-        return cd.run(cd.load(home / "s.causal"), options).specs[0].to_json()
-    words = ["run", "s.causal", "--trust", "--json", *(["--out", "out"] if out else [])]
-    done = subprocess.run(
-        [sys.executable, "-m", "causal_dsl.tools.cli", *words], cwd=home, capture_output=True, timeout=120
-    )
-    assert done.returncode == 0, done.stderr.decode()
-    found: dict[str, Any] = json.loads(done.stdout)["specs"][0]
-    return found
+def run_here(home: Path, out: str) -> Any:
+    """The scores of a run in this process."""
+    options = cd.Options(trust=True, out=home / out if out else None)
+    return scores(cd.run(cd.load(home / "s.causal"), options).specs[0].to_json())
 
 
-def numbers(found: dict[str, Any]) -> Any:
+@pytest.fixture(scope="module")
+def server() -> Iterator[Server]:
+    with Server() as server:
+        yield server
+
+
+def scores(found: dict[str, Any]) -> Any:
     return [cell["scores"] for test in found["tests"] for cell in test["cells"]]
 
 
-@pytest.mark.parametrize("apart", [False, pytest.param(True, marks=pytest.mark.slow)], ids=["here", "apart"])
-@pytest.mark.parametrize("name", SOURCES)
-def test_kept_numbers_belong_to_what_the_code_does(
-    name: str, apart: bool, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
-) -> None:
+def kept_numbers(name: str, run: Callable[[Path, str], Any], tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     made, used, change = SOURCES[name]
     home, beyond = tmp_path / "home", tmp_path / "beyond"
     home.mkdir()
@@ -144,13 +137,37 @@ def test_kept_numbers_belong_to_what_the_code_does(
     (home / "s.causal").write_text(SPEC, encoding="utf-8")
     (home / "model.py").write_text(MODEL.format(made=made, used=used, beyond=str(beyond)), encoding="utf-8")
     change(1, home, beyond)
-    first = run(home, True, apart)
+    first = run(home, "out")
     blocks = {path: path.stat().st_mtime_ns for path in (home / "out").rglob("blocks/*")}
-    assert blocks and numbers(run(home, True, apart)) == numbers(first)
+    assert blocks and run(home, "out") == first
     assert {path: path.stat().st_mtime_ns for path in blocks} == blocks, "nothing was run again"
     change(2, home, beyond)
-    again = run(home, True, apart)
-    assert numbers(again) == numbers(run(home, False, apart)) != numbers(first)
+    again = run(home, "out")
+    assert again == run(home, "") != first
+
+
+@pytest.mark.thinned(always=1, values=True, slow=2)
+@pytest.mark.parametrize("name", SOURCES)
+def test_kept_numbers_belong_to_what_the_code_does(name: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    kept_numbers(name, run_here, tmp_path, monkeypatch)
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+@pytest.mark.parametrize("name", SOURCES)
+def test_kept_numbers_belong_to_what_the_code_does_in_other_processes(
+    name: str, server: Server, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Each run has a process of its own, which is forked before anything was read."""
+
+    def run(home: Path, out: str) -> Any:
+        into = out or "fresh"
+        words = ["run", "s.causal", "--trust", "--out", into]
+        scale = {"CAUSAL_DSL_TEST_SCALE": os.environ["CAUSAL_DSL_TEST_SCALE"]}
+        assert server.run(words, home, environment=scale)[0] == 0
+        return scores(json.loads((home / into / "s" / "results.json").read_text()))
+
+    kept_numbers(name, run, tmp_path, monkeypatch)
 
 
 @pytest.mark.slow

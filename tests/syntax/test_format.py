@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
 from causal_dsl.diagnostics import Diagnostics, Source
@@ -10,10 +9,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr, format_tree
 from causal_dsl.syntax.parse import parse
 from tests.strategies import commented, expressions, trees
-
-_SETTINGS = settings(
-    max_examples=150, deadline=None, suppress_health_check=[HealthCheck.too_slow, HealthCheck.data_too_large]
-)
+from tests.thinning import law
 
 
 def read(text: str) -> tree.Tree:
@@ -23,16 +19,14 @@ def read(text: str) -> tree.Tree:
     return parsed
 
 
-@_SETTINGS
-@given(trees())
+@law(trees(), few=30, many=150)
 def test_parsing_what_is_printed_gives_the_same_tree(made: tree.Tree) -> None:
     text = format_tree(made)
     assert read(text) == made
     assert format_tree(read(text)) == text
 
 
-@_SETTINGS
-@given(expressions(4))
+@law(expressions(4), few=50, many=150)
 def test_expressions_are_printed_with_the_parentheses_they_need(made: tree.Expr) -> None:
     text = f"metric m = {format_expr(made)}"
     (declaration,) = read(text).declarations
@@ -40,8 +34,7 @@ def test_expressions_are_printed_with_the_parentheses_they_need(made: tree.Expr)
     assert declaration.value == made
 
 
-@_SETTINGS
-@given(st.data())
+@law(st.data(), few=30, many=150)
 def test_comments_are_kept_wherever_they_stand(data: st.DataObject) -> None:
     text = data.draw(commented(format_tree(data.draw(trees(2)))))
     parsed = read(text)

@@ -23,6 +23,7 @@ from causal_dsl.syntax.grammar import STARTS, load_grammar
 from causal_dsl.syntax.lex import scan
 from causal_dsl.syntax.parse import find_faults, parse
 from tests.strategies import trees
+from tests.thinning import law
 
 SPECS = {
     path.stem: path.read_text(encoding="utf-8") for path in sorted((Path(__file__).parent / "specs").glob("*.causal"))
@@ -254,8 +255,7 @@ def _damage(text: str, chance: random.Random) -> str:
     return text[:start] + chance.choice("{}()[]\"'#:=<->~@.,%;!&|\\\0") + text[start:]
 
 
-@_SETTINGS
-@given(st.integers(0, 2**32), st.sampled_from(sorted(SPECS)))
+@law(st.integers(0, 2**32), st.sampled_from(sorted(SPECS)), few=50, many=150)
 def test_damaged_specs_never_raise_and_never_lose_anything_silently(seed: int, name: str) -> None:
     text = _damage(SPECS[name], random.Random(seed))
     parsed, diagnostics = attempt(text)
@@ -270,8 +270,7 @@ def test_damaged_specs_never_raise_and_never_lose_anything_silently(seed: int, n
     assert names == [token.text for token in printed if token.type == "NAME"]
 
 
-@_SETTINGS
-@given(st.text(max_size=200))
+@law(st.text(max_size=200), few=50, many=150)
 def test_any_text_is_survived(text: str) -> None:
     parsed, diagnostics = attempt(text)
     render_all(diagnostics)
@@ -308,6 +307,7 @@ def test_parsing_loads_nothing_heavy() -> None:
     assert done.stdout.strip() == "[]"
 
 
+@pytest.mark.slow
 def test_faults_are_found_without_the_declarations_that_have_none() -> None:
     """What an editor does at each key: declarations whose texts are known to be sound are left out, and no fault with them."""
     drawn, sound, told = random.Random(3), set[str](), 0

@@ -143,6 +143,7 @@ def test_results_beside_specs_are_no_specs(folder: Path, capsys: Captured) -> No
     assert json.loads(capsys.readouterr().out)["specs"]
 
 
+@pytest.mark.slow
 def test_a_mistake_of_the_package_in_one_test_loses_nothing_of_the_others(
     folder: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -366,8 +366,13 @@ def test_watching_runs_again_after_each_change_and_leaves_cleanly(folder: Path) 
     )
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("when", ["as the run reads it", "as the run ends"])
+@pytest.mark.parametrize(
+    "when",
+    [
+        pytest.param("as the run reads it", marks=pytest.mark.nightly),
+        pytest.param("as the run ends", marks=pytest.mark.slow),
+    ],
+)
 def test_an_edit_before_files_are_watched_is_not_lost(folder: Path, when: str) -> None:
     """The function of the spec edits the spec: once while the run reads it, or as its process ends."""
     (folder / "edits.py").write_text(

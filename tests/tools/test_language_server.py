@@ -765,7 +765,10 @@ async def scribble(one: Editor, uri: str, seed: int, edits: int) -> None:
             assert (await one.command("causal-dsl.text", uri))["text"] == one.texts[uri], number
 
 
-@pytest.mark.parametrize("edits", [600, pytest.param(10_000, marks=pytest.mark.slow)])
+@pytest.mark.parametrize(
+    "edits",
+    [400, pytest.param(2_000, marks=pytest.mark.slow), pytest.param(10_000, marks=pytest.mark.nightly)],
+)
 def test_random_edits(edits: int, tmp_path: Path) -> None:
     """Nothing fails, the texts are equal, and at the end the diagnostics are those of `check`."""
 

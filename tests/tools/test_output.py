@@ -9,6 +9,7 @@ import signal
 import subprocess
 import sys
 import time
+from itertools import product
 from pathlib import Path
 
 import pytest
@@ -64,8 +65,15 @@ def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
     kept.unlink()
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("words", [["check"], ["check", "--json"], ["plan"], ["plan", "--mermaid"], ["plan", "--json"]])
+@pytest.mark.parametrize(
+    "words",
+    [
+        pytest.param(
+            words.split(), marks=pytest.mark.slow if words in ("check", "plan --json") else pytest.mark.nightly
+        )
+        for words in ("check", "check --json", "plan", "plan --mermaid", "plan --json")
+    ],
+)
 def test_a_full_standard_output_is_told_of_by_each_command(words: list[str], spec: Path) -> None:
     done = tool([*words, str(spec)], "> /dev/full")
     assert done.returncode == 2
@@ -80,9 +88,13 @@ def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
     assert list((tmp_path / "kept").rglob("results.json"))
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("closed", [">&-", "2>&-", ">&- 2>&- <&-"])
-@pytest.mark.parametrize("code", [0, 1])
+@pytest.mark.parametrize(
+    ("closed", "code"),
+    [
+        pytest.param(*case, marks=pytest.mark.slow if case[1] == (case[0] == ">&-") else pytest.mark.nightly)
+        for case in product([">&-", "2>&-", ">&- 2>&- <&-"], [0, 1])
+    ],
+)
 def test_closed_streams_lose_nothing(closed: str, code: int, spec: Path, tmp_path: Path) -> None:
     if code:
         spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
@@ -104,8 +116,10 @@ def test_a_reader_that_goes_keeps_the_exit_code(spec: Path) -> None:
 ENCODINGS = ["ascii", "latin-1", "cp1252"]
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("encoding", ENCODINGS)
+@pytest.mark.parametrize(
+    "encoding",
+    [pytest.param(e, marks=pytest.mark.slow if e == "ascii" else pytest.mark.nightly) for e in ENCODINGS],
+)
 def test_another_encoding_of_a_process(encoding: str, spec: Path) -> None:
     spec.write_text(SPEC.replace("BOUND", "90%").replace("arrow", "каша 🜁"))
     for words in (["check", str(spec)], ["check", str(spec), "--json"], ["plan", str(spec)]):
@@ -214,6 +228,7 @@ def test_an_empty_name_of_a_folder_is_refused(
     assert not list((tmp_path / "here").iterdir())
 
 
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("where", ["begin", "put"])
 def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch, where: str
@@ -236,6 +251,7 @@ def test_a_disk_that_fills_up_in_a_run_ends_the_keeping_alone(
     assert [d["code"] for d in document["diagnostics"]] == ["E708"]
 
 
+@pytest.mark.slow
 def test_a_cache_that_cannot_be_written_costs_no_result(
     spec: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -259,6 +275,7 @@ def test_a_cache_that_cannot_be_written_costs_no_result(
     assert "W665" in [d["code"] for d in document["diagnostics"]]
 
 
+@pytest.mark.slow
 def test_a_cache_that_is_a_file_holds_nothing_that_is_damaged(
     spec: Path, tmp_path: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -275,8 +292,13 @@ def test_a_cache_that_is_a_file_holds_nothing_that_is_damaged(
     assert "W659" not in codes and "W665" in codes
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("after", [0.05, 0.2, 0.5, 0.9, 1.4, 2.0])
+@pytest.mark.parametrize(
+    "after",
+    [
+        pytest.param(s, marks=pytest.mark.slow if s in (0.2, 0.9, 2.0) else pytest.mark.nightly)
+        for s in (0.05, 0.2, 0.5, 0.9, 1.4, 2.0)
+    ],
+)
 def test_ctrl_c_at_any_moment_is_no_traceback(after: float, spec: Path) -> None:
     process = subprocess.Popen(
         [

@@ -33,6 +33,7 @@ def run(inside: pytest.Pytester, *words: str) -> pytest.RunResult:
     return inside.runpytest_inprocess(*([] if installed else ["-p", "causal_dsl.tools.pytest_plugin"]), *words)
 
 
+@pytest.mark.slow
 def test_a_test_is_an_item_and_fails_with_its_diagnostic(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", halves=SPEC)
     result = run(pytester, "-v")
@@ -60,6 +61,7 @@ test fails on halves {
 )
 
 
+@pytest.mark.slow
 def test_a_test_tells_its_own_warnings_alone(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", halves=WARNED)
     parts = run(pytester).stdout.str().split("____ fails ____")
@@ -80,6 +82,7 @@ def test_options_that_name_nothing_are_told(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*E706*"])
 
 
+@pytest.mark.slow
 def test_results_are_not_collected_again(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", halves=SPEC)
     kept = pytester.path / "kept" / "halves"
@@ -138,6 +141,7 @@ def test_a_fault_is_its_diagnostic_and_nothing_else(pytester: pytest.Pytester) -
     run(pytester, "code.causal", "-q").stdout.fnmatch_lines(["ERROR code.causal::solves - error?E*"])
 
 
+@pytest.mark.slow
 def test_a_defect_is_a_diagnostic(pytester: pytest.Pytester, monkeypatch: pytest.MonkeyPatch) -> None:
     def broken(*_: object, **__: object) -> None:
         raise ZeroDivisionError("of all things")
@@ -193,8 +197,9 @@ def test_junit_has_the_scores(pytester: pytest.Pytester) -> None:
     assert failure.get("message").startswith("failed[F701]") and "-->" in failure.text
 
 
-@pytest.mark.slow
-@pytest.mark.parametrize("dist", ["loadgroup", "loadfile"])
+@pytest.mark.parametrize(
+    "dist", [pytest.param("loadgroup", marks=pytest.mark.slow), pytest.param("loadfile", marks=pytest.mark.nightly)]
+)
 def test_xdist_loads_each_network_once_a_worker(pytester: pytest.Pytester, dist: str) -> None:
     pytester.makepyfile(nets=NETS)
     other = ON_CODE.replace("nets.py:make", "more.py:make")

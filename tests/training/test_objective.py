@@ -107,6 +107,7 @@ def test_balanced_chances_and_lengths(gpt2: Network) -> None:
     assert few.n == 100 and few.values["left"].mean() == 0.5
 
 
+@pytest.mark.slow
 def test_a_language_network_prompt_by_prompt(gpt2: Network) -> None:
     """Two variables at tokens of their own, prompts of two lengths; by hand with one forward a row."""
     alignment = "  left @ layer[0].resid_post[b, 0:16]\n  right @ layer[1].head[1, 3].z[last]\n"

@@ -36,6 +36,7 @@ def cache(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     return tmp_path / "cache"
 
 
+@pytest.mark.slow
 def test_training_puts_the_variables_where_they_are_to_be(tmp_path: Path) -> None:
     """On the task alone the places hold nothing; trained towards the model they hold all, and the rest is inert."""
     scores = {}
@@ -115,6 +116,7 @@ def test_what_decides_about_the_weights_decides_about_the_file(tmp_path: Path) -
     assert len({own, *others}) == 1 + len(others)
 
 
+@pytest.mark.slow
 def test_resuming_is_bit_for_bit(tmp_path: Path) -> None:
     """Stopped after any step and taken up by another loop, training goes on as if nothing had happened."""
     asked = training("steps=40, batch=16, strict=1, decay=cosine")
@@ -293,6 +295,7 @@ def golden(name: str, error: SpecError) -> None:
     assert f"{error}\n" == path.read_text(encoding="utf-8")
 
 
+@pytest.mark.thinned(always=2, values=True, slow=2)
 @pytest.mark.parametrize("name", FAULTS)
 def test_faults_of_a_training(name: str, tmp_path: Path) -> None:
     settings, factory = FAULTS[name]
@@ -364,6 +367,7 @@ def test_shapes_that_are_known_when_the_networks_are(tmp_path: Path) -> None:
 # ── the zoo ─────────────────────────────────────────────────────────────────────────────────────
 
 
+@pytest.mark.slow
 def test_the_networks_for_logic_are_made_again(tmp_path: Path) -> None:
     for name, steps in (("logic-or-of-ands", 3), ("logic-and-of-or", 3)):
         made = [train_logic(name, tmp_path / f"{name}{i}", steps) for i in range(2)]

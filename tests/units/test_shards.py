@@ -168,16 +168,15 @@ def test_shards_merged_are_one_process(kind: str, server: Server, whole: Whole, 
             assert all(bool(found[step]) == there for step in ("circuits", "constants", "gradients")), found
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 @pytest.mark.parametrize(
     ("kind", "step", "count"),
     [
-        ("blocks", "sweep", 2),
-        ("blocks", "part", 5),
-        ("fits", "fit step", 1),
-        ("fits", "fit", 1),
-        ("training", "part", 3),
+        pytest.param("blocks", "sweep", 2, marks=pytest.mark.slow),
+        pytest.param("blocks", "part", 5, marks=pytest.mark.nightly),
+        pytest.param("fits", "fit step", 1, marks=pytest.mark.slow),
+        pytest.param("fits", "fit", 1, marks=pytest.mark.nightly),
+        pytest.param("training", "part", 3, marks=pytest.mark.nightly),
     ],
 )
 def test_a_shard_that_is_killed_goes_on(
@@ -199,6 +198,7 @@ def test_a_shard_that_is_killed_goes_on(
     assert not list((home / "parts").rglob(f"{PART}*")), "what was half written is gone"
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, whole: Whole, tmp_path: Path) -> None:
     before, expected, table, _ = whole("blocks")
@@ -225,6 +225,7 @@ def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, 
 
 
 @pytest.mark.slow
+@pytest.mark.thinned(slow=3)
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 @pytest.mark.parametrize(
     ("change", "named"),
@@ -287,6 +288,7 @@ def test_a_full_disk_ends_a_shard_and_loses_nothing(server: Server, whole: Whole
     assert numbers(home) == expected and pairs(home) == table
 
 
+@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 def test_words_that_are_no_shard(server: Server, whole: Whole, tmp_path: Path) -> None:
     home = tmp_path / "run"

@@ -15,6 +15,7 @@ ROOT = Path(__file__).parents[2]
 PACKAGE = ROOT / "causal_dsl"
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize(
     ("names", "home"),
     [(ARCHITECTURES.own, ("vocabulary/architectures",)), (FEATURES.own, ("families", "features"))],
