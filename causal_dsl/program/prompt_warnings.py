@@ -22,7 +22,7 @@ def caution(test: Test, tokens: Tokens | None, diagnostics: Diagnostics) -> None
         return
     check_tokenizer(tokens, test.network.span, diagnostics)
     for line in test.alignment.prompts:
-        check_end(line.template, test.readout.prefix, line.span, diagnostics)
+        check_end(line.template, test.readout.before(line.template), line.span, diagnostics)
 
 
 def never_apart(tests: Sequence[Test]) -> Iterator[Diagnostic]:

@@ -49,5 +49,7 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     def inputs_of(pair: int) -> dict[str, str]:
         return {role: role_text(role, pair) for role in drawn.values}
 
-    among = None if answers.among is None else frozenset(ids[0] for ids in answers.ids.values())
+    among = None
+    if answers.among is not None:
+        among = frozenset(ids[0] for own in answers.spellings for ids in own.ids.values())
     return Speech(value, token, base, among, variable in model.sets, inputs_of)
