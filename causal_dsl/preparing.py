@@ -254,7 +254,8 @@ def fit_features(
                 for feature in intervention.features:
                     if feature.fitted not in checked.fits.dead:
                         library.want(feature)
-        for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
+        own = test.network.key, plan.scores[test.name][0].label.draw
+        for rows in [rows for run, rows in plan.rows.items() if (run.network, run.draw) == own]:
             refuse_seen(library, test, plan.inputs[test.network.key], rows)
     return library
 

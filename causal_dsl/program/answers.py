@@ -77,8 +77,8 @@ class Answers:
             for number, own, rows in self.by_spelling(lines, len(said)):
                 found[rows] = own.codes_of(said[rows] if self.among is None else said[rows, number : number + 1])
                 if not self.stated and self.among is not None:  # an id that says the value after the first prompt
-                    for here, first in zip(own.among or (), self.among, strict=True):
-                        found[rows[said[rows, number] == here]] = first
+                    for here, there in zip(own.among or (), self.among, strict=True):
+                        found[rows[said[rows, number] == here]] = there
             return found
         if not self.stated:
             first = said[:, 0]

@@ -79,7 +79,7 @@ def answer_tokens(
     """
     ids = tokens.continuation(prompt_text, prefix + value_text)
     if ids is None:
-        ends = prompt_text[-1:].isspace()
+        ends = prompt_text.endswith(" ")
         raise fail(
             "E509",
             f'after the prompt, "{prefix}{value_text}" does not begin with a token of its own',

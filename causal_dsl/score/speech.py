@@ -22,7 +22,7 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     model, variable = test.model, test.readout.variable
     classes = {ids[0]: value for value, ids in answers.ids.items()}
     draw = plan.scores[test.name][0].label.draw
-    rows = {run.role: found for run, found in plan.rows.items() if run.draw == draw}
+    rows = {run.role: found for run, found in plan.rows.items() if (run.network, run.draw) == (test.network.key, draw)}
 
     def value(code: int) -> str:
         if not test.readout.stated:

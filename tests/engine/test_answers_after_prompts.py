@@ -11,7 +11,6 @@ import torch
 from tokenizers import Tokenizer, decoders, models, pre_tokenizers, trainers
 from transformers import LlamaConfig, LlamaForCausalLM, PreTrainedTokenizerFast
 
-import causal_dsl as cd
 from causal_dsl.tools.cli import main
 
 CHAT = (
@@ -120,8 +119,13 @@ def by_hand(tokens: Any, model: Any, row: dict[str, Any], among: bool, before: s
     }
 
 
-def test_the_space_follows_from_each_prompt(folder: Path) -> None:
+@pytest.mark.slow
+def test_the_space_follows_from_each_prompt(folder: Path, capsys: pytest.CaptureFixture[str]) -> None:
     rows = rows_of(folder, SPEC + "".join(TEST.replace("ALIGN", name) for name in (*ALIGNMENTS, "learned")))
+    learned = capsys.readouterr().out.partition("test of_learned")[2]
+    assert (
+        "wrong_answers" in learned and "_start|>" not in learned
+    )  # of its own prompts, though its controls run on another network
     tokens = PreTrainedTokenizerFast.from_pretrained(folder / "lm")
     model = LlamaForCausalLM.from_pretrained(folder / "lm").eval()
     ends: dict[str, set[str]] = {}
