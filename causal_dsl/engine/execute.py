@@ -133,7 +133,9 @@ class Execution:
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
-        return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
+        vocabulary = network.facts.outputs or 2**62
+        drawn = self.plan.draw_of(test)
+        return Numbers(test, self.answers[test.name], self.targets, quantities, vocabulary, drawn)
 
     @cached_property
     def cost(self) -> Cost:

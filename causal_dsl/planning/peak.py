@@ -162,7 +162,8 @@ def columns_of(plan: Plan, step: Step) -> int | None:
                 return None
             if any(quantity.whole for _, read in score.reads for quantity in read.quantities):
                 return None
-            most = max(most, len(test.readout.values))
+            ends = len({line.template.segments[-1] for line in test.alignment.prompts}) or 1
+            most = max(most, len(test.readout.values) * ends)
     return most
 
 
