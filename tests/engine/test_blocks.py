@@ -68,6 +68,7 @@ class Held(TorchDispatchMode):
         self.now -= self.known.pop(place, 0)
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("budget", spread([2_000_000, 700_000, 10**9], 3))
 def test_a_budget_is_kept(budget: int) -> None:

@@ -164,6 +164,7 @@ def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None
     same(run(text, memory=budget), run(text))
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("family", some(["gpt2", "llama", "gptj"], ["llama"]))
 def test_answers_of_several_tokens(family: str) -> None:
