@@ -453,6 +453,7 @@ def test_a_history_has_units_and_an_axis_for_each(runs: Path, capsys: Captured, 
     assert "kl (nats)" in told and f"0.000 to {highest:.3f}" in told and "0.000 to 1.000" in told
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
