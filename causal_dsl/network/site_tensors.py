@@ -101,8 +101,8 @@ def refuse(network: Network, site: Site) -> None:
         if own is not None and own.mid and "resid_mid" in reason and own.mid == f"{own.mlp}<":
             notes += (f"without `middle` the stream between attention and MLP is taken to be what `{own.mlp}` reads",)
             help = (
-                'if another module reads the stream there, as a norm before the MLP does, name it in torch(…): middle="…"; '
-                'else name a module instead: module("…")'
+                'say in torch(…) which module reads the stream there, mostly a norm before the MLP: middle="…"; or correct '
+                'attention= and mlp=; or name a module instead: module("…")'
             )
         elif network.key.kind == "torch":
             help += "; or say in torch(…) where its parts are: " + ", ".join(f"{path}=" for path in PATHS)

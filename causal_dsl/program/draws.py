@@ -140,7 +140,7 @@ class DrawReader:
         arguments = member.domain.arguments if isinstance(member.domain, tree.Call) else ()
         told = Diagnostics()
         settings = read_settings(called[0], arguments, DRAW, told, member.domain.span)
-        parameters = {parameter.name.name for parameter in self.declaration.parameters}
+        parameters = {parameter.name.name for parameter in getattr(self.declaration, "parameters", ())}
         for one in told:
             name = one.span.text
             if one.code == "E213" and name in parameters and name in model.variables:
