@@ -218,7 +218,11 @@ class Estimator:
         if (score, cell) not in self._means:
             self._means[score, cell] = self._mean_of(score, cell)
         found = self._means[score, cell]
-        return None if found is None else found.interval(level)
+        made = None if found is None else found.interval(level)
+        if made is None:
+            return None
+        least, most = score.pair.ends  # by the normal approximation an interval may go beyond what the measure can be
+        return (max(made[0][0], least), min(made[0][1], most)), made[1]
 
     def _mean_of(self, score: PairMean, cell: int) -> MeanOf | None:
         if cell and self._shared(score):
