@@ -13,7 +13,6 @@ A score is taken from the pairs only if their numbers give back what both runs r
 from __future__ import annotations
 
 import math
-import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -24,7 +23,7 @@ from causal_dsl.compare.pairing import CellRows, Match
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles
-from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.measures import of_counts
 
 Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
 #: How far two scores may be apart by the rounding of networks in float32, as a part of the larger one.
@@ -126,7 +125,7 @@ def difference(
         return Difference(
             None, why=f"it is undefined in {'both' if a is None and b is None else 'A' if a is None else 'B'}"
         )
-    found = _interval_of(score, first, second, match, rows, ceilings, counts(score, unit))
+    found = _interval_of(score, first, second, match, rows, ceilings, of_counts(score, unit))
     return replace(found, scale=max(1.0, abs(a), abs(b)))
 
 
@@ -137,7 +136,7 @@ def _interval_of(
     match: Match,
     rows: tuple[CellRows, CellRows] | None,
     ceilings: tuple[float | None, float | None],
-    of_counts: bool,
+    counted: bool,
 ) -> Difference:
     """The difference of two scores that are defined."""
     a, b = first["value"], second["value"]
@@ -146,7 +145,7 @@ def _interval_of(
         return Difference(gap, way="exact")
     why = match.why
     if rows is not None and "exact" not in (first.get("method"), second.get("method")):
-        own = [_of_pairs(score, one, top, of_counts) for one, top in zip(rows, ceilings, strict=True)]
+        own = [_of_pairs(score, one, top, counted) for one, top in zip(rows, ceilings, strict=True)]
         if own[0] is not None and own[1] is not None and own[0].is_that(a) and own[1].is_that(b):
             draws = first.get("about") == second.get("about") == "draws"
             found = _paired(gap, own[0], own[1], Resampling(rows[0].ids, draws))
@@ -158,15 +157,7 @@ def _interval_of(
     return _unpaired(gap, first, second, why)
 
 
-def counts(score: str, unit: str) -> bool:
-    """Whether a score is a share of pairs, each of which is right or wrong: by the record of its measure. A score that a spec
-    defines is one by its ``unit``."""
-    called = re.match(r"\w+?(?=_unfiltered$|\W|$)", score)
-    measure = MEASURES.get(called[0]) if called else None
-    return unit == "share" if measure is None else measure.interval == "share"
-
-
-def _of_pairs(score: str, rows: CellRows, ceiling: float | None, of_counts: bool) -> _OfPairs | None:
+def _of_pairs(score: str, rows: CellRows, ceiling: float | None, counted: bool) -> _OfPairs | None:
     """How the numbers of the pairs may make up a score; None where they do not."""
     name, _, output = score.partition("(") if score.startswith(("iia(", "accuracy(", "moved(")) else (score, "", "")
     kept = rows.kept()
@@ -176,16 +167,16 @@ def _of_pairs(score: str, rows: CellRows, ceiling: float | None, of_counts: bool
         kept, score = np.ones_like(kept), score.removesuffix("_unfiltered")
     if score == "iia_informative":
         values, differs = rows.numbers("iia"), rows.differs()
-        return None if values is None or differs is None else _OfPairs(values, kept & differs, of_counts)
+        return None if values is None or differs is None else _OfPairs(values, kept & differs, counted)
     if score == "iia_star":
         values = rows.numbers("iia")
         return (
             None
             if values is None or ceiling is None or ceiling >= 1
-            else _OfPairs(values, kept, of_counts, ceiling, 1 / (1 - ceiling))
+            else _OfPairs(values, kept, counted, ceiling, 1 / (1 - ceiling))
         )
     values = rows.numbers(score)
-    return None if values is None else _OfPairs(values, kept, of_counts)
+    return None if values is None else _OfPairs(values, kept, counted)
 
 
 def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) -> Difference | None:
