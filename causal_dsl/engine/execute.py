@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -185,9 +186,10 @@ class Execution:
                 shared = iter(step.blocks)
                 for blocks in share_out(self, number, step, context, sharded):
                     done += blocks
-                    for _ in range(blocks if self._told is not None else 0):
-                        self._told.begin(number, next(shared))
-                        self._told.end()
+                    if self._told is not None:
+                        for block in islice(shared, blocks):
+                            self._told.begin(number, block)
+                            self._told.end()
                     yield f"block {done} of {count}"
                 continue
             for block in step.blocks:
