@@ -111,7 +111,8 @@ class Carrying:
         """The codes of the answers [n] to some inputs."""
         rows = self.execution.plan.inputs[self.test.network.key].rows(index)
         network = self.execution.networks[self.test.network.key]
-        return codes_of(self.execution, self.test, forward(network, rows, readout=torch.arange(len(rows))).logits)
+        logits = forward(network, rows, readout=torch.arange(len(rows))).logits
+        return codes_of(self.execution, self.test, logits, self.values.get("template"))
 
     @torch.no_grad()
     def _vectors(self) -> torch.Tensor:
@@ -138,6 +139,7 @@ class Carrying:
                 self.execution,
                 self.test,
                 forward(network, rows, writes=[write], readout=torch.arange(len(rows))).logits,
+                self.values["template"][self.base] if "template" in self.values else None,
             )
             accepted = self.test.model.accepted(self.test.readout.variable)
             self._followed[units] = float(accepted.right(said, self.label).mean())
@@ -184,12 +186,15 @@ class Carrying:
         yield from (one for one in seen if one)
 
 
-def codes_of(execution: Execution, test: Test, logits: torch.Tensor | None) -> np.ndarray:
-    """The codes of the answers [n] that logits [n, classes] give in a test."""
+def codes_of(
+    execution: Execution, test: Test, logits: torch.Tensor | None, lines: np.ndarray | None = None
+) -> np.ndarray:
+    """The codes of the answers [n] that logits [n, classes] give in a test, after prompts of these lines [n]."""
     answers = execution.answers[test.name]
     assert logits is not None
-    among = None if answers.among is None else torch.tensor(answers.among, device=logits.device)
-    return answers.codes_of(greedy(logits, among).cpu().numpy()[:, None])
+    some = [None if own.among is None else torch.tensor(own.among, device=logits.device) for own in answers.spellings]
+    said = [greedy(logits, among) for among in (some if answers.among is not None else some[:1])]
+    return answers.codes_of(torch.stack(said, dim=1).cpu().numpy(), lines)
 
 
 #: Values of the placed variables, together, that are tabulated.

@@ -57,7 +57,6 @@ from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
-from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
 from causal_dsl.program.tokens import Tokens
@@ -208,11 +207,9 @@ def _plan(
             check_beginnings(test, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
         caution(test, tokens, found)
-        answers = answers_of(
-            test.readout, test.model, tokens, answered_prompt(test.alignment, tokens), test.readout.span or test.span
-        )
+        answers = answers_of(test.readout, test.alignment, tokens, test.readout.span or test.span)
         if check_answers(answers, test.readout, found):
-            check_numbers(answers, test.readout, tokens, answered_prompt(test.alignment, tokens), found)
+            check_numbers(answers, test.readout, tokens, test.alignment, found)
             checked.answers[test.name] = answers
             ready.append(test)
     if found.errors or len(ready) < len(every):
@@ -244,9 +241,7 @@ def _answered(test: Test, tokens: Tokens | None, checked: Checked) -> Test:
     """A control or a fit, with what it can answer noted. Where one token cannot tell the answers apart, it is read as its test is."""
 
     def answers(readout: Readout) -> Answers:
-        return answers_of(
-            readout, test.model, tokens, answered_prompt(test.alignment, tokens), readout.span or test.span
-        )
+        return answers_of(readout, test.alignment, tokens, readout.span or test.span)
 
     found = answers(test.readout)
     if not check_answers(found, test.readout, Diagnostics()):

@@ -125,7 +125,7 @@ def _solved(
             others=((test.span, "keeps what is solved"),),
             help="draw more pairs with n=…, or leave `solved` out",
         )
-    left: Targets = lambda one, quantity: objective.targets(one, quantity)[kept]  # noqa: E731
+    left: Targets = lambda *asked: objective.targets(*asked)[kept]  # noqa: E731
     return replace(pairs, base=pairs.base[kept], source=pairs.source[kept]), replace(objective, targets=left)
 
 

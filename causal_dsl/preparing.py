@@ -26,6 +26,7 @@ from causal_dsl.optimising import Constants, find_constants
 from causal_dsl.planning.memory import MOST_UNASKED
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.plan import Plan
+from causal_dsl.program.answers import said_before
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.prompt_tokens import answered_prompt
@@ -218,15 +219,17 @@ def behaviour_of(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Net
 
 
 def _with_answers(plan: Plan, network: Network) -> list[str]:
-    """A prompt of each test on a network with each of the answers that are looked for, as they are tokenised."""
+    """A prompt of each line of each test on a network with each of the answers that are looked for, as they are tokenised."""
     found = []
     for test in plan.tests:
         if test.network.key != network.key or test.readout.kind == "logits":
             continue
-        prompt = answered_prompt(test.alignment, network.tokens)
-        for value in test.readout.values:
-            said = test.readout.prefix + show_value(value)
-            found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
+        for line in range(len(test.alignment.prompts)):
+            prompt = answered_prompt(test.alignment, network.tokens, line)
+            before = said_before(test.readout, test.alignment, line)
+            for value in test.readout.values:
+                said = before + show_value(value)
+                found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
     return found
 
 
@@ -251,7 +254,8 @@ def fit_features(
                 for feature in intervention.features:
                     if feature.fitted not in checked.fits.dead:
                         library.want(feature)
-        for rows in [plan.rows[run] for run in plan.rows if run.draw == plan.scores[test.name][0].label.draw]:
+        own = test.network.key, plan.scores[test.name][0].label.draw
+        for rows in [rows for run, rows in plan.rows.items() if (run.network, run.draw) == own]:
             refuse_seen(library, test, plan.inputs[test.network.key], rows)
     return library
 

@@ -128,7 +128,8 @@ def _taken_together(
     inputs, index = plan.inputs[key], {role: plan.rows[Forward(key, draw, role)][rows] for role in ("base", "other")}
     every = torch.arange(len(rows))
     read = forward(network, inputs.rows(index["other"]), [SiteRead(probe.site, every)]).reads[0]
-    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits)
+    lines = plan.draw_of(test).templates("base")[rows]
+    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits, lines)
     at_once = max(1, _AT_ONCE // len(rows))
     for start in range(0, len(probe.sets), at_once):
         sets = probe.sets[start : start + at_once]
@@ -141,7 +142,7 @@ def _taken_together(
         runs = torch.arange(len(taken))
         write = SiteWrite(probe.site, runs, None, written)
         logits = forward(network, inputs.rows(np.tile(index["base"], len(sets))), writes=[write], readout=runs).logits
-        said = codes_of(execution, test, logits).reshape(len(sets), len(rows))
+        said = codes_of(execution, test, logits, np.tile(lines, len(sets))).reshape(len(sets), len(rows))
         for units, answers in zip(sets, said, strict=True):
             yield units, (answers != own) & (answers != TIED)
 
@@ -167,13 +168,13 @@ def _mixed(
     draw, network, every = plan.scores[test.name][0].label.draw, execution.networks[key], torch.arange(len(rows))
     index = {role: plan.rows[Forward(key, draw, role)][rows] for role in ("base", "other")}
     read = forward(network, inputs.rows(index["other"]), [SiteRead(probe.site, every)]).reads[0]
-    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits)
+    lines = plan.draw_of(test).templates("base")[rows]
+    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits, lines)
     for chosen in sets:
         taken = torch.stack([read[torch.from_numpy(stream.shuffled(np.arange(len(rows)))), unit] for unit in chosen], 1)
         write = SiteWrite(replace(probe.site, dims=chosen), every, None, partial(_given, taken))
-        said = codes_of(
-            execution, test, forward(network, inputs.rows(index["base"]), writes=[write], readout=every).logits
-        )
+        logits = forward(network, inputs.rows(index["base"]), writes=[write], readout=every).logits
+        said = codes_of(execution, test, logits, lines)
         yield chosen, (said != own) & (said != TIED)
 
 

@@ -38,6 +38,8 @@ _COSTLY = 4_000_000
 _DOUBTED = 2**14
 #: Rows of which it is asked whether real numbers could be their partners.
 _ASKED = 64
+#: Values of a row that a message shows.
+_SHOWN = 6
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
@@ -423,11 +425,29 @@ class RowDrawer:
     def _alone(self, rows: np.ndarray, tried: int = 0) -> None:
         report_alone(self.design, self.statement, self.values, self.n, rows, self.diagnostics, tried)
 
+    def _of_row(self, row: int) -> str:
+        """What the earlier runs have in a row, of what the `where` asks about."""
+        shown = [f"{role}.{name} = {show(self._value(role, name, row))}" for role, name in self.context[:_SHOWN]]
+        return f": {', '.join(shown)}{', …' * (len(self.context) > _SHOWN)}" if shown else ""
+
+    def _numbered(self) -> tuple[str, ...]:
+        """What `template` may be, where the `where` asks about it."""
+        asked = self.where is not None and any(
+            name == "template" and name not in self.design.models[role].variables for role, name in self.where.mentions
+        )
+        last = len(self.design.templates) - 1
+        return (f"`template` is the number of a prompt line: 0 to {last}",) if asked and last >= 0 else ()
+
+    def _value(self, role: str, name: str, row: int) -> bool | int | float | str:
+        code = self.values[role][name][row]
+        model = self.design.models[role]
+        return int(code) if name == "template" and name not in model.variables else model.value(name, code)
+
     def _give_up(self, tried: int, accepted: int, pending: np.ndarray) -> bool:
         if self.statement.like and not self.statement.spread:
             self._alone(pending, tried)
             return False
-        partly = bool(self.context) and accepted and len(pending) < self.n
+        partly = bool(self.context) and len(pending) < self.n
         if self.where is not None and (partly or not self.held) and self._elsewhere(tried, pending):
             label = f"this held on none of {self.asked:,} draws from it"
             if partly:
@@ -447,7 +467,7 @@ class RowDrawer:
                     self.where.span if self.where else self.statement.span,
                     f"{len(pending):,} of {self.n:,} rows found no partner in {tried:,} draws",
                     (),
-                    (f"row {row} is one of them",),
+                    (f"row {row} is one of them{self._of_row(row)}", *self._numbered()),
                     "draw all roles in one statement, or ask for less",
                 )
             )
@@ -459,7 +479,7 @@ class RowDrawer:
             and self.asked
             and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1]))
         ):
-            report_rare(self.where, self.asked, self.held, self.diagnostics)
+            report_rare(self.where, self.asked, self.held, self.diagnostics, self._numbered())
         elif worst is not None and not self.statement.spread:
             report_rare(*worst, self.diagnostics)
         elif self.statement.split and not self.statement.spread:

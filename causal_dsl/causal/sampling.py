@@ -251,7 +251,9 @@ class Sampler:
         return min(found, key=lambda item: item[2] / max(1, item[1]), default=None)
 
 
-def report_rare(condition: Condition | Predicate, tried: int, held: int, diagnostics: Diagnostics) -> None:
+def report_rare(
+    condition: Condition | Predicate, tried: int, held: int, diagnostics: Diagnostics, notes: tuple[str, ...] = ()
+) -> None:
     """A `where` that holds too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it.
 
     That none did is no proof that none could.
@@ -262,6 +264,7 @@ def report_rare(condition: Condition | Predicate, tried: int, held: int, diagnos
         title,
         condition.span,
         label=f"it held on {held:,} of {tried:,} draws",
+        notes=notes,
         help="ask for less, or draw from smaller domains",
     )
 

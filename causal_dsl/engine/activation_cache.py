@@ -70,6 +70,9 @@ class Activations(ABC):
 
     def put(self, site: Site, index: Tensor, values: Tensor) -> None:
         """Fill in some vectors of a site."""
+        if len(index) == len(self.keys[site]) and torch.equal(index.cpu(), torch.arange(len(index))):
+            self.fill(site, values)
+            return
         if site not in self.vectors:
             self.vectors[site] = values.new_full((len(self.keys[site]), values.shape[1]), float("nan"))
         self.vectors[site][index.to(values.device)] = values

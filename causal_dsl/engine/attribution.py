@@ -130,7 +130,7 @@ class Attribution:
             )
         device = network.device_of(ending.unembed)
         stream = self.read(end).to(device)
-        ids = self.looks.ids(self.test, Quantity("logit", of), self.pairs)
+        ids = self.looks.ids(self.test, Quantity("logit", of), self.run, self.pairs)
         weights, biases = ending.weights(ids.clamp(min=0))
         weights, biases = weights.to(device), biases.to(device)
         raw = (ending.normed(stream).double() * weights).sum(dim=1) + biases

@@ -51,7 +51,7 @@ def cautions(networks: Mapping[NetworkKey, Network], execution: Execution) -> tu
                     fault,
                     "the affected part was run in another way, or by whole forward passes if there is no other",
                 ),
-                help="the numbers are not affected by it; please report it with the spec and this message",
+                help="what went wrong may lie deeper: run the test in a spec of its own and compare; please report it with the spec and this message",
             )
         )
     for key in dict.fromkeys(execution.halved):

@@ -122,12 +122,16 @@ class EdgeExecutor(ReferenceExecutor):
             place[batch] = count + np.arange(len(batch))
             count += len(batch)
             homes.append(layout.prompt_rows(family.resume.base, family.resume, family.pairs)[batch])
+            where: list[tuple[np.ndarray, np.ndarray, Tensor, Tensor]] = []  # the places of the last write
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
                 here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
                 if not len(here):
                     continue
                 assert write.to is not None
-                rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
+                at, there = place[spot.which[here]], spot.positions[here]
+                if not where or not (np.array_equal(where[0][0], at) and np.array_equal(where[0][1], there)):
+                    where = [(at, there, torch.from_numpy(at), torch.from_numpy(there))]
+                *_, rows, positions = where[0]
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
                 writes.append(EdgeWrite(made, write.to))
                 whose.append((family.resume, number))

@@ -16,6 +16,7 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
+from causal_dsl.engine.block_progress import BlockProgress, floor_tokens
 from causal_dsl.engine.budgets import budget_of, out_of_memory
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
@@ -106,6 +107,7 @@ class Execution:
         self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
+        self._told: BlockProgress | None = None
         self.measured = MeasuredCells(self.plan, networks, columns)
         self.runs = self.measured.runs
         self.contexts = {key: self._context(key) for key in networks}
@@ -124,7 +126,7 @@ class Execution:
             numbers,
             Means(layouts, self.given),
             self.budgets[key],
-            self.tick,
+            self._ticked,
             floors,
             self.features,
             self.given,
@@ -133,7 +135,9 @@ class Execution:
 
     def _numbers(self, test: Test, network: Network) -> Numbers:
         quantities = [q for score in self.plan.scores[test.name] for _, read in score.reads for q in read.quantities]
-        return Numbers(test, self.answers[test.name], self.targets, quantities, network.facts.outputs or 2**62)
+        vocabulary = network.facts.outputs or 2**62
+        drawn = self.plan.draw_of(test)
+        return Numbers(test, self.answers[test.name], self.targets, quantities, vocabulary, drawn)
 
     @cached_property
     def cost(self) -> Cost:
@@ -141,8 +145,14 @@ class Execution:
         return cost_of(self.plan)
 
     def total(self) -> int:
-        """The number of layer-tokens that a run takes, for the progress bar."""
-        return self.cost.layer_tokens
+        """The number of layer-tokens that a run takes, for the progress bar: from then on ``tick`` hears of so many in all."""
+        floors = {floor: own for context in self.contexts.values() for floor, own in context.floors.items()}
+        total = self.cost.layer_tokens + floor_tokens(self.plan, floors)
+        self._told = BlockProgress(self.plan, total, self.tick)
+        return total
+
+    def _ticked(self, tokens: int) -> None:
+        (self.tick if self._told is None else self._told)(tokens)
 
     def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""
@@ -172,8 +182,12 @@ class Execution:
             context = self.contexts[step.network]
             sharded = context.network.sharded
             if sharded is not None:
+                shared = iter(step.blocks)
                 for blocks in share_out(self, number, step, context, sharded):
                     done += blocks
+                    for _ in range(blocks if self._told is not None else 0):
+                        self._told.begin(number, next(shared))
+                        self._told.end()
                     yield f"block {done} of {count}"
                 continue
             for block in step.blocks:
@@ -197,6 +211,13 @@ class Execution:
 
     def _one(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block, or take it from the store."""
+        if self._told is not None:
+            self._told.begin(number, block)
+        self._run_or_find(number, step, block, context)
+        if self._told is not None:
+            self._told.end()
+
+    def _run_or_find(self, number: int, step: Step, block: Block, context: Context) -> None:
         found = self.store.get(number, block, self.plan) if self.store is not None else None
         if found is not None:
             self.measured.merge(found)

@@ -115,10 +115,11 @@ class Looks:
             return np.arange(len(pairs))
         return next(family.back for family in self.layout.families if family.resume == run)
 
-    def ids(self, test: Test, quantity: Quantity, pairs: np.ndarray) -> Tensor:
-        """The ids whose logits a quantity asks for [n] (of sets [n, most])."""
+    def ids(self, test: Test, quantity: Quantity, run: g.Forward | g.Resume, pairs: np.ndarray) -> Tensor:
+        """The ids whose logits a quantity asks for in a run [n] (of sets [n, most])."""
         assert self.context.targets is not None
-        return torch.from_numpy(self.context.targets(test, Quantity("logit", quantity.of))[pairs])
+        role = run.role if isinstance(run, g.Forward) else run.base.role
+        return torch.from_numpy(self.context.targets(test, Quantity("logit", quantity.of), role)[pairs])
 
     @cached_property
     def ending(self) -> Ending:
@@ -136,7 +137,7 @@ class Looks:
         (place,) = looked.look.places
         vectors = self.values[run, place]
         at = torch.from_numpy(self.layout.watches[run, place].at[self.back(run, pairs)])
-        ids = {q: self.ids(test, q, pairs) for q in looked.quantities if q.of is not None}
+        ids = {q: self.ids(test, q, run, pairs) for q in looked.quantities if q.of is not None}
         ending = self.ending
         device = self.context.network.device_of(ending.unembed)
         vectors = vectors.to(device)

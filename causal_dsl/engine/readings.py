@@ -9,22 +9,38 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.readout import greedy, measure, measured, trace
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
 
-#: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test.
-Targets = Callable[[Test, Quantity], np.ndarray]
+#: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test, after the prompts of a role (the base's).
+Targets = Callable[..., np.ndarray]
 
 
 class Numbers:
-    """Reads one test's numbers off logits of all columns of the read-out, or of those in :attr:`columns`."""
+    """Reads one test's numbers off logits of all columns of the read-out, or of those in :attr:`columns`. ``drawn`` are its pairs."""
 
-    def __init__(self, test: Test, answers: Answers, targets: Targets, quantities: Sequence[Quantity], vocabulary: int):
+    def __init__(
+        self,
+        test: Test,
+        answers: Answers,
+        targets: Targets,
+        quantities: Sequence[Quantity],
+        vocabulary: int,
+        drawn: Drawn,
+    ):
         self.test, self.answers = test, answers
-        self.targets = {q: targets(test, q) for q in dict.fromkeys(quantities) if q.of is not None}
+        #: the prompt line of each pair in each role, where answers are not spelled alike after all of them
+        self.lines = {role: drawn.templates(role) for role in drawn.values} if answers.lines else {}
+        self.targets = {
+            (q, role): targets(test, q, role) if role else targets(test, q)
+            for q in dict.fromkeys(quantities)
+            if q.of is not None
+            for role in self.lines or ("",)
+        }
         self.vocabulary = vocabulary
         #: whether what it can say is the logits that the read-out names, and no word beside them
         self.classes = test.readout.kind == "logits"
@@ -37,7 +53,12 @@ class Numbers:
         if self.answers.among is None or self.answers.longest > 1 or self.classes or self.whole:
             return None
         wanted = np.unique(
-            np.concatenate([np.array(self.answers.among), *(ids.reshape(-1) for ids in self.targets.values())])
+            np.concatenate(
+                [
+                    *(np.array(own.among) for own in self.answers.spellings),
+                    *(ids.reshape(-1) for ids in self.targets.values()),
+                ]
+            )
         )
         wanted = wanted[wanted >= 0]
         return wanted if len(wanted) < self.vocabulary else None
@@ -47,9 +68,18 @@ class Numbers:
         """How many tokens the longest answer has."""
         return self.answers.longest
 
+    def spoken(self, logits: Tensor, pruned: bool) -> Tensor:
+        """What each row says [m, spellings], where one token is read: among the answers of each spelling, or all that can be said."""
+        if self.answers.among is None:
+            return self.said(logits, pruned)[:, None]
+        return torch.stack([self._largest(own.among, logits, pruned) for own in self.answers.spellings], dim=1)
+
     def said(self, logits: Tensor, pruned: bool) -> Tensor:
         """The token (or class) that each row says [m]."""
-        among = self._on(self.answers.among, logits, pruned)
+        return self._largest(self.answers.among, logits, pruned)
+
+    def _largest(self, ids: Sequence[int] | None, logits: Tensor, pruned: bool) -> Tensor:
+        among = self._on(ids, logits, pruned)
         found = _by_parts(logits, lambda part: greedy(part, among), torch.int64)
         if pruned and self.columns is not None:
             ids = torch.from_numpy(self.columns).to(found.device)
@@ -95,12 +125,14 @@ class Numbers:
         against: tuple[Tensor, Tensor] | None,
         pruned: bool,
         whole: Mapping[Quantity, np.ndarray] = MappingProxyType({}),
+        role: str = "base",
     ) -> dict[Quantity, np.ndarray]:
         """The quantities of pairs [m], whose logits are ``logits[rows]``.
 
         ``said`` [rows of the logits, steps] the tokens that each says; ``against``: logits of base runs, and the row of each
-        pair among them; ``whole[q]`` [rows of the logits] what is known of each row already.
+        pair among them; ``whole[q]`` [rows of the logits] what is known of each row already; ``role``: whose prompts they are of.
         """
+        lines = self.lines[role][pairs] if self.lines else None
         size = _rows_at_once(logits)
         classes = self._on(self.answers.among, logits, pruned) if self.classes else None
         if classes is not None and len(classes) >= logits.shape[1] and not (pruned and self.columns is not None):
@@ -109,7 +141,9 @@ class Numbers:
         for start in range(0, len(pairs) if any(map(measured, quantities)) else 0, size):
             part = slice(start, start + size)
             targets = {
-                q: self._on(self.targets[q][pairs[part]], logits, pruned) for q in quantities if q.of is not None
+                q: self._on(self.targets[q, role if self.lines else ""][pairs[part]], logits, pruned)
+                for q in quantities
+                if q.of is not None
             }
             base = None if against is None else against[0].index_select(0, against[1][part])
             picked = logits.index_select(0, rows[part])
@@ -117,7 +151,7 @@ class Numbers:
                 found.setdefault(quantity, np.empty(len(pairs)))[part] = values.cpu().numpy()
         for quantity in quantities:
             if quantity.kind == "answer":
-                found[quantity] = self.answers.codes_of(said[rows.cpu().numpy()])
+                found[quantity] = self.answers.codes_of(said[rows.cpu().numpy()], lines)
             elif quantity in whole:
                 found[quantity] = whole[quantity][rows.cpu().numpy()]
         return {quantity: found[quantity] for quantity in quantities}

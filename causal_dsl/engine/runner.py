@@ -152,7 +152,7 @@ class Gather:
         pairs = np.asarray(self.block.pairs(plan.drawn[draw].n), dtype=np.int64)
         block_result = BlockResult(pairs)
         if logits.said is None:
-            logits.said = numbers.said(logits.values, pruned)[:, None].cpu().numpy()
+            logits.said = numbers.spoken(logits.values, pruned).cpu().numpy()
         if logits.overall is None:
             partly = pruned and numbers.columns is not None
             logits.overall = np.full(len(logits.values), -1) if partly else numbers.overall(logits.values)
@@ -162,7 +162,7 @@ class Gather:
             against = self._against(read, logits, pairs)
             rows = self._prompts(read.run, logits, pairs)
             block_result.unpatched[role] = numbers.read(
-                read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole
+                read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole, role
             )
         block_result.cells = self._cells(test)
         patched: dict[Quantity, list[np.ndarray]] = {}
@@ -172,7 +172,9 @@ class Gather:
             family = self.families[read.run]
             rows = self._tensor(logits.family_row[read.run][family.back], logits)
             against = self._against(read, logits, pairs)
-            found = numbers.read(read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole)
+            found = numbers.read(
+                read.quantities, logits.values, rows, pairs, logits.said, against, pruned, whole, read.run.base.role
+            )
             for quantity, values in found.items():
                 patched.setdefault(quantity, []).append(values)
             block_result.fired[number] = fired[read.run]

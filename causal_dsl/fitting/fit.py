@@ -80,7 +80,7 @@ class FitRun:
                 for test, resume in ((experiment.test, experiment.fit), (None, experiment.validation)):
                     name = _name(fits, resume) if test is None else test.name
                     whose = test or next(t for t in fits.plan.tests if t.name == name)
-                    labels[name] = labels_of(whose, answers[name], targets)
+                    labels[name] = labels_of(whose, answers[name], targets, fits.plan.draw_of(whose))
         self._networks = [
             _Network(
                 fits,

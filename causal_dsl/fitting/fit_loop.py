@@ -94,7 +94,7 @@ def _step(jobs: Sequence[Job], stepper: Stepper) -> None:
         losses: dict[Job, torch.Tensor] = {}
         counts: dict[Job, int] = {}
         for (job, material, pairs), found in zip(owners, logits, strict=True):
-            loss = cross_entropy(found, material.labels.of(pairs, found))
+            loss = cross_entropy(material.labels.compared(found, pairs), material.labels.of(pairs, found))
             losses[job] = losses[job] + loss if job in losses else loss
             counts[job] = counts.get(job, 0) + len(pairs)
         means = {job: loss / counts[job] for job, loss in losses.items()}
@@ -170,7 +170,7 @@ def _check(jobs: Sequence[Job], stepper: Stepper, most: int) -> None:
     for group in _groups(_pieces(jobs, most), most):
         parts = [Part(m.resume, pairs, job.features, m.labels.columns) for job, m, pairs in group]
         for (job, material, pairs), found in zip(group, stepper.logits(parts), strict=True):
-            target = material.labels.of(pairs, found)
+            target, found = material.labels.of(pairs, found), material.labels.compared(found, pairs)
             sums[job][0] += float(cross_entropy(found, target))
             sums[job][1] += int(right(found, target))
             sums[job][2] += len(pairs)

@@ -49,6 +49,9 @@ def key_of(unit: FitUnit, job: Job, cache: FitActivations, network: Network, see
             found.update(np.ascontiguousarray(material.labels.target).tobytes())
             if material.labels.columns is not None:
                 found.update(np.ascontiguousarray(material.labels.columns).tobytes())
+            for told_apart in (material.labels.spelling, material.labels.own):
+                if told_apart is not None:
+                    found.update(np.ascontiguousarray(told_apart).tobytes())
             runs = [material.resume.base, *(capture.forward for capture in taken(material.resume))]
             for run in dict.fromkeys(runs):
                 rows = cache.plan.rows[run]

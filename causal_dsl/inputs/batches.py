@@ -16,6 +16,18 @@ class Points:
 
     rows: Tensor
     columns: Tensor | None
+    #: they are every place of the batch, row after row
+    every: bool = False
+
+    def view_of(self, tensor: Tensor) -> Tensor | None:
+        """What is at these places of a tensor [rows, longest, …] or [rows, …] as a view [m, …]; None where they are not all of it."""
+        first = tensor if self.columns is None else tensor.flatten(0, 1)
+        return first if self.every and len(first) == len(self) else None
+
+    def copy_of(self, tensor: Tensor) -> Tensor:
+        """A copy of what is there [m, …]."""
+        view = self.view_of(tensor)
+        return tensor[self.on(tensor.device)] if view is None else view.clone()
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
         """The index of a tensor's first axes, on the tensor's device."""
@@ -38,6 +50,7 @@ class Batch:
     lengths: Tensor
     arguments: tuple[Tensor, ...] = ()
     named: dict[str, Tensor | bool] = field(default_factory=dict)
+    _found: dict[tuple[int, int], tuple[Tensor, Tensor | None, Points]] = field(default_factory=dict)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -47,11 +60,17 @@ class Batch:
     def points(self, rows: Tensor, positions: Tensor | None) -> Points:
         """Unpadded positions of rows, as places in the padded tensors; where there are no tokens, positions say nothing.
         Raises ValueError for one that is not there."""
+        key = id(rows), id(positions)  # many sites are looked at in the same places; what is held keeps its id
+        if key not in self._found:
+            self._found[key] = rows, positions, self._points(rows, positions)
+        return self._found[key][2]
+
+    def _points(self, rows: Tensor, positions: Tensor | None) -> Points:
         rows = torch.as_tensor(rows, dtype=torch.long).cpu()
         if rows.numel() and not (int(rows.min()) >= 0 and int(rows.max()) < self.rows):
             raise ValueError(f"rows run from 0 to {self.rows - 1}")
         if not self.has_tokens:
-            return Points(rows, None)
+            return Points(rows, None, len(rows) == self.rows and torch.equal(rows, torch.arange(self.rows)))
         if positions is None:
             raise ValueError("a site of a language network needs a position for each row")
         positions = torch.as_tensor(positions, dtype=torch.long).cpu()
@@ -59,7 +78,10 @@ class Batch:
             raise ValueError("there must be as many positions as rows")
         if rows.numel() and not bool(((positions >= 0) & (positions < self.lengths[rows])).all()):
             raise ValueError("a position lies outside its prompt")
-        return Points(rows, positions + self.offsets[rows])
+        columns = positions + self.offsets[rows]
+        count = self.rows * self.longest
+        every = len(rows) == count and torch.equal(rows * self.longest + columns, torch.arange(count))
+        return Points(rows, columns, every)
 
     def last(self, rows: Tensor) -> Tensor:
         """The unpadded position of each row's last token."""

@@ -91,7 +91,7 @@ class PromptInputs(Inputs):
 
     def content(self, index: int) -> bytes:
         prompt = self.prompts[index]
-        own = self.facts.both_ways or prompt.read == len(prompt) - 1
+        own = prompt.read == len(prompt) - 1
         return array("q", [*self.ids(index), *(() if own else (-1, prompt.read))]).tobytes()
 
     def some(self, most: int | None = None) -> np.ndarray:

@@ -14,12 +14,12 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import cached_property, partial
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.inputs.batches import Points
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.edges import Edges, EdgeWrite
 from causal_dsl.network.network import Network
@@ -28,8 +28,6 @@ from causal_dsl.network.tap import Tap
 from causal_dsl.planning.edge_room import AHEAD, KEPT, TOGETHER
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
-
-_COLUMNS: WeakKeyDictionary[Tap, slice | Tensor] = WeakKeyDictionary()
 
 
 class Room:
@@ -157,24 +155,27 @@ class EdgePass(Edges):
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
         sender = _Sender(component, layer, tensor, self._factor(component, layer))
         for number in mine:
-            index, tap, _, gap = self.made(number, tensor)
-            self._put(sender, number, index, tap, gap)
+            points, tap, _, gap = self.made(number, tensor)
+            self._put(sender, number, points, tap, gap)
         self.senders.append(sender)
 
-    def _put(self, sender: _Sender, number: int, index: tuple[Tensor, ...], tap: Tap, gap: Tensor) -> None:
+    def _put(self, sender: _Sender, number: int, points: Points, tap: Tap, gap: Tensor) -> None:
         """Into the first part none of whose tokens it meets."""
+        shape, index = sender.tensor.shape, points.on(sender.tensor.device)
+        if tap.columns is not None and not (isinstance(tap.spot, slice) and gap.shape[-1] == shape[-1]):
+            whole = gap.new_zeros(*gap.shape[:-1], shape[-1])
+            gap = whole.index_copy_(-1, tap.columns.to(gap.device), gap)
         part = next((part for part in sender.parts if not bool(part.code[index].any())), None)
         if part is None:
-            shape = sender.tensor.shape[:2]
-            code = torch.zeros(shape, dtype=torch.long, device=sender.tensor.device)
+            code = torch.zeros(shape[:2], dtype=torch.long, device=sender.tensor.device)
             heads = self._heads_of(sender.component)
-            part = _Layer(torch.zeros_like(sender.tensor), code, [np.zeros((heads, self.count), np.uint8)])
+            every = points.every and len(gap) == code.numel()
+            room = gap.view(shape) if every else torch.zeros_like(sender.tensor).index_put_(index, gap)
+            part = _Layer(room, code, [np.zeros((heads, self.count), np.uint8)])
             sender.parts.append(part)
-        assert part.gap is not None  # terms are made once all writes of a sender are noted
-        if tap.columns is not None and _columns_of(tap) != slice(0, part.gap.shape[-1]):
-            whole = gap.new_zeros(*gap.shape[:-1], part.gap.shape[-1])
-            gap = whole.index_copy_(-1, tap.columns.to(gap.device), gap)
-        part.gap.index_put_(index, gap)
+        else:
+            assert part.gap is not None  # terms are made once all writes of a sender are noted
+            part.gap.index_put_(index, gap)
         part.code.index_put_(index, torch.tensor(len(part.masks), device=part.code.device))
         part.masks.append(self._bits(number, self._heads_of(sender.component)))
 
@@ -402,7 +403,7 @@ class EdgePass(Edges):
             for port in ports:
                 tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
                 if tap is not None and tap.module in modules and tap.columns is not None:
-                    self.projected[tap.module].own.append(_columns_of(tap))
+                    self.projected[tap.module].own.append(tap.spot)
                     self.projected[tap.module].full += len(tap.columns)
 
         with ExitStack() as stack:
@@ -466,16 +467,6 @@ def _weight(module: nn.Module) -> Tensor | None:
     if type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
         return module.weight
     return None
-
-
-def _columns_of(tap: Tap) -> slice | Tensor:
-    """The columns of a place, as a slice where they lie side by side."""
-    if tap not in _COLUMNS:
-        assert tap.columns is not None
-        first, count = int(tap.columns[0]), len(tap.columns)
-        together = bool((tap.columns == torch.arange(first, first + count, device=tap.columns.device)).all())
-        _COLUMNS[tap] = slice(first, first + count) if together else tap.columns
-    return _COLUMNS[tap]
 
 
 def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:

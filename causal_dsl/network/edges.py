@@ -18,6 +18,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import SpecError, fail
+from causal_dsl.inputs.batches import Points
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
@@ -80,22 +81,27 @@ class Edges:
 
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
         """Keep what a sender gives, and what its writes would put there."""
-        self.sent[component, layer] = _Sent(
-            tensor, self.tail(component, layer), [(n, *self.made(n, tensor)[:3]) for n in mine]
-        )
+        made = []
+        for n in mine:
+            points, tap, new, _ = self.made(n, tensor)
+            made.append((n, points.on(tensor.device), tap, new))
+        self.sent[component, layer] = _Sent(tensor, self.tail(component, layer), made)
 
-    def made(self, number: int, tensor: Tensor) -> tuple[tuple[Tensor, ...], Tap, Tensor, Tensor]:
+    def made(self, number: int, tensor: Tensor) -> tuple[Points, Tap, Tensor, Tensor]:
         """Of a write where it is, what it puts there, and how much more that is than what is there."""
         write = self.writes[number].write
         tap = find_tap(self.network, write.site)
-        index = self.batch.points(write.rows, write.positions).on(tensor.device)
-        whole = tensor[index]
-        old = whole if tap.columns is None else whole[..., tap.columns.to(whole.device)]
-        new = write.edit(old * tap.scale).to(old) / tap.scale
+        points = self.batch.points(write.rows, write.positions)
+        view = points.view_of(tensor)
+        whole = points.copy_of(tensor) if view is None else view
+        own = tap.spot
+        old = whole[..., own if isinstance(own, slice) else own.to(whole.device)]
+        new = write.edit(old if tap.scale == 1 else old * tap.scale).to(old)
+        new = new if tap.scale == 1 else new / tap.scale
         size = old.float().norm(dim=-1).clamp_min(torch.finfo(torch.float32).tiny)
         gap = new - old
         self.changes[number] = (len(old), gap.float().norm(dim=-1) / size)
-        return index, tap, new, gap
+        return points, tap, new, gap
 
     def tail(self, component: str, layer: int | None) -> Callable[[Tensor], Tensor]:
         """From what is written of a sender to what it adds to the stream: heads and neurons pass their output projection, and a

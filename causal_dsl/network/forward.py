@@ -129,7 +129,7 @@ def add_write(network: Network, tape: Tape, jobs: Jobs, number: int, points: Pla
     stream: list[Tensor] = []
 
     def keep(hidden: Tensor) -> None:
-        stream[:] = [hidden[points.on(hidden.device)]]
+        stream[:] = [points.copy_of(hidden)]
 
     jobs[layer, "in"].append(TapeJob((LAST_READ, 2, number), keep))
     written: list[Tensor] = []
@@ -195,7 +195,7 @@ def add_sum_read(network: Network, tape: Tape, jobs: Jobs, number: int, points: 
     stream: list[Tensor] = []
 
     def keep(hidden: Tensor) -> None:
-        stream[:] = [hidden[points.on(hidden.device)]]
+        stream[:] = [points.copy_of(hidden)]
 
     jobs[layer, "in"].append(TapeJob((READ_FIRST, 0, number), keep))
     job = tape.summed(number, tap, term, points, stream.pop)

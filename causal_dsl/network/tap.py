@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 
 import torch
 from torch import nn
@@ -24,3 +24,5 @@ class Tap:
     rank: float
     columns: torch.Tensor | None = None
     scale: float = 1.0
+    #: The columns as a slice where they lie side by side: a view of them costs nothing.
+    spot: slice | torch.Tensor = field(default_factory=lambda: slice(None))

@@ -25,6 +25,9 @@ class Places(Protocol):
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]: ...
 
+    def copy_of(self, tensor: Tensor) -> Tensor:
+        """A copy of what is there [m, …]."""
+
 
 @dataclass(eq=False)
 class SiteRead:
@@ -117,7 +120,7 @@ class Tape:
         """Keep what is at a read's places."""
 
         def act(hidden: Tensor) -> None:
-            value = _columns(hidden[points.on(hidden.device)], tap)
+            value = _columns(points.copy_of(hidden), tap)
             self.store(number, value * tap.scale if tap.scale != 1 else value)
 
         return TapeJob((tap.rank, 1, number), act)
@@ -127,7 +130,7 @@ class Tape:
 
         def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
-            whole = hidden[index]
+            whole = points.copy_of(hidden)
             old = _columns(whole, tap)
             new = self.edited(number, old * tap.scale if tap.scale != 1 else old)
             if tap.scale != 1:  # as a difference, so that writing what is there changes nothing at all
@@ -140,7 +143,7 @@ class Tape:
         """Keep a sum of the residual stream at a read's places: what :meth:`adder` writes, where it writes it."""
 
         def act(hidden: Tensor) -> None:
-            whole = hidden[points.on(hidden.device)]
+            whole = points.copy_of(hidden)
             self.store(number, _columns(before() + (whole * term.scale if term.scale != 1 else whole), site))
 
         return TapeJob((site.rank, 1, number), act)
@@ -162,7 +165,7 @@ class Tape:
 
         def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
-            whole = hidden[index]
+            whole = points.copy_of(hidden)
             stream = before()
             old = _columns(stream + whole * term.scale, site)
             new = self.edited(number, old)
@@ -182,7 +185,7 @@ class Tape:
 
         def act(hidden: Tensor) -> None:
             index = points.on(hidden.device)
-            hidden.index_put_(index, _put(hidden[index], tap, new()))
+            hidden.index_put_(index, _put(points.copy_of(hidden), tap, new()))
 
         return TapeJob((tap.rank, 0, number), act, writes=True)
 
@@ -214,11 +217,13 @@ _NEVER = ("the forward pass of this network did not run the module that holds th
 
 
 def _columns(whole: Tensor, tap: Tap) -> Tensor:
-    return whole if tap.columns is None else whole[..., tap.columns.to(whole.device)]
+    """The site's own numbers of vectors [m, width], which are kept alone where they are not all."""
+    own = tap.spot
+    return whole[..., own].contiguous() if isinstance(own, slice) else whole[..., own.to(whole.device)]
 
 
 def _put(whole: Tensor, tap: Tap, new: Tensor) -> Tensor:
-    if tap.columns is None:
+    if tap.columns is None or (isinstance(tap.spot, slice) and new.shape == whole.shape):
         return new
     return whole.index_copy(-1, tap.columns.to(whole.device), new)
 

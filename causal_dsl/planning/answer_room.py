@@ -20,7 +20,12 @@ def check_room(plan: Plan, answers: Mapping[str, Answers], found: Diagnostics) -
         if context is None or more <= 0 or test.readout.position is not None or not isinstance(inputs, PromptInputs):
             continue
         draw = plan.scores[test.name][0].label.draw
-        rows = {row for run, mine in plan.rows.items() if run.draw == draw for row in mine.tolist()}
+        rows = {
+            row
+            for run, mine in plan.rows.items()
+            if (run.network, run.draw) == (test.network.key, draw)
+            for row in mine.tolist()
+        }
         longest = max((inputs.prompts[row] for row in rows), key=lambda prompt: len(prompt.encoded), default=None)
         if longest is None or len(longest.encoded) + more <= context:
             continue

@@ -48,9 +48,15 @@ class Peaks:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.layouts = Layouts(plan)
+        self._last: tuple[Step, Block, Sized] | None = None
 
     def size(self, step: Step, block: Block) -> Sized:
         """The rows and frames of a block."""
+        if self._last is None or self._last[0] is not step or self._last[1] != block:
+            self._last = (step, block, self._sized(step, block))
+        return self._last[2]
+
+    def _sized(self, step: Step, block: Block) -> Sized:
         share, facts = 1.0, self.plan.inputs[step.network].facts
         rows = sum(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
         if rows > MOST_ROWS:
@@ -156,7 +162,8 @@ def columns_of(plan: Plan, step: Step) -> int | None:
                 return None
             if any(quantity.whole for _, read in score.reads for quantity in read.quantities):
                 return None
-            most = max(most, len(test.readout.values))
+            ends = len({line.template.segments[-1] for line in test.alignment.prompts}) or 1
+            most = max(most, len(test.readout.values) * ends)
     return most
 
 

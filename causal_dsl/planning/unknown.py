@@ -10,7 +10,6 @@ from causal_dsl.inputs.prompts import PromptInputs
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import answers_of
 from causal_dsl.program.program import Test
-from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.tokens import Tokens
 
 _SHOWN = 6
@@ -54,7 +53,7 @@ def refuse_other_words(test: Test, drawn: Drawn, tokens: Tokens) -> None:
         inputs.add(alignment, drawn, role, test.span)
     readout = test.readout
     if readout.kind == "next_token":
-        answers_of(readout, test.model, tokens, answered_prompt(test.alignment, tokens), readout.span or test.span)
+        answers_of(readout, test.alignment, tokens, readout.span or test.span)
 
 
 __all__ = ["refuse_other_words", "warn_of_unknown_words"]

@@ -2,16 +2,16 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
 from typing import Any
 
 import numpy as np
 
-from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST, UNENDED
-from causal_dsl.program.program import Readout
-from causal_dsl.program.prompt_tokens import answer_tokens, mask_tokens
+from causal_dsl.program.program import Alignment, Readout
+from causal_dsl.program.prompt_tokens import answer_tokens, answered_prompt, mask_tokens
 from causal_dsl.program.stated_ends import StatedEnd
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
@@ -33,19 +33,53 @@ class Answers:
     stated: bool = True
     #: what must follow an answer
     ending: StatedEnd | None = None
+    #: the answers after each prompt line, where the same tokens do not say them after all of them; lines alike have one object
+    lines: tuple[Answers, ...] = ()
 
     @property
     def longest(self) -> int:
         """How many tokens the greedy continuation needs: those of the longest answer, and those that tell whether it ends."""
         after = 0 if self.ending is None else self.ending.end.tokens
-        return max((len(ids) for ids in self.ids.values()), default=1) + after
+        return max((len(ids) for own in self.spellings for ids in own.ids.values()), default=1) + after
 
-    def codes_of(self, said: np.ndarray) -> np.ndarray:
-        """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids.
+    @property
+    def spellings(self) -> tuple[Answers, ...]:
+        """The answers of each kind of prompt line; of which kind a line is, :meth:`spelling` says."""
+        return tuple({id(own): own for own in self.lines}.values()) or (self,)
+
+    def spelling(self, lines: np.ndarray) -> np.ndarray:
+        """Which of the :attr:`spellings` are the answers after the prompts of these lines [n]."""
+        if not self.lines:
+            return np.zeros(len(lines), dtype=np.int64)
+        kinds = [id(own) for own in self.spellings]
+        return np.array([kinds.index(id(own)) for own in self.lines], dtype=np.int64)[lines]
+
+    def by_spelling(self, lines: np.ndarray | None, n: int) -> Iterator[tuple[int, Answers, np.ndarray]]:
+        """Each of the :attr:`spellings` with its number, and the rows of ``n`` that have it; ``lines`` [n] are their prompt lines."""
+        kinds = np.zeros(n, dtype=np.int64) if lines is None else self.spelling(lines)
+        for number, own in enumerate(self.spellings):
+            yield number, own, np.flatnonzero(kinds == number)
+
+    def at(self, line: int) -> Answers:
+        """The answers after the prompts of a line."""
+        return self.lines[line] if self.lines else self
+
+    def codes_of(self, said: np.ndarray, lines: np.ndarray | None = None) -> np.ndarray:
+        """The code of the answer that each row says [n]; ``said`` [n, longest] are the greedy token ids, or where an answer is
+        looked for ``among`` some, [n, spellings] the largest of each of the :attr:`spellings`. ``lines`` [n] are the prompt
+        lines of the rows.
 
         A row says a value if all tokens of the value come first in it, and its end after them where one is stated; of
         several, the longest counts.
         """
+        if self.lines:
+            found = np.empty(len(said), dtype=np.int64)
+            for number, own, rows in self.by_spelling(lines, len(said)):
+                found[rows] = own.codes_of(said[rows] if self.among is None else said[rows, number : number + 1])
+                if not self.stated and self.among is not None:  # an id that says the value after the first prompt
+                    for here, there in zip(own.among or (), self.among, strict=True):
+                        found[rows[said[rows, number] == here]] = there
+            return found
         if not self.stated:
             first = said[:, 0]
             return np.where(first == TWO_LARGEST, TIED, np.where(first == NO_NUMBER, NOT_FINITE, first)).astype(
@@ -68,10 +102,31 @@ class Answers:
         return found
 
 
-def answers_of(
-    readout: Readout, model: CausalModel, tokens: Tokens | None, prompt: str, span: Span = NOWHERE
-) -> Answers:
-    """The answers of a read-out after ``prompt``; faults of tokenisation raise :class:`SpecError`."""
+def answers_of(readout: Readout, alignment: Alignment, tokens: Tokens | None, span: Span = NOWHERE) -> Answers:
+    """The answers of a read-out after the prompts of an alignment; faults of tokenisation raise :class:`SpecError`."""
+    first = _answers_after(readout, alignment, tokens, 0, span)
+    if readout.kind == "logits" or readout.metric is not None or len(alignment.prompts) < 2:
+        return first
+    seen, lines = {_follows(readout, alignment, tokens, 0): first}, [first]
+    for line in range(1, len(alignment.prompts)):
+        end = _follows(readout, alignment, tokens, line)
+        if end not in seen:
+            own = _answers_after(readout, alignment, tokens, line, span)
+            seen[end] = next((known for known in lines if known.ids == own.ids), own)
+        lines.append(seen[end])
+    return first if all(own is first for own in lines) else replace(first, lines=tuple(lines))
+
+
+def _follows(readout: Readout, alignment: Alignment, tokens: Tokens | None, line: int) -> tuple[object, ...]:
+    """What decides which tokens say an answer after a prompt line: prompts that end alike are followed alike."""
+    template = alignment.prompts[line].template
+    prompt = answered_prompt(alignment, tokens, line)
+    whole = readout.kind == "mask" or readout.position is not None
+    return readout.before(template), prompt if whole else template.segments[-1]
+
+
+def _answers_after(readout: Readout, alignment: Alignment, tokens: Tokens | None, line: int, span: Span) -> Answers:
+    model = alignment.model
     codes: dict[Any, int] = {}
     if readout.metric is not None:  # a number is no answer: only the classes of a vector network have their places
         places = dict(zip(readout.values, readout.dims or (), strict=False))
@@ -89,7 +144,7 @@ def answers_of(
         numbers: dict[Any, tuple[int, ...]] = {v: (i,) for v, i in zip(readout.values, classes, strict=True)}
         return Answers(numbers, codes, classes, readout.stated)
     assert tokens is not None
-    ids = {v: value_tokens(v, readout, tokens, prompt, span) for v in readout.values}
+    ids = {v: value_tokens(v, readout, tokens, alignment, line, span) for v in readout.values}
     if readout.kind == "mask":
         for value, own in ids.items():
             _one_token(value, own, tokens, span)
@@ -107,12 +162,21 @@ def answers_of(
     return Answers(ids, codes, tuple(i[0] for i in ids.values()) if readout.among else None, readout.stated, ending)
 
 
-def value_tokens(value: Any, readout: Readout, tokens: Tokens, prompt: str, span: Span = NOWHERE) -> tuple[int, ...]:
-    """The tokens that say a value: after a prompt, or in the place of its mask. Raises E751 for one that the network lacks."""
+def value_tokens(
+    value: Any, readout: Readout, tokens: Tokens, alignment: Alignment, line: int = 0, span: Span = NOWHERE
+) -> tuple[int, ...]:
+    """The tokens that say a value: after a prompt of a line, or in the place of its mask. Raises E751 for one that the network
+    lacks."""
     find = mask_tokens if readout.kind == "mask" else answer_tokens
-    ids = find(tokens, prompt, show_value(value), readout.prefix, span)
-    refuse_beyond(tokens, ids, readout.prefix + show_value(value), span)
+    before = said_before(readout, alignment, line)
+    ids = find(tokens, answered_prompt(alignment, tokens, line), show_value(value), before, span)
+    refuse_beyond(tokens, ids, before + show_value(value), span)
     return ids
+
+
+def said_before(readout: Readout, alignment: Alignment, line: int) -> str:
+    """The text between a prompt of a line and the answer."""
+    return readout.before(alignment.prompts[line].template if alignment.prompts else None)
 
 
 def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> None:
@@ -141,6 +205,10 @@ _ALIKE = {True: "begin with the same token", False: "are the same tokens"}
 
 def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) -> bool:
     """Refuse answers that one next token cannot tell apart, where one token is needed (E540, E541)."""
+    return all([_told_apart(own, readout, diagnostics) for own in answers.spellings])
+
+
+def _told_apart(answers: Answers, readout: Readout, diagnostics: Diagnostics) -> bool:
     span = readout.span or NOWHERE
     seen: dict[tuple[int, ...], Any] = {}
     several = readout.among and readout.kind == "next_token"
@@ -171,15 +239,17 @@ def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) 
 
 
 def check_numbers(
-    answers: Answers, readout: Readout, tokens: Tokens | None, prompt: str, diagnostics: Diagnostics
+    answers: Answers, readout: Readout, tokens: Tokens | None, alignment: Alignment, diagnostics: Diagnostics
 ) -> None:
     """Report W668 where a number is an answer whose tokens begin a longer number: what follows them is not read."""
     if tokens is None or readout.kind != "next_token" or answers.ending is not None:
         return
-    for value, ids in answers.ids.items():
-        text = show_value(value)
+    firsts = {id(own): line for line, own in reversed(list(enumerate(answers.lines or (answers,))))}
+    numbers = [(line, value, ids) for line in sorted(firsts.values()) for value, ids in answers.at(line).ids.items()]
+    for line, value, ids in numbers:
+        text, before = show_value(value), said_before(readout, alignment, line)
         longer = (
-            tokens.continuation(prompt, f"{readout.prefix}{text}0")
+            tokens.continuation(answered_prompt(alignment, tokens, line), f"{before}{text}0")
             if text.isascii() and text.isdigit() and text != "0"
             else None
         )
@@ -202,10 +272,14 @@ def _written(ids: tuple[int, ...], tokens: Tokens) -> str:
     return " ".join(f"[{tokens.token(i)}]" for i in ids[:6]) + (" …" if len(ids) > 6 else "")
 
 
-def first_token(value: Any, readout: Readout, answers: Answers, tokens: Tokens | None, prompt: str) -> int:
-    """The id whose logit stands for ``value``: its only token, or its class. -1 where the read-out has no such class."""
-    if value in answers.ids:
-        return answers.ids[value][0]
+def first_token(
+    value: Any, readout: Readout, answers: Answers, tokens: Tokens | None, alignment: Alignment, line: int = 0
+) -> int:
+    """The id whose logit stands for ``value`` after the prompts of a line: its only token, or its class. -1 where the read-out
+    has no such class."""
+    own = answers.at(line)
+    if value in own.ids:
+        return own.ids[value][0]
     if tokens is None or readout.kind == "logits":
         return -1
-    return value_tokens(value, readout, tokens, prompt)[0]
+    return value_tokens(value, readout, tokens, alignment, line)[0]

@@ -13,10 +13,12 @@ _EITHER = "\"`'"
 
 def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnostics) -> None:
     """Report W519 for a prompt that ends in an opening quote or bracket, where the answer is looked for after a space."""
-    if readout.kind != "next_token" or readout.position is not None or not readout.prefix[:1].isspace():
+    if readout.kind != "next_token" or readout.position is not None:
         return
     for line in alignment.prompts:
         last = line.template.segments[-1]
+        if not readout.before(line.template)[:1].isspace():
+            continue
         if last.placeholder or not _opens(
             "".join("x" if part.placeholder else part.text for part in line.template.segments)
         ):

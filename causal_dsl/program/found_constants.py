@@ -13,15 +13,18 @@ def optimal_of(test: Test) -> tuple[Optimal, ...]:
     return tuple(dict.fromkeys(part for value in every for part in value.find(Optimal)))
 
 
+_ALONE = "`optimal` is all that the interventions of a run write"
+
+
 def check_optimal(test: Test, found: Diagnostics) -> bool:
     """Refuse constants that are found where something else is written with them (E893)."""
     for cell in test.cells:
         if not any(part for i in cell.interventions for part in i.value.find(Optimal)):
             continue
         for one in cell.interventions:
-            why = ""
+            why, title = "", "`optimal` takes the place of whole vectors"
             if not isinstance(one.value, Optimal):
-                why = "it is a part of what is written here, or stands beside other values"
+                why, title = "it is a part of what is written here, or stands beside other values", _ALONE
             elif one.add:
                 why = "it is added to what is there"
             elif one.features or one.inside:
@@ -31,11 +34,11 @@ def check_optimal(test: Test, found: Diagnostics) -> bool:
             elif any(place.key is not None or place.site.component in ("pattern", "logits") for place in one.places):
                 why = "it is written at attention weights or logits"
             elif one.value != cell.interventions[0].value:
-                why = "its settings differ from those of another one in the same run"
+                why, title = "its settings differ from those of another one in the same run", _ALONE
             if why:
                 found.report(
                     "E893",
-                    "`optimal` is all that an intervention writes",
+                    title,
                     one.span or test.span,
                     notes=(
                         why,

@@ -17,7 +17,6 @@ from causal_dsl.measures.units import NUMBER
 from causal_dsl.program.answers import value_tokens
 from causal_dsl.program.held_places import held_order
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
-from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
@@ -76,7 +75,6 @@ def _context(
         intervened = intervened or bool(cell.interventions)
         for parameter, value in cell.values:
             parameters.setdefault(parameter, {})[value] = None
-    prompt = answered_prompt(alignment, tokens)
 
     def several(ref: ValueRef) -> str | None:
         if tokens is None or readout.kind == "logits":
@@ -84,9 +82,10 @@ def _context(
         variable = readout.variable if ref.role == "label" else ref.variable
         values = [ref.constant] if not ref.role else variables.get(variable) or ()
         try:
-            for value in values:
-                if len(value_tokens(value, readout, tokens, prompt, readout.span or span)) > 1:
-                    return show_value(value)
+            for line in _unlike_lines(alignment):
+                for value in values:
+                    if len(value_tokens(value, readout, tokens, alignment, line, readout.span or span)) > 1:
+                        return show_value(value)
         except SpecError as error:
             diagnostics.extend(error.diagnostics)
         return None
@@ -115,6 +114,12 @@ def _context(
         return context
     number = read_number(readout.metric, replace(context, interchange=False), diagnostics)
     return replace(context, number=number or Pair("", NUMBER))  # a fault is told once
+
+
+def _unlike_lines(alignment: Alignment) -> list[int]:
+    """One prompt line of each end: after prompts that end alike the same tokens say an answer."""
+    ends = {line.template.segments[-1]: number for number, line in reversed(list(enumerate(alignment.prompts)))}
+    return sorted(ends.values()) if alignment.read_at is None else list(range(len(alignment.prompts)))
 
 
 def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:

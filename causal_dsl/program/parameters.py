@@ -76,8 +76,8 @@ def values_of(
                 twice.span,
                 notes=("each value of a parameter is run once",),
                 help="leave one of them out",
-            )
-            return None
+            )  # what refers to it is read all the same, with each value once
+            return tuple(item for place, item in enumerate(values.items) if item not in values.items[:place])
         return values.items
     start = 0 if values.start is None else arithmetic(values.start, {})
     stop = None if values.stop is None else arithmetic(values.stop, {})
@@ -158,7 +158,8 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
             found.report("E212", f"`{name}` is set twice", span, help="keep one of them")
             return None
         values = alignment.parameters[name]
-        if argument.value not in values:
+        value = _given(argument.value, values, alignment.network)
+        if value is None:
             shown = [format_expr(value) for value in values]
             listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
             found.report(
@@ -168,5 +169,22 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
                 help=f"it is one of {listed}",
             )
             return None
-        fixed[name] = argument.value
+        fixed[name] = value
     return fixed
+
+
+def _given(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
+    """The one of a parameter's values that is given, as it is written or computed: `l=layers - 1`; None where it is none of them. How many
+    layers a network has may not be known before it is loaded: its range is then 0 alone, and any number is taken."""
+    if value in values:
+        return value
+    known = counts_of(network.facts)
+    unknown = network.facts.kind == "unknown"
+    if unknown and any(word not in known for word in counted(value)):
+        return values[0] if len(values) == 1 else None
+    number = arithmetic(substitute(value, known), {})
+    if number is None:
+        return None
+    one = tree.Number(number, span=value.span)
+    waits = unknown and len(values) == 1 and arithmetic(values[0], {}) == 0 and number >= 0
+    return one if waits or one in values else None

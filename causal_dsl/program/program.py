@@ -180,7 +180,7 @@ class Cell:
 class Readout:
     """How an output variable is read.
 
-    ``next_token``: argmax over the vocabulary, or over the first tokens of ``among``; ``prefix`` stands between the
+    ``next_token``: argmax over the vocabulary, or over the first tokens of ``among``; :meth:`before` stands between a
     prompt and the answer. ``mask``: the same in the place of the prompt's mask token. ``logits``: argmax over the classes (of ``dims``), in the order of ``values``.
     """
 
@@ -188,7 +188,8 @@ class Readout:
     variable: str
     values: tuple[Any, ...]
     among: bool = False
-    prefix: str = " "
+    #: what the spec writes between prompt and answer; None: it follows from the end of each prompt
+    prefix: str | None = None
     dims: tuple[int, ...] | None = None
     span: Span | None = field(default=None, compare=False)
     #: the token of the prompt at which it is read: what the network says after it; None is the prompt's last
@@ -201,6 +202,14 @@ class Readout:
     gaps: bool = False
     #: of an output that is a real number: the metric whose value is the network's
     metric: tree.Expr | None = None
+
+    def before(self, template: Template | None) -> str:
+        """The text between a prompt and the answer: a space, unless the prompt ends in a newline, or the spec says otherwise."""
+        if self.prefix is not None:
+            return self.prefix
+        if self.kind == "mask":
+            return ""
+        return "" if template is not None and self.position is None and str(template).endswith("\n") else " "
 
 
 @dataclass(frozen=True)

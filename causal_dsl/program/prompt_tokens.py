@@ -37,23 +37,23 @@ def mask_position(tokens: Tokens, encoded: Encoded, text: str, span: Span) -> in
     return found[0]
 
 
-def first_prompt(alignment: Alignment) -> str:
-    """A prompt of an alignment's first line, with the first value of every placeholder: answers are tokenised after it."""
+def first_prompt(alignment: Alignment, line: int = 0) -> str:
+    """A prompt of one of an alignment's lines, with the first value of every placeholder: answers are tokenised after it."""
     if not alignment.prompts:
         return ""
-    known, template = _FIRST.setdefault(alignment.model, {}), alignment.prompts[0].template
+    known, template = _FIRST.setdefault(alignment.model, {}), alignment.prompts[line].template
     if template not in known:
         values = {placeholder: _first_value(alignment, placeholder) for placeholder in template.placeholders}
         known[template] = render(template, values).text
     return known[template]
 
 
-def answered_prompt(alignment: Alignment, tokens: Tokens | None) -> str:
+def answered_prompt(alignment: Alignment, tokens: Tokens | None, line: int = 0) -> str:
     """What of :func:`first_prompt` an answer follows: all of it, or the part up to the token at which it is read."""
-    text, at = first_prompt(alignment), alignment.read_at
+    text, at = first_prompt(alignment, line), alignment.read_at
     if at is None or tokens is None:
         return text
-    template = alignment.prompts[0].template
+    template = alignment.prompts[line].template
     values = {name: _first_value(alignment, name) for name in template.placeholders}
     encoded = tokens.encode(text)
     found = locate(at, render(template, values), encoded, alignment.span)
@@ -79,7 +79,7 @@ def answer_tokens(
     """
     ids = tokens.continuation(prompt_text, prefix + value_text)
     if ids is None:
-        ends = prompt_text[-1:].isspace()
+        ends = prompt_text.endswith(" ")
         raise fail(
             "E509",
             f'after the prompt, "{prefix}{value_text}" does not begin with a token of its own',

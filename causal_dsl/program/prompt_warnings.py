@@ -14,7 +14,7 @@ from causal_dsl.program.tokens import Tokens
 
 
 def caution(test: Test, tokens: Tokens | None, diagnostics: Diagnostics) -> None:
-    """Report W512 (a tokenizer that ends every prompt) and W514 (a prompt that ends in a space).
+    """Report W512 (a tokenizer that ends every prompt) and W514 (a prompt that ends in a space or a newline).
 
     Encoders end every text, and read at the mask: nothing is said of them.
     """
@@ -22,7 +22,7 @@ def caution(test: Test, tokens: Tokens | None, diagnostics: Diagnostics) -> None
         return
     check_tokenizer(tokens, test.network.span, diagnostics)
     for line in test.alignment.prompts:
-        check_end(line.template, test.readout.prefix, line.span, diagnostics)
+        check_end(line.template, test.readout.before(line.template), line.span, diagnostics, line.chat)
 
 
 def never_apart(tests: Sequence[Test]) -> Iterator[Diagnostic]:

@@ -33,7 +33,7 @@ READOUT_MEANINGS: dict[str, str] = {
     "mask": "the answer is what the network puts in the place of the mask token of the prompt",
     "logits": "the answer is the class with the highest logit",
 }
-_TOKEN = {"among": Setting("domain"), "prefix": Setting("string", " ")}
+_TOKEN = {"among": Setting("domain"), "prefix": Setting("string")}
 #: What each of them takes.
 READOUT_SETTINGS: dict[str, dict[str, Setting]] = {
     "next_token": {**_TOKEN, "end": Setting("ending")},
@@ -145,11 +145,8 @@ def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) ->
         return None
     kind: Literal["next_token", "mask", "logits"] = "mask" if facts.masked else "next_token"
     kind = "logits" if facts.kind == "vector" or facts.labels else kind
-    prefix = "" if kind == "mask" or _at_line_start(aligned) else " "
     dims = tuple(range(facts.outputs)) if kind == "logits" and facts.outputs is not None else None
-    return Readout(
-        kind, name, facts.labels or dims or (), prefix=prefix, dims=dims, span=member.span, metric=member.sites[0]
-    )
+    return Readout(kind, name, facts.labels or dims or (), dims=dims, span=member.span, metric=member.sites[0])
 
 
 def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found: Diagnostics) -> Readout | None:
@@ -179,12 +176,6 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
     if facts.labels:
         number = tree.Call(tree.Name("logit"), (tree.Argument(None, tree.String(facts.labels[0], span=step.span)),))
     return Readout("logits", member.name.name, values, dims=dims, span=member.span, metric=number)
-
-
-def _at_line_start(aligned: Aligned) -> bool:
-    """Whether answers begin a line of a chat: there, no space comes before them."""
-    lines = aligned.prompts
-    return bool(lines) and all(line.chat and str(line.template).endswith("\n") for line in lines)
 
 
 def _values(member: tree.Placement, domain: Domain, found: Diagnostics) -> tuple[Any, ...] | None:
@@ -255,10 +246,7 @@ def _token(
             "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
         )
         return None
-    known = dict(READOUT_SETTINGS[step.name])
-    if masked or (step.indices is None and _at_line_start(aligned)):
-        known["prefix"] = replace(known["prefix"], default="")
-    settings = read_settings(step.name, step.arguments or (), known, found, member.sites[0].span)
+    settings = read_settings(step.name, step.arguments or (), READOUT_SETTINGS[step.name], found, member.sites[0].span)
     if settings is None:
         return None
     position = None

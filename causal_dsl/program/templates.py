@@ -106,17 +106,22 @@ def check_placeholders(template: Template, variables: Iterable[str], span: Span,
             )
 
 
-def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnostics) -> None:
-    """Report W514 where the prompt ends in a space and the answer would bring another."""
+def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnostics, chat: bool = False) -> None:
+    """Report W514 where the prompt ends in white space and the answer would bring more. ``chat``: a chat template wrote its end."""
     last = template.segments[-1]
-    if not last.placeholder and last.text[-1:].isspace() and prefix[:1].isspace():
-        diagnostics.report(
-            "W514",
-            "the prompt ends in a space, and the answer begins with one",
-            span,
-            notes=("most tokenizers expect no second space, so the token of the answer would be unlikely",),
-            help='end the prompt without the space, or read the answer with next_token(prefix="")',
-        )
+    if last.placeholder or not last.text[-1:].isspace() or not prefix[:1].isspace():
+        return
+    if last.text.endswith("\n"):
+        title = "the prompt ends in a newline, and the answer begins with a space"
+        note = "no space is expected at the beginning of a line, so the token of the answer would be unlikely"
+        help = 'read the answer with next_token(prefix=""), or leave `prefix` out: at the beginning of a line no space is put before an answer'
+    else:
+        title = "the prompt ends in a space, and the answer begins with one"
+        note = "most tokenizers expect no second space, so the token of the answer would be unlikely"
+        help = 'read the answer with next_token(prefix="")' + ("" if chat else ", or end the prompt without the space")
+    diagnostics.report(
+        "W514", title, span, notes=(note, *(["the chat template writes this end"] if chat else [])), help=help
+    )
 
 
 def check_mask(template: Template, span: Span, diagnostics: Diagnostics) -> bool:

@@ -264,7 +264,8 @@ class _Writer:
             for named in self._each(declaration, {**chosen, **outer}):
                 fixing = tuple(tree.Argument(tree.Ident(k, span=name.span), named[k], span=name.span) for k in chosen)
                 every = {**left, **named}
-                yield every, _test_with(declaration, {**given, **every}, called, (*rest, *fixing))
+                variables = self._variables(module, above.declaration)
+                yield every, _test_with(declaration, {**given, **every}, called, (*rest, *fixing), variables)
 
     # ── parameters ───────────────────────────────────────────────────────────────────────────────
 
@@ -481,10 +482,21 @@ def _with(declaration: tree.AlignDecl, named: Named) -> tree.AlignDecl:
 
 
 def _test_with(
-    declaration: tree.TestDecl | tree.FitDecl, named: Named, on: tree.Name, fixed: tuple[tree.Argument, ...]
+    declaration: tree.TestDecl | tree.FitDecl,
+    named: Named,
+    on: tree.Name,
+    fixed: tuple[tree.Argument, ...],
+    variables: frozenset[str],
 ) -> tree.TestDecl | tree.FitDecl:
-    """A test with some parameters written out, on an alignment that is none of a family."""
-    members = tuple(substitute(m, named, words=isinstance(m, tree.Do)) for m in declaration.members)
+    """A test with some parameters written out, on an alignment that is none of a family. In `base.u`, `u` may be a parameter that stands
+    for a variable, but for one that is called as one of the ``variables``."""
+    words = {name: value for name, value in named.items() if name not in variables}
+    members = tuple(
+        substitute(m, named, words=True)
+        if isinstance(m, tree.Do)
+        else substitute(substitute(m, words, words=True), named)
+        for m in declaration.members
+    )
     called: tree.Expr = tree.Call(on, fixed, span=declaration.on.span) if fixed else on
     made = replace(declaration, members=members, on=called)  # type: ignore[arg-type]
     if isinstance(made, tree.TestDecl):

@@ -44,8 +44,8 @@ def setting_of(test: Test, plan: Plan) -> RunSetting:
 
 def _first_base(test: Test, plan: Plan) -> int | None:
     """The input of the base of the first pair."""
-    draw = plan.scores[test.name][0].label.draw
-    found = [rows for run, rows in plan.rows.items() if run.role == "base" and run.draw == draw]
+    own = test.network.key, plan.scores[test.name][0].label.draw, "base"
+    found = [rows for run, rows in plan.rows.items() if (run.network, run.draw, run.role) == own]
     return int(found[0][0]) if found and len(found[0]) else None
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
 from causal_dsl.displayed import Shown, not_there
 from causal_dsl.score.across_networks import FamilyResult, families_of
+from causal_dsl.score.agreements import AgreementOfMeasures, agreements
 from causal_dsl.score.as_json import number
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.seal import sealed
@@ -54,7 +55,13 @@ class SpecResult(Shown):
         """The tests that were written out of one declaration, side by side."""
         return families_of(self.tests)
 
+    @property
+    def agreements(self) -> tuple[AgreementOfMeasures, ...]:
+        """The alignments of which several measures say something, and where these part."""
+        return tuple(agreements(self.tests))
+
     def to_json(self) -> dict[str, Any]:
+        agreed = [one.to_json() for one in self.agreements]
         families = [family.to_json() for family in self.families]
         document = {
             "schema": SCHEMA,
@@ -70,6 +77,7 @@ class SpecResult(Shown):
             "networks": self.networks,
             "tests": [test.to_json() for test in self.tests],
             **({"families": families} if families else {}),
+            **({"agreements": agreed} if agreed else {}),
             "cost": number(self.cost),
             "diagnostics": [diagnostic.to_json() for diagnostic in self.warnings],
         }

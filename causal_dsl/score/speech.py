@@ -22,7 +22,7 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     model, variable = test.model, test.readout.variable
     classes = {ids[0]: value for value, ids in answers.ids.items()}
     draw = plan.scores[test.name][0].label.draw
-    rows = {run.role: found for run, found in plan.rows.items() if run.draw == draw}
+    rows = {run.role: found for run, found in plan.rows.items() if (run.network, run.draw) == (test.network.key, draw)}
 
     def value(code: int) -> str:
         if not test.readout.stated:
@@ -49,5 +49,7 @@ def speech_of(test: Test, plan: Plan, answers: Answers, tokens: Tokens | None) -
     def inputs_of(pair: int) -> dict[str, str]:
         return {role: role_text(role, pair) for role in drawn.values}
 
-    among = None if answers.among is None else frozenset(ids[0] for ids in answers.ids.values())
+    among = None
+    if answers.among is not None:
+        among = frozenset(ids[0] for own in answers.spellings for ids in own.ids.values())
     return Speech(value, token, base, among, variable in model.sets, inputs_of)

@@ -290,6 +290,30 @@ class SpreadJson(TypedDict):
     "the network that has the largest"
 
 
+class JudgedJson(EstimateJson):
+    """One measure of an alignment."""
+
+    measure: str
+    "the measure, with the variable that is interchanged or the circuit"
+    test: str
+    "the test that has it"
+    asks: str
+    "what it asks"
+
+
+class AgreementJson(TypedDict):
+    """What the tests of a spec measure of one alignment, side by side."""
+
+    model: str
+    "the causal model"
+    places: dict[str, str]
+    "where its variables are"
+    measures: list[JudgedJson]
+    "the measures"
+    partings: list[str]
+    "where interchanges and scrubbing part, and what that means"
+
+
 class FamilyJson(TypedDict):
     """The tests that one declaration with parameters was written out to."""
 

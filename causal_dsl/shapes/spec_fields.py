@@ -6,7 +6,7 @@ from typing import NotRequired, TypedDict
 
 from causal_dsl.shapes.identity_fields import EmptyJson, IdentityJson, MachineJson, NetworkJson, RunCostJson
 from causal_dsl.shapes.numbers_of_fields import Count
-from causal_dsl.shapes.result_fields import FamilyJson, ModelVariableJson, TestJson
+from causal_dsl.shapes.result_fields import AgreementJson, FamilyJson, ModelVariableJson, TestJson
 from causal_dsl.shapes.score_fields import CeilingJson, DiagnosticJson
 
 
@@ -39,6 +39,8 @@ class SpecJson(TypedDict):
     "the tests"
     families: NotRequired[list[FamilyJson]]
     "tests that were written out of one declaration"
+    agreements: NotRequired[list[AgreementJson]]
+    "alignments of which several measures say something, and where these part"
     cost: RunCostJson
     "what it took"
     diagnostics: list[DiagnosticJson]

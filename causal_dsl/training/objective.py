@@ -30,7 +30,6 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
 from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.program import Readout, Training
-from causal_dsl.program.prompt_tokens import first_prompt
 from causal_dsl.program.read_training import columns_of, not_full, nothing_left, whole_site
 from causal_dsl.program.templates import show_value
 from causal_dsl.training.pool import Pool, pool_of
@@ -93,9 +92,17 @@ class Objective:
     def _answering(self, readout: Readout) -> Answering:
         alignment, found = self.training.alignment, Diagnostics()
         span = readout.span or self.training.span
-        answers = answers_of(readout, alignment.model, self.network.tokens, first_prompt(alignment), span)
+        answers = answers_of(readout, alignment, self.network.tokens, span)
         check_answers(answers, readout, found)
         found.raise_errors()
+        if answers.lines:
+            raise fail(
+                "E736",
+                "the answers are not the same tokens after every prompt: training compares one",
+                span,
+                notes=("no space comes before an answer where the prompt ends in a newline, and one does elsewhere",),
+                help='end all prompts alike, or say what comes before an answer: next_token(prefix=" ")',
+            )
         long = next((value for value, ids in answers.ids.items() if len(ids) > 1), None)
         if long is not None:
             raise fail(

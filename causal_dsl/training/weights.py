@@ -128,7 +128,19 @@ def _model(model: CausalModel) -> dict[str, Any]:
 
 
 def _alignment(alignment: Alignment) -> dict[str, Any]:
-    readouts = [[r.kind, r.variable, repr(r.values), r.among, r.prefix, r.dims] for r in alignment.readouts.values()]
+    ends = alignment.templates or (None,)
+    before = {name: list(dict.fromkeys(map(r.before, ends))) for name, r in alignment.readouts.items()}
+    readouts = [
+        [
+            r.kind,
+            r.variable,
+            repr(r.values),
+            r.among,
+            before[name][0] if len(before[name]) == 1 else before[name],
+            r.dims,
+        ]
+        for name, r in alignment.readouts.items()
+    ]
     inputs = [[p.variable, p.start, p.stop, p.encoding, repr(p.settings)] for p in alignment.inputs]
     return {"prompts": [str(line.template) for line in alignment.prompts], "readouts": readouts, "inputs": inputs}
 

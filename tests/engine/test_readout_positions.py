@@ -147,3 +147,42 @@ def test_features_are_fitted_on_what_is_read_at_the_token() -> None:
     mine, theirs = whole.learned.features[0].validation, cut.learned.features[0].validation
     assert mine is not None
     assert mine == pytest.approx(theirs, abs=1e-4)
+
+
+TWO_READOUTS = """
+domain Letter = {"a", "b", "c"}
+causal hist {
+  a, b, c, d ~ Letter
+  count := 1 + (if a == d then 1 else 0) + (if b == d then 1 else 0) + (if c == d then 1 else 0)
+  output answer : 1..4 := count
+}
+network program = zoo("tracr-hist")
+TESTS
+"""
+READ_AT = """
+align at_NAME : hist -> program {
+  prompt "BOS {a} {b} {c} {d}"
+  count @ layer[0].resid_post[d, 0:5]
+  answer @ next_tokenREAD
+}
+test NAME on at_NAME { base, source ~ hist(n=100, seed=1) do(count <- source) report iia, kl }
+"""
+
+
+@pytest.mark.parametrize("order", [("last", "inner"), ("inner", "last")])
+def test_one_prompt_is_read_at_two_tokens(order: tuple[str, str]) -> None:
+    """In a network whose tokens look both ways, the tests of one spec read the same prompts, each at its own token."""
+    own = {
+        name: READ_AT.replace("NAME", name).replace("READ", "" if name == "last" else "[b]")
+        for name in ("last", "inner")
+    }
+
+    def scores(names: tuple[str, ...]) -> dict[str, list[float | None]]:
+        text = TWO_READOUTS.replace("TESTS", "".join(own[name] for name in names))
+        return {
+            test.name: [score.value for score in test.cells[0].scores.values()] for test in cd.run(cd.parse(text)).tests
+        }
+
+    together = scores(order)
+    assert together == scores(order[:1]) | scores(order[1:])
+    assert together["last"][0] == 1 and together["inner"][0] != 1

@@ -430,3 +430,28 @@ def test_python_declares_the_same() -> None:
     assert 'layers="blocks"' in text and 'attention="self.attn"' in text and "vocabulary=Letter" in text
     assert text.index("domain Letter") < text.index("network two")
     assert cd.parse(text).source() == text
+
+
+@pytest.mark.parametrize(("given", "rc"), [("l=2", 0), ("l=layers - 1", 0), ("l=3", 2)])
+def test_a_layer_is_given_before_it_is_known_how_many_there_are(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str, rc: int
+) -> None:
+    """The network has three layers, which is known once it is loaded; `l=3` is a fault then, and of that test alone."""
+    spec = SPEC.format(function="build", said=written({"vocabulary": WORDS, **LAYOUT}), site="resid_post")
+    spec = spec.replace("l in 0:3, p in [x, y, z]", "l in 0:layers").replace("[p]", "[y]")
+    one = spec.replace("test moves on tau {", f"test moves on tau({given}) {{")
+    assert main(["check", str(_file(tmp_path, one)), "--trust"]) == 0, capsys.readouterr()
+    capsys.readouterr()
+    code, found, told = ran(tmp_path, capsys, one)
+    assert code == rc, told
+    if rc:
+        assert "E696" in told and "one of 0, 1, 2" in told
+        return
+    _, every, _ = ran(tmp_path, capsys, spec)
+    assert found["tests"][0]["cells"][0]["scores"] == every["tests"][0]["cells"][2]["scores"]
+
+
+def _file(folder: Path, spec: str) -> Path:
+    (folder / "net.py").write_text(CODE, encoding="utf-8")
+    (folder / "own.causal").write_text(spec, encoding="utf-8")
+    return folder / "own.causal"

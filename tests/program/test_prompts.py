@@ -267,9 +267,11 @@ def test_a_prompt_that_ends_in_a_space() -> None:
         ("go to", " ", []),
         ("go to ", "", []),
         ("go to {a}", " ", []),
+        ("go to\n", " ", ["W514"]),
     ]:
         found = Diagnostics()
         check_end(template(text), prefix, NOWHERE, found)
+        assert all(("newline" in d.title) == text.endswith("\n") for d in found)
         assert codes(found) == expected
 
 

@@ -411,3 +411,36 @@ test of_one on one {
     ):
         path.write_text(wrong)
         assert code in [found.code for found in cd.check(cd.load(path)).diagnostics]
+
+
+PROMPTED = """domain Shape = {"arrow", "circle", "cross", "diamond"}
+causal equality {
+  a, b, c, d ~ Shape
+  left  := a == b
+  right := c == d
+  output same := left == right
+}
+network net = zoo("equality-gpt2")
+align at : equality -> net {
+  prompt "{a} {b} {c} {d} ="
+  a @ layer[0].resid_post[a]
+  b @ layer[0].resid_post[b]
+  same @ next_token
+}
+"""
+
+
+@pytest.mark.parametrize(
+    "draws",
+    [
+        "base ~ equality(n=12, seed=3) source ~ equality(like=base, vary=[V])",
+        "base, source ~ equality(n=12, seed=3) where base.V != source.V",
+    ],
+)
+def test_a_parameter_stands_for_a_variable_in_what_is_measured(folder: Path, draws: str) -> None:
+    """`logit(base.u)`, where the draws name the parameter, too: the same as with the variable in its place."""
+    body = f" on at {{ {draws} do(V <- source) report logit(base.V), prob(source.V) expect mean(logit(base.V)) > -1000 }}\n"
+    family = run(folder, PROMPTED + "test t(u in [a, b])" + body.replace("V", "u"))
+    alone = run(folder, PROMPTED + "".join(f"test {v}" + body.replace("V", v) for v in "ab"))
+    assert [scores(test)[0][1] for test in family.tests] == [scores(test)[0][1] for test in alone.tests]
+    assert len(family.tests) == 2 and family.passed

@@ -7,9 +7,9 @@ from pathlib import Path
 import pytest
 
 from causal_dsl import api
-from causal_dsl.report.agreement_table import Judged, agreements, partings
 from causal_dsl.report.text import text
 from causal_dsl.score.agreement import agreement_findings
+from causal_dsl.score.agreements import Judged, partings
 from causal_dsl.score.estimates_and_findings import Estimate
 
 ROOT = Path(__file__).parents[2]
@@ -77,9 +77,9 @@ test elsewhere on too_early {
 }
 """
     results = api.run(api.parse(start + tests))
-    ((places, judged),) = agreements(results.tests)
-    assert places == "hist: count @ layer[0].resid_post[d, 0:5]"
-    assert [one.name for one in judged] == [
+    (agreed,) = results.specs[0].agreements
+    assert str(agreed) == "hist: count @ layer[0].resid_post[d, 0:5]"
+    assert [one.name for one in agreed.judged] == [
         "accuracy",
         "iia of count",
         "carried",
@@ -88,6 +88,10 @@ test elsewhere on too_early {
         "abstraction_error",
         "faithfulness(gained) of c",
     ]
-    assert {one.test for one in judged} == {"swapped", "whole", "kept"}
+    assert {one.test for one in agreed.judged} == {"swapped", "whole", "kept"}
+    (document,) = results.specs[0].to_json()["agreements"]
+    assert document["places"] == {"count": "layer[0].resid_post[d, 0:5]"}
+    of_swapped = results["swapped"].cells[0].scores["iia"]
+    assert [one["value"] for one in document["measures"] if one["measure"] == "iia of count"] == [of_swapped.value]
     told = text(results, 160)
     assert "agreement hist: count @" in told and "faithfulness(gained) of c  (kept)" in told

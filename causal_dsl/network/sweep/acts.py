@@ -204,3 +204,7 @@ class Anywhere:
         if not (found >= 0).all():
             raise OwnFault("a place is not live where it is read or written")
         return (sent(found, device),)
+
+    def copy_of(self, tensor: Tensor) -> Tensor:
+        """A copy of what is there [m, …]."""
+        return tensor[self.on(tensor.device)]

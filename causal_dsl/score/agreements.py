@@ -1,0 +1,123 @@
+"""What the tests of a spec measure of one alignment, side by side: interchanges, measures of the whole alignment, and circuits, and
+where they part."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass
+from typing import Any
+
+from causal_dsl.score.agreement import below
+from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.format_numbers import show
+from causal_dsl.score.results import CellResult, TestResult
+
+#: What each measure asks, in the order of the table; that of circuits is a function of a metric.
+ASKS = {
+    "accuracy": "is the network right by itself",
+    "iia": "does the place change the answer as the causal model says",
+    "carried": "is the answer kept with the rest of the network from other inputs",
+    "scrubbed": "can inputs that the alignment calls alike stand for each other",
+    "local_consistency": "is each place computed from those of its parents",
+    "abstraction_error": "how many values are wrong under interventions",
+    "abstraction_error_resampled": "the same, with the rest of the network from other inputs",
+    "faithfulness": "how much of the metric the circuit keeps alone (no share of right answers)",
+}
+#: A table stands where there are so many of these; accuracy is in every test.
+_LEAST = 2
+
+
+@dataclass(frozen=True)
+class Judged:
+    """A measure of an alignment: its name in the table, its value, and the test that has it."""
+
+    kind: str
+    name: str
+    score: Estimate
+    test: str
+
+    def to_json(self) -> dict[str, Any]:
+        return {"measure": self.name, "test": self.test, "asks": ASKS[self.kind], **self.score.to_json()}
+
+
+@dataclass(frozen=True)
+class AgreementOfMeasures:
+    """All that the tests of a spec measure of one alignment: its ``model``, and where its variables are."""
+
+    model: str
+    places: tuple[tuple[str, str], ...]
+    judged: tuple[Judged, ...]
+
+    def __str__(self) -> str:
+        return f"{self.model}: {', '.join(f'{variable} @ {place}' for variable, place in self.places)}"
+
+    @property
+    def partings(self) -> tuple[str, ...]:
+        """Where its measures part, and what that means."""
+        return tuple(partings(self.judged))
+
+    def to_json(self) -> dict[str, Any]:
+        return {
+            "model": self.model,
+            "places": dict(self.places),
+            "measures": [one.to_json() for one in self.judged],
+            "partings": list(self.partings),
+        }
+
+
+def agreements(tests: Sequence[TestResult]) -> list[AgreementOfMeasures]:
+    """The alignments of which several tests, or one test by several measures, say something."""
+    groups: dict[tuple[str, str, frozenset[tuple[str, str]]], list[Judged]] = {}
+    for test in tests:
+        if test.setting is None:
+            continue
+        for cell in test.cells:
+            spots = [one for one in test.setting.places if one.variable and dict(one.cell) == dict(cell.cell)]
+            placed = frozenset((one.variable, one.place) for one in spots)
+            written = ", ".join(dict.fromkeys(one.variable for one in spots if one.written))
+            if placed:
+                key = test.network, test.setting.model, placed
+                groups.setdefault(key, []).extend(_of_cell(test, cell, written))
+    found = []
+    for (_, model, placed), judged in groups.items():
+        if len({one.kind for one in judged} - {"accuracy"}) >= _LEAST:
+            order = list(ASKS)
+            own = next((one for one in judged if one.kind == "accuracy"), None)  # of one test, for it is in each
+            rest = [one for one in judged if one.kind != "accuracy"]
+            told = sorted(rest, key=lambda one: order.index(one.kind))
+            every = told if own is None else [own, *told]
+            found.append(AgreementOfMeasures(model, tuple(sorted(placed)), tuple(dict.fromkeys(every))))
+    return found
+
+
+def _of_cell(test: TestResult, cell: CellResult, written: str) -> Iterator[Judged]:
+    for name, score in cell.scores.items():
+        kind = "faithfulness" if name.startswith("faithfulness(") else name
+        if kind not in ASKS or score.value is None or (kind == "iia" and not written):
+            continue
+        told = {"iia": f"iia of {written}"}.get(kind, name)
+        if kind == "faithfulness" and cell.circuit is not None:
+            told = f"{name} of {cell.circuit.name}"
+        yield Judged(kind, told, score, test.name)
+
+
+def partings(judged: Sequence[Judged]) -> Iterator[str]:
+    """Where interchanges and scrubbing part, and what that means: of scores whose intervals do not overlap."""
+    scrubbed = next((one for one in judged if one.kind == "scrubbed"), None)
+    for one in judged:
+        if one.kind != "iia" or scrubbed is None:
+            continue
+        values = f"`{one.name}` is {show(one.score.value)}, and `scrubbed` {show(scrubbed.score.value)}"
+        if below(one.score, scrubbed.score):
+            yield (
+                f"{values}: an interchange writes values that the base does not have, and scrubbing none but those of its reference, "
+                "so it cannot see whether a place changes the answer."
+            )
+        elif below(scrubbed.score, one.score):
+            yield (
+                f"{values}: an interchange leaves the rest of the base run as it is. Scrubbing takes all that is not placed from other "
+                "inputs, and each place from another input with the same value."
+            )
+
+
+__all__ = ["ASKS", "AgreementOfMeasures", "Judged", "agreements", "partings"]
