@@ -196,6 +196,7 @@ def _picture(name: str, curve: Curve) -> Picture:
             "value": point.estimate.value,
             "low": point.estimate.low,
             "high": point.estimate.high,
+            "method": point.estimate.method,
             "n": point.estimate.n,
             "ceiling": point.ceiling,
             "told": _told(curve, point),
