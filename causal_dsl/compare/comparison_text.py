@@ -124,7 +124,7 @@ def told_of_test(test: TestComparison, console: Console | None = None) -> Iterat
             named = "; ".join(show_cell(cell) or "its cell" for cell in cells[:4])
             yield _indented(_plain(f"{counted(len(cells), 'cell')} only in {which}: {named}{' …' * (len(cells) > 4)}"))
     if test.ceiling.changed:
-        tops = (f"{'not exact' if top is None else top}" for top in (test.ceiling.a, test.ceiling.b))
+        tops = ("none" if top is None else top for top in (test.ceiling.a, test.ceiling.b))
         yield _indented(_plain(f"the ceiling output_only: {' -> '.join(tops)}", "yellow"))
     if not test.cells:
         return

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.html.fragments import scores
 from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.verdict import settled
 from tests.equality import relu
 from tests.report.shared_results import HOSTILE, ONE, results
 
@@ -117,6 +119,22 @@ def test_a_page_says_by_which_interval_a_verdict_goes(file: Path) -> None:
     assert "goes by the 95% interval of iia that holds for all cells together" in text
     for cell in mapped.cells:
         assert cell.together is not None and "[{:.3f}, {:.3f}]".format(*cell.together) in text
+
+
+def test_a_page_says_where_a_finding_lowers_a_verdict() -> None:
+    """An interval above the ceiling, and `inconclusive` beside it: the sentence about the interval alone would be false."""
+    mapped = results()["mapped"]
+    best = max(mapped.cells, key=lambda cell: cell.scores["iia"].value or 0)
+    stands = Finding("not_above_controls", "iia 1.000 is not clearly above random subspace.")
+    lowered = settled(replace(best, findings=(*best.findings, stands)))
+    assert (
+        best.verdict and lowered.verdict and (best.verdict.code, lowered.verdict.code) == ("supported", "inconclusive")
+    )
+    test = replace(mapped, cells=tuple(lowered if cell is best else cell for cell in mapped.cells))
+    (_, sentence) = scores(test)
+    assert str(sentence).endswith("all cells together; in 1 cell a finding lowers it (`not_above_controls`).")
+    (_, sentence) = scores(mapped)
+    assert str(sentence).endswith("that holds for all cells together.")
 
 
 def test_a_grid_tells_what_no_test_writes(tmp_path: Path) -> None:
