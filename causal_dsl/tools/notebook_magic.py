@@ -21,6 +21,7 @@ from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, nearest, printable
+from causal_dsl.options_shown import TERMINAL, shown_in
 from causal_dsl.report.cell_output import listen, listen_no_more
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
@@ -67,6 +68,11 @@ def act(shell: Any, words: str, text: str | None) -> Any:
     Returns what the command of that name returns in Python, bound to the name of ``-o`` as well; the spec is bound to that of ``-s``.
     Raises SpecError for every fault.
     """
+    with shown_in(TERMINAL):  # the words of a cell are those of the command line
+        return _acted(shell, words, text)
+
+
+def _acted(shell: Any, words: str, text: str | None) -> Any:
     given = _read(words, text, PROGRAMS[text is None])
     if given is None:
         return None

@@ -323,7 +323,11 @@ def written_beside(extra: str, folder: Path) -> None:
     if extra == "report":
         assert main(["run", str(folder / "s.causal"), "--out", str(folder / "kept"), "-q"]) in (0, 1)
     elif extra == "zarr":
-        text = (folder / "s.causal").read_text().replace("expect accuracy >= 99%", "report save(format=zarr) @ layer[1].out")
+        text = (
+            (folder / "s.causal")
+            .read_text()
+            .replace("expect accuracy >= 99%", "report save(format=zarr) @ layer[1].out")
+        )
         (folder / "zarr.causal").write_text(text)
 
 

@@ -82,7 +82,9 @@ def test_options_that_name_nothing_are_told(pytester: pytest.Pytester) -> None:
     result.stdout.fnmatch_lines(["*E706*"])
     result = run(pytester, "--causal-network", "mlpp=.")
     assert result.ret == pytest.ExitCode.USAGE_ERROR
-    result.stderr.fnmatch_lines(["ERROR: error?E702?: no spec that was collected declares a network `mlpp`", "*did you mean `mlp`?"])
+    result.stderr.fnmatch_lines(
+        ["ERROR: error?E702?: no spec that was collected declares a network `mlpp`", "*did you mean `mlp`?"]
+    )
     pytester.makefile(".causal", other="domain Shape = 0..3")  # it has no network, and no test
     result = run(pytester, "--collect-only", "--causal-network", "mlp=.")
     assert "E702" not in result.stderr.str()
