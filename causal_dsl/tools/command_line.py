@@ -31,6 +31,7 @@ class CommandLine:
     def __init__(self, words: Sequence[str], alone: bool = False, program: str = "causal-dsl"):
         self.words = list(words)
         self.alone = alone
+        self.program = program
         #: what runs a command line; set by the command line itself
         self.main: Callable[[Sequence[str]], int] | None = None
         shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]

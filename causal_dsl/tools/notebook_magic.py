@@ -197,6 +197,16 @@ def _refuse_others(arguments: argparse.Namespace, text: str | None, line: Comman
     refuse_unlike_options(arguments, line)
     if len(arguments.paths) != 1:
         extra = arguments.paths[0] if text is not None else arguments.paths[1]
+        late = next((word for word in arguments.paths if word in COMMANDS), None)
+        if late is not None and line.words[0].startswith("-"):
+            others = [word for word in line.words if word != late]
+            raise fail(
+                "E885",
+                f"`{late}` stands behind an option",
+                line.place(late),
+                notes=("the first word is the command; without one the spec is checked",),
+                help=f"write it first: `{shlex.join([line.program, late, *others])}`",
+            )
         said = "the spec is the cell itself" if text is not None else "a notebook takes one spec at a time"
         raise fail("E885", f"{said}, and `{extra}` is given beside it", line.place(extra), help="leave it out")
     plain = vars(parser().parse_args([arguments.command, CELL]))
