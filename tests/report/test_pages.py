@@ -270,8 +270,20 @@ def test_all_of_it_is_reached_by_the_keyboard(opened: Any, file: Path) -> None:
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
         assert "l=0, p=b" in page.locator("#tip").inner_text()
+        told = page.locator("#tip")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowDown")
+        first = told.inner_text()
+        page.keyboard.press("ArrowUp")
+        assert (
+            "p=b" in first and "p=b" in told.inner_text() and told.inner_text() != first
+        )  # a layer on, at the same token
+        page.keyboard.press("Home")
+        assert "p=a" in told.inner_text()
+        page.keyboard.press("End")
+        assert "p=a" not in told.inner_text() and "p=b" not in told.inner_text()
         page.keyboard.press("Escape")
-        assert not page.locator("#tip").is_visible()
+        assert not told.is_visible()
 
 
 def test_pairs_that_fail_are_sorted_and_filtered(opened: Any, file: Path) -> None:
