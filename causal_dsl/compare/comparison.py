@@ -244,8 +244,8 @@ def _cell(
         output = _output(score)
         if output not in found:
             kept = ((run.pairs, one["cell"]) for run, one in ((a, own), (b, other)))
-            rows = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
-            found[output] = matched(*rows, drawn)
+            first, second = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
+            found[output] = matched(first, second, drawn)
         match, first, second = found[output]
         both = None if first is None or second is None else (first, second)
         estimates = own["scores"][score], other["scores"][score]
