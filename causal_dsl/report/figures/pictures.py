@@ -100,9 +100,8 @@ class Picture:
         for row in self.rows:
             own = {self.columns[key]: row[key] for key in ("part", "y", "x", "line") if key in self.columns}
             score = {"score": row.get("score", self.score), "unit": row.get("unit", self.unit)}
-            found.append(
-                {**own, **score, **{key: row[key] for key in ("value", "low", "high", "method", "n", "ceiling")}}
-            )
+            numbers = {key: row[key] for key in ("value", "low", "high", "method", "n", "ceiling")}
+            found.append({**({"spec": self.spec} if self.spec else {}), **own, **score, **numbers})
         return found
 
 

@@ -19,7 +19,7 @@ _Key = tuple[str, int]
 
 
 @dataclass(frozen=True)
-class _Slot:
+class _RowSlot:
     """A place in a row: of a variable, or of a line from one that is ``passing``; ``above`` are the slots that lead into it."""
 
     key: _Key
@@ -75,24 +75,28 @@ def _ranks(model: Sequence[ModelVariable]) -> Mapping[str, int]:
     return found
 
 
-def _rows(model: Sequence[ModelVariable], ranks: Mapping[str, int], widths: Mapping[str, float]) -> list[list[_Slot]]:
+def _rows(
+    model: Sequence[ModelVariable], ranks: Mapping[str, int], widths: Mapping[str, float]
+) -> list[list[_RowSlot]]:
     """The slots of each row: a variable has one, and where it is needed further down than in the next row, what leads from it
     has one in each row between, so that it passes under no box (Sugiyama, Tagawa and Toda 1981)."""
-    rows: list[list[_Slot]] = [[] for _ in range(max(ranks.values(), default=0) + 1)]
+    rows: list[list[_RowSlot]] = [[] for _ in range(max(ranks.values(), default=0) + 1)]
     deepest = dict(ranks)
     for one in model:
         level = ranks[one.name]
         known = [parent for parent in dict.fromkeys(one.parents) if parent in ranks]
-        rows[level].append(_Slot((one.name, level), widths[one.name], tuple((parent, level - 1) for parent in known)))
+        rows[level].append(
+            _RowSlot((one.name, level), widths[one.name], tuple((parent, level - 1) for parent in known))
+        )
         for parent in known:
             deepest[parent] = max(deepest[parent], level)
     for one in model:
         for level in range(ranks[one.name] + 1, deepest[one.name]):
-            rows[level].append(_Slot((one.name, level), _LINE, ((one.name, level - 1),), True))
+            rows[level].append(_RowSlot((one.name, level), _LINE, ((one.name, level - 1),), True))
     return rows
 
 
-def _middle(slot: _Slot, at: Mapping[_Key, float]) -> float:
+def _middle(slot: _RowSlot, at: Mapping[_Key, float]) -> float:
     return sum(at[key] for key in slot.above) / len(slot.above) if slot.above else 0.0
 
 
@@ -101,7 +105,7 @@ def _height(level: int) -> float:
     return _EDGE + _HIGH / 2 + level * _ROW
 
 
-def _edges(slot: _Slot, at: Mapping[_Key, float], level: int) -> Iterator[Markup]:
+def _edges(slot: _RowSlot, at: Mapping[_Key, float], level: int) -> Iterator[Markup]:
     """What leads into a slot from the row above, with an arrow where a variable is there, and else on through the row."""
     y, low = _height(level - 1) + _HIGH / 2, _height(level) - _HIGH / 2
     far, half = at[slot.key], (y + low) / 2
