@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -82,4 +83,6 @@ def test_numbers_for_json() -> None:
 
 
 def test_a_score_is_told_in_a_line() -> None:
-    assert re.fullmatch(r"<Estimate 0\.938 \[0\.902, 0\.961\], n=64>", repr(Estimate(0.938, 0.902, 0.961, 64, "binomial")))
+    assert re.fullmatch(
+        r"<Estimate 0\.938 \[0\.902, 0\.961\], n=64>", repr(Estimate(0.938, 0.902, 0.961, 64, "binomial"))
+    )
