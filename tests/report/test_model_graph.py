@@ -46,7 +46,7 @@ def check_graph(page: str) -> int:
     return len(edges)
 
 
-@pytest.mark.parametrize("name", ["equality"])
+@pytest.mark.parametrize("name", ["equality", "equality_mlp_das", "ioi"])
 def test_edges_of_the_gallery_pass_under_no_box(name: str) -> None:
     assert check_graph((PAGES / f"{name}.html").read_text(encoding="utf-8")) >= 6
 
