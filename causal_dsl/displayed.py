@@ -9,6 +9,7 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any, NoReturn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError, did_you_mean
+from causal_dsl.unexpected import unexpected
 
 
 class NotThere(SpecError, KeyError):
@@ -33,7 +34,10 @@ class Shown:
 
     def _repr_html_(self) -> str:
         """HTML for a notebook; everything that a spec or a network says in it is escaped."""
-        html: str = import_module("causal_dsl.report.notebook_tables").html_of(self)
+        try:
+            html: str = import_module("causal_dsl.report.notebook_tables").html_of(self)
+        except ModuleNotFoundError as error:
+            raise SpecError([unexpected(error)]) from error
         return html
 
     def _asked_as(self, name: str) -> str:

@@ -53,6 +53,13 @@ def raise_if_strict(error: BaseException) -> None:
         raise error
 
 
+def in_words(error: BaseException) -> str:
+    """Why interventions cannot share a pass that an exception ended, for a reader of the spec; :func:`told` is for us."""
+    return (
+        f"such a pass, whose rows are not those of the network's own, ends in a {type(error).__name__} in this network"
+    )
+
+
 def told(error: BaseException) -> str:
     """A mistake in one line: its class, what it says, and where it was raised."""
     trace, where = error.__traceback__, ""

@@ -113,9 +113,9 @@ def test_a_network_trained_from_nothing(ran: Ran) -> None:
     assert results.passed, results.diagnostics
 
 
-#: Those whose run takes long, and the one that takes as long as all others: it trains ten networks.
-LONG = ["logic", "equality_mlp_das", "attributes", "rotated_and", "train"]
-LONGEST = ["equality_mlp"]
+#: Those whose run takes long, and those that take as long as all others: they train ten networks, or fit in each of them.
+LONG = ["logic", "attributes", "rotated_and", "train"]
+LONGEST = ["equality_mlp", "equality_mlp_das"]
 
 
 @pytest.mark.parametrize(

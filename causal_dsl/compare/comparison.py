@@ -207,7 +207,7 @@ def _test(a: RecordedRun, b: RecordedRun, name: str) -> TestComparison:
     tops = _ceiling(own), _ceiling(other)
     found, match = [], Match(int(own.get("n", 0)), int(other.get("n", 0)), 0, "no cell was measured in both")
     for key in (key for key in cells[0] if key in cells[1]):
-        made, match = _cell(a, b, name, cells[0][key], cells[1][key], tops)
+        made, match = _cell(a, b, name, cells[0][key], cells[1][key], tops, own.get("units") or {})
         found.append(made)
     held = [{one["text"]: one for one in test["expectations"]} for test in (own, other)]
     expectations = [
@@ -235,6 +235,7 @@ def _cell(
     own: Mapping[str, Any],
     other: Mapping[str, Any],
     tops: tuple[float | None, float | None],
+    units: Mapping[str, str],
 ) -> tuple[CellComparison, Match]:
     """A cell of both runs, and how the pairs of the test meet."""
     scores, found = {}, {}
@@ -247,7 +248,10 @@ def _cell(
         match, first, second = found[output]
         both = None if first is None or second is None else (first, second)
         estimates = own["scores"][score], other["scores"][score]
-        scores[score] = (*estimates, difference(score, *estimates, match, both, tops))
+        scores[score] = (
+            *estimates,
+            difference(score, *estimates, match, both, tops, units.get(score.removesuffix("_unfiltered"), "")),
+        )
     match = found[next(iter(found))][0] if found else Match(0, 0, 0, "the cells have no score in common")
     return CellComparison(own["cell"], Turn(_verdict(own), _verdict(other)), scores), match
 

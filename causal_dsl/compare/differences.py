@@ -23,6 +23,7 @@ from causal_dsl.compare.pairing import CellRows, Match
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles
+from causal_dsl.vocabulary.measures import of_counts
 
 Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
 #: How far two scores may be apart by the rounding of networks in float32, as a part of the larger one.
@@ -77,17 +78,22 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class _OfPairs:
-    """A score as the mean of ``values`` [n] over the rows ``asked`` [n], on another scale: (mean - shift) * times."""
+    """A score as the mean of ``values`` [n] over the rows ``asked`` [n], on another scale: (mean - shift) * times.
+
+    ``counts``: its measure is 0 or 1 in each pair, so that the mean is a share of them.
+    """
 
     values: np.ndarray
     asked: np.ndarray
+    counts: bool
     shift: float = 0.0
     times: float = 1.0
 
     @property
     def share(self) -> bool:
+        """Whether it is a share of counts: by its measure, and each of its pairs is 0 or 1."""
         own = self.values[self.asked]
-        return bool(((own == 0) | (own == 1)).all())
+        return self.counts and bool(((own == 0) | (own == 1)).all())
 
     def mean(self, weights: np.ndarray) -> np.ndarray:
         """The score under rows of weights [R, n]: ``[R]``; NaN where none of the rows counts."""
@@ -110,15 +116,16 @@ def difference(
     match: Match,
     rows: tuple[CellRows, CellRows] | None,
     ceilings: tuple[float | None, float | None],
+    unit: str,
 ) -> Difference:
     """The difference of the ``score`` of one cell, from its estimates as JSON has them, and its ``rows`` where the pairs are the
-    same. ``ceilings`` are those of output_only in both runs, where they are exact."""
+    same. ``ceilings`` are those of output_only in both runs, where they are exact; ``unit`` is that of the score."""
     a, b = first["value"], second["value"]
     if a is None or b is None:
         return Difference(
             None, why=f"it is undefined in {'both' if a is None and b is None else 'A' if a is None else 'B'}"
         )
-    found = _interval_of(score, first, second, match, rows, ceilings)
+    found = _interval_of(score, first, second, match, rows, ceilings, of_counts(score, unit))
     return replace(found, scale=max(1.0, abs(a), abs(b)))
 
 
@@ -129,6 +136,7 @@ def _interval_of(
     match: Match,
     rows: tuple[CellRows, CellRows] | None,
     ceilings: tuple[float | None, float | None],
+    counted: bool,
 ) -> Difference:
     """The difference of two scores that are defined."""
     a, b = first["value"], second["value"]
@@ -137,7 +145,7 @@ def _interval_of(
         return Difference(gap, way="exact")
     why = match.why
     if rows is not None and "exact" not in (first.get("method"), second.get("method")):
-        own = [_of_pairs(score, one, top) for one, top in zip(rows, ceilings, strict=True)]
+        own = [_of_pairs(score, one, top, counted) for one, top in zip(rows, ceilings, strict=True)]
         if own[0] is not None and own[1] is not None and own[0].is_that(a) and own[1].is_that(b):
             draws = first.get("about") == second.get("about") == "draws"
             found = _paired(gap, own[0], own[1], Resampling(rows[0].ids, draws))
@@ -149,7 +157,7 @@ def _interval_of(
     return _unpaired(gap, first, second, why)
 
 
-def _of_pairs(score: str, rows: CellRows, ceiling: float | None) -> _OfPairs | None:
+def _of_pairs(score: str, rows: CellRows, ceiling: float | None, counted: bool) -> _OfPairs | None:
     """How the numbers of the pairs may make up a score; None where they do not."""
     name, _, output = score.partition("(") if score.startswith(("iia(", "accuracy(", "moved(")) else (score, "", "")
     kept = rows.kept()
@@ -159,16 +167,16 @@ def _of_pairs(score: str, rows: CellRows, ceiling: float | None) -> _OfPairs | N
         kept, score = np.ones_like(kept), score.removesuffix("_unfiltered")
     if score == "iia_informative":
         values, differs = rows.numbers("iia"), rows.differs()
-        return None if values is None or differs is None else _OfPairs(values, kept & differs)
+        return None if values is None or differs is None else _OfPairs(values, kept & differs, counted)
     if score == "iia_star":
         values = rows.numbers("iia")
         return (
             None
             if values is None or ceiling is None or ceiling >= 1
-            else _OfPairs(values, kept, ceiling, 1 / (1 - ceiling))
+            else _OfPairs(values, kept, counted, ceiling, 1 / (1 - ceiling))
         )
     values = rows.numbers(score)
-    return None if values is None else _OfPairs(values, kept)
+    return None if values is None else _OfPairs(values, kept, counted)
 
 
 def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) -> Difference | None:

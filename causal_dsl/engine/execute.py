@@ -7,6 +7,7 @@ import traceback
 from collections.abc import Callable, Iterable, Iterator, Mapping
 from dataclasses import replace
 from functools import cached_property
+from itertools import islice
 from pathlib import Path
 from types import MappingProxyType
 
@@ -16,6 +17,7 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
+from causal_dsl.engine.block_progress import BlockProgress, floor_tokens
 from causal_dsl.engine.budgets import budget_of, out_of_memory
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
@@ -106,6 +108,7 @@ class Execution:
         self.left = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
+        self._told: BlockProgress | None = None
         self.measured = MeasuredCells(self.plan, networks, columns)
         self.runs = self.measured.runs
         self.contexts = {key: self._context(key) for key in networks}
@@ -124,7 +127,7 @@ class Execution:
             numbers,
             Means(layouts, self.given),
             self.budgets[key],
-            self.tick,
+            self._ticked,
             floors,
             self.features,
             self.given,
@@ -143,8 +146,14 @@ class Execution:
         return cost_of(self.plan)
 
     def total(self) -> int:
-        """The number of layer-tokens that a run takes, for the progress bar."""
-        return self.cost.layer_tokens
+        """The number of layer-tokens that a run takes, for the progress bar: from then on ``tick`` hears of so many in all."""
+        floors = {floor: own for context in self.contexts.values() for floor, own in context.floors.items()}
+        total = self.cost.layer_tokens + floor_tokens(self.plan, floors)
+        self._told = BlockProgress(self.plan, total, self.tick)
+        return total
+
+    def _ticked(self, tokens: int) -> None:
+        (self.tick if self._told is None else self._told)(tokens)
 
     def executor(self, key: NetworkKey) -> str:
         """How a network's steps are run, in words."""
@@ -174,8 +183,13 @@ class Execution:
             context = self.contexts[step.network]
             sharded = context.network.sharded
             if sharded is not None:
+                shared = iter(step.blocks)
                 for blocks in share_out(self, number, step, context, sharded):
                     done += blocks
+                    if self._told is not None:
+                        for block in islice(shared, blocks):
+                            self._told.begin(number, block)
+                            self._told.end()
                     yield f"block {done} of {count}"
                 continue
             for block in step.blocks:
@@ -199,6 +213,13 @@ class Execution:
 
     def _one(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block, or take it from the store."""
+        if self._told is not None:
+            self._told.begin(number, block)
+        self._run_or_find(number, step, block, context)
+        if self._told is not None:
+            self._told.end()
+
+    def _run_or_find(self, number: int, step: Step, block: Block, context: Context) -> None:
         found = self.store.get(number, block, self.plan) if self.store is not None else None
         if found is not None:
             self.measured.merge(found)

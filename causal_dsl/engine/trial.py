@@ -143,7 +143,7 @@ class Trials:
                 faults.raise_if_strict(raised)
                 self.faults.setdefault(step.network, faults.told(raised))
             return [
-                (resumes[0], f"interventions on {_places(resumes[0])} cannot share one pass: {faults.told(raised)}")
+                (resumes[0], f"interventions on {_places(resumes[0])} cannot share one pass: {faults.in_words(raised)}")
             ]
         limit = 10 * tolerance_of(self.networks[step.network].dtype)
         return [(resume, _difference(resume, found[resume], expected[resume], limit)) for resume in resumes]

@@ -18,6 +18,9 @@ from causal_dsl.measures.per_pair import AsksAbout, FixedNumber, Informative, Me
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Array
 
+#: What rounding leaves between a ceiling of 1 and 1.
+_NO_ROOM = 1e-9
+
 
 @dataclass(frozen=True)
 class CellScore(MeasuredValue):
@@ -178,7 +181,8 @@ class Order(CellScore):
 
 @dataclass(frozen=True)
 class Star(CellScore):
-    """``(iia - output_only) / (1 - output_only)``; undefined where the ceiling is 1."""
+    """``(iia - output_only) / (1 - output_only)``; undefined where the ceiling is 1, or more than 1 in a resample: what is
+    missing of a ceiling that is not known is spread over the pairs."""
 
     iia: PairMean
 
@@ -194,7 +198,8 @@ class Star(CellScore):
             top = divide(env.sums.of(env.ceiling), env.sums.whole()[:, 0])[:, None]
         else:
             top = np.full((len(iia), 1), env.ceiling)
-        return divide(iia - top, 1 - top)
+        room = 1 - top
+        return divide(iia - top, np.where(room > _NO_ROOM, room, 0.0))
 
     def assume(self, known: Mapping[str, float]) -> float:
         return known.get("iia_star", np.nan)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import dataclasses
+import math
 from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from typing import Any
@@ -52,6 +53,11 @@ class Pair(MeasuredValue):
     def two_runs(self) -> bool:
         return False
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest number that it can be, and so its mean: as far as a measure's record says."""
+        return -math.inf, math.inf
+
     def of(self, frame: CellData, run: str) -> Array:
         raise NotImplementedError
 
@@ -66,6 +72,10 @@ class OfToken(Pair):
     measure: str
     ref: ValueRef
     place: Asked | None = None
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return MEASURES[self.measure].ends
 
     def of(self, frame: CellData, run: str) -> Array:
         own = frame.column(run, self._own).astype(np.float64)
@@ -102,6 +112,10 @@ class OfDistribution(Pair):
     @property
     def two_runs(self) -> bool:
         return MEASURES[self.measure].against_base
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return MEASURES[self.measure].ends
 
     def of(self, frame: CellData, run: str) -> Array:
         return frame.column("patched" if self.two_runs else run, Quantity(self.measure, place=self.place)).astype(
@@ -213,6 +227,11 @@ class Change(Pair):
     def two_runs(self) -> bool:
         return True
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        least, most = self.metric.ends
+        return (least - most, most - least) if math.isfinite(most - least) else (-math.inf, math.inf)
+
     def of(self, frame: CellData, run: str) -> Array:
         return self.metric.of(frame, "patched") - self.metric.of(frame, "base")
 
@@ -231,6 +250,10 @@ class AtOutput(Pair):
     @property
     def two_runs(self) -> bool:
         return self.metric.two_runs
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.metric.ends
 
     def of(self, frame: CellData, run: str) -> Array:
         return self.metric.of(frame.outputs[self.output], run)

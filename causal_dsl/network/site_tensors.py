@@ -94,15 +94,24 @@ def refuse(network: Network, site: Site) -> None:
                 notes=(network.proof.refused[site.component], "this was tested on the loaded model itself"),
                 help="let `forward` take an `attention_mask` (1 for tokens, 0 for padding at the right), and let no token read padding",
             )
+        reason = network.proof.refused[site.component]
+        notes: tuple[str, ...] = (reason, "this was tested on the loaded model itself")
+        help = 'name a module instead: module("…")'
+        own = network.layout.at(site.layer) if network.layout is not None and network.key.kind == "torch" else None
+        if own is not None and own.mid and "resid_mid" in reason and own.mid == f"{own.mlp}<":
+            notes += (f"without `middle` the stream between attention and MLP is taken to be what `{own.mlp}` reads",)
+            help = (
+                'say in torch(…) which module reads the stream there, mostly a norm before the MLP: middle="…"; or correct '
+                'attention= and mlp=; or name a module instead: module("…")'
+            )
+        elif network.key.kind == "torch":
+            help += "; or say in torch(…) where its parts are: " + ", ".join(f"{path}=" for path in PATHS)
         raise fail(
             "E425",
             f"`{site.component}` is not where it should be in `{network.name or 'the network'}`",
             network.span,
-            notes=(network.proof.refused[site.component], "this was tested on the loaded model itself"),
-            help='name a module instead: module("…")'
-            if network.key.kind != "torch"
-            else 'name a module instead: module("…"); or say in torch(…) where its parts are: '
-            + ", ".join(f"{path}=" for path in PATHS),
+            notes=notes,
+            help=help,
         )
     if COMPONENTS[site.component].layer and not 0 <= (-1 if site.layer is None else site.layer) < len(network.layers):
         count = len(network.layers)

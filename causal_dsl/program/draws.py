@@ -42,10 +42,13 @@ class Draws:
     whole: bool
     by: tuple[str, ...] = ()
     by_span: Span | None = None
+    #: the runs that its lines name, also those of which a fault was reported
+    named: tuple[str, ...] = ()
 
     @property
     def roles(self) -> tuple[str, ...]:
-        return tuple(role for statement in self.statements for role in statement.roles)
+        read = tuple(role for statement in self.statements for role in statement.roles)
+        return read if self.whole else tuple(dict.fromkeys((*read, *self.named)))
 
 
 class DrawReader:
@@ -102,7 +105,7 @@ class DrawReader:
         implicit = self._implicit(statements)
         text = "; ".join([*lines, *implicit.values()])
         wanted, place = tuple(dict.fromkeys(solved)), self.by[0][0].span if self.by else None
-        return Draws(tuple(statements), wanted, implicit, self.controls, text, self.whole, by, place)
+        return Draws(tuple(statements), wanted, implicit, self.controls, text, self.whole, by, place, tuple(drawn))
 
     def _fault(self, code: str, title: str, span: Span, **more: Any) -> None:
         self.diagnostics.report(code, title, span, **more)
@@ -135,7 +138,15 @@ class DrawReader:
             self.whole = False
             return None
         arguments = member.domain.arguments if isinstance(member.domain, tree.Call) else ()
-        settings = read_settings(called[0], arguments, DRAW, self.diagnostics, member.domain.span)
+        told = Diagnostics()
+        settings = read_settings(called[0], arguments, DRAW, told, member.domain.span)
+        parameters = {parameter.name.name for parameter in getattr(self.declaration, "parameters", ())}
+        for one in told:
+            name = one.span.text
+            if one.code == "E213" and name in parameters and name in model.variables:
+                why = f"`{name}` is a variable of `{model.name}` here, so the parameter `{name}` does not stand for it"
+                one = replace(one, notes=(*one.notes, why), help="give the parameter another name")
+            self.diagnostics.add(one)
         if settings is None:
             self.whole = False
             return None

@@ -87,8 +87,8 @@ def values_of(
                 twice.span,
                 notes=("each value of a parameter is run once",),
                 help="leave one of them out",
-            )
-            return None
+            )  # what refers to it is read all the same, with each value once
+            return tuple(item for place, item in enumerate(values.items) if item not in values.items[:place])
         return values.items
     start = 0 if values.start is None else arithmetic(values.start, {})
     stop = None if values.stop is None else arithmetic(values.stop, {})

@@ -84,8 +84,11 @@ def read_placements(
         placements[name] = member
         good = _sites_fit(member, aligned, found) and good
     if parent is not None and parent.network is not aligned.network:
-        taken = [line for name, line in placements.items() if name not in own]
-        good = all([_sites_fit(line, aligned, found) for line in taken]) and good
+        taken, told = [line for name, line in placements.items() if name not in own], Diagnostics()
+        good = all([_sites_fit(line, aligned, told) for line in taken]) and good
+        here = declaration.network.span if declaration.network is not None else declaration.name.span
+        for one in told:  # a fault in a line of the parent is one on the network of the child
+            found.add(replace(one, others=(*one.others, (here, f"taken over to `{aligned.network.name}` here"))))
     if not good or not inputs_fit(inputs, placements, found):
         return None
     return Placements(placements, readouts, tuple(sorted(inputs.values(), key=lambda p: p.start)))

@@ -20,6 +20,7 @@ from causal_dsl.score.intervals import (
     LEVEL,
     MeanOf,
     Resampling,
+    bounded_below,
     halves,
     percentiles,
     together,
@@ -218,7 +219,11 @@ class Estimator:
         if (score, cell) not in self._means:
             self._means[score, cell] = self._mean_of(score, cell)
         found = self._means[score, cell]
-        return None if found is None else found.interval(level)
+        made = None if found is None else found.interval(level)
+        if made is None:
+            return None
+        least, most = score.pair.ends  # by the normal approximation an interval may go beyond what the measure can be
+        return (max(made[0][0], least), min(made[0][1], most)), made[1]
 
     def _mean_of(self, score: PairMean, cell: int) -> MeanOf | None:
         if cell and self._shared(score):
@@ -265,11 +270,14 @@ class Estimator:
         return self.replicates[one][:, cell] - self.replicates[other][:, before]
 
     def _star(self, score: Star, cell: int, value: float, n: int) -> Estimate:
-        """With a fixed ceiling iia_star is iia on another scale, interval and all; else it is resampled as a ratio."""
+        """With a fixed ceiling iia_star is iia on another scale, interval and all; else it is resampled as a ratio.
+
+        It has no interval where that of the ceiling reaches 1: the ratio has no lower bound then (Fieller 1954).
+        """
         iia = self.estimate(score.iia, cell)
         ceiling = self.env.ceiling
         if isinstance(ceiling, np.ndarray) and iia.method != "rule of three":
-            interval = percentiles(self.replicates[score][:, cell]) if score in self.replicates else None
+            interval = bounded_below(self.replicates[score][:, cell]) if score in self.replicates else None
             return Estimate(value, n=n) if interval is None else Estimate(value, *interval, n, "bootstrap")
         if iia.low is None or iia.high is None or ceiling is None:
             return Estimate(value, n=n)

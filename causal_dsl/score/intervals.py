@@ -207,6 +207,15 @@ def percentiles(replicates: np.ndarray) -> tuple[float, float] | None:
     return float(low), float(high)
 
 
+def bounded_below(replicates: np.ndarray) -> tuple[float, float] | None:
+    """The middle 95% of the replicates [R] of a ratio that falls without end as its denominator falls to 0: a replicate that is
+    undefined, because its denominator is not above 0, lies below all others. None where these reach into the middle 95%."""
+    defined = np.isfinite(replicates)
+    if not defined.any() or np.mean(~defined) >= (1 - LEVEL) / 2:
+        return None
+    return percentiles(np.where(defined, replicates, replicates[defined].min()))
+
+
 def wilson(share: float, n: float, z: float) -> tuple[float, float]:
     """The score interval of a share of ``n`` independent trials (Wilson 1927), ``z`` standard errors wide."""
     middle = (share + z * z / (2 * n)) / (1 + z * z / n)

@@ -180,7 +180,7 @@ def score_test(
         failures += failed_pairs(answered(frames[c], labels is not None), labels is not None, speech, names[c])
     named = show_cell(names[best]) if labels is not None and len(cells) > 1 else ""
     runs = answered(frames[best], labels is not None).n if wrong else estimator.n
-    findings += wrong_finding(wrong, runs, named, speech)
+    findings += wrong_finding(wrong, runs, named, speech, weights is not None)
     if cells:
         values = [*truths, *(reported.value for reported in scores.reports)]
         findings += _choices(values, estimator)

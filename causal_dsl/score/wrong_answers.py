@@ -156,8 +156,9 @@ def told(code: int, speech: Speech) -> str:
     return said_in_words(code, -1, speech).strip("`")
 
 
-def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) -> list[Finding]:
-    """One sentence of what was said instead; ``cell`` names the cell that it is about, where there are several."""
+def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech, weighed: bool = False) -> list[Finding]:
+    """What was said instead; ``cell`` names the cell that it is about, where there are several. ``weighed``: the scores count each
+    pair that can be drawn by its chance, and not by how often it was drawn."""
     if not wrong:
         return []
     parts = []
@@ -168,6 +169,11 @@ def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech) 
         parts.append(f"{text}: {'any of ' * speech.several}`{wanted}` is right)")
     where = f"At {cell}, where iia is highest, " if cell else ""
     text = f"{where}{show_share(wrong[0].of, runs)} {wrong[0].run} runs answer wrong; they say {'; '.join(parts)}."
+    if weighed:
+        text += (
+            " Here each run counts once, as it was drawn. The scores above weigh every pair that can be drawn by its chance, so their "
+            "shares may differ from this one."
+        )
     return [Finding("wrong_answers", text)]
 
 

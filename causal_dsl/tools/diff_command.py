@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING
 from causal_dsl.diagnostics import fail
 from causal_dsl.tools.command_line import CommandLine, folder_path
 from causal_dsl.tools.output import say, say_json
-from causal_dsl.tools.report_output import refuse_foreign, write_page
+from causal_dsl.tools.report_output import refuse_early, write_page
 from causal_dsl.tools.terminal import for_terminal
 
 if TYPE_CHECKING:
@@ -33,8 +33,7 @@ def diff(arguments: Namespace, line: CommandLine) -> int:
     from causal_dsl.compare.comparison_text import comparison_text, print_comparison
     from causal_dsl.compare.recorded import read_runs
 
-    if arguments.html is not None:
-        refuse_foreign(arguments.html, line)
+    refuse_early(arguments, line)
     a, b = (read_runs(Path(path), line.place(path)) for path in (arguments.a, arguments.b))
     found = compare_runs(a, b)
     refuse_unlike(found, (a, b), line, arguments.b)

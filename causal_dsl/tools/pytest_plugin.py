@@ -68,6 +68,19 @@ def pytest_collect_file(file_path: Path, parent: pytest.Collector) -> SpecFile |
     return found
 
 
+def pytest_collection_finish(session: pytest.Session) -> None:
+    """A network that no spec has is a fault of the command line. A worker of xdist tells it of the tests: it has no other voice."""
+    if not session.config.getoption("--causal-network") or hasattr(session.config, "workerinput"):
+        return
+    from causal_dsl.diagnostics import SpecError
+    from causal_dsl.tools.spec_items import refuse_unknown_networks
+
+    try:
+        refuse_unknown_networks(session.config)
+    except SpecError as error:
+        raise pytest.UsageError(str(error)) from None
+
+
 @pytest.hookimpl(wrapper=True)
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]

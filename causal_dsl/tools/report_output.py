@@ -30,7 +30,7 @@ def add_report_options(command: argparse.ArgumentParser) -> None:
 def refuse_early(arguments: argparse.Namespace, line: CommandLine) -> None:
     """Raise SpecError before the minutes of a run where its page or figures could not be made: without the packages that draw
     (E860), or where they cannot be written (E708)."""
-    html, figures = arguments.html, arguments.figures
+    html, figures = arguments.html, getattr(arguments, "figures", None)
     if html is None and figures is None:
         return
     from causal_dsl.report.figures.charts import charting

@@ -13,7 +13,7 @@ from _pytest._io import TerminalWriter
 from _pytest.outcomes import OutcomeException
 
 from causal_dsl import api
-from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, render_all
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean, render_all
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
@@ -30,6 +30,31 @@ if TYPE_CHECKING:
 
 #: The networks that this process has loaded, for all files.
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
+#: The names of the networks that collected specs declare; None as soon as one could not be read.
+_DECLARED: pytest.StashKey[set[str] | None] = pytest.StashKey()
+
+
+def refuse_unknown_networks(config: pytest.Config) -> None:
+    """Raise SpecError (E702) for a name of ``--causal-network`` that no collected spec has. Where none was collected, or one could not
+    be read, nothing is known of names."""
+    declared = config.stash.get(_DECLARED, None)
+    if declared is None:
+        return
+    found = Diagnostics()
+    line = _networks_line(config)
+    for word in line.words:
+        written = word.partition("=")[2]
+        name = written.partition("=")[0]
+        if name not in declared:
+            title = f"no spec that was collected declares a network `{name}`"
+            help = did_you_mean(name, declared, "`causal-dsl check` of a spec tells its networks")
+            found.report("E702", title, line.place(written), help=help)
+    found.raise_errors()
+
+
+def _networks_line(config: pytest.Config) -> CommandLine:
+    """What was typed as ``--causal-network``."""
+    return CommandLine([f"--causal-network={word}" for word in config.getoption("--causal-network")], program="pytest")
 
 
 class SpecFile(pytest.File):
@@ -45,15 +70,19 @@ class SpecFile(pytest.File):
             checked = api.check(self.spec, self._options(self.spec), beside=False)
             checked.raise_errors()
         except SpecError as error:
+            self._declare(None)
             raise self.CollectError(render_all(error.diagnostics)) from None
         except Exception as error:
+            self._declare(None)
             raise self.CollectError(_unforeseen(error, self.path).render()) from None
+        self._declare(self._names(self.spec))
         assert checked.program is not None
         for test in sorted(checked.program.tests, key=lambda test: test.span.start):
             yield SpecItem.from_parent(self, name=test.name, line=test.span.line, network=test.network.key)
 
     def results_of(self, item: SpecItem) -> Results:
         """The results of the tests that run with an item; raises :class:`SpecError` where they could not be run."""
+        refuse_unknown_networks(self.config)  # in a worker of xdist nothing else has told
         group = item.group if _by_group(self.config) else ""
         if group not in self.ran:
             items = [one for one in self.session.items if one.parent is self and isinstance(one, SpecItem)]
@@ -84,19 +113,26 @@ class SpecFile(pytest.File):
     def _options(self, spec: api.Spec, tests: tuple[str, ...] = ()) -> api.Options:
         """The options of this pytest run; of ``--causal-network``, what this spec and its imports declare."""
         found = Diagnostics()
-        written = self.config.getoption("--causal-network")
-        line = CommandLine([f"--causal-network={word}" for word in written])
-        networks = named_networks(written, line, found)
+        networks = named_networks(self.config.getoption("--causal-network"), _networks_line(self.config), found)
         found.raise_errors()
-        loader = Loader(Diagnostics())
-        module = loader.tree(spec.tree, spec.source_text, spec.folder)
-        known = known_names(module, loader.modules.values())
+        known = self._names(spec)
         return api.Options(
             trust=self.config.getoption("--causal-trust"),
             allow=tuple(self.config.getoption("--causal-allow")),
             networks={name: path for name, path in networks.items() if name in known},
             tests=tests,
         )
+
+    @staticmethod
+    def _names(spec: api.Spec) -> set[str]:
+        """The names of the networks of a spec and its imports."""
+        loader = Loader(Diagnostics())
+        module = loader.tree(spec.tree, spec.source_text, spec.folder)
+        return known_names(module, loader.modules.values())
+
+    def _declare(self, names: set[str] | None) -> None:
+        before = self.config.stash.get(_DECLARED, set())
+        self.config.stash[_DECLARED] = None if names is None or before is None else before | names
 
 
 def _by_group(config: pytest.Config) -> bool:
@@ -196,4 +232,4 @@ class DiagnosticRepr(TerminalRepr):
             tw.line(line, red=head, bold=head)
 
 
-__all__ = ["SpecFile", "SpecItem"]
+__all__ = ["SpecFile", "SpecItem", "refuse_unknown_networks"]

@@ -453,6 +453,7 @@ def test_a_history_has_units_and_an_axis_for_each(runs: Path, capsys: Captured, 
     assert "kl (nats)" in told and f"0.000 to {highest:.3f}" in told and "0.000 to 1.000" in told
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("change", "why"),
@@ -518,3 +519,22 @@ def test_a_junit_file_replaces_no_other_file(tmp_path: Path, capsys: pytest.Capt
     for _ in range(2):  # its own file is replaced
         assert main(["run", spec, "--junit", str(tmp_path / "junit.xml")]) == 0
     assert (tmp_path / "junit.xml").read_text().startswith("<?xml")
+
+
+def test_a_score_is_a_share_by_its_measure_and_not_by_its_values(
+    tmp_path: Path, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """kl is 0 in all pairs where nothing behind the place is read: the interval of two shares is no interval of nats."""
+    monkeypatch.chdir(tmp_path)
+    test = "test t on at(2, b) { base, source ~ equality(n=40, seed=0) do(left <- source) report iia, moved, kl }"
+    Path("s.causal").write_text(gpt2("left @ layer[l].resid_post[p]", align="at(l in 0:3, p in [b])", tests=test))
+    assert main(["run", "s.causal", "--out", "a"]) == 0
+    assert main(["run", "s.causal", "--out", "b"]) == 0
+    rows = pairs("a", "t")
+    assert (rows["kl"] == 0).all() and (rows["moved"] == 0).all()
+    _, compared = diff(capsys, "a", "b")
+    scores = compared["specs"][0]["tests"][0]["cells"][0]["scores"]
+    told = {name: one["difference"] for name, one in scores.items()}
+    found = {name: told[name]["method"] for name in ("iia", "moved", "kl")}
+    assert found == {"iia": "paired score", "moved": "paired score", "kl": "paired bootstrap"}
+    assert told["kl"]["low"] == told["kl"]["high"] == 0 < told["moved"]["high"]

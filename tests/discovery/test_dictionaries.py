@@ -121,6 +121,7 @@ def test_a_latent_has_the_slope_of_hooks_by_hand() -> None:
     assert exact.slopes(list(slopes)) == pytest.approx(list(slopes.values()), rel=3e-3, abs=1e-5)
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.parametrize("instead", ["run", "pooled", "zero"])
 def test_scores_of_a_site_add_up_to_its_effect(instead: str) -> None:
     """Along the way of its own vector (integrated gradients); and batches change nothing."""
@@ -146,6 +147,7 @@ def test_scores_at_tokens_are_slopes_and_sum_to_those_of_all() -> None:
     assert every.means == pytest.approx(scorers()[1].score_nodes(Way(3)).means, abs=1e-8)
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.parametrize("method", ["eap", "eap_ig(steps=4, path=activations)", "exact", "acdc(threshold=0.001)"])
 def test_a_circuit_of_latents_is_found_and_read_from_its_file(method: str, tmp_path: Path) -> None:
     keep = "" if "acdc" in method else ", keep=6, by=absolute"

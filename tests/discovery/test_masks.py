@@ -115,6 +115,7 @@ def _soft(hand: Gpt2Edges, ids: Tensor, other: dict[str, Tensor], shares: dict[s
     return found
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "what"), [("frac_prevs", "edges"), ("frac_prevs", "nodes"), ("hist", "nodes")])
 def test_the_true_circuit_is_learned(name: str, what: str) -> None:

@@ -210,6 +210,7 @@ test t on a(l=0, p=last) {{
     assert np.abs(score).max() > 1e-4
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("baseline", ["source", "0", "mean"])
 def test_scores_along_a_way_are_all_that_the_metric_falls_by(baseline: str) -> None:
@@ -221,6 +222,7 @@ def test_scores_along_a_way_are_all_that_the_metric_falls_by(baseline: str) -> N
     assert np.abs(exact).max() > 1e-3
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["gpt2", "gpt_neox", "gemma2", "qwen3"])
 def test_other_families_are_complete(name: str) -> None:

@@ -97,6 +97,7 @@ def start_of(name: str) -> str:
     return text[: text.index("\ntest ")] + "\nmetric gained = logit(answer) - logit(source.answer)\n"
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.parametrize("name", some(KNOWN, ["previous"]))
 def test_at_the_true_size_all_true_edges_are_found(name: str) -> None:
     """Inputs are split by a number that no prompt has: the programs know too few inputs to be split themselves."""
@@ -155,6 +156,7 @@ def wrong_tokens(nodes: str) -> Iterator[tuple[str, str]]:
         )
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.parametrize("name", some(KNOWN, ["previous"]))
 def test_every_circuit_that_is_wrong_is_caught(name: str) -> None:
     known, start = KNOWN[name], start_of(name)

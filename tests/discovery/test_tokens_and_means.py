@@ -86,6 +86,7 @@ def test_masks_at_tokens_are_patches(edges: bool) -> None:
         assert float((mine - plain.base).abs().max()) > 1e-3
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("instead", some(["mean", "pooled", "zero"], ["mean"]))
 def test_means_and_zeros_stand_for_a_counterfactual(instead: str) -> None:

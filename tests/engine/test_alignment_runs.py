@@ -106,6 +106,7 @@ def beside(text: str, options: Options) -> tuple[dict[str, Any], dict[str, Any],
     return run.cells[0].columns.beside, prompts, network
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "padding", "site", "reference"),
@@ -148,6 +149,7 @@ def test_scrubbing_is_a_recursive_loop_by_hand(name: str, padding: str, site: st
     assert scores["scrubbed"].value == pytest.approx(answers.mean())
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @pytest.mark.parametrize(("name", "reference"), [("llama", False), ("gpt2", True)])
 def test_consistency_and_abstraction_are_double_forwards_by_hand(name: str, reference: bool) -> None:

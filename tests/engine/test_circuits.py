@@ -102,6 +102,7 @@ class ByHand:
 KEPT = {("embed", -1, 0), ("z", 1, 1), ("z", 2, 0), ("mlp", 0, 0)}
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("name", "outside", "value"),

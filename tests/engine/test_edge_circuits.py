@@ -207,6 +207,7 @@ test t{n} on a(l=0, p=last) {{
                 assert float((logits - plain).abs().max()) > 1e-3
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @pytest.mark.parametrize("name", ["llama", "gemma2", "gpt_neox"])
 def test_both_executors_and_all_self_checks(name: str) -> None:

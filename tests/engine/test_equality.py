@@ -124,6 +124,7 @@ def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = F
     return numbers_of(execution)
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @law(specs(), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> None:
@@ -131,6 +132,7 @@ def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> Non
     same(run(text), run(text, slow_=True))
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @law(specs(ENCODERS), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, str]) -> None:
@@ -138,6 +140,7 @@ def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, 
     same(run(text), run(text, slow_=True))
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @law(specs(ENCODERS), st.sets(st.sampled_from(range(len(SWITCHES)))), st.integers(20_000, 400_000), few=3, many=8)
 def test_no_rule_and_no_budget_changes_a_number_of_an_encoder(
@@ -157,6 +160,7 @@ def test_no_rule_changes_a_number(drawn: tuple[str, str], chosen: set[int]) -> N
     same(run(text, lambda plan: turned_on(all_off(plan), rules)), run(text))
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @law(specs(), st.integers(20_000, 400_000), few=3, many=10)
 def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None:
@@ -164,6 +168,7 @@ def test_no_budget_changes_a_number(drawn: tuple[str, str], budget: int) -> None
     same(run(text, memory=budget), run(text))
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("family", some(["gpt2", "llama", "gptj"], ["llama"]))
 def test_answers_of_several_tokens(family: str) -> None:

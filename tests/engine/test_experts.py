@@ -71,6 +71,7 @@ def said(text: str) -> Any:
     return found
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("family", some(FAMILIES, ("mixtral", "gpt_oss")))
 def test_the_term_of_an_expert_is_that_of_a_mixture_written_out(family: str) -> None:

@@ -131,7 +131,7 @@ def sample(every: list[Case], count: int, seed: int) -> list[Case]:
     return list(dict.fromkeys([*picked, *(case for case in every if case.text == "<- source")]))
 
 
-@pytest.mark.thinned(always=1)
+@pytest.mark.thinned(always=1, slow=3)
 @pytest.mark.parametrize(
     "family",
     some(

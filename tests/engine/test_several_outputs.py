@@ -54,6 +54,7 @@ def label(x: int, y: int, z: int) -> tuple[int, int]:
     return (z if x == y else x), (20 if x == z else 21 if x == y else 22)
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(("read", "filtered"), [("z", ""), ("last", ""), ("last", "solved(base) and")])
 def test_each_output_is_scored_at_its_own_token_and_all_together(read: str, filtered: str) -> None:

@@ -138,6 +138,7 @@ def test_fitted_again_bit_for_bit_and_found_the_second_time(tmp_path: Path, own_
     assert "controls_off" in {finding.code for finding in again["one"].cell().findings}
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     "change",

@@ -127,6 +127,7 @@ WRITTEN = [
 ]
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("feature", spread(WRITTEN, 6, slow_step=2))
 def test_every_family_runs_from_spec_to_report(feature: str) -> None:

@@ -39,6 +39,7 @@ def results(family: str, tests: str):
     return api.run(api.parse(spec_of(family, tests, positions="[x]", layers="[0]")))
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize(
     ("family", "site", "feature"),

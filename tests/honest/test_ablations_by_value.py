@@ -31,7 +31,7 @@ NEAR_ZERO = [
 ]
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize("value", spread(NEAR_ZERO, 4, slow_step=2))
 @pytest.mark.parametrize("draw", spread([BASE, "base ~ pair(exhaustive=true)"], 2))
 def test_a_place_for_which_another_steps_in(value: str, draw: str, tmp_path: Path) -> None:
@@ -46,7 +46,7 @@ def test_wherever_and_beside_whatever_it_is_written(do: str, tmp_path: Path) -> 
     assert "replacement_matters" in codes(tmp_path, "stepped_in", BOTH, do, BASE)
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize(
     ("network", "place", "value"),
     spread(

@@ -74,7 +74,7 @@ FALSE = {
 }
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize("case", spread(FALSE, 3))
 @pytest.mark.parametrize("draw", spread(DRAWS, 2))
 def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> None:
@@ -155,7 +155,7 @@ def test_what_the_test_takes_away_is_its_own(tmp_path: Path) -> None:
 KEY = "output y := (s == 1) != (w == 1) and j < 9"
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize(
     ("network", "variables"),
     spread(

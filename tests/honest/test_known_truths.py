@@ -117,7 +117,7 @@ TRUE = {
 }
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize("case", spread(TRUE, 3))
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 def test_what_is_true_raises_no_alarm(case: str, draw: str, tmp_path: Path) -> None:
@@ -289,7 +289,7 @@ SPREAD = "p @ layer[0].out[0], layer[1].out[0]\n  q @ layer[0].out[1], layer[1].
 MODULE = 'p @ module("layers.0")[0]\n  q @ layer[0].out[1]'
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=3)
 @pytest.mark.parametrize(
     ("network", "places", "do"),
     spread(
@@ -396,7 +396,7 @@ AWAY = [
 FOUR = "base ~ pair(n=256, seed=0) where base.x == base.y and base.x == 0 and base.z < 2"
 
 
-@pytest.mark.thinned(always=2, values=True)
+@pytest.mark.thinned(always=2, values=True, slow=5)
 @pytest.mark.parametrize("value", spread(AWAY, 4))
 @pytest.mark.parametrize("draw", spread([BASE, FOUR, "base ~ pair(exhaustive=true)"], 3))
 def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: Path) -> None:
@@ -491,7 +491,7 @@ test claim on at { base, source ~ equality(n=64, seed=1) do(left <- source) repo
 """
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize(
     ("place", "copied"),
     spread(

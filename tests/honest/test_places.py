@@ -14,7 +14,7 @@ from tests.thinning import spread
 IDLE = {*ALARMS, "idle_place"}
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places", "idle"),
@@ -84,7 +84,7 @@ def test_what_is_no_part_of_the_code_is_an_alarm_beside_it(idle: int, tmp_path: 
     assert told.severity == "alarm" and f"written at layer[0].out[{idle}]," in told.text
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "places"),
@@ -141,7 +141,7 @@ def test_the_rest_of_a_layer_whose_place_is_not_enough_is_said_not_to_be_judged(
     assert "What no variable claims at layer[0].out was not judged" in found["not_tried"], found
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("draw", spread([PAIRS, ALL], 2))
 @pytest.mark.parametrize(
     ("network", "units"),
@@ -179,6 +179,7 @@ def test_of_few_units_all_sets_are_taken(tmp_path: Path) -> None:
     assert "supported" in found and "together while the others stay" not in found.get("not_tried", ""), found
 
 
+@pytest.mark.thinned(slow=2)
 @pytest.mark.slow
 @pytest.mark.parametrize("draw", spread([ALL, PAIRS], 1))
 @pytest.mark.parametrize("count", [9, 12])

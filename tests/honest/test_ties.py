@@ -44,7 +44,7 @@ def test_a_tie_to_an_input_that_no_answer_reads_is_named(tie: str, tmp_path: Pat
     assert "`p` and `e`" in found["tied"] and "supported" not in found, found
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=5)
 @pytest.mark.parametrize(
     "draw",
     spread(

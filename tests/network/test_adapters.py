@@ -144,6 +144,7 @@ FORMS: dict[str, dict[str, Any]] = {
 }
 
 
+@pytest.mark.thinned(slow=4)
 @pytest.mark.slow
 @pytest.mark.parametrize("form", some(FORMS, ("dora", "embeddings", "a head of its own")))
 @pytest.mark.parametrize("more", spread(["", ", merged=false"], 2))

@@ -239,7 +239,7 @@ DRAWS = {
 }
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=4)
 @pytest.mark.parametrize("name", spread(DRAWS, 4))
 def test_a_function_that_draws_its_weights(name: str, tmp_path: Path) -> None:
     start, warned, same = DRAWS[name]
@@ -496,7 +496,7 @@ def calls(tmp_path_factory: pytest.TempPathFactory) -> int:
     return len((folder / "calls").read_text())
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=4)
 @pytest.mark.parametrize("share", [0.2, 0.4, 0.6, 0.7, 0.8, 0.9])
 def test_a_network_that_is_another_one_later(share: float, calls: int, tmp_path: Path) -> None:
     plain = run(tmp_path, LATER[0], "self.calls += 1").tests[0].cell().scores

@@ -40,7 +40,7 @@ def stream_of(network: Network) -> WeightStream:
     return network.stream
 
 
-@pytest.mark.thinned(always=1, values=True, slow=2)
+@pytest.mark.thinned(always=1, values=True, slow=3)
 @pytest.mark.parametrize("family", some(families(), ALWAYS, slow_step=3))
 def test_every_site_of_the_table_has_the_numbers_of_a_network_in_memory(family: str) -> None:
     """Every site of every layer, written from itself: the proof and all logits are equal, bit for bit."""
@@ -91,6 +91,7 @@ def results_of(text: str) -> dict[str, Any]:
     return told
 
 
+@pytest.mark.thinned(slow=1)
 @pytest.mark.slow
 @pytest.mark.parametrize("family", some(["llama", "gpt2", "qwen3_moe", "gemma2"], ["gpt2"]))
 def test_a_fit_is_the_same(family: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:

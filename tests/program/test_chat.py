@@ -147,8 +147,9 @@ def test_the_text_is_that_of_the_library(
 def test_an_answer_begins_a_line_or_follows_a_space(folder: Path) -> None:
     with_template(folder, CHATML, False)
     for chat, prefix in (('chat(user="{seen} ?")', ""), ('chat(user="{seen} ?", assistant="The answer :")', " ")):
-        found = checked(chat)
-        assert found.program.tests[0].readout.prefix == prefix
+        test = checked(chat).program.tests[0]
+        (line,) = test.alignment.prompts
+        assert test.readout.before(line.template) == prefix
 
 
 @pytest.mark.slow

@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).parents[2]
 SCRIPT = runpy.run_path(str(ROOT / "docs" / "reports.py"))
-REAL = {"ioi"}
+#: What runs each page: that of the fits trains ten networks, and that of the real model runs it for a minute and a half.
+MARKS = {
+    "equality_mlp_das": (pytest.mark.tools, pytest.mark.nightly),
+    "ioi": (pytest.mark.real, pytest.mark.nightly),
+}
 _NUMBER = re.compile(r"-?\d+(?:[.,]\d+)*(?:e[-+]\d+)?%?")
 
 
@@ -44,7 +48,7 @@ def test_the_gallery_tells_how_many_have_figures_and_leads_to_each_report() -> N
 
 @pytest.mark.parametrize(
     "name",
-    [pytest.param(name, marks=pytest.mark.real if name in REAL else pytest.mark.tools) for name in SCRIPT["PAGES"]],
+    [pytest.param(name, marks=MARKS.get(name, pytest.mark.tools)) for name in SCRIPT["PAGES"]],
 )
 def test_a_page_shows_what_its_spec_gives(name: str) -> None:
     """Words as they are; numbers nearly, since torch rounds otherwise on other machines."""

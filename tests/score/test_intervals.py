@@ -7,6 +7,9 @@ import pytest
 from scipy.stats import binomtest
 
 from benchmarks import coverage as benchmark
+from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.quantities import Columns, Quantity
+from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.intervals import (
     Resampling,
     halves,
@@ -16,6 +19,7 @@ from causal_dsl.score.intervals import (
     share_interval,
     wilson,
 )
+from tests.score.scoring import compiled
 
 
 def all_weights(ids: dict[str, np.ndarray], replicates: int = 4000) -> np.ndarray:
@@ -217,3 +221,19 @@ def test_the_level_of_an_interval() -> None:
     assert wide is not None and usual is not None
     assert wide[0] < usual[0] < usual[1] < wide[1]
     assert share_interval(100, 100, True, 100, 0.99) == (pytest.approx(1 - np.log(100) / 100), 1.0)
+
+
+def test_an_interval_stays_within_what_its_measure_can_be() -> None:
+    """Of a few large numbers among many small ones, beside the formula of the mean that is cut off."""
+    numbers, inputs = np.array([0.05] + [0.0] * 11), np.arange(12) // 2
+    made = mean_interval(numbers, np.ones(12, bool), False, Resampling({"base": inputs}))
+    assert made is not None
+    low, high = made[0]
+    assert low < 0 < high
+    scores, _ = compiled("report kl")
+    estimator = Estimator(
+        [CellData(Columns({}, {Quantity("kl"): numbers}), np.zeros(12, np.int64))], [{}], {"base": inputs}
+    )
+    (report,) = scores.reports
+    found = estimator.estimate(report.value)
+    assert (found.low, found.high) == (0.0, pytest.approx(high)) and found.method == "clustered"

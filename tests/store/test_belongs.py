@@ -99,7 +99,7 @@ def changed(folder: Path, spec: str, change: Change, other: bool, monkeypatch: p
     assert stored["identity"]["key"] == again.spec.identity["key"] != before["identity"]["key"]
 
 
-@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.thinned(always=1, values=True, slow=6)
 @pytest.mark.parametrize("what", spread(LANGUAGE, 4))
 def test_another_file_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch

@@ -99,6 +99,7 @@ def _made(folder: Path, way: str, time: str) -> Path:
     return spec
 
 
+@pytest.mark.thinned(slow=4)
 @pytest.mark.slow
 @pytest.mark.parametrize("time", TIMES)
 @pytest.mark.parametrize("way", spread(WAYS, 2))

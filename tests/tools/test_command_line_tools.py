@@ -12,6 +12,7 @@ import signal
 import subprocess
 import sys
 import time
+import tomllib
 from importlib.metadata import version
 from pathlib import Path
 from xml.etree import ElementTree
@@ -265,17 +266,69 @@ def test_other_shells_get_their_script(shell: str, capsys: Captured) -> None:
         assert subprocess.run([shell, "-n"], input=told, text=True, timeout=30).returncode == 0
 
 
-@pytest.mark.parametrize(
-    ("package", "words"), [("shtab", ["completion", "bash"]), ("watchfiles", ["run", "s.causal", "--watch"])]
-)
-def test_a_missing_extra_is_named(
-    package: str, words: list[str], capsys: Captured, monkeypatch: pytest.MonkeyPatch
-) -> None:
-    monkeypatch.setitem(sys.modules, package, None)
-    assert main(words) == 2
-    told = capsys.readouterr().err
-    extra = {"shtab": "completion", "watchfiles": "watch"}[package]
-    assert "error[E872]" in told and f"pip install 'causal-dsl[{extra}]'" in told
+#: The ways into the tools, each with the extra that it needs ("": what is always installed).
+WAYS: dict[str, tuple[str, ...]] = {
+    "completion": ("main(['completion', 'bash'])",),
+    "watch": ("main(['run', 's.causal', '--watch'])",),
+    "lsp": ("main(['lsp'])",),
+    "mcp": ("main(['mcp'])",),
+    "report": (
+        "main(['run', 's.causal', '--html', 'page.html'])",
+        "main(['run', 's.causal', '--figures', 'figures'])",
+        "main(['report', 'kept', '--html', 'page.html'])",
+        "main(['report', 'kept', '--figures', 'figures'])",
+        "main(['diff', 'kept', 'kept', '--html', 'page.html'])",
+    ),
+    "ray": ("main(['run', 's.causal', '--workers', '2', '--out', 'kept'])",),
+    "zarr": ("main(['run', 'zarr.causal', '--out', 'kept'])",),
+    "": ("cd.check('s.causal')._repr_html_()",),
+}
+#: Extras that no way into a tool needs: `[notebook]` makes progress a widget in place of a line, `[docs]` builds the site;
+#: that of `[adapters]` is tested with adapters.
+NO_WAY = {"adapters", "notebook", "docs", "test", "tools", "dev"}
+_WITHOUT = """
+import sys
+from causal_dsl.tools.cli import main
+import causal_dsl as cd
+sys.modules.update(dict.fromkeys({missing}))
+for way in {ways}:
+    try:
+        exec(way)
+    except cd.SpecError as error:
+        print(error, file=sys.stderr)
+    print("----", file=sys.stderr)
+"""
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("extra", WAYS)
+def test_a_missing_extra_is_named(extra: str, folder: Path) -> None:
+    project = tomllib.loads((ROOT / "pyproject.toml").read_text())["project"]
+    assert set(project["optional-dependencies"]) == {*filter(None, WAYS), *NO_WAY}
+    packages = project["optional-dependencies"][extra] if extra else ["jinja2"]
+    missing = [re.match(r"[\w-]+", one)[0].replace("-", "_") for one in packages]  # type: ignore[index]
+    missing = [name.removesuffix("_python") for name in missing]
+    script = _WITHOUT.format(missing=missing, ways=WAYS[extra])
+    written_beside(extra, folder)
+    done = subprocess.run([sys.executable, "-c", script], capture_output=True, text=True, cwd=folder, env=ENV)
+    told = done.stderr.split("----")
+    assert len(told) == len(WAYS[extra]) + 1 and "Traceback" not in done.stderr and "E799" not in done.stderr, done
+    install = f"causal-dsl[{extra}]" if extra else "pip install jinja2"
+    for way, one in zip(WAYS[extra], told, strict=False):
+        assert install in one and not (folder / "page.html").exists(), (way, one)
+
+
+def written_beside(extra: str, folder: Path) -> None:
+    """The kept results that a way needs, or its spec."""
+    if extra == "report":
+        assert main(["run", str(folder / "s.causal"), "--out", str(folder / "kept"), "-q"]) in (0, 1)
+    elif extra == "zarr":
+        text = (
+            (folder / "s.causal")
+            .read_text()
+            .replace("expect accuracy >= 99%", "report save(format=zarr) @ layer[1].out")
+        )
+        (folder / "zarr.causal").write_text(text)
 
 
 @pytest.mark.slow

@@ -80,7 +80,7 @@ def test_a_full_standard_output_is_told_of_by_each_command(words: list[str], spe
     assert "E765" in done.stderr and "E799" not in done.stderr
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
     done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], "> /dev/full")
     assert done.returncode == 2
@@ -91,7 +91,7 @@ def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
 @pytest.mark.parametrize(
     ("closed", "code"),
     [
-        pytest.param(*case, marks=pytest.mark.slow if case[1] == (case[0] == ">&-") else pytest.mark.nightly)
+        pytest.param(*case, marks=pytest.mark.slow if case == (">&-", 1) else pytest.mark.nightly)
         for case in product([">&-", "2>&-", ">&- 2>&- <&-"], [0, 1])
     ],
 )

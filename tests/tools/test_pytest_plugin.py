@@ -80,6 +80,22 @@ def test_options_that_name_nothing_are_told(pytester: pytest.Pytester) -> None:
     pytester.makefile(".causal", halves=SPEC)
     result = run(pytester, "--causal-network", "mlp=nowhere")
     result.stdout.fnmatch_lines(["*E706*"])
+    result = run(pytester, "--causal-network", "mlpp=.")
+    assert result.ret == pytest.ExitCode.USAGE_ERROR
+    result.stderr.fnmatch_lines(
+        ["ERROR: error?E702?: no spec that was collected declares a network `mlpp`", "*did you mean `mlp`?"]
+    )
+    pytester.makefile(".causal", other="domain Shape = 0..3")  # it has no network, and no test
+    result = run(pytester, "--collect-only", "--causal-network", "mlp=.")
+    assert "E702" not in result.stderr.str()
+
+
+@pytest.mark.slow
+def test_a_network_that_no_spec_has_fails_tests_of_workers(pytester: pytest.Pytester) -> None:
+    pytester.makefile(".causal", halves=SPEC)
+    result = alone(pytester, "-n", "1", "--causal-network", "mlpp=.")
+    assert result.ret != 0 and "E702" in result.stdout.str() and "did you mean `mlp`?" in result.stdout.str()
+    result.assert_outcomes(errors=2)
 
 
 @pytest.mark.slow

@@ -21,6 +21,7 @@ from causal_dsl.tools.cli import main
 from tests.store.killing import Server, results
 from tests.store.small import language, swap
 from tests.store.test_kills import prepare as prepared_for_kills
+from tests.thinning import some
 
 #: Each fit is a group of its own: a step of it is a thousand rows.
 FITTED = "via rotation(dim=2, n=8, epochs=2, batch=1500, controls=none)"
@@ -139,9 +140,8 @@ def said(home: Path) -> str:
     return (home / "said.log").read_text()
 
 
-@pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
-@pytest.mark.parametrize("kind", MORE)
+@pytest.mark.parametrize("kind", some(MORE, [], slow_step=2))
 def test_shards_merged_are_one_process(kind: str, server: Server, whole: Whole, tmp_path: Path) -> None:
     before, expected, table, steps = whole(kind)
     home = tmp_path / "run"

@@ -122,7 +122,7 @@ def _try(
             told = f"interventions cannot share one pass: {refused.diagnostics[0].title}"
             return _Attempt(against=told, raised=True)
         except Exception as raised:
-            told, fault = f"interventions cannot share one pass: {faults.told(raised)}", ""
+            told, fault = f"interventions cannot share one pass: {faults.in_words(raised)}", ""
             if faults.is_ours(raised):
                 faults.raise_if_strict(raised)
                 fault = faults.told(raised)

@@ -100,7 +100,7 @@ def _data(picture: Picture, **more: Sequence[Any]) -> Any:
     alt = charting()
     rows = []
     for number, row in enumerate(picture.rows):
-        own = {key: value for key, value in row.items() if key not in ("cell", "which")}
+        own = {key: value for key, value in row.items() if key not in ("cell", "which", "share")}
         rows.append({**own, **{name: values[number] for name, values in more.items()}})
     return alt.Data(values=rows)
 
@@ -330,7 +330,7 @@ def _panels(picture: Picture) -> Any:
         parts.setdefault(row["part"], []).append({**row, "part": ""})
     made = []
     for axis, rows in parts.items():
-        share = axis in ("share of pairs", "iia_star")
+        share = all(row["share"] for row in rows)
         title = "" if [row["y"] for row in rows] == [axis] else axis  # the row has that name
         made.append(_points(replace(picture, rows=tuple(rows), x=title, ceiling=None, share=share, apart=False)))
     return charting().vconcat(*made, spacing=48, bounds="flush").resolve_scale(x="independent", y="independent")

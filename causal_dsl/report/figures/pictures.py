@@ -27,6 +27,7 @@ from causal_dsl.report.report_lines import (
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import counted, show, show_cell
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.measures import of_score
 
 #: A map over two parameters, a curve over a number, or points with their intervals beside names.
 Kind = Literal["map", "curve", "points"]
@@ -36,8 +37,8 @@ MOST_MAPS, MOST_LINES = 24, 8
 
 @dataclass(frozen=True)
 class Picture:
-    """One figure. ``rows`` have ``value``, ``low``, ``high``, ``n``, ``ceiling`` and ``told`` (all of it in words), and under
-    ``x``, ``y``, ``part`` and ``line`` where they are drawn; ``columns`` names these four as the parameters that they are.
+    """One figure. ``rows`` have ``value``, ``low``, ``high``, ``method`` (how these ends were made), ``n``, ``ceiling`` and ``told``
+    (all of it in words), and under ``x``, ``y``, ``part`` and ``line`` where they are drawn; ``columns`` names these four as the parameters that they are.
 
     ``x``, ``y`` are the titles of the axes. ``ceiling`` (least and greatest value of the rule that knows the answers alone) is a
     band, None where the score has none. ``share``: the score lies in [0, 1]. ``joined``: points of a line are joined. ``score`` and
@@ -65,12 +66,18 @@ class Picture:
     def key(self) -> str:
         """What its marks are that no label names: intervals, and ceilings of single rows."""
         lines = len({row.get("line") for row in self.rows}) if self.line else 1
-        told = []
-        if self.kind != "map" and any(row["low"] is not None and row["low"] < row["high"] for row in self.rows):
-            if self.kind == "curve" and self.joined and lines == 1:
-                told.append("shaded: 95% intervals")
-            elif self.kind == "points" or not self.joined or lines <= 4:
-                told.append("bars: 95% intervals")
+        told, sort = [], ""
+        if self.kind == "curve" and self.joined and lines == 1:
+            sort = "shaded"
+        elif self.kind == "points" or (self.kind == "curve" and (not self.joined or lines <= 4)):
+            sort = "bars"
+        around = [row for row in self.rows if row["low"] is not None and row["low"] < row["high"]]
+        drawn = [row for row in around if row.get("method") == "draws"]
+        if sort and len(around) > len(drawn):
+            told.append(f"{sort}: 95% intervals")
+        if sort and drawn:
+            names = ", ".join(dict.fromkeys(row["which"] for row in drawn))
+            told.append(f"{sort} of {names}: smallest and largest draw")
         if self.kind == "points" and not self.banded and any(row["ceiling"] is not None for row in self.rows):
             told.append("brown marks: ceilings, which a rule that sees only the answers can reach")
         return "; ".join(told)
@@ -92,7 +99,9 @@ class Picture:
         for row in self.rows:
             own = {self.columns[key]: row[key] for key in ("part", "y", "x", "line") if key in self.columns}
             score = {"score": row.get("score", self.score), "unit": row.get("unit", self.unit)}
-            found.append({**own, **score, **{key: row[key] for key in ("value", "low", "high", "n", "ceiling")}})
+            found.append(
+                {**own, **score, **{key: row[key] for key in ("value", "low", "high", "method", "n", "ceiling")}}
+            )
         return found
 
 
@@ -138,15 +147,16 @@ def _scores(test: TestResult) -> Iterator[Picture]:
         return
     one = _points(test, f"{test.name}-scores", told, test.name)
     parts = {name: axis for axis, names in axes_of.items() for name in names}
-    rows = tuple({**row, "part": parts[row["y"]]} for row in one.rows)
+    rows = tuple({**row, "part": parts[row["y"]], "share": is_share(row["score"], test)} for row in one.rows)
     yield replace(one, rows=rows, apart=True, x="", share=False, part="")
 
 
 def _axis(score: str, test: TestResult) -> str:
-    """The title of the axis on which a score stands beside others of its kind."""
-    unit = test.units.get(score.removesuffix("_unfiltered"), "")
+    """The title of the axis on which a score stands beside others of its kind; of one without a kind, its name."""
+    unit, measure = test.units.get(score.removesuffix("_unfiltered"), ""), of_score(score)
     if unit == "share":
-        return "share of pairs" if score != "iia_star" else score
+        own = "" if measure is None or measure.name == "iia_star" else measure.interval
+        return {"share": "share of pairs", "mean": "mean probability"}.get(own, score.removesuffix("_unfiltered"))
     return unit_of(score, test) or ("ratio" if unit == "ratio" else score)
 
 
@@ -163,7 +173,7 @@ def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], titl
         title,
         "points",
         tuple(rows),
-        "share of pairs" if share else _axis(scores[0][0], test),
+        _axis(scores[0][0], test),
         "",
         ceiling=band_of(test, "iia") if any(score == "iia" for score, _ in scores) else None,
         share=share,
@@ -351,17 +361,18 @@ def row_of(
 ) -> dict[str, Any]:
     """A number with all that is told of it: where, value, interval, pairs, ceiling."""
     around = interval(estimate)
+    called = "smallest and largest draw" if estimate.method == "draws" else "95% interval"
     parts = [
         where,
         f"{score} {show(estimate.value)}"
         + (f" {unit}" if unit and estimate.value is not None else "")
-        + (f", 95% interval {around}" if around.startswith("[") else f", {around}" if around == "exact" else ""),
+        + (f", {called} {around}" if around.startswith("[") else f", {around}" if around == "exact" else ""),
         more,
         counted(estimate.n) if estimate.n else "",
         f"ceiling {show(ceiling)}" if ceiling is not None else "",
     ]
     told = " · ".join(part for part in parts if part)
-    numbers = {"value": estimate.value, "low": estimate.low, "high": estimate.high, "n": estimate.n}
+    numbers = {name: getattr(estimate, name) for name in ("value", "low", "high", "method", "n")}
     return {**numbers, "ceiling": ceiling, "told": told, "shown": show(estimate.value, missing="–")}
 
 

@@ -153,7 +153,7 @@ class TestRunner:
             document: dict[str, Any] = json.loads(data)
             if "work" not in document:
                 return document
-            share = int(100 * document["done"] / document["total"]) if document["total"] else None
+            share = min(100, int(100 * document["done"] / document["total"])) if document["total"] else None
             self.server.work_done_progress.report(
                 token, types.WorkDoneProgressReport(message=printable(document["work"]), percentage=share)
             )

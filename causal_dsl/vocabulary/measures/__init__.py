@@ -6,6 +6,7 @@ A package adds one through the entry point ``causal_dsl.measures``.
 from __future__ import annotations
 
 import pkgutil
+import re
 from collections.abc import Iterator
 from importlib import import_module
 
@@ -21,4 +22,22 @@ def _own() -> Iterator[Measure]:
 
 MEASURES: Words[Measure] = Words("causal_dsl.measures", Measure, _own())
 
-__all__ = ["MEASURES", "Measure", "Need"]
+#: A measure with what it is of, which may be quoted: the name comes first.
+_CALL = re.compile(r"""(\w+?)(?:\((?:"(?:[^"\\]|\\.)*"|[^()"])*\))?(?:_unfiltered)?""", re.DOTALL)
+
+
+def of_score(score: str) -> Measure | None:
+    """The measure that a score is of, by the text of it: of ``iia(color)``, ``kl_unfiltered`` and ``prob("x")``; None where a spec
+    defines it."""
+    called = _CALL.fullmatch(score)
+    return MEASURES.get(called[1]) if called else None
+
+
+def of_counts(score: str, unit: str) -> bool:
+    """Whether a score is a share of pairs, each of which is right or wrong: by the record of its measure. A score that a spec
+    defines is one by its ``unit``."""
+    measure = of_score(score)
+    return unit == "share" if measure is None else measure.interval == "share"
+
+
+__all__ = ["MEASURES", "Measure", "Need", "of_counts", "of_score"]
