@@ -469,12 +469,13 @@ def test_what_counts_layers_and_heads_is_not_judged_before_they_are_known(
     spec = spec.replace("l in 0:3, p in [x, y, z]", "l in 1:layers").replace("[p]", "[y]")
     spec += "\ncircuit late(k in 1:layers) : net { it = layer[0:k].mlp_out }\n"
     spec += "".join(
-        f"test {name} on tau(l=1) {{ base, source ~ copy(n=8) do({site} <- source) report kl }}\n"
+        f"test {name} on tau(l=1) {{ base, source ~ copy(n=8) where base.template == source.template do({site} <- source) report kl }}\n"
         for name, site in (("counted", counted), ("plain", plain))
     )
     assert main(["check", str(_file(tmp_path, spec)), "--trust"]) == 0, capsys.readouterr()
     capsys.readouterr()
     _, found, told = ran(tmp_path, capsys, spec)
+    assert found, told
     one, two = (test["cells"][0]["scores"] for test in found["tests"][-2:])
     assert one == two, told
     assert one["kl"]["value"] > 0
