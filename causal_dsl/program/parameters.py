@@ -16,7 +16,7 @@ from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
 
 
-class _Waiting(tuple[tree.Expr, ...]):
+class _Uncounted(tuple[tree.Expr, ...]):
     """One value that stands for those which are known once a network is loaded."""
 
 
@@ -67,7 +67,7 @@ def values_of(
             first = (
                 arithmetic(values.start, {}) if isinstance(values, tree.Slice) and values.start is not None else None
             )
-            return _Waiting((tree.Number(first or 0, span=values.span),))
+            return _Uncounted((tree.Number(first or 0, span=values.span),))
         filled = _filled(values, asked, network, found)
         if filled is None:
             return None
@@ -181,7 +181,7 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
                 "E696",
                 f"`{name}` of `{alignment.name}` is never {format_expr(argument.value)}",
                 argument.value.span,
-                help="write a whole number" if isinstance(values, _Waiting) else f"it is one of {listed}",
+                help="write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}",
             )
             return None
         fixed[name] = value
@@ -191,7 +191,7 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
 def _given(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
     """The one of a parameter's values that is given, as it is written or computed: `l=layers - 1`; None where it is none of them.
     Before it is known which there are, any number is taken."""
-    if isinstance(values, _Waiting):
+    if isinstance(values, _Uncounted):
         number = arithmetic(value, {})
         return values[0] if counted(value) else None if number is None else tree.Number(number, span=value.span)
     return meant_by(value, values) or meant_by(substitute(value, counts_of(network.facts)), values)
