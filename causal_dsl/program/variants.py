@@ -465,7 +465,7 @@ def _beside_places(node: tree.Node) -> frozenset[str]:
     places = [part for part in node.walk() if isinstance(part, tree.Located)]
     reads = [argument for place in places for argument in _of_reading(place.value)]
     inside = {id(part) for place in (*(p.site for p in places), *reads) for part in place.walk()}
-    found = set()
+    found: set[str] = set()
     for part in node.walk():
         if isinstance(part, tree.String):
             found |= named_in(part)
