@@ -25,6 +25,7 @@ from causal_dsl.diagnostics import (
 )
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.inputs import lengths_agree
+from causal_dsl.options_shown import MCP, here
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.answer_room import check_room
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
@@ -363,13 +364,29 @@ def _digest(spec: Spec, loader: Loader) -> str:
 def planned(checked: Checked, options: Options) -> Plan:
     """The plan of a spec that was checked, cut to memory; E703 where that needs more of a network than its files say."""
     if checked.plan is None:
-        names = ", ".join(f"`{n.name}`" for n in (checked.program.networks.values() if checked.program else ()))
+        networks = list(checked.program.networks.values()) if checked.program else []
+        names = ", ".join(f"`{n.name}`" for n in networks)
+        code = [one for one in networks if one.kind == "torch"]
+        if code:
+            many = len(code) > 1
+            raise fail(
+                "E703",
+                f"the plan of {checked.path} needs its network{'s' if many else ''} loaded",
+                Span(Source(checked.path, ""), 0, 0),
+                notes=(
+                    f"{', '.join(f'`{one.name}`' for one in code)} {'are' if many else 'is'} made by code of torch(…), so "
+                    "nothing is known before that is run",
+                ),
+                help="call `run`, which loads it" if here() is MCP else "read the code, then pass --load and --trust",
+            )
         raise fail(
             "E703",
             f"the plan of {checked.path} needs its network's tokenizer",
             Span(Source(checked.path, ""), 0, 0),
             notes=(f"too little is known of {names} without loading",),
-            help="pass --load, or a local folder: --network NAME=PATH",
+            help='name a local folder: hf("PATH") in the spec'
+            if here() is MCP
+            else "pass --load, or a local folder: --network NAME=PATH",
         )
     budget = Budget(options.memory or default_bytes())
     return chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))

@@ -12,10 +12,12 @@ import difflib
 import os
 import unicodedata
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
+
+from causal_dsl.options_shown import MCP, Surface, here
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
@@ -104,12 +106,20 @@ class Diagnostic:
     def is_error(self) -> bool:
         return self.code[0] == "E"
 
-    def render(self) -> str:
-        """The diagnostic as text, with the lines of the source that it speaks of; no control character is in it."""
-        return printable(_render(self))
+    def render(self, surface: Surface | None = None) -> str:
+        """The diagnostic as text, with the lines of the source that it speaks of; no control character is in it.
+
+        ``surface``: where it is shown, which decides what options are called.
+        """
+        return printable(_render(self.told_in(surface or here())))
+
+    def told_in(self, surface: Surface) -> Diagnostic:
+        """The diagnostic with the options in its notes and its help as they are given in a place."""
+        notes = tuple(map(surface.told, self.notes))
+        return replace(self, notes=notes, help=surface.told(self.help))
 
     def to_json(self) -> shapes.DiagnosticJson:
-        span = self.span
+        span, told = self.span, self.told_in(MCP) if here() is MCP else self
         return {
             "code": self.code,
             "title": self.title,
@@ -118,8 +128,8 @@ class Diagnostic:
             "column": span.column,
             "end_line": span.end_line,
             "end_column": span.end_column,
-            "notes": list(self.notes),
-            "help": self.help,
+            "notes": list(told.notes),
+            "help": told.help,
         }
 
 
@@ -128,6 +138,7 @@ class SpecError(Exception):
 
     def __init__(self, diagnostics: Iterable[Diagnostic]):
         self.diagnostics = tuple(diagnostics)
+        self._surface = here()
         super().__init__(self.diagnostics)
 
     @property
@@ -136,7 +147,7 @@ class SpecError(Exception):
         return self.diagnostics[0].code
 
     def __str__(self) -> str:
-        return "\n\n".join(diagnostic.render() for diagnostic in self.diagnostics)
+        return "\n\n".join(diagnostic.render(self._surface) for diagnostic in self.diagnostics)
 
     def _render_traceback_(self) -> list[str]:
         """What IPython and Jupyter show in place of a traceback."""

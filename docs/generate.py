@@ -281,6 +281,8 @@ READING_ORDER = (
     "training",
     "extending",
     "architectures",
+    "editors",
+    "gallery/index",
 )
 
 
@@ -293,7 +295,8 @@ def llms(_: str = "") -> str:
         "Read skill.md first: it teaches the language, its measures and their traps. `causal-dsl skill` prints it, "
         "`causal-dsl explain WORD` explains a message, a measure or a finding.",
         "## Pages",
-        "\n".join(f"- [{title}]({name}.md): {says}" for name in READING_ORDER for title, says in [opening(name)]),
+        "\n".join(f"- [{title}]({name}.md): {says}" for name in READING_ORDER for title, says in [opening(name)])
+        + "\n- [A notebook](notebook.ipynb): specs in the cells of a notebook by `%%causal`, with their results",
         "## Optional",
         "- [Diagnostics](diagnostics.md): every message by its code, each with a page\n"
         "- [The JSON documents](output.schema.json): the schema of what --json prints",
@@ -304,7 +307,8 @@ def llms(_: str = "") -> str:
 def opening(name: str) -> tuple[str, str]:
     """The title of a page, and its first sentence."""
     title, text = (DOCS / f"{name}.md").read_text(encoding="utf-8").split("\n", 1)
-    first = " ".join(text.strip().split("\n\n", 1)[0].split())
+    blocks = (block for block in text.strip().split("\n\n") if not block.startswith(("#", "<!--", "|", "```")))
+    first = re.sub(r"\[([^]]*)\]\([^)]*\)", r"\1", " ".join(next(blocks).split()))
     return title.removeprefix("# "), re.split(r"(?<=[.:]) ", first)[0].rstrip(".:")
 
 

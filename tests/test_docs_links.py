@@ -57,3 +57,13 @@ def test_a_broken_link_is_found(link: str, tmp_path: Path) -> None:
     page = tmp_path / "page.md"
     page.write_text(f"# A page\n\n[a](language.md#the-language), [b](#a-page) and [c]({link})\n", encoding="utf-8")
     assert broken(page) == [link]
+
+
+def test_llms_lists_every_page() -> None:
+    """With a sentence that is one: no heading, no table."""
+    text = (ROOT / "docs" / "llms.txt").read_text(encoding="utf-8")
+    pages = {path.name for path in (ROOT / "docs").glob("*.md")} | {"notebook.ipynb", "gallery/index.md"}
+    assert sorted(page for page in pages if f"({page}): " not in text) == []
+    assert not [
+        line for line in text.splitlines() if "): #" in line or "): |" in line or "](" in line.partition("): ")[2]
+    ]

@@ -18,6 +18,7 @@ PACKAGE = Path(__file__).parents[1] / "causal_dsl"
 ORDER = [
     "counter",
     "shapes",
+    "options_shown",
     "diagnostics",
     "faults",
     "unexpected",

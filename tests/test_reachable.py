@@ -120,6 +120,7 @@ BY_OTHERS = {
     *re.findall(r"[a-z_]\w*", (ROOT / "grammar" / "causal.lark").read_text(encoding="utf-8")),
     *(
         "pytest_addoption",
+        "pytest_collection_finish",
         "pytest_configure",
         "pytest_ignore_collect",
         "pytest_runtest_makereport",

@@ -207,7 +207,7 @@ def _test(a: RecordedRun, b: RecordedRun, name: str) -> TestComparison:
     tops = _ceiling(own), _ceiling(other)
     found, match = [], Match(int(own.get("n", 0)), int(other.get("n", 0)), 0, "no cell was measured in both")
     for key in (key for key in cells[0] if key in cells[1]):
-        made, match = _cell(a, b, name, cells[0][key], cells[1][key], tops, own.get("units") or {})
+        made, match = _cell(a, b, name, cells[0][key], cells[1][key], tops, (own, other))
         found.append(made)
     held = [{one["text"]: one for one in test["expectations"]} for test in (own, other)]
     expectations = [
@@ -224,7 +224,7 @@ def _test(a: RecordedRun, b: RecordedRun, name: str) -> TestComparison:
         tuple(cell["cell"] for key, cell in cells[0].items() if key not in cells[1]),
         tuple(cell["cell"] for key, cell in cells[1].items() if key not in cells[0]),
         tuple(expectations),
-        Turn(*(None if top is None else f"{top:.6g}" for top in tops)),
+        Turn(_told_ceiling(own), _told_ceiling(other)),
     )
 
 
@@ -235,16 +235,17 @@ def _cell(
     own: Mapping[str, Any],
     other: Mapping[str, Any],
     tops: tuple[float | None, float | None],
-    units: Mapping[str, str],
+    tests: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> tuple[CellComparison, Match]:
-    """A cell of both runs, and how the pairs of the test meet."""
+    """A cell of both runs, and how the pairs of the test meet; ``tests`` are those of both that it is a cell of."""
+    units, drawn = tests[0].get("units") or {}, (int(tests[0]["n"]), int(tests[1]["n"]))
     scores, found = {}, {}
     for score in (score for score in own["scores"] if score in other["scores"]):
         output = _output(score)
         if output not in found:
             kept = ((run.pairs, one["cell"]) for run, one in ((a, own), (b, other)))
-            rows = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
-            found[output] = matched(*rows)
+            first, second = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
+            found[output] = matched(first, second, drawn)
         match, first, second = found[output]
         both = None if first is None or second is None else (first, second)
         estimates = own["scores"][score], other["scores"][score]
@@ -281,6 +282,16 @@ def _ceiling(test: Mapping[str, Any]) -> float | None:
     """The ceiling of output_only, where it is exact."""
     found = (test.get("ceilings_kept") or test.get("ceilings") or {}).get("output_only")
     return None if found is None or not found.get("exact") or found["value"] is None else float(found["value"])
+
+
+def _told_ceiling(test: Mapping[str, Any]) -> str | None:
+    """The ceiling of output_only, or the bounds between which it lies; None where there is none."""
+    found = (test.get("ceilings_kept") or test.get("ceilings") or {}).get("output_only")
+    if found is None or found["value"] is None:
+        return None
+    if found.get("exact") or found["low"] == found["high"]:
+        return f"{found['value']:.6g}"
+    return f"{found['low']:.6g} to {found['high']:.6g}"
 
 
 __all__ = ["CellComparison", "RunComparison", "SpecComparison", "TestComparison", "Turn", "compare_runs", "told_scores"]

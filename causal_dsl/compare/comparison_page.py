@@ -113,7 +113,7 @@ def _row(cell: CellComparison, score: str, unit: str, across: str, down: str, pa
     return {
         **{"x": cell.cell[across], "y": cell.cell[down], "part": "", "mark": mark(found, 0.0).strip()},
         **{"value": found.value, "low": found.low, "high": found.high, "n": pairs, "ceiling": None},
-        **{"told": told, "shown": shown},
+        **{"told": told, "shown": shown, "method": gap.way},
     }
 
 

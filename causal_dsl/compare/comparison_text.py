@@ -21,7 +21,7 @@ from causal_dsl.compare.differences import Difference
 from causal_dsl.diagnostics import printable
 from causal_dsl.report.heatmap import axes, heat_map, scale
 from causal_dsl.report.text_table import table_of
-from causal_dsl.score.format_numbers import counted, show, show_cell
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_interval
 from causal_dsl.score.results import CellResult
 
 _MOST_LINES, _MOST_ROWS, _MOST_MAPS = 20, 12, 4
@@ -124,7 +124,7 @@ def told_of_test(test: TestComparison, console: Console | None = None) -> Iterat
             named = "; ".join(show_cell(cell) or "its cell" for cell in cells[:4])
             yield _indented(_plain(f"{counted(len(cells), 'cell')} only in {which}: {named}{' …' * (len(cells) > 4)}"))
     if test.ceiling.changed:
-        tops = (f"{'not exact' if top is None else top}" for top in (test.ceiling.a, test.ceiling.b))
+        tops = ("none" if top is None else top for top in (test.ceiling.a, test.ceiling.b))
         yield _indented(_plain(f"the ceiling output_only: {' -> '.join(tops)}", "yellow"))
     if not test.cells:
         return
@@ -165,7 +165,7 @@ def _interval(gap: Difference) -> str:
     found = gap.estimate
     if found.low is None or found.high is None:
         return "exact" if gap.way == "exact" else "none"
-    return f"[{show(found.low)}, {show(found.high)}]" + ("" if gap.paired else " unpaired")
+    return show_interval(found.low, found.high) + ("" if gap.paired else " unpaired")
 
 
 def _sweep(test: TestComparison, console: Console | None) -> Iterator[RenderableType]:

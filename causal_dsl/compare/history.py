@@ -8,6 +8,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from causal_dsl.compare.comparison import told_scores
+from causal_dsl.compare.differences import SINGLE
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes
 from causal_dsl.report.figures.pictures import Picture, figure_name
@@ -196,6 +197,7 @@ def _picture(name: str, curve: Curve) -> Picture:
             "value": point.estimate.value,
             "low": point.estimate.low,
             "high": point.estimate.high,
+            "method": point.estimate.method,
             "n": point.estimate.n,
             "ceiling": point.ceiling,
             "told": _told(curve, point),
@@ -231,7 +233,8 @@ def sparkline(curve: Curve, runs: int, blocks: str = _BLOCKS) -> str:
     line = ""
     for run in range(runs):
         value = found.get(run)
-        share = 0.0 if value is None or high <= low else (value - low) / (high - low)
+        flat = high - low <= SINGLE  # what rounding leaves is no bar
+        share = 0.0 if value is None or flat else (value - low) / (high - low)
         line += " " if value is None else blocks[min(len(blocks) - 1, int(share * len(blocks)))]
     return line
 

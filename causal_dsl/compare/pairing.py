@@ -72,14 +72,14 @@ class Match:
 
 
 def matched(
-    first: pandas.DataFrame | None, second: pandas.DataFrame | None
+    first: pandas.DataFrame | None, second: pandas.DataFrame | None, drawn: tuple[int, int]
 ) -> tuple[Match, CellRows | None, CellRows | None]:
-    """How the rows of a cell meet in two runs; where all meet, the rows of both in one order."""
+    """How the rows of a cell meet in two runs, each over so many ``drawn`` pairs; where all meet, the rows of both in one order."""
     if first is None or second is None:
         lacking = "both runs" if first is None and second is None else "A" if first is None else "B"
-        own, other = (0 if rows is None else len(rows) for rows in (first, second))
+        own, other = (n if rows is None else len(rows) for n, rows in zip(drawn, (first, second), strict=True))
         return (
-            Match(own, other, 0, f"there are no pairs of {lacking} that can be read (`run --out` keeps them)"),
+            Match(own, other, 0, f"there are no stored pairs of {lacking} that can be read (`run --out` keeps them)"),
             None,
             None,
         )

@@ -117,13 +117,18 @@ def read_runs(path: Path, place: Span) -> list[RecordedRun]:
         raise _refused(path, place, why, _near(path)) from error
 
 
+def _kept_in(folder: Path) -> bool:
+    """Whether a folder holds results."""
+    return (folder / RESULTS).is_file() or next(folder.glob(f"*/{RESULTS}"), None) is not None
+
+
 def _near(path: Path) -> str:
     if path.exists():
         return (
             "name a folder that `run --out` made, a folder that holds several of them side by side, or a `results.json`"
         )
     try:
-        names = [entry.name for entry in path.parent.iterdir()]
+        names = [entry.name for entry in path.parent.iterdir() if entry.suffix == ".json" or _kept_in(entry)]
     except (OSError, ValueError):
         return f"there is no folder `{shown_path(path.parent)}` either"
     return did_you_mean(path.name, names, "name a folder that `run --out` made, or a `results.json`")

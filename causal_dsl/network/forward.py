@@ -154,7 +154,7 @@ def add_pattern(
     heads = torch.tensor(list(site.heads) or list(range(network.facts.heads or 1)))
     columns = (heads[:, None] * longest + torch.arange(longest)[None]).reshape(-1)
     columns = columns if site.dims is None else columns[list(site.dims)]
-    place = replace(tap, module=module, side="out", columns=columns)
+    place = replace(tap, module=module, side="out").with_columns(columns)
     jobs[module].append(tape.writer(number, place, points) if writing else tape.reader(number, place, points))
 
 

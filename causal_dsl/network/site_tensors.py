@@ -5,8 +5,6 @@ Where they are in each architecture is in :mod:`causal_dsl.vocabulary.architectu
 
 from __future__ import annotations
 
-from dataclasses import replace
-
 import torch
 
 from causal_dsl.diagnostics import did_you_mean, fail
@@ -36,19 +34,10 @@ def tap(network: Network, site: Site) -> Tap:
     found = network.taps.get(site)
     if found is None:
         found = _find(network, site)
-        if found.columns is not None:  # once: an index that travels at every use makes a device wait
-            columns = found.columns.to(network.device_of(found.module))
-            found = replace(found, columns=columns, spot=_side_by_side(found.columns) or columns)
+        if found.columns is not None:
+            found = found.with_columns(found.columns, network.device_of(found.module))
         network.taps[site] = found
     return found
-
-
-def _side_by_side(columns: torch.Tensor) -> slice | None:
-    """The columns as a slice; None where they do not lie side by side."""
-    numbers = columns.tolist()
-    if not numbers or numbers != list(range(numbers[0], numbers[0] + len(numbers))):
-        return None
-    return slice(numbers[0], numbers[-1] + 1)
 
 
 def _find(network: Network, site: Site) -> Tap:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import dataclass, field, replace
 
 import torch
 from torch import nn
@@ -26,3 +26,10 @@ class Tap:
     scale: float = 1.0
     #: The columns as a slice where they lie side by side: a view of them costs nothing.
     spot: slice | torch.Tensor = field(default_factory=lambda: slice(None))
+
+    def with_columns(self, columns: torch.Tensor, device: torch.device | None = None) -> Tap:
+        """The same of some columns, given on the CPU and kept on ``device``: an index that travels at every use makes a device wait."""
+        numbers = columns.tolist()
+        beside = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
+        own = columns if device is None else columns.to(device)
+        return replace(self, columns=own, spot=slice(numbers[0], numbers[-1] + 1) if beside else own)

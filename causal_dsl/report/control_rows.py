@@ -12,7 +12,7 @@ from rich.text import Text
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.apart import WrittenApart
 from causal_dsl.score.estimates_and_findings import Estimate
-from causal_dsl.score.format_numbers import show, show_cell
+from causal_dsl.score.format_numbers import show, show_cell, show_interval
 from causal_dsl.score.results import CellResult, TestResult
 
 _MOST_CELLS = 40
@@ -132,4 +132,4 @@ def _known(cell: CellResult) -> list[str]:
 def _interval(estimate: Estimate) -> str:
     if estimate.low is None or estimate.high is None:
         return "exact" if estimate.method == "exact" else ""
-    return f"[{show(estimate.low)}, {show(estimate.high)}]"
+    return show_interval(estimate.low, estimate.high)

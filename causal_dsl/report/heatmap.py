@@ -54,8 +54,8 @@ def _hex(colour: tuple[int, int, int]) -> str:
 
 
 def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> ColourScale:
-    """Shares are anchored at the ceiling, so that colours say how far from chance they are; other numbers at 0 or at their least
-    and greatest."""
+    """Shares are anchored at the ceiling, so that colours say how far from chance they are; other numbers at 0, or at that which is
+    nearest to 0. Numbers that are no further apart than an interval is wide have all one colour."""
     values = [e.value for e in estimates if e.value is not None]
     if share and min(values, default=0.0) < 0:
         return ColourScale(-1.0, 0.0, 1.0)
@@ -64,6 +64,9 @@ def scale(estimates: Sequence[Estimate], share: bool, ceiling: float | None) -> 
     low, high = min(values, default=0.0), max(values, default=0.0)
     if high - low <= _ROUNDING * max(1.0, abs(low), abs(high)):
         return ColourScale(low, low, low)  # colours would spread what only rounding tells apart
+    around = sorted(e.high - e.low for e in estimates if e.low is not None and e.high is not None)
+    if around and high - low <= around[len(around) // 2]:
+        return ColourScale(low, low, low)  # or what only chance does
     if low < 0 < high:
         reach = max(-low, high)
         return ColourScale(-reach, 0.0, reach)

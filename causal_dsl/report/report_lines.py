@@ -7,10 +7,11 @@ from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, replace
 
 from causal_dsl.measures.units import UNITS
+from causal_dsl.report.heatmap import marks
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, Severity, severity
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
-from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_share
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_interval, show_share
 from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
 from causal_dsl.score.spec_results import Results
 
@@ -96,7 +97,7 @@ def interval(estimate: Estimate) -> str:
     """An interval as tables show it; in words where there is none."""
     if estimate.low is None or estimate.high is None:
         return "exact" if estimate.method == "exact" else "none" if estimate.value is not None else ""
-    return f"[{show(estimate.low)}, {show(estimate.high)}]"
+    return show_interval(estimate.low, estimate.high)
 
 
 def is_share(score: str, test: TestResult) -> bool:
@@ -151,15 +152,19 @@ def extremes(score: str, cells: Sequence[CellResult]) -> str:
 
 
 def marks_said(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str:
-    """What the marks say."""
+    """What the marks of the cells say; where no cell has one, what that says."""
+    marked = any(marks(cell, score, ceiling).strip() for cell in cells if score in cell.scores)
     if score == "iia" and any(cell.rise is not None for cell in cells):
         below = any(cell.rise is not None and cell.rise.below is not None for cell in cells)
         than = "the cell below it" if below else "the unpatched runs"
         first = " (the lowest: than the unpatched runs)" if below else ""
-        return f"^ scores more than {than}{first} over the same pairs, v less; intervals hold for all cells together"
+        more, less = ("^ scores more", "v less") if marked else ("no cell clearly scores more", "or less")
+        return f"{more} than {than}{first} over the same pairs, {less}; intervals hold for all cells together"
     if ceiling is None:
         return ""
     jointly = ", for all cells together" if any(cell.together is not None for cell in cells) else ""
+    if not marked:
+        return f"no interval lies above or below the ceiling {show(ceiling)}{jointly}"
     return f"+ interval above the ceiling {show(ceiling)}, - below it{jointly}"
 
 

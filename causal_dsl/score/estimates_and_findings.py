@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from importlib import import_module
 from typing import TYPE_CHECKING, Any, Literal
 
 from causal_dsl.score.as_json import number
@@ -14,7 +15,7 @@ if TYPE_CHECKING:
 Method = Literal["exact", "bootstrap", "binomial", "clustered", "rule of three", "draws", "none"]
 
 
-@dataclass(frozen=True)
+@dataclass(frozen=True, repr=False)
 class Estimate:
     """A score with its 95% interval, over ``n`` pairs.
 
@@ -29,6 +30,11 @@ class Estimate:
     method: Method = "none"
     #: what the interval is about: more draws from the same inputs, or inputs that were not drawn; "" without an interval
     about: Literal["", "draws", "inputs"] = ""
+
+    def __repr__(self) -> str:
+        """The score as reports show it: ``<Estimate 0.938 [0.902, 0.961], n=64>``."""
+        shown: str = import_module("causal_dsl.score.format_numbers").show_estimate(self)
+        return f"<Estimate {shown}, n={self.n}>"
 
     def to_json(self) -> shapes.EstimateJson:
         return {

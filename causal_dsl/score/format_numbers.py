@@ -42,7 +42,16 @@ def show_estimate(estimate: Estimate, against: float | None = None, digits: int 
     text = show(estimate.value, digits, against)
     if estimate.low is None or estimate.high is None:
         return text
-    return f"{text} [{show(estimate.low, digits)}, {show(estimate.high, digits)}]"
+    return f"{text} {show_interval(estimate.low, estimate.high, digits)}"
+
+
+def show_interval(low: float, high: float, digits: int = 3) -> str:
+    """``[0.912, 0.953]``: both ends with the decimals that the one needs that needs most."""
+    ends = [show(low, digits), show(high, digits)]
+    decimals = [len(end.partition(".")[2]) for end in ends]
+    if digits and max(abs(low), abs(high)) < 1000 and decimals[0] != decimals[1]:
+        ends = [f"{end:.{max(decimals)}f}" for end in (low, high)]
+    return f"[{ends[0]}, {ends[1]}]"
 
 
 def show_cell(cell: Mapping[str, Any]) -> str:

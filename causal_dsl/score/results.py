@@ -327,7 +327,11 @@ class TestResult(Shown):
             known = "; ".join(f"{name} is one of {values}" for name, values in swept.items())
             known = known or ("it has one cell: `.cell()`" if self.cells else "no cell of it was measured")
             has = f"has {'no cell' if not found else f'{len(found)} cells'}" + (f" with {asked}" if asked else "")
-            raise not_there(f"`{self.name}` {has}", known)
+            example = self.cells[0].cell if len(found) != 1 and self.cells else {}
+            written = ", ".join(f"{name}={value!r}" for name, value in example.items())
+            raise not_there(
+                f"`{self.name}` {has}", known, f"write which one, such as `.cell({written})`" if written else ""
+            )
         return found[0]
 
     def plot(self, score: str | None = None) -> Any:

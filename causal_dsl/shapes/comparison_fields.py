@@ -94,7 +94,7 @@ class TestComparisonJson(TypedDict):
     pairs: PairsMatchJson
     "whether the pairs are the same"
     ceiling: TurnJson
-    "the exact ceiling `output_only`"
+    "the ceiling `output_only`, or the bounds between which it lies; null where there is none"
     cells: list[CellComparisonJson]
     "the cells that both measured"
     only_a: list[dict[str, Any]]

@@ -48,6 +48,13 @@ def _note_stops(stops: _Stops) -> Any:
 
 
 def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
+    from causal_dsl.options_shown import TERMINAL, shown_in
+
+    with shown_in(TERMINAL):
+        return _acted(typed, stops, alone)
+
+
+def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
     from causal_dsl.diagnostics import SpecError
     from causal_dsl.tools.output import OutputFault, mute, open_streams, tell, unwritten
 

@@ -31,6 +31,7 @@ class CommandLine:
     def __init__(self, words: Sequence[str], alone: bool = False, program: str = "causal-dsl"):
         self.words = list(words)
         self.alone = alone
+        self.program = program
         #: what runs a command line; set by the command line itself
         self.main: Callable[[Sequence[str]], int] | None = None
         shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
@@ -94,8 +95,10 @@ def left_out(file: Path, folder: Path) -> bool:
     return any((folder / above / MARKER).is_file() for above in inner.parents if above != Path())
 
 
-def named_networks(written: Iterable[str], line: CommandLine, diagnostics: Diagnostics) -> dict[str, Path]:
-    """What ``--network NAME=PATH`` says, as a mapping; E706 where it is not of that form or no such path is there."""
+def named_networks(
+    written: Iterable[str], line: CommandLine, diagnostics: Diagnostics, option: str = "--network"
+) -> dict[str, Path]:
+    """What the ``option`` NAME=PATH says, as a mapping; E706 where it is not of that form or no such path is there."""
     networks: dict[str, Path] = {}
     for word in written:
         name, sign, path = word.partition("=")
@@ -105,10 +108,10 @@ def named_networks(written: Iterable[str], line: CommandLine, diagnostics: Diagn
                 "E706",
                 f"`{word}` does not name a network and its checkpoint",
                 place,
-                help="write the name that the spec declares and a folder: `--network lm=checkpoints/step-1000`",
+                help=f"write the name that the spec declares and a folder: `{option} lm=checkpoints/step-1000`",
             )
         elif name in networks:
-            diagnostics.report("E706", f"`--network {name}=…` is given twice", place, help="give one of them")
+            diagnostics.report("E706", f"`{option} {name}=…` is given twice", place, help="give one of them")
         elif not _exists(Path(path)):
             diagnostics.report(
                 "E706",

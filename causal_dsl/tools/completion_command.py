@@ -55,8 +55,36 @@ def completion(arguments: Namespace, line: CommandLine) -> int:
                 specs = {**shtab.glob(f"*{SUFFIX}"), "zsh": f"_files -g '*{SUFFIX}'"}
                 action.complete = specs  # type: ignore[attr-defined]
     _values(arguments.whole)
-    say(shtab.complete(arguments.whole, arguments.shell))
+    say(_mended(shtab.complete(arguments.whole, arguments.shell), arguments.shell))
     return 0
+
+
+#: bash breaks words at `=`: what is written `--dtype=bf` is completed as `--dtype bf`.
+_BASH = """\
+_causal_dsl_words() {
+  local words=() word=$COMP_CWORD i
+  for ((i = 0; i < ${#COMP_WORDS[@]}; i++)); do
+    if [[ $i -gt 0 && ${COMP_WORDS[i]} == = && ${COMP_WORDS[i - 1]} == --* ]]; then
+      if ((i == COMP_CWORD)); then words+=(""); elif ((i < COMP_CWORD)); then ((word -= 1)); fi
+    else
+      words+=("${COMP_WORDS[i]}")
+    fi
+  done
+  local COMP_WORDS=("${words[@]}") COMP_CWORD=$word
+  _shtab_causal_dsl
+}
+
+"""
+
+
+def _mended(script: str, shell: str) -> str:
+    """A script of shtab that also completes `--option=value` in bash, and that zsh can source as well as eval."""
+    if shell == "zsh":
+        return script.replace("[[ $zsh_eval_context[-1] == eval ]]", "[[ $zsh_eval_context[-1] == (eval|file) ]]")
+    if shell == "bash":
+        head, complete, tail = script.rpartition("complete -o")
+        return head + _BASH + complete + tail.replace("-F _shtab_causal_dsl ", "-F _causal_dsl_words ")
+    return script
 
 
 def _commands(parser: argparse.ArgumentParser) -> dict[str, argparse.ArgumentParser]:

@@ -6,6 +6,7 @@ import argparse
 from importlib.util import find_spec
 
 from causal_dsl.diagnostics import fail, real_path
+from causal_dsl.options_shown import MCP, shown_in
 from causal_dsl.planning.memory import default_bytes
 from causal_dsl.tools.budget import RunBudget
 from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path, memory_size
@@ -65,5 +66,6 @@ def mcp(arguments: argparse.Namespace, line: CommandLine) -> int:
     most = RunBudget(
         arguments.max_seconds, arguments.max_flops, arguments.max_memory or max(1_000_000_000, default_bytes())
     )
-    serve(root, tuple(real_path(folder) for folder in arguments.allow), arguments.trust, most)
+    with shown_in(MCP):
+        serve(root, tuple(real_path(folder) for folder in arguments.allow), arguments.trust, most)
     return 0

@@ -161,14 +161,25 @@ def refuse_wrong(name: str, arguments: dict[str, Any]) -> None:
         raise SpecError(found)
 
 
+#: What is decided when the server is started, with how that is written.
+_OF_SERVER = {"trust": "--trust", "allow": "--allow DIR", "root": "--root DIR"}
+
+
 def _unknown(name: str, word: str, arguments: dict[str, Any], known: Mapping[str, Any]) -> Diagnostic:
     """E886 for an argument that a tool does not have."""
+    place = called(name, arguments, word)
+    if (given := _OF_SERVER.get(word.lstrip("-").replace("-", "_"))) is not None:
+        return Diagnostic(
+            "E886",
+            f"`{name}` has no argument `{_cut(one_line(word))}`",
+            place,
+            notes=("it is the server's own: no request can change what the server may read and run",),
+            help=f"have the server started as `causal-dsl mcp {given}`",
+        )
     near = nearest(word, known)
     every = ", ".join(f"`{one}`" for one in known) or "none"
     help = f"did you mean `{near}`?" if near else f"its arguments: {every}"
-    return Diagnostic(
-        "E886", f"`{name}` has no argument `{_cut(one_line(word))}`", called(name, arguments, word), help=help
-    )
+    return Diagnostic("E886", f"`{name}` has no argument `{_cut(one_line(word))}`", place, help=help)
 
 
 def _why(error: ValidationError) -> str:

@@ -67,12 +67,15 @@ def _write(wire: TextIO, line: dict[str, Any]) -> None:
 def _answer(request: dict[str, Any], wire: TextIO, stop: _Stop) -> dict[str, Any]:
     try:
         from causal_dsl.diagnostics import NOWHERE, SpecError
+        from causal_dsl.options_shown import MCP, shown_in
         from causal_dsl.unexpected import unexpected
 
         try:
-            return _act(request, lambda line: _write(wire, line))
+            with shown_in(MCP):
+                return _act(request, lambda line: _write(wire, line))
         except SpecError as error:
-            return faults(error)
+            with shown_in(MCP):
+                return faults(error)
         except KeyboardInterrupt:
             raise
         except Exception as error:

@@ -21,6 +21,7 @@ from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, nearest, printable
+from causal_dsl.options_shown import TERMINAL, shown_in
 from causal_dsl.report.cell_output import listen, listen_no_more
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
@@ -67,6 +68,11 @@ def act(shell: Any, words: str, text: str | None) -> Any:
     Returns what the command of that name returns in Python, bound to the name of ``-o`` as well; the spec is bound to that of ``-s``.
     Raises SpecError for every fault.
     """
+    with shown_in(TERMINAL):  # the words of a cell are those of the command line
+        return _acted(shell, words, text)
+
+
+def _acted(shell: Any, words: str, text: str | None) -> Any:
     given = _read(words, text, PROGRAMS[text is None])
     if given is None:
         return None
@@ -191,6 +197,16 @@ def _refuse_others(arguments: argparse.Namespace, text: str | None, line: Comman
     refuse_unlike_options(arguments, line)
     if len(arguments.paths) != 1:
         extra = arguments.paths[0] if text is not None else arguments.paths[1]
+        late = next((word for word in arguments.paths if word in COMMANDS), None)
+        if late is not None and line.words[0].startswith("-"):
+            others = [word for word in line.words if word != late]
+            raise fail(
+                "E885",
+                f"`{late}` stands behind an option",
+                line.place(late),
+                notes=("the first word is the command; without one the spec is checked",),
+                help=f"write it first: `{shlex.join([line.program, late, *others])}`",
+            )
         said = "the spec is the cell itself" if text is not None else "a notebook takes one spec at a time"
         raise fail("E885", f"{said}, and `{extra}` is given beside it", line.place(extra), help="leave it out")
     plain = vars(parser().parse_args([arguments.command, CELL]))

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterator
+from collections.abc import Iterable, Iterator
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -13,7 +13,8 @@ from _pytest._io import TerminalWriter
 from _pytest.outcomes import OutcomeException
 
 from causal_dsl import api
-from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean, render_all
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean
+from causal_dsl.options_shown import PYTEST
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
@@ -71,10 +72,10 @@ class SpecFile(pytest.File):
             checked.raise_errors()
         except SpecError as error:
             self._declare(None)
-            raise self.CollectError(render_all(error.diagnostics)) from None
+            raise self.CollectError(_told(error.diagnostics)) from None
         except Exception as error:
             self._declare(None)
-            raise self.CollectError(_unforeseen(error, self.path).render()) from None
+            raise self.CollectError(_told([_unforeseen(error, self.path)])) from None
         self._declare(self._names(self.spec))
         assert checked.program is not None
         for test in sorted(checked.program.tests, key=lambda test: test.span.start):
@@ -113,7 +114,9 @@ class SpecFile(pytest.File):
     def _options(self, spec: api.Spec, tests: tuple[str, ...] = ()) -> api.Options:
         """The options of this pytest run; of ``--causal-network``, what this spec and its imports declare."""
         found = Diagnostics()
-        networks = named_networks(self.config.getoption("--causal-network"), _networks_line(self.config), found)
+        networks = named_networks(
+            self.config.getoption("--causal-network"), _networks_line(self.config), found, "--causal-network"
+        )
         found.raise_errors()
         known = self._names(spec)
         return api.Options(
@@ -183,7 +186,7 @@ class SpecItem(pytest.Item):
         self.user_properties.extend(properties_of(result))
         warnings = [one for spec in results.specs for one in spec.warnings if not one.is_error and self.means(one)]
         if warnings:
-            self.add_report_section("call", "causal-dsl", render_all(warnings) + "\n")
+            self.add_report_section("call", "causal-dsl", _told(warnings) + "\n")
         if not result.passed:
             raise ExpectationFailed(result.diagnostics)
 
@@ -215,11 +218,16 @@ def _unforeseen(error: Exception, file: Path) -> Diagnostic:
     return unexpected(error, Span(Source(str(file), ""), 0, 0))
 
 
+def _told(diagnostics: Iterable[Diagnostic]) -> str:
+    """Diagnostics with the options that pytest has."""
+    return "\n\n".join(one.render(PYTEST) for one in diagnostics)
+
+
 class DiagnosticRepr(TerminalRepr):
     """Diagnostics in place of a traceback; their first line stands in pytest's summary, too."""
 
     def __init__(self, diagnostics: tuple[Diagnostic, ...]):
-        self.text = render_all(diagnostics)
+        self.text = _told(diagnostics)
         first = diagnostics[0]
         self.reprcrash = ReprFileLocation(first.span.source.path, first.span.line, self.text.partition("\n")[0])
 

@@ -38,7 +38,9 @@ _ALL = (
         "the interval lies above the ceiling, and the interchange fails no more often than the network by itself",
     ),
     FindingKind("partly", "verdict", "info", "the interval lies above the ceiling and below the network's accuracy"),
-    FindingKind("inconclusive", "verdict", "info", "the interval does not decide"),
+    FindingKind(
+        "inconclusive", "verdict", "info", "the interval does not decide, or a finding forbids a better verdict"
+    ),
     FindingKind("contradicted", "verdict", "info", "the interval lies below the ceiling"),
     FindingKind(
         "vacuous",

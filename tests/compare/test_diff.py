@@ -213,6 +213,24 @@ def test_the_order_of_rows_is_no_matter_and_changed_numbers_are_not_paired(
     assert "that can be read" in found["specs"][0]["tests"][0]["pairs"]["why"]
 
 
+def test_pairs_that_were_not_kept_are_counted_all_the_same(runs: Path, capsys: Captured, tmp_path: Path) -> None:
+    """The file alone, as `run --json` prints it, has no rows of pairs; and a ceiling that is not exact is told by its bounds."""
+    document = json.loads(Path("a/s/results.json").read_text(encoding="utf-8"))
+    bounds = {"value": 0.9, "low": 0.6, "high": 0.9, "exact": False}
+    document["tests"][1]["ceilings"]["output_only"].update(bounds)
+    (tmp_path / "alone.json").write_text(json.dumps(sealed(document)), encoding="utf-8")
+    _, found = diff(capsys, "a", str(tmp_path / "alone.json"))
+    told = {test["name"]: test for test in found["specs"][0]["tests"]}
+    for test in document["tests"]:
+        pairs_of = told[test["name"]]["pairs"]
+        assert (pairs_of["a"], pairs_of["b"]) == (test["n"], test["n"])
+        assert "no stored pairs of B" in pairs_of["why"]
+    main(["diff", "a", str(tmp_path / "alone.json")])
+    text = capsys.readouterr().out
+    assert "96 pairs in A, 96 in B; there are no stored pairs of B" in text
+    assert re.search(r"the ceiling output_only: 0\.\d+ -> 0\.6 to 0\.9", text)
+
+
 @pytest.mark.slow
 def test_what_only_one_run_has(runs: Path, capsys: Captured, tmp_path: Path) -> None:
     folder = copied(runs, tmp_path / "b")

@@ -127,7 +127,10 @@ def test_units_stand_on_the_axes_and_numbers_of_a_test_are_all_drawn() -> None:
         "kl": "nats",
         "js": "nats",
     }
-    assert as_csv(pictures(measured("along", kl=0.25))[0]).splitlines()[0] == "l,score,unit,value,low,high,n,ceiling"
+    assert (
+        as_csv(pictures(measured("along", kl=0.25))[0]).splitlines()[0]
+        == "l,score,unit,value,low,high,method,n,ceiling"
+    )
 
 
 def test_what_rounding_leaves_is_not_drawn_as_if_it_were_much() -> None:

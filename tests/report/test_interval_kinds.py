@@ -5,12 +5,15 @@ from __future__ import annotations
 import csv
 import io
 from dataclasses import replace
+from typing import Any
 
 from causal_dsl.report.figures.charts import chart
-from causal_dsl.report.figures.figure_files import as_csv
-from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.report.figures.figure_files import as_csv, figures
+from causal_dsl.report.figures.pictures import picture_of, pictures
+from causal_dsl.report.html.drawn import svg_of
 from causal_dsl.score.controls import Control, Learned
 from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.spec_results import Results
 from tests.report.shared_results import results
 
 
@@ -40,3 +43,39 @@ def test_a_mean_probability_is_no_share_of_pairs() -> None:
     drawn = chart(picture).to_dict()["vconcat"]
     domains = [part["layer"][-1]["encoding"]["x"]["scale"]["domain"] for part in drawn]
     assert len(drawn) == len(set(axes.values())) and all(domain[-1] == 1.0 for domain in domains)
+
+
+def test_colours_do_not_spread_what_lies_within_an_interval() -> None:
+    """Logits between -0.727 and -0.720, each within 0.01: one colour. Further apart they have several, and the legend says which."""
+    mapped = results()["mapped"]
+
+    def condition(step: float) -> Any:
+        cells = tuple(
+            replace(cell, scores={"logit(x)": Estimate(-0.727 + step * n, -0.737 + step * n, -0.717 + step * n, 32)})
+            for n, cell in enumerate(mapped.cells)
+        )
+        (picture,) = picture_of(replace(mapped, cells=cells, units={"logit(x)": "logits"}), "logit(x)")
+        return chart(picture).to_dict()["layer"][0]["encoding"]["color"]["condition"]
+
+    assert condition(0.0008)["legend"] is None
+    told = condition(0.08)["legend"]
+    assert "'-0.727'" in told["labelExpr"] and "'-0.087 nearest to 0'" in told["labelExpr"]
+
+
+def test_a_legend_names_the_ceiling_also_near_an_end() -> None:
+    """The number at the end makes room for it."""
+    picture = replace(picture_of(results()["mapped"], "iia")[0], ceiling=(0.91, 0.91))
+    legend = chart(picture).to_dict()["layer"][0]["encoding"]["color"]["condition"]["legend"]
+    assert legend["values"] == [0.0, 0.91] and "0.910 ceiling" in legend["labelExpr"]
+    assert "0.910 ceiling" in svg_of(picture)
+
+
+def test_figures_of_two_specs_say_of_which_they_are() -> None:
+    own = results().specs[0]
+    made = figures(Results(tuple(replace(own, path=path) for path in ("a/s.causal", "b/s.causal"))))
+    names = [f"{of}_s-{name}" for of in "ab" for name in ("mapped-iia", "fails-scores", "along-iia")]
+    assert sorted(made) == sorted(names)
+    for name, picture in made.items():
+        rows = list(csv.DictReader(io.StringIO(as_csv(picture))))
+        assert rows and {row["spec"] for row in rows} == {f"{name[0]}/s.causal"}
+    assert "mapped-iia" in figures(results()), "names that differ stay as they are"

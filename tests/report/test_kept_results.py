@@ -58,7 +58,7 @@ def test_scores_of_circuits_are_read_as_they_were_written() -> None:
 def test_every_field_of_a_result_is_read() -> None:
     """A new field of the JSON that the reader does not know would be missing from reports of kept results."""
     reader = (ROOT / "causal_dsl" / "score" / "read_results.py").read_text(encoding="utf-8")
-    derived = {"seal", "schema", "status", "families", "interrupted"}
+    derived = {"seal", "schema", "status", "families", "agreements", "interrupted"}
     for shape in (
         shapes.SpecJson,
         shapes.TestJson,

@@ -13,7 +13,9 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.html.fragments import scores
 from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.verdict import settled
 from tests.equality import relu
 from tests.report.shared_results import HOSTILE, ONE, results
 
@@ -117,6 +119,22 @@ def test_a_page_says_by_which_interval_a_verdict_goes(file: Path) -> None:
     assert "goes by the 95% interval of iia that holds for all cells together" in text
     for cell in mapped.cells:
         assert cell.together is not None and "[{:.3f}, {:.3f}]".format(*cell.together) in text
+
+
+def test_a_page_says_where_a_finding_lowers_a_verdict() -> None:
+    """An interval above the ceiling, and `inconclusive` beside it: the sentence about the interval alone would be false."""
+    mapped = results()["mapped"]
+    best = max(mapped.cells, key=lambda cell: cell.scores["iia"].value or 0)
+    stands = Finding("not_above_controls", "iia 1.000 is not clearly above random subspace.")
+    lowered = settled(replace(best, findings=(*best.findings, stands)))
+    assert (
+        best.verdict and lowered.verdict and (best.verdict.code, lowered.verdict.code) == ("supported", "inconclusive")
+    )
+    test = replace(mapped, cells=tuple(lowered if cell is best else cell for cell in mapped.cells))
+    (_, sentence) = scores(test)
+    assert str(sentence).endswith("all cells together; in 1 cell a finding lowers it (`not_above_controls`).")
+    (_, sentence) = scores(mapped)
+    assert str(sentence).endswith("that holds for all cells together.")
 
 
 def test_a_grid_tells_what_no_test_writes(tmp_path: Path) -> None:
@@ -252,8 +270,20 @@ def test_all_of_it_is_reached_by_the_keyboard(opened: Any, file: Path) -> None:
         page.keyboard.press("ArrowRight")
         page.keyboard.press("ArrowRight")
         assert "l=0, p=b" in page.locator("#tip").inner_text()
+        told = page.locator("#tip")
+        page.keyboard.press("ArrowUp")
+        page.keyboard.press("ArrowDown")
+        first = told.inner_text()
+        page.keyboard.press("ArrowUp")
+        assert (
+            "p=b" in first and "p=b" in told.inner_text() and told.inner_text() != first
+        )  # a layer on, at the same token
+        page.keyboard.press("Home")
+        assert "p=a" in told.inner_text()
+        page.keyboard.press("End")
+        assert "p=a" not in told.inner_text() and "p=b" not in told.inner_text()
         page.keyboard.press("Escape")
-        assert not page.locator("#tip").is_visible()
+        assert not told.is_visible()
 
 
 def test_pairs_that_fail_are_sorted_and_filtered(opened: Any, file: Path) -> None:

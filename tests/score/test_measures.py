@@ -322,7 +322,7 @@ def test_undefined_cells_are_not_passed_over() -> None:
 def test_filtering_shows_both_scores_and_the_kept_share() -> None:
     scores, _ = compiled("report logit_diff", parameters={})
     columns, given = made_up(scores, N, 1), rows()
-    kept = np.arange(N) % 3 == 0
+    kept = np.arange(N) % 3 != 0
     result = score_test(scores, [({}, columns)], kept=kept, **given)
     found = result.cells[0].scores
     right = columns.patched[ANSWER] == given["labels"]
@@ -336,7 +336,7 @@ def test_filtering_shows_both_scores_and_the_kept_share() -> None:
     top = result.ceilings_kept["output_only"].value
     assert found["iia_star"].value == pytest.approx((found["iia"].value - top) / (1 - top))
     assert found["iia_star"].low < found["iia_star"].value < found["iia_star"].high
-    assert any(f.code == "filtered" and "34 of 101" in f.text for f in result.findings)
+    assert any(f.code == "filtered" and "67 of 101" in f.text for f in result.findings)
 
 
 def test_kept_ceilings() -> None:

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 
 import numpy as np
 import pytest
@@ -57,7 +58,7 @@ def test_by_name() -> None:
     with pytest.raises(KeyError, match="did you mean `one`"):
         found["ones"]
     assert found["one"].cell(l=1).cell["l"] == 1
-    with pytest.raises(KeyError, match=r"(?s)2 cells.*is one of \["):
+    with pytest.raises(KeyError, match=r"(?s)2 cells.*is one of \[.*such as `\.cell\(.*=.*\)`"):
         found["one"].cell(p="last")
     assert len(found) == 3
     assert not found.passed
@@ -79,3 +80,9 @@ def test_numbers_for_json() -> None:
     assert number(np.float32(0.5)) == 0.5
     assert number({"l": np.int64(3), "p": "last"}) == {"l": 3, "p": "last"}
     assert number(True) is True
+
+
+def test_a_score_is_told_in_a_line() -> None:
+    assert re.fullmatch(
+        r"<Estimate 0\.938 \[0\.902, 0\.961\], n=64>", repr(Estimate(0.938, 0.902, 0.961, 64, "binomial"))
+    )

@@ -209,6 +209,8 @@ def test_bash_completes(folder: Path, capsys: Captured) -> None:
     assert "s.txt" not in completed(["causal-dsl", "run", "s"], folder)
     assert completed(["causal-dsl", "completion", "z"], folder) == ["zsh"]
     assert completed(["causal-dsl", "run", "--dtype", "bf"], folder) == ["bfloat16"]
+    assert completed(["causal-dsl", "run", "--dtype", "=", "bf"], folder) == ["bfloat16"]  # as bash breaks `--dtype=bf`
+    assert completed(["causal-dsl", "run", "--workers", "="], folder) == ["auto"]
     assert completed(["causal-dsl", "run", "--workers", ""], folder) == ["auto"]
     assert completed(["causal-dsl", "explain", "iia_s"], folder) == ["iia_star"]
     assert completed(["causal-dsl", "zoo", "fetch", "equality-g"], folder) == ["equality-gpt2"]
@@ -220,7 +222,7 @@ def test_bash_completes(folder: Path, capsys: Captured) -> None:
 _ZSH = """
 zmodload zsh/zpty
 zpty z zsh -f -i
-zpty -w z "PS1=; autoload -Uz compinit; compinit -u -d $3; eval \\"\\$(cat $1)\\"; bindkey '^I' complete-word; print re''ady"
+zpty -w z "PS1=; autoload -Uz compinit; compinit -u -d $3; $4; bindkey '^I' complete-word; print re''ady"
 until [[ $seen == *ready* ]]; do zpty -r z more && seen+=$more; done
 zpty -w -n z "$2"$'\\t'; sleep 0.3; zpty -w z " #end"
 until [[ $typed == *'#end'* ]]; do zpty -r z more && typed+=$more; done
@@ -229,13 +231,14 @@ zpty -d z
 """
 
 
-def typed(shell: str, line: str, folder: Path) -> str:
+def typed(shell: str, line: str, folder: Path, sourced: bool = False) -> str:
     """What a real shell makes of a line when tab is pressed behind it: the line, or what it offers."""
     script = folder / f"completion.{shell}"
     if shell == "fish":
         words = ["fish", "--no-config", "-c", f"source {script}; complete -C {shlex.quote(line)}"]
     else:
-        words = ["zsh", "-f", "-c", _ZSH, "zsh", str(script), line, str(folder / "zcompdump")]
+        load = f"source {script}" if sourced else f'eval "$(cat {script})"'
+        words = ["zsh", "-f", "-c", _ZSH, "zsh", str(script), line, str(folder / "zcompdump"), load]
     done = subprocess.run(words, capture_output=True, text=True, timeout=60, cwd=folder)
     assert done.returncode == 0, done.stderr
     return re.sub(r"\x1b\[[\x30-\x3f]*[\x20-\x2f]*[\x40-\x7e]|.\x08", "", done.stdout)
@@ -249,7 +252,7 @@ def test_other_shells_complete(shell: str, folder: Path, capsys: Captured) -> No
     (folder / "notes.txt").write_text("")
     (folder / "notes").mkdir()
     assert "--dtype" in typed(shell, "causal-dsl run --dt", folder)
-    assert "bfloat16" in typed(shell, "causal-dsl run --dtype bf", folder)
+    assert "bfloat16" in typed(shell, "causal-dsl run --dtype bf", folder, sourced=True)
     assert "iia_informative" in typed(shell, "causal-dsl explain iia_i", folder)
     assert "equality-gpt2" in typed(shell, "causal-dsl zoo fetch equality-g", folder)
     told = typed(shell, "causal-dsl run not", folder)

@@ -354,6 +354,8 @@ def test_a_placeholder_is_renamed_with_its_variable(tmp_path: Path) -> None:
         uri = one.file(tmp_path / "s.causal")
         await one.checked(uri)
         (text,) = (await renamed(one, uri, "a, b, c, d ~", "one")).values()
+        told = one.client.messages[-1].message  # names decide what is drawn
+        assert "where `a` is drawn, other inputs are drawn for `one`" in told
         assert 'prompt "{one} {b} {c} {d} ="' in text and "left  := one == b" in text and "p in [one, b" in text
         one.open((tmp_path / "t.causal").as_uri(), text)
         assert await one.checked((tmp_path / "t.causal").as_uri()) == []

@@ -177,7 +177,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run", {}, "E886", "one spec"),
     ("run", {"path": "equality.causal", "text": "x"}, "E886", "one spec"),
     ("run", {"path": 3}, "E886", "`path`"),
-    ("run", {"path": "equality.causal", "trust": True}, "E886", "`run` has no argument `trust`"),
+    ("run", {"path": "equality.causal", "trust": True}, "E886", "have the server started as `causal-dsl mcp --trust`"),
     ("run", {"path": "equality.causal", "out": "/tmp/x"}, "E886", "its arguments: `path`"),
     ("run", {"text": SLOW, "max_seconds": -1}, "E886", "run(text=…, max_seconds=-1)"),
     ("run", {"text": SLOW, "max_second": 1}, "E886", "did you mean `max_seconds`?"),

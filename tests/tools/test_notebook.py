@@ -103,6 +103,7 @@ def test_a_fault_is_a_diagnostic_and_no_traceback(kernel: Kernel) -> None:
         assert re.search(r"error\[E\d{3}\]", text) and "Traceback" not in text and "File " not in text
     assert "error[E885]" in kernel.text("%%causal run --json\ndomain A = bool")
     assert "error[E885]" in kernel.text("%%causal run other.causal\ndomain A = bool")
+    assert "write it first: `%%causal run --trust`" in kernel.text("%%causal --trust run\ndomain A = bool")
     lines = re.sub(r"\x1b\[[0-9;]*m|<[^>]*>", "", kernel.text("%%causal run --nope\ndomain A = bool")).splitlines()
     at = next(n for n, line in enumerate(lines) if "%%causal run --nope" in line and "|" in line)
     assert lines[at].index("--nope") == lines[at + 1].index("^") and lines[at + 1].count("^") == len("--nope")

@@ -12,6 +12,7 @@ from causal_dsl.report.figures.figure_style import CEILING, CELL, CODE, HIGH, LI
 from causal_dsl.report.figures.pictures import MOST_LINES, Picture, picture_of, pictures
 from causal_dsl.report.heatmap import scale
 from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import TestResult
 
 if TYPE_CHECKING:
@@ -25,6 +26,8 @@ _PAGE = 460
 _TALL = 620
 #: Letters of a title that stands upright beside its axis: turned, `l` would read as a dash.
 _SHORT = 4
+#: Points of the legend of a map, and the part of them that the name of a number takes.
+_GRADIENT, _ROOM = 160, 0.35
 #: Letters of a title that fit beside a curve in one line.
 _BESIDE = 32
 
@@ -134,7 +137,7 @@ def _map(picture: Picture) -> Any:
     """Rows upwards as layers are, columns across; blue above the ceiling and brown below it."""
     alt = charting()
     colours = scale(
-        [Estimate(row["value"]) for row in picture.rows],
+        [Estimate(row["value"], row["low"], row["high"]) for row in picture.rows],
         picture.share,
         None if picture.ceiling is None else picture.ceiling[1],
     )
@@ -165,14 +168,14 @@ def _map(picture: Picture) -> Any:
     )
     y = alt.Y("row:N", sort=down[::-1] if numeric else down, title=picture.y, axis=alt.Axis(**_titled(picture, "y")))
     top = None if picture.ceiling is None else picture.ceiling[1]
-    said = "" if top is None else f" + (abs(datum.value - {top!r}) < 1e-9 ? ' ceiling' : '')"
     legend = alt.Legend(
         title=None,
         orient="bottom",
-        gradientLength=160,
+        gradientLength=_GRADIENT,
         gradientThickness=8,
-        values=points,
-        labelExpr=f"format(datum.value, '.3~f'){said}",
+        values=_labelled(points, colours.anchor),
+        labelExpr=_legend_labels(points, colours.anchor, top, picture.share),
+        labelOverlap=False,
     )
     fill = alt.Color(
         "value:Q",
@@ -199,6 +202,25 @@ def _map(picture: Picture) -> Any:
             data=data,
         ).resolve_axis(x="independent", y="independent")
     return made
+
+
+def _labelled(points: Sequence[float], anchor: float) -> list[float]:
+    """The numbers of a scale that its legend names: the anchor, and the ends that leave room for the name of it."""
+    wide = points[-1] - points[0]
+    return [point for point in points if point == anchor or abs(point - anchor) >= _ROOM * wide]
+
+
+def _legend_labels(points: Sequence[float], anchor: float, top: float | None, share: bool) -> str:
+    """What the legend of a map says at these numbers, as an expression: the numbers as the cells show them, and what grey is."""
+    said = "''"
+    for point in points:
+        more = ""
+        if top is not None and abs(point - top) < 1e-9:
+            more = " ceiling"
+        elif point == anchor != 0 and not share:
+            more = " nearest to 0"
+        said = f"abs(datum.value - {point!r}) <= {1e-9 * max(1.0, abs(point))!r} ? '{show(point)}{more}' : {said}"
+    return said
 
 
 def _domain(picture: Picture) -> Any:

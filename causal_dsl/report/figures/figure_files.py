@@ -4,12 +4,14 @@ from __future__ import annotations
 
 import csv
 import io
-from collections.abc import Mapping
-from pathlib import Path
+from collections import Counter
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from pathlib import Path, PurePath
 
 from causal_dsl.report.figures.charts import chart, charting
 from causal_dsl.report.figures.family_pictures import family_pictures
-from causal_dsl.report.figures.pictures import Picture, pictures
+from causal_dsl.report.figures.pictures import Picture, figure_name, pictures
 from causal_dsl.score.spec_results import Results
 from causal_dsl.store.files import write_atomic
 
@@ -18,17 +20,35 @@ _SCALE = 300 / 72
 
 
 def figures(results: Results) -> dict[str, Picture]:
-    """The pictures of all tests and families by the names of their files, which are all different."""
-    found: dict[str, Picture] = {}
+    """The pictures of all tests and families by the names of their files, which are all different: where tests of several specs
+    have one name, with the spec before it."""
+    of_specs = []
     for spec in results.specs:
         own = [one for test in spec.tests for one in pictures(test)]
         own += [one for family in spec.families for one in family_pictures(family)]
+        of_specs.append([replace(one, spec=spec.path if len(results.specs) > 1 else "") for one in own])
+    taken = Counter(name for own in of_specs for name in {one.name.lower() for one in own})
+    called = _called([spec.path for spec in results.specs])
+    found: dict[str, Picture] = {}
+    for own, spec_name in zip(of_specs, called, strict=True):
         for one in own:
-            name, number = one.name, 2
+            plain = one.name if taken[one.name.lower()] == 1 else figure_name(f"{spec_name}-{one.name}")
+            name, number = plain, 2
             while name.lower() in {known.lower() for known in found}:
-                name, number = f"{one.name}-{number}", number + 1
+                name, number = f"{plain}-{number}", number + 1
             found[name] = one
     return found
+
+
+def _called(paths: Sequence[str]) -> list[str]:
+    """Names of specs: the stem of the file, and as many of the folders above it as tell them apart."""
+    parts = [PurePath(path.removesuffix(".causal")).parts for path in paths]
+    deepest = max(map(len, parts), default=1)
+    for depth in range(1, deepest + 1):
+        told = ["_".join(own[-depth:]) for own in parts]
+        if len(set(told)) == len(told):
+            return told
+    return ["_".join(own) for own in parts]
 
 
 def write_figures(results: Results, folder: Path) -> int:

@@ -43,7 +43,7 @@ class Picture:
     ``x``, ``y`` are the titles of the axes. ``ceiling`` (least and greatest value of the rule that knows the answers alone) is a
     band, None where the score has none. ``share``: the score lies in [0, 1]. ``joined``: points of a line are joined. ``score`` and
     ``unit`` are those of all rows; where they are more than one, each row has its own. ``apart``: each part has an axis of its own,
-    whose title it is."""
+    whose title it is. ``spec``: the file that it is of, where there are several."""
 
     name: str
     title: str
@@ -61,6 +61,7 @@ class Picture:
     score: str = ""
     unit: str = ""
     apart: bool = False
+    spec: str = ""
 
     @property
     def key(self) -> str:
@@ -99,9 +100,8 @@ class Picture:
         for row in self.rows:
             own = {self.columns[key]: row[key] for key in ("part", "y", "x", "line") if key in self.columns}
             score = {"score": row.get("score", self.score), "unit": row.get("unit", self.unit)}
-            found.append(
-                {**own, **score, **{key: row[key] for key in ("value", "low", "high", "method", "n", "ceiling")}}
-            )
+            numbers = {key: row[key] for key in ("value", "low", "high", "method", "n", "ceiling")}
+            found.append({**({"spec": self.spec} if self.spec else {}), **own, **score, **numbers})
         return found
 
 

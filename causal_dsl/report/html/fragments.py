@@ -34,8 +34,9 @@ from causal_dsl.report.report_lines import (
 )
 from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import FULL, LADDER, severity
-from causal_dsl.score.format_numbers import show, show_cell, show_estimate
+from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.score.verdict import lowered_by
 
 #: A finding of more cells is counted alone.
 _MOST_SAID = 12
@@ -155,9 +156,17 @@ def scores(test: TestResult) -> Iterator[Table | Text]:
     yield _of_cells(test, test.cells)
     if any(cell.verdict and cell.together for cell in test.cells):
         name = _judged(list(test.cells[0].scores))
-        yield Text(
-            f"The verdict of a cell goes by the 95% interval of {name} that holds for all cells together.", "dim"
-        )
+        told = f"The verdict of a cell goes by the 95% interval of {name} that holds for all cells together"
+        yield Text(f"{told}{_lowered(test.cells)}.", "dim")
+
+
+def _lowered(cells: Sequence[CellResult]) -> str:
+    """Where a finding made the verdict of a cell lower than its interval does."""
+    codes = [code for cell in cells if cell.verdict is not None and (code := lowered_by(cell.verdict))]
+    if not codes:
+        return ""
+    named = ", ".join(f"`{code}`" for code in dict.fromkeys(codes))
+    return f"; in {counted(len(codes), 'cell')} a finding lowers it ({named})"
 
 
 def _judged(scores: list[str]) -> str:

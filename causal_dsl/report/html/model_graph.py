@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Collection, Mapping, Sequence
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass
 
 from markupsafe import Markup
 
@@ -10,25 +11,42 @@ from causal_dsl.report.html.environment import made_of, safe
 from causal_dsl.score.setting import ModelVariable
 
 _HIGH, _GAP, _ROW, _EDGE = 26, 26, 68, 8
+#: The room of a line that passes between the boxes of a row.
+_LINE = 4.0
+
+#: A variable, and a row that it is in or that a line from it passes.
+_Key = tuple[str, int]
+
+
+@dataclass(frozen=True)
+class _RowSlot:
+    """A place in a row: of a variable, or of a line from one that is ``passing``; ``above`` are the slots that lead into it."""
+
+    key: _Key
+    wide: float
+    above: tuple[_Key, ...]
+    passing: bool = False
 
 
 def model_graph(name: str, model: Sequence[ModelVariable], placed: Collection[str], own: str) -> Markup:
     """The graph and the table of a model; ``own`` tells models of one name apart on a page. Variables that an alignment has ``placed`` in the network are filled."""
     ranks = _ranks(model)
-    rows: list[list[ModelVariable]] = [[] for _ in range(max(ranks.values(), default=0) + 1)]
-    for one in model:
-        rows[ranks[one.name]].append(one)
     widths = {one.name: 18 + 7.6 * len(one.name) for one in model}
-    spans = [sum(widths[one.name] + _GAP for one in row) - _GAP for row in rows]
+    rows = _rows(model, ranks, widths)
+    spans = [sum(slot.wide + _GAP for slot in row) - _GAP for row in rows]
     wide = max([*spans, 120]) + 2 * _EDGE
-    at: dict[str, tuple[float, float]] = {}
+    at: dict[_Key, float] = {}
+    parts: list[Markup] = []
     for level, (row, span) in enumerate(zip(rows, spans, strict=True)):
         left = (wide - span) / 2
-        for one in sorted(row, key=lambda v: _middle(v, at, wide)):
-            at[one.name] = (left + widths[one.name] / 2, _EDGE + _HIGH / 2 + level * _ROW)
-            left += widths[one.name] + _GAP
-    parts = [_edge(at[parent], at[one.name]) for one in model for parent in one.parents if parent in at]
-    parts += [_box(one, *at[one.name], widths[one.name], one.name in placed) for one in model]
+        for slot in sorted(row, key=lambda slot: _middle(slot, at)):
+            at[slot.key] = left + slot.wide / 2
+            left += slot.wide + _GAP
+        parts += [part for slot in row for part in _edges(slot, at, level)]
+    parts += [
+        _box(one, at[one.name, ranks[one.name]], _height(ranks[one.name]), widths[one.name], one.name in placed)
+        for one in model
+    ]
     high = len(rows) * _ROW - _ROW + _HIGH + 2 * _EDGE
     svg = Markup(
         '<svg width="{w:.0f}" height="{h:.0f}" viewBox="0 0 {w:.0f} {h:.0f}" font-size="13" text-anchor="middle" role="img" aria-label="{label}">'
@@ -57,17 +75,47 @@ def _ranks(model: Sequence[ModelVariable]) -> Mapping[str, int]:
     return found
 
 
-def _middle(one: ModelVariable, at: Mapping[str, tuple[float, float]], wide: float) -> float:
-    above = [at[parent][0] for parent in one.parents if parent in at]
-    return sum(above) / len(above) if above else 0.0
+def _rows(
+    model: Sequence[ModelVariable], ranks: Mapping[str, int], widths: Mapping[str, float]
+) -> list[list[_RowSlot]]:
+    """The slots of each row: a variable has one, and where it is needed further down than in the next row, what leads from it
+    has one in each row between, so that it passes under no box (Sugiyama, Tagawa and Toda 1981)."""
+    rows: list[list[_RowSlot]] = [[] for _ in range(max(ranks.values(), default=0) + 1)]
+    deepest = dict(ranks)
+    for one in model:
+        level = ranks[one.name]
+        known = [parent for parent in dict.fromkeys(one.parents) if parent in ranks]
+        rows[level].append(
+            _RowSlot((one.name, level), widths[one.name], tuple((parent, level - 1) for parent in known))
+        )
+        for parent in known:
+            deepest[parent] = max(deepest[parent], level)
+    for one in model:
+        for level in range(ranks[one.name] + 1, deepest[one.name]):
+            rows[level].append(_RowSlot((one.name, level), _LINE, ((one.name, level - 1),), True))
+    return rows
 
 
-def _edge(above: tuple[float, float], below: tuple[float, float]) -> Markup:
-    (x, y), (far, low) = above, below
-    y, low = y + _HIGH / 2, low - _HIGH / 2
-    return Markup(
-        '<path d="M{:.1f},{:.1f}C{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f}" fill="none" stroke="var(--soft)" marker-end="url(#arrow)"/>'
-    ).format(x, y, x, (y + low) / 2, far, (y + low) / 2, far, low)
+def _middle(slot: _RowSlot, at: Mapping[_Key, float]) -> float:
+    return sum(at[key] for key in slot.above) / len(slot.above) if slot.above else 0.0
+
+
+def _height(level: int) -> float:
+    """The middle of a row."""
+    return _EDGE + _HIGH / 2 + level * _ROW
+
+
+def _edges(slot: _RowSlot, at: Mapping[_Key, float], level: int) -> Iterator[Markup]:
+    """What leads into a slot from the row above, with an arrow where a variable is there, and else on through the row."""
+    y, low = _height(level - 1) + _HIGH / 2, _height(level) - _HIGH / 2
+    far, half = at[slot.key], (y + low) / 2
+    for key in slot.above:
+        x = at[key]
+        ends = Markup("V{:.1f}").format(low + _HIGH) if slot.passing else ""
+        arrow = "" if slot.passing else Markup(' marker-end="url(#arrow)"')
+        yield Markup(
+            '<path d="M{:.1f},{:.1f}C{:.1f},{:.1f} {:.1f},{:.1f} {:.1f},{:.1f}{}" fill="none" stroke="var(--soft)"{}/>'
+        ).format(x, y, x, half, far, half, far, low, ends, arrow)
 
 
 def _box(one: ModelVariable, x: float, y: float, wide: float, placed: bool) -> Markup:

@@ -66,7 +66,14 @@ def register(server: SpecServer) -> None:
     async def renamed(params: types.RenameParams) -> types.WorkspaceEdit:
         use = _renamed(server, params.text_document.uri, params.position)
         assert use.symbol is not None
-        return await rename(server, use.symbol, params.new_name)
+        edit = await rename(server, use.symbol, params.new_name)
+        if use.symbol.kind in (VARIABLE, RUN) and params.new_name != use.span.text:
+            told = (
+                f"Inputs are drawn by the seed and by names: where `{use.span.text}` is drawn, other inputs are drawn for "
+                f"`{params.new_name}`, and scores change as they do with another seed."
+            )
+            server.window_show_message(types.ShowMessageParams(types.MessageType.Info, told))
+        return edit
 
     server.serve(types.TEXT_DOCUMENT_DEFINITION, definition)
     server.serve(types.TEXT_DOCUMENT_REFERENCES, references)

@@ -16,6 +16,7 @@ from typing import Any, TextIO
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.options_shown import EDITOR, shown_in
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
 from causal_dsl.unexpected import unexpected
@@ -66,13 +67,13 @@ def main(words: Sequence[str] | None = None) -> int:
     tests = (given.test,) if given.test else ()
     options = api.Options(trust=given.trust, allow=tuple(given.allow), tests=tests, progress=True)
     try:
-        with progress_shown_by(lambda: LineProgress(stream)):
+        with shown_in(EDITOR), progress_shown_by(lambda: LineProgress(stream)):
             results = api.run_files([given.file], options)
         put(stream, {"results": results.to_json()})
     except SpecError as error:
         put(stream, {"fault": str(error)})
     except Exception as error:
-        put(stream, {"fault": unexpected(error).render()})
+        put(stream, {"fault": unexpected(error).render(EDITOR)})
     return 0
 
 

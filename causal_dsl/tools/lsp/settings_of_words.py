@@ -67,7 +67,10 @@ def told_setting(name: str, setting: Setting) -> str:
     if setting.required:
         return f"{said}; required"
     default = str(setting.default).lower() if isinstance(setting.default, bool) else setting.default
-    return said if default in (None, "") else f"{said}; {default} where it is not given"
+    if default in (None, ""):
+        return said
+    shown = f'"{default}"' if isinstance(default, str) and not default.strip() else default
+    return f"{said}; {shown} where it is not given"
 
 
 def told_feature(word: str) -> str:

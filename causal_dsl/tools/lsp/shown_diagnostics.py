@@ -7,6 +7,7 @@ from pathlib import Path
 from lsprotocol import types
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, printable
+from causal_dsl.options_shown import EDITOR
 from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts
 from causal_dsl.tools.lsp.text_positions import TextLines
 
@@ -20,7 +21,7 @@ _SEVERITY = {
 
 def shown(found: Diagnostic, text: OpenText, texts: OpenTexts, imports: dict[str, Span]) -> types.Diagnostic:
     """One diagnostic of an open text. One that lies in a file which it imports is shown where it is imported."""
-    lines = text.text
+    lines, found = text.text, found.told_in(EDITOR)
     own = found.span.source.text == lines.text
     others = [(span, said) for span, said in found.others if span.source.text]
     if own:

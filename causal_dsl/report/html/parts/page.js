@@ -25,6 +25,29 @@
   document.addEventListener("pointerdown", (event) => {
     if (!event.target.closest("[data-told]")) hush();
   });
+  /* Where a key leads: along a row or to its ends by left, right, Home and End; up and down to the nearest mark above or below. */
+  const next = (marks, place, pressed) => {
+    const back = pressed === "ArrowLeft" || pressed === "ArrowUp";
+    if (place < 0) return pressed === "End" ? marks.length - 1 : 0;
+    const at = marks.map((mark) => {
+      const box = mark.getBoundingClientRect();
+      return [box.left + box.width / 2, box.top + box.height / 2];
+    });
+    const [x, y] = at[place];
+    const all = [...marks.keys()];
+    if (pressed === "Home" || pressed === "End") {
+      const row = all.filter((one) => Math.abs(at[one][1] - y) < 1).sort((a, b) => at[a][0] - at[b][0]);
+      return pressed === "Home" ? row[0] : row[row.length - 1];
+    }
+    const across = pressed === "ArrowLeft" || pressed === "ArrowRight";
+    if (!across) {
+      const sign = back ? -1 : 1;
+      const column = all.filter((one) => Math.abs(at[one][0] - x) < 1 && sign * (at[one][1] - y) > 1);
+      if (column.length) return column.reduce((a, b) => (sign * at[b][1] < sign * at[a][1] ? b : a));
+      if (all.some((one) => one !== place && Math.abs(at[one][0] - x) < 1)) return place;
+    }
+    return (place + (back ? -1 : 1) + marks.length) % marks.length;
+  };
   for (const box of document.querySelectorAll(".chart")) {
     for (const title of box.querySelectorAll("svg title")) {
       const mark = title.parentNode;
@@ -45,11 +68,11 @@
     });
     box.addEventListener("blur", hush);
     box.addEventListener("keydown", (event) => {
-      const step = { ArrowRight: 1, ArrowDown: 1, ArrowLeft: -1, ArrowUp: -1 }[event.key];
       if (event.key === "Escape") hush();
-      if (!step || !marks.length) return;
+      const keys = ["ArrowRight", "ArrowDown", "ArrowLeft", "ArrowUp", "Home", "End"];
+      if (!keys.includes(event.key) || !marks.length) return;
       event.preventDefault();
-      place = place < 0 ? 0 : (place + step + marks.length) % marks.length;
+      place = next(marks, place, event.key);
       marks[place].scrollIntoView({ block: "nearest", inline: "nearest" });
       say(marks[place]);
     });
