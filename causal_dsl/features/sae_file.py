@@ -170,7 +170,9 @@ def _numbers(
     if kind != "topk":  # a latent does not depend on the others
         into = into[:, chosen]
         numbers = {name: tensor[chosen] for name, tensor in numbers.items()}
-    centred = bool(said.get("apply_b_dec_to_input", True)) and not across
+    centred = bool(said.get("apply_b_dec_to_input", not across))
+    if centred and outside != width:
+        raise ValueError(f"{CONFIG} says apply_b_dec_to_input, and b_dec has {outside} numbers where {width} are read")
     code = torch.tensor([KINDS.index(kind), NORMS.index(norm), k])
     if "W_skip" in stored and architecture == "skip_transcoder":
         numbers["skip"] = take("W_skip", outside, width).T

@@ -12,9 +12,11 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.circuit_edges import declared_edges, is_wide, refuse_edges, refuse_neurons
 from causal_dsl.program.circuit_files import read_file
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.counts import numbers_of
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.discovery import Searches, read_discover
 from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
+from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
 from causal_dsl.program.parameters import values_of
@@ -225,7 +227,7 @@ class CircuitReader:
                     help=did_you_mean(name, names, "it has " + (", ".join(f"`{n}`" for n in names) or "no parameters")),
                 )
                 return None
-            found[name] = substitute(argument.value, self.cell)
+            found[name] = self._computed(substitute(argument.value, self.cell))
         for parameter in declaration.parameters:
             name = parameter.name.name
             if name in found:
@@ -244,6 +246,11 @@ class CircuitReader:
                 )
                 return None
         return found
+
+    def _computed(self, value: tree.Expr) -> tree.Expr:
+        """A value that is given: `layers - 1` is a number, where it is known how many layers there are."""
+        number = arithmetic(substitute(value, numbers_of(self.facts)), {})
+        return value if number is None else tree.Number(number, span=value.span)
 
     def _made(self, definition: Definition, declaration: tree.CircuitAs) -> CircuitNodes | None:
         """One that is read from a file, or made from others."""

@@ -7,6 +7,9 @@ from collections.abc import Mapping
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.network_facts import Facts
 
+#: What a word stands for in an index before a network is loaded: as many as hardly any network has, so that `layers - 1` is some layer.
+_STAND_IN = 199
+
 #: The words, each with how a network's own number of them is named in messages.
 COUNTS = ("layers", "heads")
 
@@ -18,10 +21,21 @@ def layer_count(facts: Facts) -> int | None:
     return len(facts.widths) - 1 if len(facts.widths) > 1 else None
 
 
+def loaded(facts: Facts) -> bool:
+    """Whether it is known of what kind a network is and where its files are: else its numbers are known once it is loaded."""
+    return facts.kind != "unknown" and (facts.kind == "vector" or facts.folder is not None or facts.layers is not None)
+
+
 def counts_of(facts: Facts) -> dict[str, tree.Expr]:
     """What the words stand for in a network: those of which it is known."""
     found = {"layers": layer_count(facts), "heads": facts.heads}
     return {name: tree.Number(count) for name, count in found.items() if count is not None}
+
+
+def numbers_of(facts: Facts) -> dict[str, tree.Expr]:
+    """What the words stand for in an index: of a network that is not loaded yet, some number, as nothing is judged by it then."""
+    unknown = {} if loaded(facts) else {name: tree.Number(_STAND_IN) for name in COUNTS}
+    return {**unknown, **counts_of(facts)}
 
 
 def counted(node: tree.Node, known: Mapping[str, object] = {}) -> tuple[str, ...]:
@@ -30,4 +44,4 @@ def counted(node: tree.Node, known: Mapping[str, object] = {}) -> tuple[str, ...
     return tuple(dict.fromkeys(name for name in names if name in COUNTS and name not in known))
 
 
-__all__ = ["COUNTS", "counted", "counts_of", "layer_count"]
+__all__ = ["COUNTS", "counted", "counts_of", "layer_count", "loaded", "numbers_of"]

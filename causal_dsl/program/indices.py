@@ -69,14 +69,16 @@ def integers(
     span: Span,
     cell: Mapping[str, tree.Expr],
     found: Diagnostics,
+    waits: bool = False,
 ) -> tuple[int, ...] | None:
-    """Different whole numbers below ``count`` (None: it is not known), from numbers, slices and lists of them."""
+    """Different whole numbers below ``count`` (None: it is not known), from numbers, slices and lists of them. ``waits``: how many there
+    are is known once the network is loaded, and the first of an open slice stands for all."""
     numbers: list[int] = []
     for index in indices:
         if isinstance(index, tree.Name) and isinstance(cell.get(index.name), tree.List):
             index = replace(cell[index.name], span=index.span)  # a group of them, as in `h in [0, [1, 2]]`
         if isinstance(index, tree.List):
-            inner = integers(index.items, count, what, index.span, cell, found)
+            inner = integers(index.items, count, what, index.span, cell, found, waits)
             if inner is None:
                 return None
             numbers += inner
@@ -84,7 +86,9 @@ def integers(
         if isinstance(index, tree.Slice):
             start = 0 if index.start is None else integer(index.start, f"{article(what)} {what}", cell, found)
             stop = count if index.stop is None else integer(index.stop, f"{article(what)} {what}", cell, found)
-            if index.stop is None and count is None:
+            if index.stop is None and count is None and waits:
+                stop = None if start is None else start + 1
+            elif index.stop is None and count is None:
                 found.report("E456", f"how many {what}s are there?", index.span, help="write the end of the slice")
                 return None
             if start is None or stop is None:

@@ -14,6 +14,7 @@ from causal_dsl.causal.tables import LookupTable, load_table
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.syntax import tree
+from causal_dsl.syntax.substitute import substitute
 
 
 @dataclass(frozen=True)
@@ -93,6 +94,11 @@ def metrics_of(module: Module) -> dict[str, tree.Expr]:
         value = definition.declaration.value
         found[name] = value if definition.module is module else _inlined(value, definition.module, (name,))
     return found
+
+
+def metrics_with(metrics: dict[str, tree.Expr], given: Mapping[str, tree.Expr]) -> dict[str, tree.Expr]:
+    """Metrics with the parameters of a test written out: `logit(base.u)`, where `u` stands for a variable."""
+    return {name: substitute(value, given, words=True) for name, value in metrics.items()} if given else metrics
 
 
 def _inlined(node: tree.Node, module: Module, open_names: tuple[str, ...]) -> Any:

@@ -53,6 +53,8 @@ class Definition:
     #: of a member of a family: what the family is called, and the parameters that make it this member
     family: str = ""
     variant: tuple[tuple[str, int | float | str], ...] = ()
+    #: of a test: what its parameters stand for in the metrics that it names
+    given: Mapping[str, tree.Expr] = field(default_factory=dict)
 
     @property
     def kind(self) -> str:

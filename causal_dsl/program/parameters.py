@@ -8,12 +8,17 @@ from math import prod
 from typing import cast
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
-from causal_dsl.program.counts import counted, counts_of
+from causal_dsl.program.counts import counted, counts_of, loaded
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.program import Alignment, NetworkRef
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
+
+
+class _Uncounted(tuple[tree.Expr, ...]):
+    """One value that stands for those which are known once a network is loaded."""
+
 
 #: How many cells a sweep may have.
 MOST_CELLS = 100_000
@@ -58,6 +63,11 @@ def values_of(
     values, name = parameter.values, parameter.name.name
     asked = counted(values)
     if asked and network is not None:
+        if not loaded(network.facts):
+            first = (
+                arithmetic(values.start, {}) if isinstance(values, tree.Slice) and values.start is not None else None
+            )
+            return _Uncounted((tree.Number(first or 0, span=values.span),))
         filled = _filled(values, asked, network, found)
         if filled is None:
             return None
@@ -65,6 +75,7 @@ def values_of(
     elif asked and isinstance(values, tree.Slice):
         return (cast(tree.Expr, values),)  # nothing but its words is looked at
     if isinstance(values, tree.List):
+        values = replace(values, items=tuple(_computed(item) for item in values.items))
         if not values.items:
             found.report("E671", f"`{name}` has no values", values.span, help="list at least one")
             return None
@@ -107,14 +118,18 @@ def values_of(
     return tuple(tree.Number(number, span=values.span) for number in range(start, stop))
 
 
+def _computed(item: tree.Expr) -> tree.Expr:
+    """A value of a list; the whole number that it makes, where it is computed: `2 * 3`."""
+    number = arithmetic(item, {}) if isinstance(item, tree.Binary) else None
+    return item if number is None else tree.Number(number, span=item.span)
+
+
 def _filled(
     values: tree.Slice | tree.List, asked: Sequence[str], network: NetworkRef, found: Diagnostics
 ) -> tree.Slice | tree.List | None:
     """Values with the numbers of the network's layers and heads in place of their words; None and E789 where one is not known."""
     known = counts_of(network.facts)
     missing = next((word for word in asked if word not in known), None)
-    if missing is not None and network.facts.kind == "unknown":  # known once it is loaded: one value stands for all
-        return tree.List((tree.Number(0, span=values.span),), span=values.span)
     if missing is not None:
         found.report(
             "E789",
@@ -166,7 +181,7 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
                 "E696",
                 f"`{name}` of `{alignment.name}` is never {format_expr(argument.value)}",
                 argument.value.span,
-                help=f"it is one of {listed}",
+                help="write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}",
             )
             return None
         fixed[name] = value
@@ -174,17 +189,17 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
 
 
 def _given(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
-    """The one of a parameter's values that is given, as it is written or computed: `l=layers - 1`; None where it is none of them. How many
-    layers a network has may not be known before it is loaded: its range is then 0 alone, and any number is taken."""
+    """The one of a parameter's values that is given, as it is written or computed: `l=layers - 1`; None where it is none of them.
+    Before it is known which there are, any number is taken."""
+    if isinstance(values, _Uncounted):
+        number = arithmetic(value, {})
+        return values[0] if counted(value) else None if number is None else tree.Number(number, span=value.span)
+    return meant_by(value, values) or meant_by(substitute(value, counts_of(network.facts)), values)
+
+
+def meant_by(value: tree.Expr, values: Sequence[tree.Expr]) -> tree.Expr | None:
+    """The one of some values that is written so, or is the same whole number when it is computed: `2` of `[1, 1 + 1]`."""
     if value in values:
-        return value
-    known = counts_of(network.facts)
-    unknown = network.facts.kind == "unknown"
-    if unknown and any(word not in known for word in counted(value)):
-        return values[0] if len(values) == 1 else None
-    number = arithmetic(substitute(value, known), {})
-    if number is None:
-        return None
-    one = tree.Number(number, span=value.span)
-    waits = unknown and len(values) == 1 and arithmetic(values[0], {}) == 0 and number >= 0
-    return one if waits or one in values else None
+        return values[values.index(value)]
+    number = arithmetic(value, {})
+    return None if number is None else next((one for one in values if arithmetic(one, {}) == number), None)

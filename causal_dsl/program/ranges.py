@@ -6,7 +6,7 @@ from collections.abc import Mapping
 from dataclasses import dataclass
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.program.counts import layer_count
+from causal_dsl.program.counts import layer_count, loaded
 from causal_dsl.program.indices import integer, swept
 from causal_dsl.program.paths import slice_text
 from causal_dsl.syntax import tree
@@ -35,7 +35,9 @@ def layer_range(index: tree.Slice, facts: Facts, cell: Mapping[str, tree.Expr], 
     count = layer_count(facts)
     start = 0 if index.start is None else integer(index.start, "a layer", cell, found)
     stop = count if index.stop is None else integer(index.stop, "a layer", cell, found)
-    if index.stop is None and count is None:
+    if index.stop is None and count is None and not loaded(facts):  # at least one layer, as is known once it is loaded
+        stop = None if start is None else max(start, 0) + 1
+    elif index.stop is None and count is None:
         found.report("E456", "how many layers are there?", index.span, help="write the end of the range")
         return None
     if start is None or stop is None:

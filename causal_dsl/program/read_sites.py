@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import head_count, lacking, missing, takes_position, width
-from causal_dsl.program.counts import counts_of
+from causal_dsl.program.counts import loaded, numbers_of
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
@@ -44,7 +44,7 @@ class SiteReader:
     @property
     def numbers(self) -> Mapping[str, tree.Expr]:
         """What names stand for in an index: parameters, `layers` and `heads`."""
-        return {**counts_of(self.facts), **self.cell}
+        return {**numbers_of(self.facts), **self.cell}
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────
 
@@ -253,7 +253,7 @@ class SiteReader:
         indices = head.indices
         if _every(indices, self.cell):
             indices = (tree.Slice(None, None, span=indices[0].span),)
-        heads = integers(indices, count, "head", head.span, self.numbers, self.diagnostics)
+        heads = integers(indices, count, "head", head.span, self.numbers, self.diagnostics, not loaded(self.facts))
         return (None, None) if heads is None else (Site(step.name, layer, heads), step)
 
     def _in_expert(self, layer: int, rest: list[SiteStep]) -> tuple[Site | None, SiteStep | None]:
@@ -274,7 +274,15 @@ class SiteReader:
                 help="write expert[…].out[last]: the term that it adds",
             )
             return None, None
-        experts = integers(expert.indices, self.facts.experts, "expert", expert.span, self.numbers, self.diagnostics)
+        experts = integers(
+            expert.indices,
+            self.facts.experts,
+            "expert",
+            expert.span,
+            self.numbers,
+            self.diagnostics,
+            not loaded(self.facts),
+        )
         if experts is not None and len(experts) > 1:
             self._one_expert(expert)
             return None, None
@@ -321,7 +329,15 @@ class SiteReader:
             key = self._positions.read(indices[0])
             return None if key is None else Place(site, position, key)
         if indices:
-            dims = integers(tuple(indices), width(site, self.facts), "coordinate", span, self.numbers, self.diagnostics)
+            dims = integers(
+                tuple(indices),
+                width(site, self.facts),
+                "coordinate",
+                span,
+                self.numbers,
+                self.diagnostics,
+                not loaded(self.facts),
+            )
             if dims is None:
                 return None
             site = replace(site, dims=dims)

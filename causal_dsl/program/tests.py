@@ -16,6 +16,7 @@ from causal_dsl.program.found_constants import check_optimal
 from causal_dsl.program.interventions import read_cells
 from causal_dsl.program.likeness import check_split
 from causal_dsl.program.measured import scores_of, without_lines
+from causal_dsl.program.models import metrics_with
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
@@ -48,6 +49,7 @@ def read_test(
     alignment = alignment or aligned(declaration, module, known.alignments, found)
     if alignment is None:
         return None
+    metrics = metrics_with(known.metrics, definition.given)
     searches = Searches(declaration.name.name, known.options.discovered)
     fixed = fixed_parameters(declaration.on, alignment, found)
     draws = DrawReader(declaration, module, alignment, known.models, known.options.seed, found).read()
@@ -67,9 +69,9 @@ def read_test(
     environments: list[dict[str, tree.Expr]] = []
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
-        words = words_of(declaration.members, known.metrics)
+        words = words_of(declaration.members, metrics)
         read = read_cells(
-            declaration, module, alignment, fixed, draws, good, words, found, known.circuits, known.metrics, searches
+            declaration, module, alignment, fixed, draws, good, words, found, known.circuits, metrics, searches
         )
         cells, environments = (None, []) if read is None else read
     if not _asks(declaration, found) or not good or cells is None:
@@ -90,11 +92,11 @@ def read_test(
         cells,
         bool(swaps),
         declaration.members,
-        known.metrics,
+        metrics,
         _tokens(alignment.network, known.options.tokens, found),
         found,
     )
-    if any(located(declaration.members, known.metrics)):
+    if any(located(declaration.members, metrics)):
         cells = with_looks(cells, environments, scores, alignment, found)
         if cells is None:
             return None
@@ -110,7 +112,7 @@ def read_test(
         swaps,
         draws.text,
         declaration.members,
-        known.metrics,
+        metrics,
         scores,
         controls=draws.controls,
         discoveries=tuple(dict.fromkeys(searches.asked)),

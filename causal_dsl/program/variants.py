@@ -16,8 +16,9 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.counts import COUNTS, counted
+from causal_dsl.program.models import metrics_of
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.parameters import MOST_CELLS, values_of
+from causal_dsl.program.parameters import MOST_CELLS, meant_by, values_of
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
@@ -70,6 +71,9 @@ class _Writer:
         self._sweeps: dict[int, Sweep] = {}
         self._open: set[int] = set()
         self._faulty: set[int] = set()
+        #: of tests that are written out, what the parameters stand for in the metrics that they name; and the tests themselves
+        self._given_in: dict[int, Named] = {}
+        self._kept: list[tree.Node] = []
 
     def module(self, module: Module) -> None:
         members: dict[str, list[Definition]] = {}
@@ -125,7 +129,8 @@ class _Writer:
             written = replace(one, name=replace(one.name, name=name))
             told = tuple((key, plain(value)) for key, value in named.items())
             family = declaration.name.name if named else ""
-            members.append((named, Definition(written, definition.module, family, told)))
+            given = self._given_in.get(id(one), {})
+            members.append((named, Definition(written, definition.module, family, told, given)))
         placing = _only_places(declaration) if isinstance(declaration, tree.AlignDecl) else frozenset[str]()
         return _Family(members, placing)
 
@@ -226,6 +231,11 @@ class _Writer:
         above = module.declared().get(name.name) if isinstance(name, tree.Name) else None
         if above is None or not isinstance(above.declaration, tree.AlignDecl) or not isinstance(name, tree.Name):
             return
+        variables = self._variables(module, above.declaration)
+        named_on = [key for key in own if isinstance(on, tree.Call) and any(key in named_in(a) for a in on.arguments)]
+        if named_on:
+            yield from self._of_named_on(module, declaration, {key: own[key] for key in named_on}, name, variables)
+            return
         order = self._all_of(above)
         if not own and not order:
             return
@@ -237,7 +247,8 @@ class _Writer:
             if value not in sweep[parameter]:
                 self._never(name.name, parameter, value, sweep, declaration)
                 return
-        drawn = _drawn(declaration) - self._variables(module, above.declaration)
+        metrics = metrics_of(module)
+        drawn = _drawn(declaration, metrics) - variables
         fixed = {a.name.name for a in arguments if a.name is not None}
         outer = {key: values for key, values in own.items() if key in drawn}
         chosen = {k: v for k, v in order.items() if k in drawn and k not in fixed and k not in sweep and k not in own}
@@ -245,10 +256,7 @@ class _Writer:
         if family is not None:
             idle: Named = {}
             if not any(isinstance(member, tree.Do) for member in declaration.members):
-                metrics = [
-                    d.declaration for d in module.declared().values() if isinstance(d.declaration, tree.MetricDecl)
-                ]
-                read = _read_at((*declaration.members, *metrics))
+                read = _read_at((*declaration.members, *metrics.values()))
                 idle = {
                     key: values[0]
                     for key, values in sweep.items()
@@ -264,8 +272,31 @@ class _Writer:
             for named in self._each(declaration, {**chosen, **outer}):
                 fixing = tuple(tree.Argument(tree.Ident(k, span=name.span), named[k], span=name.span) for k in chosen)
                 every = {**left, **named}
-                variables = self._variables(module, above.declaration)
-                yield every, _test_with(declaration, {**given, **every}, called, (*rest, *fixing), variables)
+                made = _test_with(declaration, {**given, **every}, called, (*rest, *fixing), variables)
+                self._kept.append(made)
+                self._given_in[id(made)] = {k: v for k, v in {**given, **every}.items() if k not in variables}
+                yield every, made
+
+    def _of_named_on(
+        self,
+        module: Module,
+        declaration: tree.TestDecl | tree.FitDecl,
+        own: Sweep,
+        name: tree.Name,
+        variables: frozenset[str],
+    ) -> Iterator[tuple[Named, tree.TestDecl | tree.FitDecl]]:
+        """A test that gives parameters of its own to what it is on, `on tau(l=k)`: one of each of their values."""
+        for named in self._each(declaration, own):
+            one = replace(_test_with(declaration, named, name, (), variables), on=substitute(declaration.on, named))
+            self._kept.append(one)
+            self._sweeps[id(one)] = {k: v for k, v in self.sweep_of(declaration).items() if k not in named}
+            inner = list(self._of_test(module, one))
+            if id(one) in self._faulty:
+                self._faulty.add(id(declaration))
+                return
+            for left, made in inner or [({}, one)]:
+                self._given_in[id(made)] = {**named, **self._given_in.get(id(made), {})}
+                yield {**named, **left}, made
 
     # ── parameters ───────────────────────────────────────────────────────────────────────────────
 
@@ -316,7 +347,8 @@ class _Writer:
         rest = []
         for argument in arguments:
             if argument.name is not None and argument.name.name in sweep:
-                given[argument.name.name] = argument.value
+                meant = meant_by(argument.value, sweep[argument.name.name])
+                given[argument.name.name] = argument.value if meant is None else meant
             else:
                 rest.append(argument)
         return given, tuple(rest)
@@ -400,9 +432,11 @@ def _beyond_places(declaration: tree.AlignDecl) -> frozenset[str]:
     return frozenset(found)
 
 
-def _drawn(declaration: tree.TestDecl | tree.FitDecl) -> frozenset[str]:
-    """The names in a test that stand for more than a place or a number that is written."""
+def _drawn(declaration: tree.TestDecl | tree.FitDecl, metrics: Mapping[str, tree.Expr]) -> frozenset[str]:
+    """The names in a test, and in the ``metrics`` that it names, that stand for more than a place or a number that is written."""
     found: set[str] = set()
+    for metric in _named_metrics(declaration.members, metrics):
+        found |= _beside_places(metrics[metric])
     for member in declaration.members:
         if not isinstance(member, tree.Do):
             found |= _beside_places(member)
@@ -415,14 +449,31 @@ def _drawn(declaration: tree.TestDecl | tree.FitDecl) -> frozenset[str]:
     return frozenset(found)
 
 
+def _named_metrics(members: Iterable[tree.Node], metrics: Mapping[str, tree.Expr]) -> frozenset[str]:
+    """The metrics that the lines of a test name, and those that these are made of."""
+    found: set[str] = set()
+    open: list[tree.Node] = [member for member in members if isinstance(member, tree.Expect | tree.Report)]
+    while open:
+        new = {name for name in named_in(open.pop()) if name in metrics} - found
+        found |= new
+        open += [metrics[name] for name in new]
+    return frozenset(found)
+
+
 def _beside_places(node: tree.Node) -> frozenset[str]:
-    """The names in a line of a test, but for those of the places that are read."""
+    """The names in a line of a test, and the words after the names of runs (`base.u`), but for those of the places that are read."""
     places = [part for part in node.walk() if isinstance(part, tree.Located)]
     reads = [argument for place in places for argument in _of_reading(place.value)]
     inside = {id(part) for place in (*(p.site for p in places), *reads) for part in place.walk()}
-    return frozenset(
-        name for part in node.walk() if id(part) not in inside for name in named_in(part) if isinstance(part, tree.Name)
-    ) | frozenset(name for part in node.walk() if isinstance(part, tree.String) for name in named_in(part))
+    found: set[str] = set()
+    for part in node.walk():
+        if isinstance(part, tree.String):
+            found |= named_in(part)
+        elif isinstance(part, tree.Name) and id(part) not in inside:
+            found.add(part.name)
+        elif isinstance(part, tree.Attribute) and isinstance(part.value, tree.Name) and id(part) not in inside:
+            found.add(part.name.name)
+    return frozenset(found)
 
 
 def _of_reading(value: tree.Expr) -> Iterator[tree.Expr]:

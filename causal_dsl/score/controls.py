@@ -171,7 +171,7 @@ OUTSIDE = 0.05
 
 def learned_findings(iia: Estimate, noop: float | None, learned: Learned) -> list[Finding]:
     """The findings of a cell with learned features."""
-    found = list(dict.fromkeys(_fitted(feature) for feature in learned.features))
+    found = list(dict.fromkeys(_fitted(each[0], _open(each)) for each in _together(learned.features)))
     for feature in learned.features:
         if feature.gates is not None and feature.gates[2]:
             found.append(
@@ -218,7 +218,25 @@ def _capacity(iia: Estimate, learned: Learned) -> str:
     )
 
 
-def _fitted(feature: FeatureInfo) -> Finding:
+def _together(features: Sequence[FeatureInfo]) -> list[list[FeatureInfo]]:
+    """The features of a cell, those whose gates are whole sites together: they are parts of one fit."""
+    found: dict[Any, list[FeatureInfo]] = {}
+    for place, feature in enumerate(features):
+        sites = feature.gates is not None and feature.gates[0] == 1
+        found.setdefault((feature.text, feature.variables, feature.validation) if sites else place, []).append(feature)
+    return list(found.values())
+
+
+def _open(features: Sequence[FeatureInfo]) -> str:
+    """How much of the vectors the features are; of several whole sites, which of them."""
+    if len(features) == 1:
+        return f"{features[0].size} of {features[0].width} dimensions"
+    sites = [feature.place for feature in features if feature.size]
+    named = f" ({', '.join(sites)})" if sites else ""
+    return f"open at {len(sites)} of {len(features)} sites{named}"
+
+
+def _fitted(feature: FeatureInfo, size: str) -> Finding:
     if feature.from_file:
         return Finding(
             "fitted",
@@ -227,7 +245,7 @@ def _fitted(feature: FeatureInfo) -> Finding:
     if feature.given:
         return Finding(
             "fitted",
-            f"{feature.text}, {feature.size} of {feature.width} dimensions, is read from a file; nothing was fitted.",
+            f"{feature.text}, {size}, is read from a file; nothing was fitted.",
         )
     left = (
         f"; {counted(feature.unanswered, 'pair')} drawn beside these have no expected answer and took no part"
@@ -237,15 +255,15 @@ def _fitted(feature: FeatureInfo) -> Finding:
     if not feature.trained and feature.labelled:
         return Finding(
             "fitted",
-            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs and the variable's value in each{left}.",
+            f"{feature.text}, {size}, was made from {feature.inputs} other inputs and the variable's value in each{left}.",
         )
     if not feature.trained:
         return Finding(
             "fitted",
-            f"{feature.text}, {feature.size} of {feature.width} dimensions, was made from {feature.inputs} other inputs, without labels{left}.",
+            f"{feature.text}, {size}, was made from {feature.inputs} other inputs, without labels{left}.",
         )
     best = f" the best of {feature.restarts} starts," if feature.restarts > 1 else ""
-    text = f"{feature.text}, {feature.size} of {feature.width} dimensions,{best} was fitted on {counted(feature.pairs)} of {counted(feature.inputs, 'input')}, none of which is among the inputs of this test"
+    text = f"{feature.text}, {size},{best} was fitted on {counted(feature.pairs)} of {counted(feature.inputs, 'input')}, none of which is among the inputs of this test"
     if feature.validation is not None:
         text += f"; on the validation inputs it scored {show(feature.validation[1])}"
     return Finding("fitted", f"{text}{left}.")

@@ -32,6 +32,7 @@ CONFIGS: dict[str, dict[str, object]] = {
     "skip_transcoder": {"architecture": "skip_transcoder", "metadata": HOOKS},
     "jumprelu_transcoder": {"architecture": "jumprelu_transcoder", "metadata": HOOKS},
     "topk": {"architecture": "transcoder", "activation_fn": "topk", "k": 7, "metadata": HOOKS},
+    "centred_transcoder": {"architecture": "transcoder", "metadata": HOOKS, "apply_b_dec_to_input": True},
     "crosscoder": {"architecture": "crosscoder", **STREAM, "d_in": WIDTH},
 }
 
@@ -73,7 +74,8 @@ def read(kind: str, vectors: list[Tensor]) -> Tensor:
     """All latents, from the vector of each site that is read."""
     w = numbers(kind)
     encoders = list(w["W_enc"]) if kind == "crosscoder" else [w["W_enc"]]
-    before = sum((x.double() @ e for x, e in zip(vectors, encoders, strict=True)), w["b_enc"])
+    centre = w["b_dec"] if kind == "centred_transcoder" else 0
+    before = sum(((x.double() - centre) @ e for x, e in zip(vectors, encoders, strict=True)), w["b_enc"])
     found = before.relu()
     if kind == "jumprelu_transcoder":
         found = found * (before > w["threshold"])

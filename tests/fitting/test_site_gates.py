@@ -41,6 +41,8 @@ def test_the_site_that_holds_it_opens() -> None:
     assert cell.learned is not None
     gates = {feature.place: feature.gates for feature in cell.learned.features}
     assert gates["layer[1].out[0:2]"][1] == 1 and gates["layer[1].out[2:4]"][1] == 0, gates
+    (told,) = (finding.text for finding in cell.findings if finding.code == "fitted")
+    assert "of 3 sites (layer[1].out[0:2]" in told and "layer[1].out[2:4]" not in told
     assert cell.scores["iia"].value == 1.0
     assert {feature.text for feature in cell.learned.features} == {"mask(over=sites)"}
     assert "random subspace" in cell.learned.controls

@@ -451,6 +451,36 @@ def test_a_layer_is_given_before_it_is_known_how_many_there_are(
     assert found["tests"][0]["cells"][0]["scores"] == every["tests"][0]["cells"][2]["scores"]
 
 
+@pytest.mark.parametrize(
+    ("counted", "plain"),
+    [
+        ("layer[layers - 2].mlp_out[y]", "layer[1].mlp_out[y]"),
+        ("layer[1:].attn_out[y]", "layer[1:3].attn_out[y]"),
+        ("layer[1].head[1:].z[y]", "layer[1].head[1:4].z[y]"),
+        ("layer[0].head[heads - 1].z[y]", "layer[0].head[3].z[y]"),
+        ("late(k=layers - 1)", "late(k=2)"),
+    ],
+)
+def test_what_counts_layers_and_heads_is_not_judged_before_they_are_known(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str], counted: str, plain: str
+) -> None:
+    """Sites, ranges without an end, and circuits: `check` passes, and the numbers are those of the site that is written out."""
+    spec = SPEC.format(function="build", said=written({"vocabulary": WORDS, **LAYOUT}), site="resid_post")
+    spec = spec.replace("l in 0:3, p in [x, y, z]", "l in 1:layers").replace("[p]", "[y]")
+    spec += "\ncircuit late(k in 1:layers) : net { it = layer[0:k].mlp_out }\n"
+    spec += "".join(
+        f"test {name} on tau(l=1) {{ base, source ~ copy(n=8) where base.template == source.template do({site} <- source) report kl }}\n"
+        for name, site in (("counted", counted), ("plain", plain))
+    )
+    assert main(["check", str(_file(tmp_path, spec)), "--trust"]) == 0, capsys.readouterr()
+    capsys.readouterr()
+    _, found, told = ran(tmp_path, capsys, spec)
+    assert found, told
+    one, two = (test["cells"][0]["scores"] for test in found["tests"][-2:])
+    assert one == two, told
+    assert one["kl"]["value"] > 0
+
+
 def _file(folder: Path, spec: str) -> Path:
     (folder / "net.py").write_text(CODE, encoding="utf-8")
     (folder / "own.causal").write_text(spec, encoding="utf-8")

@@ -444,3 +444,31 @@ def test_a_parameter_stands_for_a_variable_in_what_is_measured(folder: Path, dra
     alone = run(folder, PROMPTED + "".join(f"test {v}" + body.replace("V", v) for v in "ab"))
     assert [scores(test)[0][1] for test in family.tests] == [scores(test)[0][1] for test in alone.tests]
     assert len(family.tests) == 2 and family.passed
+
+
+def test_a_parameter_stands_for_a_variable_that_is_only_measured(folder: Path) -> None:
+    """It is a position in `do`, and a variable in `base.u`, in a metric, and in a metric that is made of that one."""
+    metrics = "metric of_it = logit(base.u) - logit(source.u)\nmetric twice = 2 * of_it\n"
+    body = " on at { base, source ~ equality(n=12, seed=3) do(layer[0].resid_post[U] <- source) report logit(base.U), twice }\n"
+    family = run(folder, PROMPTED + metrics + "test t(u in [a, b])" + body.replace("U", "u"))
+    alone = [
+        run(folder, PROMPTED + metrics.replace(".u", f".{v}") + f"test {v}" + body.replace("U", v)).tests[0]
+        for v in "ab"
+    ]
+    for one, other in zip(family.tests, alone, strict=True):
+        assert scores(one)[0][1] == pytest.approx(scores(other)[0][1], rel=1e-5)
+
+
+def test_what_a_test_is_on_takes_parameters_of_the_test_and_numbers_that_are_computed(folder: Path) -> None:
+    spec = PROMPTED.replace("align at :", "align at(l in 0:layers, k in [1, 2 * 1]) :").replace("layer[0]", "layer[l]")
+    spec += "circuit early(j in 0:layers) : net { it = layer[j].mlp_out }\n"
+    body = " { base, source ~ equality(n=12, seed=3) do(A) report kl }\n"
+    one, two, three = "a <- source", "early(j=layers - 1) <- source", "early(j=2) <- source"
+    family = run(folder, spec + "test t(i in [0, 1]) on at(l=1 - i, k=2)" + body.replace("A", one))
+    alone = run(folder, spec + "".join(f"test t{i} on at(l={1 - i}, k=2)" + body.replace("A", one) for i in (0, 1)))
+    assert [scores(test)[0][1] for test in family.tests] == [scores(test)[0][1] for test in alone.tests]
+    assert scores(family.tests[0]) != scores(family.tests[1])
+    made = run(
+        folder, spec + "".join(f"test t{i} on at(0, k=2)" + body.replace("A", a) for i, a in enumerate((two, three)))
+    )
+    assert scores(made.tests[0]) == scores(made.tests[1])
