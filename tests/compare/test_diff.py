@@ -274,8 +274,8 @@ def test_bad_input(runs: Path, capsys: Captured, tmp_path: Path, text: str | Non
     if text == "CELL":
         document["tests"][0]["cells"][0]["scores"]["accuracy"]["value"] = "high"
     (tmp_path / "b").mkdir()
-    if text is not None:
-        (tmp_path / "b" / "results.json").write_text(json.dumps(sealed(document)) if text.isupper() else text)
+    whole = json.dumps(sealed(document))
+    (tmp_path / "b" / "results.json").write_text(whole if text is None or text.isupper() else text)
     path = tmp_path / ("b" if text is not None else "bb")
     assert main(["diff", "a", str(path)]) == 2
     told = capsys.readouterr()
