@@ -165,7 +165,7 @@ def test_the_example_of_learned_features_comes_out_as_shown(
     assert said == re.findall(r"^ +([a-z_]+): ", printed, re.MULTILINE)
     (example,) = blocks(page, "python")
     exec(compile(example, "<features.md>", "exec"), {"__name__": "example"})
-    assert capsys.readouterr().out.startswith("1 Estimate(")
+    assert capsys.readouterr().out.startswith("1 <Estimate 0.")
 
 
 @pytest.fixture(scope="module")

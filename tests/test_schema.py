@@ -139,3 +139,9 @@ def test_faults(command: str, fault: str, spec: str, capsys: Captured) -> None:
 def test_a_file_that_is_not_there(capsys: Captured) -> None:
     for command in ("check", "plan", "run"):
         valid(printed(capsys, command, "nowhere.causal", "--json"), command.capitalize())
+
+
+def test_every_definition_that_is_named_is_there() -> None:
+    text = (Path(__file__).parents[1] / "docs" / "output.schema.json").read_text(encoding="utf-8")
+    named = set(re.findall(r'"#/\$defs/(\w+)"', text))
+    assert named and named <= set(json.loads(text)["$defs"])

@@ -85,11 +85,13 @@ from causal_dsl.shapes.plan_fields import (
     WorkersJson,
 )
 from causal_dsl.shapes.result_fields import (
+    AgreementJson,
     CellJson,
     ExampleJson,
     ExpectationJson,
     FailedPairJson,
     FamilyJson,
+    JudgedJson,
     MeasuredJson,
     ModelVariableJson,
     OccupiedJson,
@@ -103,6 +105,7 @@ from causal_dsl.shapes.score_fields import CeilingJson, DiagnosticJson, Estimate
 from causal_dsl.shapes.spec_fields import CheckedSpecJson, CheckedTestJson, SpecJson
 
 __all__ = [
+    "AgreementJson",
     "AttributionJson",
     "BeyondJson",
     "BothScoresJson",
@@ -146,6 +149,7 @@ __all__ = [
     "IdentityJson",
     "IntervalJson",
     "InterventionJson",
+    "JudgedJson",
     "LargestUnitJson",
     "LearnedJson",
     "MachineJson",
