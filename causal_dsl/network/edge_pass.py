@@ -170,7 +170,7 @@ class EdgePass(Edges):
             code = torch.zeros(shape[:2], dtype=torch.long, device=sender.tensor.device)
             heads = self._heads_of(sender.component)
             every = points.every and len(gap) == code.numel()
-            room = gap.view(shape) if every else torch.zeros_like(sender.tensor).index_put_(index, gap)
+            room = gap.reshape(shape) if every else torch.zeros_like(sender.tensor).index_put_(index, gap)
             part = _Layer(room, code, [np.zeros((heads, self.count), np.uint8)])
             sender.parts.append(part)
         else:

@@ -24,12 +24,18 @@ class Tap:
     rank: float
     columns: torch.Tensor | None = None
     scale: float = 1.0
-    #: The columns as a slice where they lie side by side: a view of them costs nothing.
-    spot: slice | torch.Tensor = field(default_factory=lambda: slice(None))
+    #: The columns as a slice where :meth:`with_columns` found that they lie side by side: a view of them costs nothing.
+    spot: slice | torch.Tensor = field(init=False, default_factory=lambda: slice(None))
+
+    def __post_init__(self) -> None:
+        if self.columns is not None:  # however columns were set: never a slice of others
+            object.__setattr__(self, "spot", self.columns)
 
     def with_columns(self, columns: torch.Tensor, device: torch.device | None = None) -> Tap:
         """The same of some columns, given on the CPU and kept on ``device``: an index that travels at every use makes a device wait."""
         numbers = columns.tolist()
         beside = bool(numbers) and numbers == list(range(numbers[0], numbers[0] + len(numbers)))
-        own = columns if device is None else columns.to(device)
-        return replace(self, columns=own, spot=slice(numbers[0], numbers[-1] + 1) if beside else own)
+        found = replace(self, columns=columns if device is None else columns.to(device))
+        if beside:
+            object.__setattr__(found, "spot", slice(numbers[0], numbers[-1] + 1))
+        return found
