@@ -14,7 +14,7 @@ from causal_dsl.causal.built import BoxBuilder, Builder, store
 from causal_dsl.causal.domains import show
 from causal_dsl.causal.interval_bounds import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
-from causal_dsl.causal.minimal import Partners, report_alone
+from causal_dsl.causal.minimal import Partners, one_of_them, report_alone
 from causal_dsl.causal.sampling import Columns, Sampler, report_rare
 from causal_dsl.causal.splits import report_empty
 from causal_dsl.counter import below, bits, key, permutation, unit
@@ -38,8 +38,6 @@ _COSTLY = 4_000_000
 _DOUBTED = 2**14
 #: Rows of which it is asked whether real numbers could be their partners.
 _ASKED = 64
-#: Values of a row that a message shows.
-_SHOWN = 6
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
 #: Rows drawn to learn which combinations of balanced values there are, where they cannot be listed.
@@ -425,11 +423,6 @@ class RowDrawer:
     def _alone(self, rows: np.ndarray, tried: int = 0) -> None:
         report_alone(self.design, self.statement, self.values, self.n, rows, self.diagnostics, tried)
 
-    def _of_row(self, row: int) -> str:
-        """What the earlier runs have in a row, of what the `where` asks about."""
-        shown = [f"{role}.{name} = {show(self._value(role, name, row))}" for role, name in self.context[:_SHOWN]]
-        return f": {', '.join(shown)}{', …' * (len(self.context) > _SHOWN)}" if shown else ""
-
     def _numbered(self) -> tuple[str, ...]:
         """What `template` may be, where the `where` asks about it."""
         asked = self.where is not None and any(
@@ -460,6 +453,7 @@ class RowDrawer:
             return False
         if partly:
             row = int(pending[0])
+            held = [(f"{role}.{name}", self._value(role, name, row)) for role, name in self.context]
             self.diagnostics.add(
                 Diagnostic(
                     "E330",
@@ -467,7 +461,7 @@ class RowDrawer:
                     self.where.span if self.where else self.statement.span,
                     f"{len(pending):,} of {self.n:,} rows found no partner in {tried:,} draws",
                     (),
-                    (f"row {row} is one of them{self._of_row(row)}", *self._numbered()),
+                    (one_of_them(row, held), *self._numbered()),
                     "draw all roles in one statement, or ask for less",
                 )
             )

@@ -277,11 +277,7 @@ def report_alone(
     if apart:
         row = int(rows[0])
         names = [name for name in statement.model.exogenous if name in values[statement.like]]
-        told = ", ".join(
-            f"{name} = {show(statement.model.value(name, values[statement.like][name][row]))}"
-            for name in names[:_SHOWN]
-        )
-        notes = (f"row {row} is one of them: {told}{', …' * (len(names) > _SHOWN)}",)
+        notes = (one_of_them(row, [(n, statement.model.value(n, values[statement.like][n][row])) for n in names]),)
     help = "vary more inputs, or ask for less"
     if statement.split and set(statement.model.by) & set(statement.vary):
         help = "split by what the runs of a pair share: leave `by` out"
@@ -295,4 +291,10 @@ def report_alone(
     diagnostics.report("E350", title, statement.span, label=label, notes=notes, help=help)
 
 
-__all__ = ["Partners", "alike_rows", "asked_for", "matching", "report_alone", "shared"]
+def one_of_them(row: int, held: Sequence[tuple[str, bool | int | float | str]]) -> str:
+    """A row that found no partner, as an example, with what it holds."""
+    told = ", ".join(f"{name} = {show(value)}" for name, value in held[:_SHOWN])
+    return f"row {row} is one of them" + (f": {told}" if told else "") + ", …" * (len(held) > _SHOWN)
+
+
+__all__ = ["Partners", "alike_rows", "asked_for", "matching", "one_of_them", "report_alone", "shared"]
