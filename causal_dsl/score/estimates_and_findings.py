@@ -80,10 +80,13 @@ class Finding:
 
 @dataclass(frozen=True)
 class Verdict:
-    """A step of the ladder (:mod:`causal_dsl.score.verdict`), and the sentence that says why."""
+    """A step of the ladder (:mod:`causal_dsl.score.verdict`), and the sentence that says why. ``lowered_by``: the code of the finding
+    that made it lower than its numbers alone do; empty where none did."""
 
     code: str
     text: str
+    lowered_by: str = ""
 
     def to_json(self) -> shapes.VerdictJson:
-        return {"code": self.code, "text": self.text}
+        found: shapes.VerdictJson = {"code": self.code, "text": self.text}
+        return {**found, "lowered_by": self.lowered_by} if self.lowered_by else found

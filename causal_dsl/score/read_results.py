@@ -152,7 +152,7 @@ def _cell(one: Json) -> CellResult:
         findings=_findings(one["findings"]),
         interventions=tuple(_made(Fired, fired) for fired in one["interventions"]),
         noise_floor=one["noise_floor"],
-        verdict=None if verdict is None else Verdict(verdict["code"], verdict["text"]),
+        verdict=None if verdict is None else Verdict(verdict["code"], verdict["text"], verdict.get("lowered_by", "")),
         together=None if together is None else (_number(together["low"]), _number(together["high"])),
         top=one.get("top"),
         rise=None if rise is None else Rise(_estimate(rise), rise["below"]),

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
@@ -25,9 +24,6 @@ NEAR = 0.01
 _ONE = 1 - 1e-9
 #: Scores and ceilings are sums in different orders: what lies no further apart is the same.
 _SAME = 1e-9
-
-#: How a verdict says which finding lowered it.
-_NOT_COUNTED, _NOT_EXACT = "It does not count beside", "It is not exact beside"
 
 RULES = {
     "noop": "a network that ignores the intervention",
@@ -163,14 +159,8 @@ def demote(found: Verdict, findings: Sequence[Finding]) -> Verdict:
         moved = next((finding for finding in findings if finding.code in REFUTING), None)
         if found.code != "exact" or moved is None:
             return found
-        return Verdict("supported", f"{found.text} {_NOT_EXACT} `{moved.code}`: {moved.text}")
-    return Verdict("inconclusive", f"{found.text} {_NOT_COUNTED} `{stands.code}`: {stands.text}")
-
-
-def lowered_by(found: Verdict) -> str:
-    """The code of the finding that made a verdict lower than its numbers alone do; empty where none did."""
-    beside = re.search(f"(?:{_NOT_COUNTED}|{_NOT_EXACT}) `(\\w+)`:", found.text)
-    return beside[1] if beside else ""
+        return Verdict("supported", f"{found.text} It is not exact beside `{moved.code}`: {moved.text}", moved.code)
+    return Verdict("inconclusive", f"{found.text} It does not count beside `{stands.code}`: {stands.text}", stands.code)
 
 
 def settled(cell: CellResult) -> CellResult:
@@ -195,7 +185,6 @@ __all__ = [
     "bounds",
     "by_design",
     "demote",
-    "lowered_by",
     "settled",
     "top_of",
     "verdict",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from typing import Any, Literal, TypedDict
+from typing import Any, Literal, NotRequired, TypedDict
 
 from causal_dsl.shapes.numbers_of_fields import Count, Share
 
@@ -80,6 +80,8 @@ class VerdictJson(TypedDict):
     "a step of the ladder in docs/measures.md, or `mixed`"
     text: str
     "the sentence that says why"
+    lowered_by: NotRequired[str]
+    "the code of the finding that made it lower than its numbers alone do"
 
 
 class RiseJson(EstimateJson):

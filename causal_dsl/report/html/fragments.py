@@ -36,7 +36,6 @@ from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
-from causal_dsl.score.verdict import lowered_by
 
 #: A finding of more cells is counted alone.
 _MOST_SAID = 12
@@ -162,7 +161,7 @@ def scores(test: TestResult) -> Iterator[Table | Text]:
 
 def _lowered(cells: Sequence[CellResult]) -> str:
     """Where a finding made the verdict of a cell lower than its interval does."""
-    codes = [code for cell in cells if cell.verdict is not None and (code := lowered_by(cell.verdict))]
+    codes = [cell.verdict.lowered_by for cell in cells if cell.verdict is not None and cell.verdict.lowered_by]
     if not codes:
         return ""
     named = ", ".join(f"`{code}`" for code in dict.fromkeys(codes))
