@@ -22,9 +22,9 @@ from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, from_kept, kept_form, name_of, sample
 from causal_dsl.engine.budgets import budget_of
 from causal_dsl.engine.execute import Execution
-from causal_dsl.engine.readings import Targets
 from causal_dsl.faults import OwnFault
 from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.fingerprint import same_network
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
@@ -125,7 +125,10 @@ def _solved(
             others=((test.span, "keeps what is solved"),),
             help="draw more pairs with n=…, or leave `solved` out",
         )
-    left: Targets = lambda *asked: objective.targets(*asked)[kept]  # noqa: E731
+
+    def left(test: Test, quantity: Quantity, role: str = "base", /) -> np.ndarray:
+        return objective.targets(test, quantity, role)[kept]
+
     return replace(pairs, base=pairs.base[kept], source=pairs.source[kept]), replace(objective, targets=left)
 
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from types import MappingProxyType
+from typing import Protocol
 
 import numpy as np
 import torch
@@ -16,8 +17,11 @@ from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
 
-#: Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test, after the prompts of a role (the base's).
-Targets = Callable[..., np.ndarray]
+
+class Targets(Protocol):
+    """Gives the ids [n] whose logits a quantity of a test asks for, for all pairs of the test, after the prompts of a role."""
+
+    def __call__(self, test: Test, quantity: Quantity, role: str = "base", /) -> np.ndarray: ...
 
 
 class Numbers:

@@ -12,11 +12,12 @@ import torch
 
 from causal_dsl import counter
 from causal_dsl.diagnostics import NOWHERE
+from causal_dsl.engine.readings import Targets
 from causal_dsl.features.base import Feature
 from causal_dsl.features.instantiate import build
 from causal_dsl.fitting import fit_loop, stored
 from causal_dsl.fitting.job import Job, Material
-from causal_dsl.fitting.labels import Labels, Targets, labels_of
+from causal_dsl.fitting.labels import Labels, labels_of
 from causal_dsl.fitting.library import Fitted, Library
 from causal_dsl.fitting.maps_off_manifold import share_off_manifold
 from causal_dsl.fitting.precomputed import FitActivations, fill

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
 from dataclasses import dataclass, replace
 
 import numpy as np
@@ -12,11 +11,10 @@ from torch.nn import functional
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import key, permutation
+from causal_dsl.engine.readings import Targets
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
-
-Targets = Callable[..., np.ndarray]
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Mapping
+from collections.abc import Mapping
 from typing import Any
 
 import numpy as np
 
 from causal_dsl.causal.accepted import UNKNOWN
+from causal_dsl.engine.readings import Targets
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.planning.plan import Plan
@@ -17,13 +18,11 @@ from causal_dsl.program.program import Test
 from causal_dsl.score.truth import labels_of
 
 
-def target_ids(
-    plan: Plan, answers: Mapping[str, Answers], networks: Mapping[NetworkKey, Network]
-) -> Callable[[Test, Quantity], np.ndarray]:
+def target_ids(plan: Plan, answers: Mapping[str, Answers], networks: Mapping[NetworkKey, Network]) -> Targets:
     """For each row of a test, the id whose logit a quantity asks for ``[n]``; of a set, those of its values, -1 where there
     are fewer ``[n, most]``. They are read after the prompts of a role: an answer may have other tokens after another."""
 
-    def ids(test: Test, quantity: Quantity, role: str = "base") -> np.ndarray:
+    def ids(test: Test, quantity: Quantity, role: str = "base", /) -> np.ndarray:
         known, drawn = answers[test.name], plan.draw_of(test)
         if not known.lines:
             return after(test, quantity, 0)
