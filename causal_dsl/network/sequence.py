@@ -72,7 +72,7 @@ def _facts(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], span: Span
     )
     if layout.layers:
         facts = _sized(run, facts, layout, said, longest, span)
-    ahead = _looks_ahead(run, layout, longest, min(vocabulary, len(tokens.words) or vocabulary))
+    ahead = _looks_ahead(run, layout, longest, min(vocabulary, len(tokens.words) or vocabulary), span)
     facts = replace(facts, both_ways=ahead, last=ahead, record=replace(layout, both_ways=ahead))
     if facts.heads is not None:
         facts = replace(facts, record=_with_proved_heads(run, facts, longest))
@@ -114,6 +114,21 @@ class _TokenRun:
         found = self.model(input_ids=ids) if "input_ids" in self.accepts else self.model(ids)
         found = getattr(found, "logits", found)
         return found[0] if isinstance(found, tuple) and found else found
+
+    def surely(self, ids: Tensor, span: Span) -> Any:
+        """The logits of more inputs, once it was seen to run. Raises E752 with what its own code raises of these."""
+        try:
+            return self(ids)
+        except (MemoryError, torch.OutOfMemoryError, SpecError):
+            raise
+        except Exception as error:
+            raise fail(
+                "E752",
+                f"{_a(self.model)} can be run on some token ids, and not on others",
+                span,
+                notes=(told(error), f"it was given whole numbers {list(ids.shape)}: prompts and their tokens"),
+                help="let `forward` take any number of prompts, of any length up to `context=`",
+            ) from error
 
 
 def _ids(rows: int, length: int, most: int, seed: int = 0) -> Tensor:
@@ -254,7 +269,7 @@ def _sized(
         if place and name not in layout.absent:
             places[name] = f"{first}.{place}"
     with _kept(run.model, places) as seen:
-        run(_ids(2, longest, 1))
+        run.surely(_ids(2, longest, 1), span)
     for name, place in places.items():
         tensor = seen.get(name)
         if not isinstance(tensor, Tensor) or tuple(tensor.shape[:2]) != (2, longest):
@@ -307,7 +322,7 @@ def _head_width(widths: Mapping[str, int], layout: Architecture, heads: int, sha
     return int(each)
 
 
-def _looks_ahead(run: _TokenRun, layout: Architecture, longest: int, most: int) -> bool:
+def _looks_ahead(run: _TokenRun, layout: Architecture, longest: int, most: int, span: Span) -> bool:
     """Whether what stands at a prompt's last token reaches the logits of earlier ones."""
     if longest < 2:
         return False
@@ -315,13 +330,13 @@ def _looks_ahead(run: _TokenRun, layout: Architecture, longest: int, most: int) 
         ids = _ids(4, longest, most, seed)
         other = ids.clone()
         other[:, -1] = (other[:, -1] + 1 + seed) % max(2, most)
-        if not torch.equal(run(ids)[:, :-1], run(other)[:, :-1]):
+        if not torch.equal(run.surely(ids, span)[:, :-1], run.surely(other, span)[:, :-1]):
             return True
     if not layout.layers:
         return False
     first = run.model.get_submodule(layout.layers + ".0")
     ids = _ids(4, longest, most)
-    clean = run(ids)[:, :-1]
+    clean = run.surely(ids, span)[:, :-1]
 
     def shaken(hidden: Tensor) -> Tensor:
         changed = hidden.clone()
