@@ -56,7 +56,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.model_contexts import contexts
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
-from causal_dsl.program.options import ReadOptions, Tokenizers
+from causal_dsl.program.options import ReadOptions, Refused, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
@@ -82,16 +82,18 @@ def check(
     beside: bool = True,
     discovered: Scores = MappingProxyType({}),
     memo: Memo | None = None,
+    refused: Refused = MappingProxyType({}),
 ) -> Checked:
     """Judge a spec, or that of a file, without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
     plan holds what rides beside its tests; a mere check needs none of it. ``discovered`` are the scores of what its circuits
-    are found by. ``memo`` remembers draws and chance levels from check to check.
+    are found by. ``memo`` remembers draws and chance levels from check to check. ``refused``: why sites cannot be used in networks that are
+    to be run; cells that need one are left out, and the faults are in ``Checked.cells_lost``.
     """
     spec = opened(spec)
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
-        checked = _check(spec, options, networks, beside, discovered, memo, reads)
+        checked = _check(spec, options, networks, beside, discovered, memo, reads, refused)
     checked.reads = reads
     return checked
 
@@ -104,6 +106,7 @@ def _check(
     discovered: Scores,
     memo: Memo | None,
     reads: Reads,
+    refused: Refused,
 ) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
@@ -111,7 +114,10 @@ def _check(
         note(spec.path)
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
-    facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    facts: dict[NetworkKey, Facts] = {
+        key: replace(network.facts, refused=refused[key]) if key in refused else network.facts
+        for key, network in loaded.items()
+    }
     unused = unused_parameters((module, *loader.modules.values()))
     write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
@@ -123,7 +129,7 @@ def _check(
     judge_origins(program.tests, found)
     imports = {_from(spec.folder, path): one.source.text for path, one in sorted(loader.modules.items())}
     digest, apart = _digest(spec, loader), by_network(module, options.tests)
-    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart)
+    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart, refused=refused)
     if memo is None:
         memo = Memo()
     else:

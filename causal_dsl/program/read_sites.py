@@ -16,7 +16,7 @@ from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_tol
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-from causal_dsl.syntax.substitute import substitute
+from causal_dsl.syntax.substitute import named_in, substitute
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -132,7 +132,7 @@ class SiteReader:
                     help=self._instead(site.component) if here is None else self._layers_with(site.component),
                 )
                 return None
-        return self._subscript(site, last, whole, expr.span)
+        return self._subscript(site, last, whole, expr)
 
     def _word(self, step: SiteStep) -> SiteStep:
         """A part of a path, or the one that a parameter stands for: ``layer[l].s`` with ``s`` for ``mlp_out``."""
@@ -305,7 +305,8 @@ class SiteReader:
 
     # ── what stands in the last brackets ────────────────────────────────────────────────────────
 
-    def _subscript(self, site: Site, step: SiteStep, whole: bool, span: Span) -> Place | None:
+    def _subscript(self, site: Site, step: SiteStep, whole: bool, expr: tree.Expr) -> Place | None:
+        span = expr.span
         indices = list(step.indices or ())
         position: Position | None = None
         # Of a network that nothing is known of, a prompt in the alignment tells that it reads tokens.
@@ -341,6 +342,13 @@ class SiteReader:
             if dims is None:
                 return None
             site = replace(site, dims=dims)
+        fault = (self.facts.refused or {}).get(site)
+        if fault is not None:
+            at = step.arguments[0].value.span if step.arguments else step.span
+            names = sorted(name for name in named_in(expr) if name in self.cell)
+            notes = [f"`{name}` is {format_expr(self.cell[name])} in a cell of the alignment" for name in names]
+            self.diagnostics.add(replace(fault, span=at, notes=(*notes, *fault.notes)))
+            return None
         return Place(site, position)
 
     def position(self, index: tree.Expr | tree.Slice) -> Position | None:

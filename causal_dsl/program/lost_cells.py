@@ -1,0 +1,53 @@
+"""Cells of a test that a loaded network cannot run: they are left out with their faults, and the others are run."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass, field
+
+from causal_dsl.diagnostics import Diagnostic, Diagnostics
+from causal_dsl.program.program import Alignment
+from causal_dsl.vocabulary.network_facts import Facts
+
+#: Faults of a place that show once the network is loaded, and that a place in another cell need not have.
+_OF_A_PLACE = ("E422", "E424", "E425", "E454", "E458")
+
+
+@dataclass(frozen=True)
+class Lost:
+    """Gathers the faults of cells. Of a network that is not loaded every fault goes to ``found``: its spec is not run."""
+
+    alignment: Alignment
+    found: Diagnostics
+    cells: list[tuple[Diagnostic, ...]] = field(default_factory=list)
+
+    @property
+    def _apart(self) -> bool:
+        return self.alignment.network.facts.refused is not None
+
+    def open(self) -> Diagnostics:
+        """Where the faults of the next cell go."""
+        return Diagnostics() if self._apart else self.found
+
+    def close(self, here: Diagnostics, placed: Diagnostics) -> bool:
+        """Whether the cell is left out: all of its faults are of places. ``placed``: those of places that the test does not write."""
+        if not self._apart:
+            return False
+        errors = (*here.errors, *(one for one in placed.errors if one.code in _OF_A_PLACE))
+        if not errors or not all(one.code in _OF_A_PLACE for one in errors):
+            self.found.extend(here)
+            return False
+        self.cells.append(tuple(dict.fromkeys(errors)))
+        return True
+
+    def tell(self) -> None:
+        """Report the faults of all cells that were left out: there is no other."""
+        for cell in self.cells:
+            self.found.extend(cell)
+
+
+def of_places(told: Diagnostics, facts: Facts) -> bool:
+    """Whether faults are such for which single cells of a loaded network are left out."""
+    return facts.refused is not None and all(one.code in _OF_A_PLACE for one in told.errors)
+
+
+__all__ = ["Lost", "of_places"]
