@@ -8,8 +8,8 @@ from causal_dsl.diagnostics import Diagnostic, Diagnostics
 from causal_dsl.program.program import Alignment
 from causal_dsl.vocabulary.network_facts import Facts
 
-#: Faults of a place that show once the network is loaded, and that a place in another cell need not have.
-_OF_A_PLACE = ("E422", "E424", "E425", "E454", "E458")
+#: Faults of a place that show once the network is loaded, beside those of its own, and that a place in another cell need not have.
+_OF_A_PLACE = ("E454", "E458")
 
 
 @dataclass(frozen=True)
@@ -32,8 +32,9 @@ class Lost:
         """Whether the cell is left out: all of its faults are of places. ``placed``: those of places that the test does not write."""
         if not self._apart:
             return False
-        errors = (*here.errors, *(one for one in placed.errors if one.code in _OF_A_PLACE))
-        if not errors or not all(one.code in _OF_A_PLACE for one in errors):
+        facts = self.alignment.network.facts
+        errors = (*here.errors, *(one for one in placed.errors if _of_place(one, facts)))
+        if not errors or not all(_of_place(one, facts) for one in errors):
             self.found.extend(here)
             return False
         self.cells.append(tuple(dict.fromkeys(errors)))
@@ -47,7 +48,11 @@ class Lost:
 
 def of_places(told: Diagnostics, facts: Facts) -> bool:
     """Whether faults are such for which single cells of a loaded network are left out."""
-    return facts.refused is not None and all(one.code in _OF_A_PLACE for one in told.errors)
+    return facts.refused is not None and all(_of_place(one, facts) for one in told.errors)
+
+
+def _of_place(fault: Diagnostic, facts: Facts) -> bool:
+    return fault.code in _OF_A_PLACE or fault.code in {one.code for one in (facts.refused or {}).values()}
 
 
 __all__ = ["Lost", "of_places"]

@@ -8,7 +8,7 @@ from dataclasses import dataclass, field, replace
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked, Quantity
-from causal_dsl.program.components import missing, width
+from causal_dsl.program.components import missing, usable, width
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.lost_cells import Lost
 from causal_dsl.program.paths import steps
@@ -121,7 +121,7 @@ class LookReader:
         if kind not in ("stream", "normed") or not self.alignment.network.facts.has_tokens:
             facts = self.alignment.network.facts
             read = ("stream", "normed")
-            there = [name for name, c in COMPONENTS.items() if c.logit in read and missing(name, facts) is None]
+            there = [name for name in usable(facts) if COMPONENTS[name].logit in read]
             self._report(
                 "E833",
                 f"`{places[0].site}` gives no logits",

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.components import head_count, lacking, missing, takes_position, width
+from causal_dsl.program.components import head_count, lacking, missing, takes_position, usable, width
 from causal_dsl.program.counts import loaded, numbers_of
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
@@ -161,7 +161,7 @@ class SiteReader:
 
     def _instead(self, component: str) -> str:
         layered = COMPONENTS[component].layer
-        there = [n for n, c in COMPONENTS.items() if missing(n, self.facts) is None and c.layer == layered]
+        there = [name for name in usable(self.facts) if COMPONENTS[name].layer == layered]
         return "this network has " + ", ".join(f"`{name}`" for name in there) if there else ""
 
     def _in_layer(
@@ -200,12 +200,13 @@ class SiteReader:
         step = rest[0]
         component = COMPONENTS.get(step.name)
         if component is None or not component.layer:
-            inside = [name for name, c in COMPONENTS.items() if c.layer and missing(name, self.facts) is None]
+            inside = [name for name in usable(self.facts) if COMPONENTS[name].layer]
+            inside += ["head"] if any(COMPONENTS[name].heads for name in inside) else []
             self._report(
                 "E452",
                 f"a layer has no site `{step.name}`",
                 step.span,
-                help=did_you_mean(step.name, [*inside, "head"], "a layer has " + ", ".join(inside)),
+                help=did_you_mean(step.name, inside, "a layer has " + ", ".join(inside)),
             )
             return None, None
         if len(rest) > 1:
@@ -224,6 +225,7 @@ class SiteReader:
             self._report("E453", "`head` needs an index", head.span, help="write head[5], or head[6, 9] for two")
             return None, None
         named = [name for name, component in COMPONENTS.items() if component.heads]
+        there = [name for name in usable(self.facts) if name in named] or named
         if len(rest) == 1 and whole:
             step = SiteStep("z", head.span)
         elif len(rest) == 1:
@@ -231,7 +233,7 @@ class SiteReader:
                 "E453",
                 "which vector of the head?",
                 head.span,
-                help="write head[…].z[last]; there is " + ", ".join(named),
+                help=f"write head[…].{"z" if "z" in there else there[0]}[last]; there is " + ", ".join(there),
             )
             return None, None
         else:
@@ -241,7 +243,7 @@ class SiteReader:
                 "E452",
                 f"a head has no site `{step.name}`",
                 step.span,
-                help=did_you_mean(step.name, named, "a head has " + ", ".join(named)),
+                help=did_you_mean(step.name, there, "a head has " + ", ".join(there)),
             )
             return None, None
         if len(rest) > 2:

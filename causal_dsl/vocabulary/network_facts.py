@@ -28,6 +28,7 @@ class Facts:
     describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     ``activation`` is that of the MLP as transformers calls it, ``""`` where it is not known.
     ``labels``: of a sequence classifier, the names of its classes in the order of its logits.
+    ``unproved``: the components that the layout of a declaration does not give, and, once the network is loaded, those that are not where it says.
     ``refused``: of a network that is loaded to be run, why sites of it that a spec names cannot be used; None where it is not loaded.
     """
 
@@ -59,6 +60,7 @@ class Facts:
     last: bool = False
     labels: tuple[str, ...] = ()
     activation: str = ""
+    unproved: tuple[str, ...] = field(default=(), compare=False, repr=False)
     refused: Mapping[Site, Diagnostic] | None = field(default=None, compare=False, repr=False)
 
     @property
