@@ -226,6 +226,7 @@ class SiteReader:
             return None, None
         named = [name for name, component in COMPONENTS.items() if component.heads]
         there = [name for name in usable(self.facts) if name in named] or named
+        first = "z" if "z" in there else there[0]
         if len(rest) == 1 and whole:
             step = SiteStep("z", head.span)
         elif len(rest) == 1:
@@ -233,7 +234,7 @@ class SiteReader:
                 "E453",
                 "which vector of the head?",
                 head.span,
-                help=f"write head[…].{"z" if "z" in there else there[0]}[last]; there is " + ", ".join(there),
+                help=f"write head[…].{first}[last]; there is " + ", ".join(there),
             )
             return None, None
         else:
