@@ -71,8 +71,8 @@ def test_what_a_test_is_on_may_have_a_value_that_is_counted() -> None:
     found = {
         test.name: [i.places[0].site.layer for cell in test.cells for i in cell.interventions] for test in program.tests
     }
-    last = {f"t(size={size}, j=layers - 1)": [size - 1] for size in (2, 3)}
-    assert found == {f"t(size={size}, j=0)": [0] for size in (2, 3)} | last
+    last = {f"t(j=layers - 1, size={size})": [size - 1] for size in (2, 3)}
+    assert found == {f"t(j=0, size={size})": [0] for size in (2, 3)} | last
 
 
 @pytest.mark.usefixtures("nets")
