@@ -28,6 +28,7 @@ from causal_dsl.inputs import lengths_agree
 from causal_dsl.options_shown import MCP, here
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.answer_room import check_room
+from causal_dsl.planning.answer_start import check_starts
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -234,6 +235,7 @@ def _plan(
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     warn_of_unknown_words(plan, found)
     check_room(plan, checked.answers, found)
+    check_starts(plan, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
