@@ -116,7 +116,8 @@ def _check(
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
     facts: dict[NetworkKey, Facts] = {
-        key: replace(network.facts, unproved=network.unproved, refused=refused.get(key)) for key, network in loaded.items()
+        key: replace(network.facts, unproved=network.unproved, refused=refused.get(key))
+        for key, network in loaded.items()
     }
     unused = unused_parameters((module, *loader.modules.values()))
     write_out(module, loader.modules.values(), found)

@@ -111,7 +111,9 @@ def with_networks(spec: Spec, checked: Checked, name: str, session: Session) -> 
     if checked.plan is not None:
         used |= checked.plan.networks
     networks = session.networks(used.values())
-    own = replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
+    own = (
+        replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
+    )
     while checked.program.tests:
         refused = _refused(checked, networks)
         if checked.plan is not None and refused == checked.refused:

@@ -238,7 +238,12 @@ test w on t {
     ("layout", "site", "code", "help"),
     [
         # once it is loaded: without `middle` the stream between the two is not where the layout says
-        ('attention="attn", mlp="mlp"', "neurons", "E451", "this network has `resid_pre`, `attn_in`, `mlp_in`, `resid_post`"),
+        (
+            'attention="attn", mlp="mlp"',
+            "neurons",
+            "E451",
+            "this network has `resid_pre`, `attn_in`, `mlp_in`, `resid_post`",
+        ),
         (
             'attention="attn", mlp="mlp", middle="ln"',
             "neurons",

@@ -444,7 +444,14 @@ WHOLE = [
     "metric x = iia >= 95%",
     "circuit c : net = a - b",
 ]
-OPEN = ["metric x =", "metric x = logit(answer) -", "domain D = {1,", "network n", "circuit c : net", 'from "m.causal" import']
+OPEN = [
+    "metric x =",
+    "metric x = logit(answer) -",
+    "domain D = {1,",
+    "network n",
+    "circuit c : net",
+    'from "m.causal" import',
+]
 
 
 def test_a_declaration_begins_on_the_line_below_one_that_is_whole(tmp_path: Path) -> None:
