@@ -42,8 +42,8 @@ from causal_dsl.specs import Options, Spec
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.later import Later
-from causal_dsl.vocabulary.locations import Site
 from causal_dsl.store.out import UNITS, SpecFolder
+from causal_dsl.vocabulary.locations import Site
 
 
 @dataclass(frozen=True, eq=False)

@@ -12,8 +12,8 @@ from causal_dsl.program.circuit_actions import Circuits
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
-from causal_dsl.program.lost_cells import Lost
 from causal_dsl.program.held_places import asks_of_alignment, read_held
+from causal_dsl.program.lost_cells import Lost
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.path_patching import is_setting, read_setting, stands_alone

@@ -20,7 +20,6 @@ from causal_dsl.program.models import metrics_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import MOST_CELLS, meant_by, refuse_never, values_of
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.readings import READINGS
