@@ -12,6 +12,7 @@ if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, for torch and fo
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
 from causal_dsl import faults
+from tests.extras import without_extras as without_extras  # a fixture of every test
 from tests.thinning import thin
 
 faults.fall_back = False  # a mistake of the package is no reason for another way here: it fails the test

@@ -5,6 +5,7 @@ from __future__ import annotations
 import ast
 import re
 from dataclasses import fields
+from functools import cache
 from pathlib import Path
 
 import pytest
@@ -38,9 +39,10 @@ test t on al {
 """
 
 
-def said() -> set[str]:
+@cache
+def said() -> frozenset[str]:
     """Every text of a note or a help in the package that speaks of an option of a run."""
-    found = set()
+    found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).parts[0] in OF_COMMANDS:
             continue
@@ -48,7 +50,7 @@ def said() -> set[str]:
             if isinstance(node, ast.keyword) and node.arg in ("help", "notes"):
                 texts = [one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant)]
                 found |= {one for one in texts if isinstance(one, str) and re.search(r"--[a-z]", one)}
-    return found
+    return frozenset(found)
 
 
 @pytest.mark.parametrize("surface", [one for one in SURFACES if one is not TERMINAL], ids=lambda one: one.name)

@@ -37,6 +37,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 LARGE = {"circuit_of_ioi", "induction_heads", "logic", "training_curve"}
 
 
+@pytest.mark.thinned(always=12)
 @pytest.mark.parametrize(
     "path",
     [
@@ -56,6 +57,7 @@ def test_a_task_of_the_field_takes_twenty_lines(path: Path) -> None:
     assert not [d for d in cd.check(cd.load(path)).diagnostics if d.code not in ("W628", "W668")]
 
 
+@pytest.mark.slow
 def test_equality_in_a_small_transformer(ran: Ran) -> None:
     results, _ = ran("equality")
     assert results.passed, results.diagnostics

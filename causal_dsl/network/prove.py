@@ -139,14 +139,20 @@ class _Trial:
         self.single = torch.zeros(1)
 
     def run(self) -> Proof:
-        with self._guard(self.names, "a forward pass fails"):
+        raised: tuple[str, ...] = ()
+        try:
             self._batch()
+        except SpecError as error:
+            self._refuse(self.names, f"a forward pass fails: {error.diagnostics[0].title}")
+        except Exception as error:
+            self._refuse(self.names, f"a forward pass fails: {told(error)}")
+            raised = (f"it was given {len(self.prompts)} prompts of tokens", f"it raised {told(error)}")
         if self.network.layout is not None and not self.refused:
             with self._guard(self.names, "the sites cannot be read"):
                 self._identities(self.network.layout)
             self._noise()
         ok = frozenset(name for name in self.names if name not in self.refused)
-        found = Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered)
+        found = Proof(ok, self.refused, tuple(self.notes), self.errors, self.runs, slow=self.disordered, raised=raised)
         found.steps = self.steps
         found.no_numbers = no_numbers(self.network, self.single)
         return found

@@ -7,23 +7,21 @@ beside each other in q, k, v and z, which no sum shows.
 
 from __future__ import annotations
 
-import inspect
-from collections.abc import Callable, Iterator, Mapping
-from contextlib import contextmanager
+from collections.abc import Mapping
 from dataclasses import replace
 from typing import Any
 
-import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import below, bits, key, normals
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail
 from causal_dsl.network.compare import told
 from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.inferred.heads import HEADS, told_heads
 from causal_dsl.network.inferred.infer import inferred
 from causal_dsl.network.network import Network
+from causal_dsl.network.proved_heads import with_proved_heads
+from causal_dsl.network.token_run import TokenRun, passing, token_ids, token_noise, with_article
 from causal_dsl.network.wrapped import in_eval_mode, wrap
 from causal_dsl.program.own_networks import layout_from
 from causal_dsl.program.tokens import Tokens
@@ -57,7 +55,7 @@ def sequence_network(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], 
 
 def _facts(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], span: Span) -> Facts:
     """The shape of a network that reads token ids, and its layout as far as it is said."""
-    run = _TokenRun(model)
+    run = TokenRun(model)
     longest, vocabulary = _tried(run, len(tokens.words) or tokens.size, tokens, span)
     kind = type(model).__name__
     layout = layout_from(said, kind)
@@ -72,10 +70,10 @@ def _facts(model: nn.Module, tokens: Tokens, said: Mapping[str, Any], span: Span
     )
     if layout.layers:
         facts = _sized(run, facts, layout, said, longest, span)
-    ahead = _looks_ahead(run, layout, longest, min(vocabulary, len(tokens.words) or vocabulary))
+    ahead = _looks_ahead(run, layout, longest, min(vocabulary, len(tokens.words) or vocabulary), span)
     facts = replace(facts, both_ways=ahead, last=ahead, record=replace(layout, both_ways=ahead))
     if facts.heads is not None:
-        facts = replace(facts, record=_with_proved_heads(run, facts, longest))
+        facts = replace(facts, record=with_proved_heads(run, facts, longest))
     return facts
 
 
@@ -101,33 +99,12 @@ def _found(network: Network, layout: Architecture) -> Network:
     return replace(network, facts=replace(network.facts, record=record), layout=record)
 
 
-class _TokenRun:
-    """A model, and how it is given token ids."""
-
-    def __init__(self, model: nn.Module):
-        self.model = model
-        self.accepts = inspect.signature(model.forward).parameters
-        self.device = next((t.device for t in [*model.parameters(), *model.buffers()]), torch.device("cpu"))
-
-    def __call__(self, ids: Tensor) -> Any:
-        ids = ids.to(self.device)
-        found = self.model(input_ids=ids) if "input_ids" in self.accepts else self.model(ids)
-        found = getattr(found, "logits", found)
-        return found[0] if isinstance(found, tuple) and found else found
-
-
-def _ids(rows: int, length: int, most: int, seed: int = 0) -> Tensor:
-    """Token ids below ``most``, drawn by the counter."""
-    drawn = below(bits(key("sequence", seed), np.arange(rows * length)), most)
-    return torch.from_numpy(drawn.astype(np.int64).reshape(rows, length))
-
-
-def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int, int]:
+def _tried(run: TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int, int]:
     """The longest of a few lengths that a network takes, and how many logits it gives for each token."""
     raised: Exception | None = None
     for length in _LENGTHS:
         try:
-            found = run(_ids(2, length, 1))
+            found = run(token_ids(2, length, 1))
         except (MemoryError, torch.OutOfMemoryError):
             raise
         except Exception as error:
@@ -139,7 +116,7 @@ def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int,
         shown = list(found.shape) if isinstance(found, Tensor) else type(found).__name__
         raise fail(
             "E796",
-            f"{_a(run.model)} gives no logits [batch, tokens, vocabulary]",
+            f"{with_article(run.model)} gives no logits [batch, tokens, vocabulary]",
             span,
             notes=(f"of token ids [2, {length}] it gives {shown}",),
             help="return logits of every token of a prompt, in the order of the tokens",
@@ -147,7 +124,7 @@ def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int,
     assert raised is not None
     raise fail(
         "E752",
-        f"{_a(run.model)} comes with a {'vocabulary' if tokens.words else 'tokenizer'}, and cannot be run on token ids",
+        f"{with_article(run.model)} comes with a {'vocabulary' if tokens.words else 'tokenizer'}, and cannot be run on token ids",
         span,
         notes=(told(raised), "it was given whole numbers [batch, tokens]"),
         help="take token ids [batch, tokens] in `forward`; of a network that reads floats, leave the "
@@ -156,13 +133,13 @@ def _tried(run: _TokenRun, words: int, tokens: Tokens, span: Span) -> tuple[int,
     )
 
 
-def _refuse_words(run: _TokenRun, length: int, words: int, logits: int, tokens: Tokens, span: Span) -> None:
+def _refuse_words(run: TokenRun, length: int, words: int, logits: int, tokens: Tokens, span: Span) -> None:
     """Refuse a vocabulary with words of which the network knows nothing (E794); a tokenizer may have more than are used."""
     known = min(words, logits)
     if tokens.words and words > logits:
         raise fail(
             "E794",
-            f"the vocabulary has {words} words, and {_a(run.model)} gives {logits} logits for each token",
+            f"the vocabulary has {words} words, and {with_article(run.model)} gives {logits} logits for each token",
             span,
             notes=(f'the first word beyond is "{tokens.words[logits]}"',),
             help="let the network have as many tokens as there are words, or leave out those that it has not",
@@ -172,7 +149,7 @@ def _refuse_words(run: _TokenRun, length: int, words: int, logits: int, tokens: 
     except Exception as error:
         raise fail(
             "E794",
-            f"{_a(run.model)} gives {logits} logits for each token, and cannot be run on token {known - 1}",
+            f"{with_article(run.model)} gives {logits} logits for each token, and cannot be run on token {known - 1}",
             span,
             notes=(told(error),),
             help="let the embedding have a row for each token",
@@ -214,31 +191,8 @@ def _find(modules: Mapping[str, nn.Module], path: str, setting: str, span: Span)
     )
 
 
-@contextmanager
-def _kept(model: nn.Module, places: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
-    """What passes places (``path<`` or ``path>``) of a model within, by the names of the places."""
-    found: dict[str, Tensor] = {}
-
-    def keep(name: str) -> Callable[[Tensor], Tensor]:
-        def act(tensor: Tensor) -> Tensor:
-            found[name] = tensor
-            return tensor
-
-        return act
-
-    handles = [
-        hook_tensor(model.get_submodule(place[:-1]), "in" if place.endswith("<") else "out", keep(name))
-        for name, place in places.items()
-    ]
-    try:
-        yield found
-    finally:
-        for handle in handles:
-            handle.remove()
-
-
 def _sized(
-    run: _TokenRun, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span
+    run: TokenRun, facts: Facts, layout: Architecture, said: Mapping[str, Any], longest: int, span: Span
 ) -> Facts:
     """The sizes that are seen as a network runs: of the stream, of heads, of neurons."""
     layers = len(list(run.model.get_submodule(layout.layers).children()))
@@ -253,8 +207,8 @@ def _sized(
     ):
         if place and name not in layout.absent:
             places[name] = f"{first}.{place}"
-    with _kept(run.model, places) as seen:
-        run(_ids(2, longest, 1))
+    with passing(run.model, places) as seen:
+        run.surely(token_ids(2, longest, 1), span)
     for name, place in places.items():
         tensor = seen.get(name)
         if not isinstance(tensor, Tensor) or tuple(tensor.shape[:2]) != (2, longest):
@@ -307,25 +261,25 @@ def _head_width(widths: Mapping[str, int], layout: Architecture, heads: int, sha
     return int(each)
 
 
-def _looks_ahead(run: _TokenRun, layout: Architecture, longest: int, most: int) -> bool:
+def _looks_ahead(run: TokenRun, layout: Architecture, longest: int, most: int, span: Span) -> bool:
     """Whether what stands at a prompt's last token reaches the logits of earlier ones."""
     if longest < 2:
         return False
     for seed in range(4):
-        ids = _ids(4, longest, most, seed)
+        ids = token_ids(4, longest, most, seed)
         other = ids.clone()
         other[:, -1] = (other[:, -1] + 1 + seed) % max(2, most)
-        if not torch.equal(run(ids)[:, :-1], run(other)[:, :-1]):
+        if not torch.equal(run.surely(ids, span)[:, :-1], run.surely(other, span)[:, :-1]):
             return True
     if not layout.layers:
         return False
     first = run.model.get_submodule(layout.layers + ".0")
-    ids = _ids(4, longest, most)
-    clean = run(ids)[:, :-1]
+    ids = token_ids(4, longest, most)
+    clean = run.surely(ids, span)[:, :-1]
 
     def shaken(hidden: Tensor) -> Tensor:
         changed = hidden.clone()
-        changed[:, -1] += 10 * (1 + hidden.abs().max()) * _noise(hidden[:, -1])
+        changed[:, -1] += 10 * (1 + hidden.abs().max()) * token_noise(hidden[:, -1])
         return changed
 
     handle = hook_tensor(first, "in", shaken)
@@ -335,153 +289,10 @@ def _looks_ahead(run: _TokenRun, layout: Architecture, longest: int, most: int) 
         handle.remove()
 
 
-def _noise(like: Tensor, seed: int = 0) -> Tensor:
-    return torch.from_numpy(normals(seed, tuple(like.shape), "sequence")).to(like)
-
-
-def _with_proved_heads(run: _TokenRun, facts: Facts, longest: int) -> Architecture:
-    """The record without what is no head: what is done to the columns of one head may show in the columns of z that are its
-    own, or of the query heads that share it, and in no others. Queries, keys and values are told by the tokens that they reach."""
-    layout = facts.record
-    assert layout is not None
-    if "z" in layout.absent or facts.heads == 1:
-        return layout
-    heads, shared, size = facts.heads or 1, facts.kv_heads or 1, facts.head_dim or 1
-    absent = dict(layout.absent)
-    ids = _ids(4, longest, max(1, min(facts.vocabulary or 1, len(facts.words) or 10**9)))
-    for layer in range(facts.layers or 0):
-        path = f"{layout.layers}.{layer}"
-        for name, place in (("v", layout.v), ("q", layout.q), ("k", layout.k)):
-            if name in absent:
-                continue
-            why = _mixed(run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size))
-            if not why and name == "v":
-                why = _several(run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size))
-            elif not why and longest > 1:
-                why = _other_role(
-                    run, ids, f"{path}.{place}", f"{path}.{layout.z}", name, layout, (heads, shared, size)
-                )
-            if why:
-                absent[name] = f"in layer {layer} {why}"
-                if name == "v":
-                    absent.update(dict.fromkeys(("z", "pattern"), absent[name]))
-    return replace(layout, absent=absent)
-
-
-def _mixed(
-    run: _TokenRun, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
-) -> str:
-    """Why the columns of q, k or v are not those of heads; empty where they are."""
-    heads, shared, size = sizes
-    count = heads if name == "q" else shared
-    start = 0 if layout.split == "apart" else {"q": 0, "k": heads, "v": heads + shared}[name] * size
-    side = "in" if place.endswith("<") else "out"
-    with _kept(run.model, {"z": out}) as seen:
-        run(ids)
-        clean = seen["z"].flatten(2)
-        for head in range(count):
-            columns = slice(start + head * size, start + (head + 1) * size)
-
-            def shaken(tensor: Tensor, columns: slice = columns) -> Tensor:
-                changed = tensor.flatten(2).clone()
-                part = changed[..., columns]
-                changed[..., columns] = part + (1 + part.abs().mean()) * _noise(part)
-                return changed.view(tensor.shape)
-
-            handle = hook_tensor(run.model.get_submodule(place[:-1]), side, shaken)
-            try:
-                run(ids)
-            finally:
-                handle.remove()
-            moved = (seen["z"].flatten(2) - clean).abs().amax((0, 1)).view(heads, size)
-            floor = 1e-5 * float(clean.abs().max().clamp_min(1e-20))
-            group = heads // count
-            others = [h for h in range(heads) if h // group != head and float(moved[h].max()) > floor]
-            if others:
-                return f"what is done to head {head} of `{name}` shows in head {others[0]} of `z`"
-    return ""
-
-
-def _other_role(
-    run: _TokenRun, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
-) -> str:
-    """Why q are no queries, or k no keys; empty where they are: a query shows in z at its own token alone, a key of the first
-    token at later ones, and it is no sum of keys that z is made of."""
-    heads, shared, size = sizes
-    start = 0 if layout.split == "apart" or name == "q" else heads * size
-    columns = slice(start, start + (heads if name == "q" else shared) * size)
-
-    def moved(token: int) -> Tensor:
-        """Whether each token of z changes with the columns of one token."""
-
-        def shaken(tensor: Tensor) -> Tensor:
-            changed = tensor.flatten(2).clone()
-            part = changed[:, token, columns]
-            changed[:, token, columns] = part + (1 + part.abs().mean()) * _noise(part)
-            return changed.view(tensor.shape)
-
-        with _kept(run.model, {"z": out}) as seen:
-            run(ids)
-            clean = seen["z"].flatten(2)
-            side = "in" if place.endswith("<") else "out"
-            handle = hook_tensor(run.model.get_submodule(place[:-1]), side, shaken)
-            try:
-                run(ids)
-            finally:
-                handle.remove()
-        return (seen["z"].flatten(2) - clean).abs().amax((0, 2)) > 1e-5 * float(clean.abs().max().clamp_min(1e-20))
-
-    later = bool(moved(0)[1:].any())
-    if name == "q":
-        if later:
-            return "what is done to `q` at the first token shows in `z` at later ones: a query shows at its own token alone"
-        return "" if moved(-1)[-1] else "what is done to `q` at the last token does not show in `z` there: a query does"
-    if not later:
-        return "what is done to `k` at the first token shows in `z` at no later one: a key does"
-    if size > 1 and not _several(run, ids, place, out, name, layout, sizes):
-        return "`k` with one number in all columns of a head gives a `z` that has one: these are values"
-    return ""
-
-
-def _several(
-    run: _TokenRun, ids: Tensor, place: str, out: str, name: str, layout: Architecture, sizes: tuple[int, int, int]
-) -> str:
-    """Why a head's columns of z are not one sum over its columns of v; empty where they are: of values with one number
-    in all columns of a head they have one number, too."""
-    heads, shared, size = sizes
-    start = 0 if layout.split == "apart" else {"k": heads, "v": heads + shared}[name] * size
-    every = slice(start, start + shared * size)
-
-    def even(tensor: Tensor) -> Tensor:
-        changed = tensor.flatten(2).clone()
-        part = changed[..., every].view(*changed.shape[:2], shared, size)
-        changed[..., every] = _noise(part[..., :1]).expand_as(part).flatten(2)
-        return changed.view(tensor.shape)
-
-    handle = hook_tensor(run.model.get_submodule(place[:-1]), "in" if place.endswith("<") else "out", even)
-    try:
-        with _kept(run.model, {"z": out}) as seen:
-            run(ids)
-    finally:
-        handle.remove()
-    z = seen["z"].flatten(2)
-    z = z.view(*z.shape[:2], heads, size)
-    wide = (z - z[..., :1]).abs().amax((0, 1, 3))
-    head = int(wide.argmax())
-    if float(wide[head]) > 1e-4 * float(z.abs().max().clamp_min(1e-20)):
-        return f"the columns of head {head} of `z` are not one sum of `v` over tokens: is the number of heads right?"
-    return ""
-
-
 def refuse_layout(kind: str, said: Mapping[str, Any], why: str, help: str, span: Span) -> SpecError:
     """E795: a layout, or a vocabulary, that a network of another kind has no use for."""
     given = next(name for name in ("vocabulary", *LAYOUT) if said.get(name) is not None)
     return fail("E795", f"`{given}` is set, and {kind}", span, notes=(why,), help=help)
-
-
-def _a(model: nn.Module) -> str:
-    kind = type(model).__name__
-    return f"{'an' if kind[:1].lower() in 'aeiou' else 'a'} {kind}"
 
 
 __all__ = ["refuse_layout", "sequence_network"]

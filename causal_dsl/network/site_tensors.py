@@ -72,7 +72,10 @@ def refuse(network: Network, site: Site) -> None:
             f"`{network.name or 'the network'}` raises an exception when it is run, so none of its sites can be tested",
             network.span,
             notes=network.proof.raised,
-            help="correct its forward: it has to take every input that the spec encodes, as floats [batch, width]",
+            help="correct its forward: it has to take every input that the spec encodes, "
+            + ("as token ids [batch, tokens]" if network.facts.has_tokens else "as floats [batch, width]")
+            if network.key.kind == "torch"
+            else "the model cannot be run with these weights and packages: try its plain forward under torch.no_grad()",
         )
     if network.proof is not None and site.component in network.proof.refused:
         if network.key.kind == "torch" and PADDED in network.proof.refused[site.component]:

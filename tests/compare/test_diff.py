@@ -157,6 +157,7 @@ def test_two_checkpoints_are_paired_by_what_their_rows_hold(runs: Path, capsys: 
     assert moved > 4
 
 
+@pytest.mark.slow
 def test_what_a_filter_keeps_may_differ(runs: Path, capsys: Captured) -> None:
     _, found = diff(capsys, "a", "noisy_run")
     test = {test["name"]: test for test in found["specs"][0]["tests"]}["filtered"]

@@ -1,4 +1,4 @@
-"""Integrated gradients against those of captum, where it is installed: of the embedding, and of what the heads of a layer give."""
+"""Integrated gradients against those of captum: of the embedding, and of what the heads of a layer give."""
 
 from __future__ import annotations
 
@@ -16,9 +16,11 @@ from tests.discovery.searched import Searched
 LAYER = 1
 
 
+@pytest.mark.slow
 @pytest.mark.parametrize("rule", ["midpoint", "left"])
 def test_integrated_gradients_are_those_of_captum(rule: str) -> None:
-    attr = pytest.importorskip("captum.attr")
+    from captum import attr
+
     searched = Searched("llama", metric="logit(o)")
     by_embedding = searched.of.score_nodes(Way(4, rule=rule))
     by_heads = searched.of.score_nodes(Way(4, "activations", rule))

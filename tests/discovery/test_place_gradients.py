@@ -240,8 +240,10 @@ test t on a(p=last) {
         assert check.correlation is None or check.correlation > 0.99
 
 
+@pytest.mark.slow
 def test_integrated_gradients_are_those_of_captum() -> None:
-    attr = pytest.importorskip("captum.attr")
+    from captum import attr
+
     how = "integrated_gradients(logit(o), baseline=0, steps=6, rule=left) @ layer[0].resid_post[all]"
     execution, network, score, _, rows = scored(how)
     inputs = execution.plan.inputs[execution.plan.tests[0].network.key]

@@ -111,6 +111,7 @@ def test_one_is_there_at_a_time_and_numbers_are_those_of_each_alone(home: Path) 
     )
 
 
+@pytest.mark.slow
 def test_what_is_kept_holds_all_of_them_and_is_found_again(home: Path, capsys: pytest.CaptureFixture[str]) -> None:
     path, out = write(home, "[0, 1, 2]"), home / "out"
     command = ["run", str(path), "--trust", "--json", "--out", str(out)]

@@ -88,6 +88,7 @@ def test_controls_stand_beside_the_feature(found) -> None:
     assert data["controls"]["shuffled labels"]["iia"]["value"] == one.controls["shuffled labels"].iia.value
 
 
+@pytest.mark.slow
 def test_nothing_is_judged_on_what_it_was_fitted_on(found) -> None:
     folder = found[1]
     spec = api.load(folder / "spec.causal")

@@ -121,6 +121,26 @@ class Last(Own):
 
 def last():
     return build(of=Last)
+
+
+class Few(Own):
+    def forward(self, ids):
+        if len(ids) > MOST or ids.shape[1] < SHORT:
+            raise ValueError("this is not for me")
+        return super().forward(ids)
+
+
+MOST, SHORT = 2, 0
+
+
+def few():
+    return build(of=Few)
+
+
+def more():
+    global MOST, SHORT
+    MOST, SHORT = 9, 5
+    return build(of=Few)
 """
 SPEC = """
 domain Letter = {{"a", "b", "c"}}
@@ -339,6 +359,16 @@ def test_tokens_that_look_ahead_need_a_mask(tmp_path: Path) -> None:
     with pytest.raises(SpecError, match="attention_mask") as caught:
         refuse(network, Site("resid_post", 0))
     assert [d.code for d in caught.value.diagnostics] == ["E425"]
+
+
+def test_an_exception_of_a_networks_own_code_is_no_misplaced_site(tmp_path: Path) -> None:
+    with pytest.raises(SpecError) as caught:
+        own(tmp_path, "few")
+    assert caught.value.diagnostics[0].code == "E752" and "not for me" in caught.value.diagnostics[0].notes[0]
+    with pytest.raises(SpecError, match="raises an exception when it is run") as caught:
+        refuse(own(tmp_path, "more"), Site("resid_post", 0))
+    (told,) = caught.value.diagnostics
+    assert told.code == "E425" and "not for me" in told.notes[1] and "token ids" in told.help
 
 
 def ran(folder: Path, capsys: pytest.CaptureFixture[str], spec: str, *more: str) -> tuple[int, dict[str, Any], str]:

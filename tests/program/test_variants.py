@@ -446,6 +446,7 @@ def test_a_parameter_stands_for_a_variable_in_what_is_measured(folder: Path, dra
     assert len(family.tests) == 2 and family.passed
 
 
+@pytest.mark.slow
 def test_a_parameter_stands_for_a_variable_that_is_only_measured(folder: Path) -> None:
     """It is a position in `do`, and a variable in `base.u`, in a metric, and in a metric that is made of that one."""
     metrics = "metric of_it = logit(base.u) - logit(source.u)\nmetric twice = 2 * of_it\n"
@@ -459,6 +460,7 @@ def test_a_parameter_stands_for_a_variable_that_is_only_measured(folder: Path) -
         assert scores(one)[0][1] == pytest.approx(scores(other)[0][1], rel=1e-5)
 
 
+@pytest.mark.slow
 def test_what_a_test_is_on_takes_parameters_of_the_test_and_numbers_that_are_computed(folder: Path) -> None:
     spec = PROMPTED.replace("align at :", "align at(l in 0:layers, k in [1, 2 * 1]) :").replace("layer[0]", "layer[l]")
     spec += "circuit early(j in 0:layers) : net { it = layer[j].mlp_out }\n"

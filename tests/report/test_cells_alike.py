@@ -53,6 +53,7 @@ def test_pages_and_figures_and_kept_results_show_it_once_too(tmp_path: Path) -> 
     assert "the same in all 3 cells" not in fragment(ran(tmp_path, "do(q <- source)"))
 
 
+@pytest.mark.slow
 def test_controls_run_once_for_cells_that_are_the_same(tmp_path: Path) -> None:
     """A parameter that nothing hangs on makes the same cells again; each has the controls that it would have alone."""
     few = ran(tmp_path, "do(p <- source)")

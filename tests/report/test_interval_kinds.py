@@ -7,6 +7,8 @@ import io
 from dataclasses import replace
 from typing import Any
 
+import pytest
+
 from causal_dsl.report.figures.charts import chart
 from causal_dsl.report.figures.figure_files import as_csv, figures
 from causal_dsl.report.figures.pictures import picture_of, pictures
@@ -31,6 +33,7 @@ def test_the_draws_of_a_control_are_no_interval() -> None:
     assert methods["random subspace"] == "draws" and methods["whole vector"] == "rule of three"
 
 
+@pytest.mark.tools
 def test_a_mean_probability_is_no_share_of_pairs() -> None:
     fails = results()["fails"]
     cell, mean = fails.cells[0], Estimate(0.4, 0.3, 0.5, 64, "bootstrap")
@@ -45,6 +48,7 @@ def test_a_mean_probability_is_no_share_of_pairs() -> None:
     assert len(drawn) == len(set(axes.values())) and all(domain[-1] == 1.0 for domain in domains)
 
 
+@pytest.mark.tools
 def test_colours_do_not_spread_what_lies_within_an_interval() -> None:
     """Logits between -0.727 and -0.720, each within 0.01: one colour. Further apart they have several, and the legend says which."""
     mapped = results()["mapped"]
@@ -62,6 +66,7 @@ def test_colours_do_not_spread_what_lies_within_an_interval() -> None:
     assert "'-0.727'" in told["labelExpr"] and "'-0.087 nearest to 0'" in told["labelExpr"]
 
 
+@pytest.mark.tools
 def test_a_legend_names_the_ceiling_also_near_an_end() -> None:
     """The number at the end makes room for it."""
     picture = replace(picture_of(results()["mapped"], "iia")[0], ceiling=(0.91, 0.91))

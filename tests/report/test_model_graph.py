@@ -51,6 +51,7 @@ def test_edges_of_the_gallery_pass_under_no_box(page: Path) -> None:
     assert check_graph(page.read_text(encoding="utf-8")) >= 6
 
 
+@pytest.mark.tools
 def test_edges_pass_under_no_box(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(tmp_path)
     test = "test t on halves { base, source ~ equality(n=16, seed=0) do(left <- source) report iia }"
