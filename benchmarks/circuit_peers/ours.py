@@ -231,8 +231,10 @@ def _read(spec: Spec) -> np.ndarray:
     for named, cell in zip(run.test.cells, run.cells, strict=True):
         at = dict(named.values)
         for quantity, values in cell.columns.base.items():
-            if quantity.place is not None and quantity.place.reading is None:
+            if quantity.place is None or quantity.kind != "logit":
+                continue
+            if quantity.place.reading is None:
                 lens[at["l"]] = values
-            elif quantity.place is not None:
+            else:
                 heads[at["l"], at["h"]] = values
     return np.stack([*(lens[layer] for layer in sorted(lens)), *(heads[one] for one in sorted(heads))], axis=1)
