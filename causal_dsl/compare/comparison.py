@@ -204,7 +204,7 @@ def compare_specs(a: RecordedRun, b: RecordedRun) -> SpecComparison:
 def _test(a: RecordedRun, b: RecordedRun, name: str) -> TestComparison:
     own, other = a.tests[name], b.tests[name]
     cells = [{_cell_key(cell["cell"]): cell for cell in test["cells"]} for test in (own, other)]
-    tops = _ceiling(own), _ceiling(other)
+    tops = {every: (_ceiling(own, every), _ceiling(other, every)) for every in (False, True)}
     found, match = [], Match(int(own.get("n", 0)), int(other.get("n", 0)), 0, "no cell was measured in both")
     for key in (key for key in cells[0] if key in cells[1]):
         made, match = _cell(a, b, name, cells[0][key], cells[1][key], tops, (own, other))
@@ -234,10 +234,11 @@ def _cell(
     test: str,
     own: Mapping[str, Any],
     other: Mapping[str, Any],
-    tops: tuple[float | None, float | None],
+    tops: Mapping[bool, tuple[float | None, float | None]],
     tests: tuple[Mapping[str, Any], Mapping[str, Any]],
 ) -> tuple[CellComparison, Match]:
-    """A cell of both runs, and how the pairs of the test meet; ``tests`` are those of both that it is a cell of."""
+    """A cell of both runs, and how the pairs of the test meet; ``tests`` are those of both that it is a cell of. ``tops``:
+    the ceilings of both, over the pairs that a filter keeps and over all (True)."""
     units, drawn = tests[0].get("units") or {}, (int(tests[0]["n"]), int(tests[1]["n"]))
     scores, found = {}, {}
     for score in (score for score in own["scores"] if score in other["scores"]):
@@ -249,10 +250,8 @@ def _cell(
         match, first, second = found[output]
         both = None if first is None or second is None else (first, second)
         estimates = own["scores"][score], other["scores"][score]
-        scores[score] = (
-            *estimates,
-            difference(score, *estimates, match, both, tops, units.get(score.removesuffix("_unfiltered"), "")),
-        )
+        ceilings, unit = tops[score.endswith("_unfiltered")], units.get(score.removesuffix("_unfiltered"), "")
+        scores[score] = *estimates, difference(score, *estimates, match, both, ceilings, unit)
     match = found[next(iter(found))][0] if found else Match(0, 0, 0, "the cells have no score in common")
     return CellComparison(own["cell"], Turn(_verdict(own), _verdict(other)), scores), match
 
@@ -278,9 +277,10 @@ def _held(expectation: Mapping[str, Any]) -> str:
     return "pass" if expectation["passed"] else "FAIL"
 
 
-def _ceiling(test: Mapping[str, Any]) -> float | None:
-    """The ceiling of output_only, where it is exact."""
-    found = (test.get("ceilings_kept") or test.get("ceilings") or {}).get("output_only")
+def _ceiling(test: Mapping[str, Any], every: bool) -> float | None:
+    """The ceiling of output_only, where it is exact: over all pairs, or over those that a filter keeps."""
+    kept = None if every else test.get("ceilings_kept")
+    found = (kept or test.get("ceilings") or {}).get("output_only")
     return None if found is None or not found.get("exact") or found["value"] is None else float(found["value"])
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import io
+from collections import Counter
 from collections.abc import Iterator, Sequence
 
 from rich.console import Console, Group, RenderableType
@@ -140,7 +141,12 @@ def told_of_test(test: TestComparison, console: Console | None = None) -> Iterat
 def _pairs(test: TestComparison) -> str:
     match = test.match
     if match.same:
-        return f"the same {counted(match.first)} in both: the intervals of differences are paired"
+        same = f"the same {counted(match.first)} in both"
+        gaps = [gap for cell in test.cells for _, _, gap in cell.scores.values()]
+        apart = any(gap.way == "unpaired" for gap in gaps)
+        if not any(gap.paired for gap in gaps):
+            return f"{same}; no interval of a difference is paired" if apart else same
+        return f"{same}: the intervals of differences are paired" + (", but for those named below" if apart else "")
     return f"{counted(match.first)} in A, {match.second} in B; {match.why}: the intervals of differences are not paired"
 
 
@@ -257,13 +263,18 @@ def _why(test: TestComparison) -> Iterator[RenderableType]:
     """Why scores are not paired although the pairs are the same: once for each reason."""
     if not test.match.same:
         return
-    reasons: dict[str, dict[str, None]] = {}
+    reasons: dict[str, Counter[str]] = {}
+    judged = Counter(name for cell in test.cells for name, (_, _, gap) in cell.scores.items() if gap.low is not None)
     for cell in test.cells:
         for name, (_, _, gap) in cell.scores.items():
             if gap.way == "unpaired":
-                reasons.setdefault(gap.why, {})[name] = None
+                reasons.setdefault(gap.why, Counter())[name] += 1
     for why, names in reasons.items():
-        yield _indented(_plain(f"unpaired, because {why}: {', '.join(names)}", "dim"))
+        told = (
+            name if n == judged[name] else f"{name} (in {counted(n, 'cell')} of {judged[name]})"
+            for name, n in names.items()
+        )
+        yield _indented(_plain(f"unpaired, because {why}: {', '.join(told)}", "dim"))
 
 
 __all__ = ["changes_of", "comparison_text", "print_comparison", "summary_of", "told_of_test"]

@@ -2,10 +2,11 @@
 
 *Over the same pairs* the two scores rise and fall together, so what both share falls out. The difference of two shares has the
 score interval of Tango (1998), of as many independent pairs as would vary as much (Korn and Graubard 1998), where pairs share
-inputs. Other scores are resampled together: each resample of the inputs gives both scores (:mod:`causal_dsl.score.intervals`).
+inputs. Other scores, means and medians, are resampled together: each resample of the inputs gives both scores
+(:mod:`causal_dsl.score.intervals`).
 
 *Over other pairs* the intervals of both scores are put together as independent ones (Zou and Donner 2008). The same is done
-where the numbers of the pairs do not make up the score, as in a score over cells.
+where no column of the pairs makes up the score, as in a ratio of means.
 
 A score is taken from the pairs only if their numbers give back what both runs reported.
 """
@@ -13,6 +14,7 @@ A score is taken from the pairs only if their numbers give back what both runs r
 from __future__ import annotations
 
 import math
+import re
 from collections.abc import Mapping
 from dataclasses import dataclass, replace
 from typing import Any, Literal
@@ -20,6 +22,7 @@ from typing import Any, Literal
 import numpy as np
 
 from causal_dsl.compare.pairing import CellRows, Match
+from causal_dsl.measures.weighted_sums import weighted_order
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles
@@ -30,6 +33,12 @@ Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
 SINGLE = 1e-6
 #: How far a score may be from that of its pairs: both are float64, and summed in another order.
 _ROUNDING = 1e-9
+#: The median, the least or the largest of a number over the pairs.
+_ORDER = re.compile(r"(median|min|max)\((.+)\)", re.DOTALL)
+#: Why a score is not paired over the same pairs.
+_NO_COLUMN = "no column of the stored pairs has its numbers"
+_NO_CEILING = "its ceiling is not exact, and no column of the stored pairs has it"
+_NO_SPREAD = "resamples of the pairs do not tell how far it varies"
 
 
 @dataclass(frozen=True)
@@ -78,7 +87,8 @@ class Difference:
 
 @dataclass(frozen=True, eq=False)
 class _OfPairs:
-    """A score as the mean of ``values`` [n] over the rows ``asked`` [n], on another scale: (mean - shift) * times.
+    """A score as the mean of ``values`` [n] over the rows ``asked`` [n], on another scale: (mean - shift) * times; or as their
+    ``median``.
 
     ``counts``: its measure is 0 or 1 in each pair, so that the mean is a share of them.
     """
@@ -88,15 +98,18 @@ class _OfPairs:
     counts: bool
     shift: float = 0.0
     times: float = 1.0
+    median: bool = False
 
     @property
     def share(self) -> bool:
         """Whether it is a share of counts: by its measure, and each of its pairs is 0 or 1."""
         own = self.values[self.asked]
-        return self.counts and bool(((own == 0) | (own == 1)).all())
+        return self.counts and not self.median and bool(((own == 0) | (own == 1)).all())
 
-    def mean(self, weights: np.ndarray) -> np.ndarray:
+    def under(self, weights: np.ndarray) -> np.ndarray:
         """The score under rows of weights [R, n]: ``[R]``; NaN where none of the rows counts."""
+        if self.median:
+            return weighted_order(self.values[self.asked], weights[:, self.asked], "median")
         values = np.where(self.asked, self.values, 0.0)
         with np.errstate(invalid="ignore", divide="ignore"):
             found = (weights @ values) / (weights @ self.asked.astype(np.float64))
@@ -105,7 +118,7 @@ class _OfPairs:
     def is_that(self, value: float) -> bool:
         if not self.asked.any() or not np.isfinite(self.values[self.asked]).all():
             return False
-        own = float(self.mean(np.ones((1, len(self.values))))[0])
+        own = float(self.under(np.ones((1, len(self.values))))[0])
         return math.isclose(own, value, rel_tol=_ROUNDING, abs_tol=_ROUNDING)
 
 
@@ -119,7 +132,8 @@ def difference(
     unit: str,
 ) -> Difference:
     """The difference of the ``score`` of one cell, from its estimates as JSON has them, and its ``rows`` where the pairs are the
-    same. ``ceilings`` are those of output_only in both runs, where they are exact; ``unit`` is that of the score."""
+    same. ``ceilings`` are those of output_only over the pairs that the score is over, in both runs, where they are exact;
+    ``unit`` is that of the score."""
     a, b = first["value"], second["value"]
     if a is None or b is None:
         return Difference(
@@ -146,37 +160,47 @@ def _interval_of(
     why = match.why
     if rows is not None and "exact" not in (first.get("method"), second.get("method")):
         own = [_of_pairs(score, one, top, counted) for one, top in zip(rows, ceilings, strict=True)]
-        if own[0] is not None and own[1] is not None and own[0].is_that(a) and own[1].is_that(b):
+        made = [one for one in own if isinstance(one, _OfPairs)]
+        other = [which for which, one, value in zip("AB", made, (a, b), strict=False) if not one.is_that(value)]
+        if len(made) < 2:
+            why = next(one for one in own if isinstance(one, str))
+        elif other:
+            why = f"the stored pairs, a number each, do not give the value that {' and '.join(other)} reported"
+        else:
             draws = first.get("about") == second.get("about") == "draws"
-            found = _paired(gap, own[0], own[1], Resampling(rows[0].ids, draws))
+            found = _paired(gap, made[0], made[1], Resampling(rows[0].ids, draws))
             if found is not None:
                 return found
-            why = "resamples of the pairs do not tell how far it varies"
-        else:
-            why = "the stored pairs do not make up the score"
+            why = _NO_SPREAD
     return _unpaired(gap, first, second, why)
 
 
-def _of_pairs(score: str, rows: CellRows, ceiling: float | None, counted: bool) -> _OfPairs | None:
-    """How the numbers of the pairs may make up a score; None where they do not."""
+def _of_pairs(score: str, rows: CellRows, ceiling: float | None, counted: bool) -> _OfPairs | str:
+    """How the numbers of the pairs may make up a score; why they do not."""
     name, _, output = score.partition("(") if score.startswith(("iia(", "accuracy(", "moved(")) else (score, "", "")
     kept = rows.kept()
     if output:
         score = name
     if score.endswith("_unfiltered"):
         kept, score = np.ones_like(kept), score.removesuffix("_unfiltered")
-    if score == "iia_informative":
+    if score in ("iia_informative", "iia_star"):
         values, differs = rows.numbers("iia"), rows.differs()
-        return None if values is None or differs is None else _OfPairs(values, kept & differs, counted)
-    if score == "iia_star":
-        values = rows.numbers("iia")
-        return (
-            None
-            if values is None or ceiling is None or ceiling >= 1
-            else _OfPairs(values, kept, counted, ceiling, 1 / (1 - ceiling))
-        )
+        if values is None or (differs is None and score == "iia_informative"):
+            return _NO_COLUMN
+        if score == "iia_informative":
+            return _OfPairs(values, kept & differs, counted)
+        if ceiling is None or ceiling >= 1:
+            return _NO_CEILING
+        return _OfPairs(values, kept, counted, ceiling, 1 / (1 - ceiling))
     values = rows.numbers(score)
-    return None if values is None else _OfPairs(values, kept, counted)
+    if values is not None:
+        return _OfPairs(values, kept, counted)
+    order = _ORDER.fullmatch(score)
+    values = rows.numbers(order[2]) if order else None
+    if order is None or values is None:
+        return _NO_COLUMN
+    # the largest number of a resample is never larger than that of the sample
+    return _OfPairs(values, kept, False, median=True) if order[1] == "median" else _NO_SPREAD
 
 
 def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) -> Difference | None:
@@ -188,7 +212,7 @@ def _paired(gap: float, one: _OfPairs, other: _OfPairs, resampling: Resampling) 
         return Difference(gap, low * one.times, high * one.times, "paired score")
     if resampling.clusters(one.asked) < 2 or resampling.clusters(other.asked) < 2:
         return None
-    apart = [other.mean(weights) - one.mean(weights) for weights in resampling.weights()]
+    apart = [other.under(weights) - one.under(weights) for weights in resampling.weights()]
     found = percentiles(np.concatenate(apart))
     if found is None or (found[0] == found[1] and one.share and other.share):
         return None
