@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import dataclass
 from functools import cached_property
@@ -173,13 +174,34 @@ def told_scores(names: Iterable[str], most: int = 4) -> list[str]:
 
 
 def compare_runs(a: Sequence[RecordedRun], b: Sequence[RecordedRun]) -> RunComparison:
-    """Compare runs of the same specs: by the name of the spec's file, or the one with the one."""
+    """Compare runs of the same specs: by the name of the spec's file, or the one with the one. Specs whose names only one side has
+    are compared where they share tests with one spec of the other side, and it with no other of theirs."""
     if len(a) == len(b) == 1:
         return RunComparison((compare_specs(a[0], b[0]),))
     left, right = ({_key(run, runs): run for run in runs} for runs in (a, b))
-    both = tuple(compare_specs(left[name], right[name]) for name in left if name in right)
-    gone, new = ([run.spec for name, run in x.items() if name not in y] for x, y in ((left, right), (right, left)))
-    return RunComparison(both, tuple(gone), tuple(new))
+    gone, new = ([run for name, run in x.items() if name not in y] for x, y in ((left, right), (right, left)))
+    fitting = _fitting(gone, new)
+    other = {id(one): another for one, another in fitting}
+    met = {id(another) for another in other.values()}
+    pairs = [(run, right[name] if name in right else other.get(id(run))) for name, run in left.items()]
+    return RunComparison(
+        tuple(compare_specs(one, another) for one, another in pairs if another is not None),
+        tuple(run.spec for run in gone if id(run) not in other),
+        tuple(run.spec for run in new if id(run) not in met),
+    )
+
+
+def sharing(a: Sequence[RecordedRun], b: Sequence[RecordedRun]) -> list[tuple[RecordedRun, RecordedRun]]:
+    """All pairs of runs that have a test in common, those with the most first."""
+    found = [(one, another) for one in a for another in b if one.tests.keys() & another.tests.keys()]
+    return sorted(found, key=lambda both: -len(both[0].tests.keys() & both[1].tests.keys()))
+
+
+def _fitting(a: Sequence[RecordedRun], b: Sequence[RecordedRun]) -> list[tuple[RecordedRun, RecordedRun]]:
+    """The pairs of runs that have tests in common, neither of them with another run."""
+    found = sharing(a, b)
+    times = Counter(id(run) for both in found for run in both)
+    return [both for both in found if all(times[id(run)] == 1 for run in both)]
 
 
 def _key(run: RecordedRun, among: Sequence[RecordedRun]) -> str:
@@ -294,4 +316,13 @@ def _told_ceiling(test: Mapping[str, Any]) -> str | None:
     return f"{found['low']:.6g} to {found['high']:.6g}"
 
 
-__all__ = ["CellComparison", "RunComparison", "SpecComparison", "TestComparison", "Turn", "compare_runs", "told_scores"]
+__all__ = [
+    "CellComparison",
+    "RunComparison",
+    "SpecComparison",
+    "TestComparison",
+    "Turn",
+    "compare_runs",
+    "sharing",
+    "told_scores",
+]

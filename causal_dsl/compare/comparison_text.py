@@ -83,6 +83,8 @@ def _spec(spec: SpecComparison, console: Console) -> Iterator[RenderableType]:
     for letter, run in (("A", spec.a), ("B", spec.b)):
         when = f", {run.document['finished']}" if run.document.get("finished") else ""
         yield _plain(f"{letter}  {run.name}  ({run.document['path']}{when})", "bold")
+    if spec.a.spec != spec.b.spec:
+        yield _indented(_plain("specs of two names, compared by the names of their tests", "dim"))
     yield Text("")
     yield _indented(changes_of(spec))
     if spec.spec_lines:

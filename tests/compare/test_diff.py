@@ -301,6 +301,33 @@ def test_bad_input(runs: Path, capsys: Captured, tmp_path: Path, text: str | Non
     assert f"error[{code}]" in told.err and says in told.err and "Traceback" not in told.err and not told.out
 
 
+def of_specs(runs: Path, to: Path, **named: tuple[str, ...]) -> str:
+    """A folder of results of some specs, each with the tests named."""
+    for spec, tests in named.items():
+        shutil.copytree(runs / "a" / "s", to / spec)
+        document = json.loads((to / spec / "results.json").read_text(encoding="utf-8"))
+        document["path"] = f"{spec}.causal"
+        document["tests"] = [test for test in document["tests"] if test["name"] in tests]
+        (to / spec / "results.json").write_text(json.dumps(sealed(document)), encoding="utf-8")
+    return str(to)
+
+
+def test_specs_of_other_names_are_matched_by_their_tests(runs: Path, capsys: Captured, tmp_path: Path) -> None:
+    own = of_specs(runs, tmp_path / "own", one=("solves", "swept"), two=("filtered",))
+    other = of_specs(runs, tmp_path / "other", three=("filtered",), four=("swept",), five=())
+    code, found = diff(capsys, own, other)
+    told = [(spec["a"]["path"], spec["b"]["path"], [t["name"] for t in spec["tests"]]) for spec in found["specs"]]
+    assert told == [("one.causal", "four.causal", ["swept"]), ("two.causal", "three.causal", ["filtered"])]
+    assert code == 1 and found["only_a"] == [] and found["only_b"] == ["five.causal"]
+    main(["diff", own, other])
+    assert "specs of two names, compared by the names of their tests" in capsys.readouterr().out
+    both = of_specs(runs, tmp_path / "both", six=("filtered",), seven=("filtered", "solves"))
+    assert main(["diff", of_specs(runs, tmp_path / "last", eight=("filtered", "solves")), both]) == 2
+    told = " ".join(capsys.readouterr().err.split())
+    assert "cannot be matched" in told and "B has `filtered`, `solves` in seven.causal" in told
+    assert "no test in common" not in told and re.search(r"as `[^`]*last/eight` and `[^`]*both/seven`", told)
+
+
 def likeliest(delta: float, ups: int, downs: int, n: int) -> float:
     """The probability of the pairs that are right in the first alone, by a search for the largest likelihood."""
 
