@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING
 from xml.etree import ElementTree
@@ -90,14 +91,18 @@ def _told(case: Element, kind: str, diagnostics: Iterable[Diagnostic]) -> None:
 
 def properties_of(result: TestResult) -> Iterator[tuple[str, object]]:
     """Scores as properties of a test case: the network, the pairs, the verdict, the ceilings, and each cell's scores with the ends
-    of their intervals. Of a sweep, the scores that the test speaks of."""
+    of their intervals, and the ends between which a ceiling lies that is not exact. Of a sweep, the scores that the test speaks of."""
     yield "network", result.network
     yield "pairs", result.kept
     if result.verdict is not None:
         yield "verdict", result.verdict.code
     for name, ceiling in (result.ceilings_kept or result.ceilings).items():
-        if ceiling.value is not None:
+        known = ceiling.value is not None and not math.isnan(ceiling.value)
+        if known:
             yield f"ceiling.{name}", ceiling.value
+        if not known or not ceiling.exact:
+            ends = (("low", ceiling.low), ("high", ceiling.high))
+            yield from ((f"ceiling.{name}.{end}", value) for end, value in ends if not math.isnan(value))
     for cell in result.cells:
         yield from _of_cell(result, cell)
     for expectation in result.expectations:
@@ -112,7 +117,7 @@ def _of_cell(result: TestResult, cell: CellResult) -> Iterator[tuple[str, object
     for score in cell.scores if not at else asked or default:
         estimate = cell.scores[score]
         for end, value in (("", estimate.value), (".low", estimate.low), (".high", estimate.high)):
-            if value is not None:
+            if value is not None and not math.isnan(value):
                 yield f"{score}{end}{place}", value
     if at and cell.verdict is not None:
         yield f"verdict{place}", cell.verdict.code

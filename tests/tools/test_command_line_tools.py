@@ -142,6 +142,15 @@ def test_junit(capsys: Captured) -> None:
     assert "--> s.causal:" in fails.find("failure").text
     accuracy = solves.find("properties/property[@name='accuracy']").get("value")
     assert float(accuracy) == cd.run("s.causal")["solves"].cells[0].scores["accuracy"].value
+    nothing = "base, source ~ equality(n=8, seed=0) where solved(base)\n  do(left <- source)\n  report iia"
+    wrong = SPEC.replace("left == right", "left != right")  # what the network says is never right
+    assert wrong != SPEC
+    Path("s.causal").write_text(f"{wrong}test none on halves {{\n  {nothing}\n}}\n", encoding="utf-8")
+    assert main(["run", "s.causal", "--junit", "ci/report.xml"]) == 1
+    none = ElementTree.parse("ci/report.xml").getroot()[0].findall("testcase")[-1]
+    told = {one.get("name"): one.get("value") for one in none.iter("property")}
+    assert told["pairs"] == "0" and "nan" not in told.values() and "ceiling.noop" not in told
+    assert (told["ceiling.noop.low"], told["ceiling.noop.high"]) == ("0.0", "1.0")
     Path("s.causal").write_text(SPEC.replace("a == b", "a == e"), encoding="utf-8")
     assert main(["run", "s.causal", "--junit", "ci/report.xml"]) == 2
     root = ElementTree.parse("ci/report.xml").getroot()
