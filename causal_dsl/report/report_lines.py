@@ -111,6 +111,11 @@ def unit_of(score: str, test: TestResult) -> str:
     return "" if unit is None else unit.shown
 
 
+def unit_name(score: str, test: TestResult) -> str:
+    """The name of the unit of a score, as the results have it: ``share``, ``nats``; empty where they have none."""
+    return test.units.get(score.removesuffix("_unfiltered"), "")
+
+
 def with_unit(score: str, test: TestResult) -> str:
     """A score with its unit, as an axis names it: ``kl (nats)``."""
     unit = unit_of(score, test)
@@ -297,6 +302,7 @@ __all__ = [
     "of_output",
     "summary",
     "tallied",
+    "unit_name",
     "unit_of",
     "varying",
     "with_unit",

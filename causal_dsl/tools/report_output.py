@@ -18,6 +18,8 @@ if TYPE_CHECKING:
 
 #: How much of a file says whether it is a page.
 _START = 256
+#: How many tests without a figure a message names.
+_MOST = 6
 
 
 def add_report_options(command: argparse.ArgumentParser) -> None:
@@ -75,7 +77,7 @@ def write_reports(
 
         write_page(arguments.html, results_page(results, beside), line)
     if arguments.figures is not None:
-        from causal_dsl.report.figures.figure_files import write_figures
+        from causal_dsl.report.figures.figure_files import undrawn, write_figures
 
         try:
             count = write_figures(results, arguments.figures)
@@ -86,6 +88,11 @@ def write_reports(
             if count != 1
             else f"wrote 1 figure to {shown_path(arguments.figures)}"
         )
+        lacking = undrawn(results)
+        if lacking:
+            more = f" and {len(lacking) - _MOST} more" if len(lacking) > _MOST else ""
+            named = ", ".join(f"`{name}`" for name in lacking[:_MOST])
+            tell(f"no figure of {named}{more}: no cell has a number, or the sweep has too many parameters")
 
 
 def write_page(file: Path, text: str, line: CommandLine) -> None:

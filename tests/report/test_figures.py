@@ -123,7 +123,7 @@ def test_units_stand_on_the_axes_and_numbers_of_a_test_are_all_drawn() -> None:
     (picture,) = pictures(one)
     assert [row["score"] for row in picture.records] == list(one.cells[0].scores)
     assert {row["score"]: row["unit"] for row in picture.records} == {
-        **dict.fromkeys(one.cells[0].scores, ""),
+        **dict.fromkeys(one.cells[0].scores, "share"),
         "kl": "nats",
         "js": "nats",
     }
@@ -131,6 +131,34 @@ def test_units_stand_on_the_axes_and_numbers_of_a_test_are_all_drawn() -> None:
         as_csv(pictures(measured("along", kl=0.25))[0]).splitlines()[0]
         == "l,score,unit,value,low,high,method,n,ceiling"
     )
+    for test in ("mapped", "along"):
+        (shares,) = pictures(results()[test])
+        assert {row["unit"] for row in shares.records} == {results()[test].units["iia"]} == {"share"}
+
+
+def test_a_test_of_one_number_has_a_figure_and_one_of_none_is_named(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The figure that plot() gives; a page, which says the number in words, does not draw it."""
+    (whole,) = [spec for spec in results().specs if "fails" in {test.name for test in spec.tests}]
+    own = results()["fails"]
+    cell = own.cells[0]
+    single = replace(own, name="single", cells=(replace(cell, scores={"accuracy": cell.scores["accuracy"]}),))
+    none = {name: Estimate(None) for name in cell.scores}
+    empty = replace(own, name="empty", cells=(replace(cell, scores=none),))
+    made = cd.Results((replace(whole, tests=(single, empty)),))
+    (tmp_path / "r.json").write_text(json.dumps(made.to_json()), encoding="utf-8")
+    words = ["report", str(tmp_path / "r.json"), "--figures", str(tmp_path / "f"), "--html", str(tmp_path / "a.html")]
+    capsys.readouterr()
+    assert main(words) == 0
+    assert {path.name for path in (tmp_path / "f").iterdir()} == {f"single-scores.{ending}" for ending in ENDINGS}
+    with (tmp_path / "f" / "single-scores.csv").open(encoding="utf-8") as file:
+        (row,) = csv.DictReader(file)
+    assert row["score"] == "accuracy" and float(row["value"]) == cell.scores["accuracy"].value
+    assert row["unit"] == "share" and marks(single.plot()).count("circle") == 1
+    assert "no figure of `empty`: no cell has a number" in capsys.readouterr().err
+    page = (tmp_path / "a.html").read_text(encoding="utf-8")
+    assert "<figcaption>single" not in page and "accuracy" in page
 
 
 def test_what_rounding_leaves_is_not_drawn_as_if_it_were_much() -> None:

@@ -7,7 +7,7 @@ from typing import Any
 
 from causal_dsl.report.figures.axis_titles import axis_title
 from causal_dsl.report.figures.pictures import Picture, all_numbers, band_of, figure_name, row_of
-from causal_dsl.report.report_lines import ceiling_of, is_share, mapped, unit_of, varying, with_unit
+from causal_dsl.report.report_lines import ceiling_of, is_share, mapped, unit_name, unit_of, varying, with_unit
 from causal_dsl.score.across_networks import FamilyResult
 from causal_dsl.score.format_numbers import show_cell
 from causal_dsl.score.results import TestResult
@@ -27,7 +27,12 @@ def family_pictures(family: FamilyResult) -> list[Picture]:
         along = next(iter(swept))
         ceilings = {ceiling_of(score, test) for test in tests}
         band = band_of(tests[0], score) if len(ceilings) == 1 else None
-        common = {"ceiling": band, "share": is_share(score, tests[0]), "score": score, "unit": unit_of(score, tests[0])}
+        common = {
+            "ceiling": band,
+            "share": is_share(score, tests[0]),
+            "score": score,
+            "unit": unit_name(score, tests[0]),
+        }
         if len(along) == 1 and len(tests) > 1 and all_numbers(c.cell[along[0]] for t in tests for c in t.cells):
             found.append(_over_cells(family, tests, score, along[0], common))
         elif not along and len(parameters) <= 2:
@@ -51,7 +56,7 @@ def _over_cells(
                 score,
                 ceiling_of(score, test),
                 f"{line}, {show_cell(cell.cell)}",
-                unit=common["unit"],
+                unit=unit_of(score, test),
             )
             rows.append({**told, "x": cell.cell[along], "line": line})
     columns = {"x": along, "line": ", ".join(family.parameters)}
@@ -84,7 +89,7 @@ def _over_tests(
     rows = []
     for test in tests:
         variant = dict(test.variant)
-        unit, at = common["unit"], ceiling_of(score, test)
+        unit, at = unit_of(score, test), ceiling_of(score, test)
         told = row_of(test.cells[0].scores[score], score, at, show_cell(variant), unit=unit)
         line = show_cell({name: variant[name] for name in others})
         rows.append({**told, "x": variant[along], "y": str(variant[along]), **({"line": line} if others else {})})

@@ -51,6 +51,11 @@ def _called(paths: Sequence[str]) -> list[str]:
     return ["_".join(own) for own in parts]
 
 
+def undrawn(results: Results) -> list[str]:
+    """The tests that have no figure."""
+    return [test.name for spec in results.specs for test in spec.tests if not pictures(test)]
+
+
 def write_figures(results: Results, folder: Path) -> int:
     """Write `NAME.svg`, `.pdf`, `.png` and `.csv` of each picture; gives how many pictures there are. Raises SpecError without the
     packages that draw (E860), OSError where the folder cannot be written."""
@@ -86,4 +91,4 @@ def as_csv(picture: Picture) -> str:
     return stream.getvalue()
 
 
-__all__ = ["as_csv", "figures", "write_figures", "write_pictures"]
+__all__ = ["as_csv", "figures", "undrawn", "write_figures", "write_pictures"]

@@ -21,6 +21,7 @@ from causal_dsl.report.report_lines import (
     mapped,
     marks_said,
     of_output,
+    unit_name,
     unit_of,
     varying,
 )
@@ -42,7 +43,7 @@ class Picture:
 
     ``x``, ``y`` are the titles of the axes. ``ceiling`` (least and greatest value of the rule that knows the answers alone) is a
     band, None where the score has none. ``share``: the score lies in [0, 1]. ``joined``: points of a line are joined. ``score`` and
-    ``unit`` are those of all rows; where they are more than one, each row has its own. ``apart``: each part has an axis of its own,
+    ``unit`` (by its name: ``share``, ``nats``) are those of all rows; where they are more than one, each row has its own. ``apart``: each part has an axis of its own,
     whose title it is. ``spec``: the file that it is of, where there are several."""
 
     name: str
@@ -94,6 +95,11 @@ class Picture:
         return bool({"control", "fit"} & set(self.columns.values()))
 
     @property
+    def one_number(self) -> bool:
+        """Whether it is the one score of a test of one cell: beside the text that gives it, it says nothing more."""
+        return len(self.rows) == 1 and self.columns == {"y": "score"}
+
+    @property
     def records(self) -> list[dict[str, Any]]:
         """The rows under the names of their parameters, as a CSV file has them."""
         found = []
@@ -135,8 +141,8 @@ def _scores(test: TestResult) -> Iterator[Picture]:
         for name, one in known.items()
         if one.value is not None and not (name.endswith("_unfiltered") and test.kept == test.n)
     }
-    if len(scores) < 2:
-        return  # one number is no picture
+    if not scores:
+        return
     axes_of: dict[str, list[str]] = {}
     for name in scores:
         axes_of.setdefault(_axis(name, test), []).append(name)
@@ -166,7 +172,7 @@ def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], titl
     for score, shown in scores:
         at, unit = ceiling_of(score, test), unit_of(score, test)
         told = row_of(cell.scores[score], shown, at, "", unit=unit)
-        rows.append({**told, "y": shown, "score": score, "unit": unit})
+        rows.append({**told, "y": shown, "score": score, "unit": unit_name(score, test)})
     share = all(is_share(score, test) for score, _ in scores)
     return Picture(
         figure_name(name),
@@ -235,7 +241,7 @@ def _map(
         note=note,
         columns=columns,
         score=score,
-        unit=unit,
+        unit=unit_name(own, test),
     )
 
 
@@ -266,7 +272,7 @@ def _along(
         note=fewer(own, cells, test),
         columns={"x": along} if curve else {"y": along},
         score=score,
-        unit=unit,
+        unit=unit_name(own, test),
     )
 
 
@@ -310,6 +316,7 @@ def _controls(test: TestResult) -> Iterator[Picture]:
             ),
             columns=columns,
             score="iia",
+            unit=unit_name("iia", test),
         )
     elif len(cells) <= MOST_MAPS:
         points = tuple({**row, "y": row["which"], "part": show_cell(row["cell"])} for row in rows)
@@ -320,6 +327,7 @@ def _controls(test: TestResult) -> Iterator[Picture]:
             joined=False,
             columns=columns,
             score="iia",
+            unit=unit_name("iia", test),
         )
 
 

@@ -61,7 +61,7 @@ def article(test: TestResult, id: str = "") -> Markup:
         id=id or identifier(test.name),
         facts=facts(test),
         chance=list(chance(test)),
-        pictures=[drawn(picture, table=picture.beside) for picture in pictures(test)],
+        pictures=[drawn(picture, table=picture.beside) for picture in pictures(test) if not picture.one_number],
         scores=html_of(
             [
                 *scores(test),
