@@ -12,7 +12,7 @@ from causal_dsl.compare.differences import SINGLE
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes
 from causal_dsl.report.figures.pictures import Picture, figure_name
-from causal_dsl.report.report_lines import ceiling_of, is_share, unit_of
+from causal_dsl.report.report_lines import ceiling_of, is_share, unit_name, unit_of
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show, show_cell, show_estimate
@@ -33,7 +33,7 @@ class Point:
 @dataclass(frozen=True)
 class Curve:
     """A score of a test over the runs that have it; ``of`` is the number of cells that it is the highest of. ``unit``: what stands
-    behind its numbers. ``share``: it is a share, whose axis is all of [0, 1]."""
+    behind its numbers; ``unit_name``: the name of that unit (of a share, ``share``). ``share``: it is a share, whose axis is all of [0, 1]."""
 
     test: str
     score: str
@@ -41,6 +41,7 @@ class Curve:
     points: tuple[Point, ...]
     unit: str = ""
     share: bool = False
+    unit_name: str = ""
 
     @property
     def axis(self) -> tuple[float, float]:
@@ -84,7 +85,8 @@ class SpecHistory:
                     of = max(of, len(here))
             if points:
                 last = self.runs[points[-1].run].of(test)
-                yield Curve(test, score, of, tuple(points), unit_of(score, last), is_share(score, last))
+                units = unit_of(score, last), is_share(score, last), unit_name(score, last)
+                yield Curve(test, score, of, tuple(points), *units)
 
     def verdicts(self, test: str) -> list[str | None]:
         """The verdict of each run on a test; None where a run gives none, or lacks the test."""
@@ -201,6 +203,7 @@ def _picture(name: str, curve: Curve) -> Picture:
             "n": point.estimate.n,
             "ceiling": point.ceiling,
             "told": _told(curve, point),
+            "line": show_cell(point.cell),
         }
         for point in curve.points
     ]
@@ -210,9 +213,9 @@ def _picture(name: str, curve: Curve) -> Picture:
         *(name, title, "curve", tuple(rows), "run", curve.named),
         ceiling=(min(tops), max(tops)) if tops else None,
         share=curve.share,
-        columns={"x": "run"},
+        columns={"x": "run", **({"line": "cell"} if any(point.cell for point in curve.points) else {})},
         score=curve.score,
-        unit=curve.unit,
+        unit=curve.unit_name,
     )
 
 

@@ -495,7 +495,11 @@ def test_curves_of_a_history_as_files(runs: Path, capsys: Captured, tmp_path: Pa
     names = {file.name for file in (tmp_path / "figures").iterdir()}
     assert {f"swept-iia-history.{ending}" for ending in ("svg", "pdf", "png", "csv")} <= names
     table = pandas.read_csv(tmp_path / "figures" / "swept-iia-history.csv")
-    assert list(table["run"]) == [1, 2] and table["value"].between(0, 1).all()
+    assert list(table["run"]) == [1, 2] and table["value"].between(0, 1).all() and set(table["unit"]) == {"share"}
+    for where, folder, value in zip(table["cell"], (first, "noisy_run"), table["value"], strict=True):
+        cell = dict(part.split("=") for part in where.split(", "))
+        assert read_results(folder)["swept"].cell(l=int(cell["l"]), p=cell["p"]).scores["iia"].value == value
+    assert "cell" not in pandas.read_csv(tmp_path / "figures" / "solves-accuracy-history.csv")
     svg = (tmp_path / "figures" / "swept-iia-history.svg").read_text()
     top = next(t for t in read_results(first).tests if t.name == "swept").cells[0].top
     assert svg.count("<svg") == 1 and top is not None and set(table["ceiling"]) == {top} and f"ceiling {top:.3f}" in svg
