@@ -8,7 +8,7 @@ from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
-from causal_dsl.compare.differences import Difference, difference
+from causal_dsl.compare.differences import Difference, difference, output_of
 from causal_dsl.compare.pairing import Match, matched
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_changes
@@ -264,7 +264,7 @@ def _cell(
     units, drawn = tests[0].get("units") or {}, (int(tests[0]["n"]), int(tests[1]["n"]))
     scores, found = {}, {}
     for score in (score for score in own["scores"] if score in other["scores"]):
-        output = _output(score)
+        output = output_of(score)
         if output not in found:
             kept = ((run.pairs, one["cell"]) for run, one in ((a, own), (b, other)))
             first, second = (None if file is None else file.rows(test, cell, output) for file, cell in kept)
@@ -276,12 +276,6 @@ def _cell(
         scores[score] = *estimates, difference(score, *estimates, match, both, ceilings, unit)
     match = found[next(iter(found))][0] if found else Match(0, 0, 0, "the cells have no score in common")
     return CellComparison(own["cell"], Turn(_verdict(own), _verdict(other)), scores), match
-
-
-def _output(score: str) -> str:
-    """The output that a score such as ``iia(same)`` is of; empty for others."""
-    name, bracket, rest = score.partition("(")
-    return rest[:-1] if bracket and name in ("iia", "moved", "accuracy") and rest[:-1].isidentifier() else ""
 
 
 def _cell_key(cell: Setting) -> tuple[tuple[str, str], ...]:

@@ -38,6 +38,7 @@ _ORDER = re.compile(r"(median|min|max)\((.+)\)", re.DOTALL)
 #: Why a score is not paired over the same pairs.
 _NO_COLUMN = "no column of the stored pairs has its numbers"
 _NO_CEILING = "its ceiling is not exact, and no column of the stored pairs has it"
+_EACH_OUTPUT = "the test reads several outputs, and the stored pairs of one of them do not give the score"
 _NO_SPREAD = "resamples of the pairs do not tell how far it varies"
 
 
@@ -164,6 +165,8 @@ def _interval_of(
         other = [which for which, one, value in zip("AB", made, (a, b), strict=False) if not one.is_that(value)]
         if len(made) < 2:
             why = next(one for one in own if isinstance(one, str))
+        elif other and rows[0].of_output:
+            why = _EACH_OUTPUT
         elif other:
             why = f"the stored pairs, a number each, do not give the value that {' and '.join(other)} reported"
         else:
@@ -175,14 +178,20 @@ def _interval_of(
     return _unpaired(gap, first, second, why)
 
 
+def output_of(score: str) -> str:
+    """The output that a score such as ``iia(same)`` is of; empty for others."""
+    name, bracket, rest = score.removesuffix("_unfiltered").partition("(")
+    known = name in ("iia", "iia_informative", "moved", "accuracy")
+    return rest[:-1] if bracket and known and rest[:-1].isidentifier() else ""
+
+
 def _of_pairs(score: str, rows: CellRows, ceiling: float | None, counted: bool) -> _OfPairs | str:
     """How the numbers of the pairs may make up a score; why they do not."""
-    name, _, output = score.partition("(") if score.startswith(("iia(", "accuracy(", "moved(")) else (score, "", "")
     kept = rows.kept()
-    if output:
-        score = name
     if score.endswith("_unfiltered"):
         kept, score = np.ones_like(kept), score.removesuffix("_unfiltered")
+    if output_of(score):
+        score = score.partition("(")[0]
     if score in ("iia_informative", "iia_star"):
         values, differs = rows.numbers("iia"), rows.differs()
         if values is None or (differs is None and score == "iia_informative"):
@@ -282,4 +291,4 @@ def _unpaired(gap: float, first: Mapping[str, Any], second: Mapping[str, Any], w
     return Difference(gap, gap - math.hypot(below_b, above_a), gap + math.hypot(above_b, below_a), "unpaired", why)
 
 
-__all__ = ["Difference", "difference", "paired_shares", "share_difference"]
+__all__ = ["Difference", "difference", "output_of", "paired_shares", "share_difference"]

@@ -38,6 +38,11 @@ class CellRows:
         except (TypeError, ValueError):
             return None
 
+    @property
+    def of_output(self) -> bool:
+        """Whether they are the rows of one output, in a test that reads several."""
+        return "output" in self.table and bool(self.table["output"].notna().any())
+
     def kept(self) -> np.ndarray:
         """Which rows a filter keeps, ``[n]``."""
         if "kept" not in self.table:
