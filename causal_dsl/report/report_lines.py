@@ -41,7 +41,9 @@ def summary(results: Results) -> tuple[str, bool | None]:
     if stopped:
         tests += f", {stopped} interrupted and not judged"
     if not expectations:
-        return f"{tests}, no expectations", None
+        return f"{tests}, no expectation{' was judged' if unrun or stopped else 's'}", None
+    if unrun or stopped:  # those of tests that were not finished are not among them
+        return f"{tests}, {passed} of {len(expectations)} judged expectations passed", passed == len(expectations)
     return f"{tests}, {passed} of {len(expectations)} expectations passed", passed == len(expectations)
 
 
