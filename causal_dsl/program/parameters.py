@@ -175,20 +175,30 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
         values = alignment.parameters[name]
         value = one_of(argument.value, values, alignment.network)
         if value is None:
-            refuse_never(name, alignment.name, argument.value, values, argument.value.span, found)
+            refuse_never(name, alignment.name, argument.value, values, argument.value.span, found, alignment.network)
             return None
         fixed[name] = value
     return fixed
 
 
 def refuse_never(
-    name: str, of: str, value: tree.Expr, values: Sequence[tree.Expr], span: Span, found: Diagnostics
+    name: str,
+    of: str,
+    value: tree.Expr,
+    values: Sequence[tree.Expr],
+    span: Span,
+    found: Diagnostics,
+    network: NetworkRef | None = None,
 ) -> None:
     """Report E696 for a value that is none of those which the parameter ``name`` of a declaration has."""
     shown = [format_expr(each) for each in values]
     listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
     help = "write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}"
-    found.report("E696", f"`{name}` of `{of}` is never {format_expr(value)}", span, help=help)
+    made = (
+        arithmetic(substitute(value, counts_of(network.facts)), {}) if network is not None and counted(value) else None
+    )
+    notes = () if made is None or network is None else (f"{format_expr(value)} is {made} in `{network.name}`",)
+    found.report("E696", f"`{name}` of `{of}` is never {format_expr(value)}", span, notes=notes, help=help)
 
 
 def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
@@ -197,6 +207,8 @@ def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -
     if isinstance(values, _Uncounted):
         number = arithmetic(value, {})
         return values[0] if counted(value) else None if number is None else tree.Number(number, span=value.span)
+    if counted(value) and not loaded(network.facts) and meant_by(value, values) is None:
+        return values[0]  # whichever it is, is known once the network is loaded
     return meant_by(value, values) or meant_by(substitute(value, counts_of(network.facts)), values)
 
 
