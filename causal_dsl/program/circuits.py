@@ -186,6 +186,9 @@ class CircuitReader:
         return tuple((node, position) for node in nodes)
 
     def _no_circuit(self, expr: tree.Expr, module: Module) -> None:
+        path = steps(expr)
+        if path and path[0].name in module.faulty:
+            return  # reported where it is declared
         self.diagnostics.report(
             "E803",
             f"`{format_expr(expr)[:60]}` is no circuit",
@@ -447,6 +450,9 @@ def network_of(
     if declaration.network is not None:
         own = meant(networks, definition.module, declaration.network, found, "network")
         each = [own, *each]
+    named = {node.name for node in declaration.walk() if isinstance(node, tree.Name)}
+    if not each and named & definition.module.faulty:
+        return None  # reported where it is declared
     if not each:
         found.report(
             "E803",

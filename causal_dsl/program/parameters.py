@@ -181,6 +181,21 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
     return fixed
 
 
+def refuse_arguments(
+    name: tree.Ident, given: Sequence[tree.Argument], found: Diagnostics, known: Sequence[str] = ()
+) -> None:
+    """Report E211 for what is given to a causal model or a network that takes nothing, or none but the ``known`` parameters."""
+    first = given[0]
+    if known and first.name is not None:
+        title, help = f"`{name.name}` has no parameter `{first.name.name}`", did_you_mean(first.name.name, known)
+    elif known:
+        count = f"{len(known)} parameter{'' if len(known) == 1 else 's'}"
+        title, help = f"`{name.name}` takes {count}", "leave this one out"
+    else:
+        title, help = f"`{name.name}` takes no parameters", "leave this one out"
+    found.report("E211", title, first.span, help=help)
+
+
 def refuse_never(
     name: str,
     of: str,

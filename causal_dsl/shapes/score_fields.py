@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from causal_dsl.shapes.numbers_of_fields import Count, Share
+from causal_dsl.shapes.numbers_of_fields import Count
 
 
 class DiagnosticJson(TypedDict):
