@@ -208,7 +208,8 @@ def refuse_never(
     """Report E696 for a value that is none of those which the parameter ``name`` of a declaration has."""
     shown = [format_expr(each) for each in values]
     listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
-    help = "write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}"
+    least = f"it is a whole number, {_first(values)} or more" if isinstance(values, _Uncounted) else ""
+    help = least or f"it is one of {listed}"
     made = (
         arithmetic(substitute(value, counts_of(network.facts)), {}) if network is not None and counted(value) else None
     )
@@ -221,10 +222,17 @@ def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -
     Before it is known which there are, any number is taken."""
     if isinstance(values, _Uncounted):
         number = arithmetic(value, {})
-        return values[0] if counted(value) else None if number is None else tree.Number(number, span=value.span)
+        if counted(value):
+            return values[0]
+        return None if number is None or number < _first(values) else tree.Number(number, span=value.span)
     if counted(value) and not loaded(network.facts) and meant_by(value, values) is None:
         return values[0]  # whichever it is, is known once the network is loaded
     return meant_by(value, values) or meant_by(substitute(value, counts_of(network.facts)), values)
+
+
+def _first(values: _Uncounted) -> int:
+    """The least of values that are not counted yet."""
+    return arithmetic(values[0], {}) or 0
 
 
 def meant_by(value: tree.Expr, values: Sequence[tree.Expr]) -> tree.Expr | None:

@@ -120,7 +120,7 @@ def once(
     name: str, items: Sequence[tree.Expr], diagnostics: Diagnostics, meant: Sequence[object] | None = None
 ) -> bool:
     """Whether a list holds each thing once (else E776); ``meant``: what each of its ``items`` stands for, where that is not its text."""
-    told = [format_expr(item) for item in items] if meant is None else list(meant)
+    told: list[object] = [*map(format_expr, items)] if meant is None else [*meant]
     place = next((place for place, one in enumerate(told) if one in told[:place]), None)
     if place is None:
         return True

@@ -200,7 +200,7 @@ class _Writer:
                 yield every, replace(written, parameters=rest, **ends)
 
     def _members(
-        self, module: Module, declaration: tree.AlignDecl, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
+        self, module: Module, declaration: tree.Node, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
     ) -> Iterator[tuple[Named, tree.Ident, tuple[tree.Argument, ...]]]:
         """What an alignment may stand on by this name: each with the parameters that are left, its name, and the arguments
         that are none of a family."""

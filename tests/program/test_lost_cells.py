@@ -7,6 +7,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
+from causal_dsl import api
 from causal_dsl.tools.cli import main
 
 NETS = """
@@ -123,3 +124,41 @@ def test_layers_are_counted_once_the_network_is_loaded(tmp_path: Path, monkeypat
         )
     (fault,) = caught.value.diagnostics
     assert fault.code == "E696" and fault.notes == ("layers is 5 in `mlp`",) and fault.help == "it is one of 0, 1"
+
+
+def test_tests_of_another_run_are_told_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of all tests, then of one: no option is named that the first run did not have."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "both.causal").write_text(SPEC.replace("SITE", "layer[l].out").replace("LAYERS", "0:2"))
+    assert main(["run", "both.causal", "--trust", "--out", "out"]) == 0
+    capsys.readouterr()
+    assert main(["run", "both.causal", "--trust", "--out", "out", "--test", "alone"]) == 0
+    told = capsys.readouterr().err
+    assert "W658" in told and "other tests were run: moves, alone; now alone" in told and "--test" not in told
+
+
+@pytest.mark.parametrize(("text", "words"), [("{k}", "`k` is no parameter here"), ("{l + 1}", "nothing is computed")])
+def test_braces_that_stay_in_a_path_are_told_of(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    spec = SPEC.replace("SITE", f'module("{text}")').replace("LAYERS", "0:2").partition("test alone")[0]
+    with pytest.raises(cd.SpecError) as caught:
+        cd.run(cd.parse(spec), cd.Options(trust=True))
+    assert {one.code for one in caught.value.diagnostics} == {"E422"}
+    assert words in caught.value.diagnostics[0].notes[0]
+
+
+def test_a_number_below_all_values_is_refused_before_the_network_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    text = SPEC.replace("SITE", "layer[l].out").replace("LAYERS", "1:layers")
+    (fault,) = api.check(cd.parse(text), cd.Options(trust=True)).errors
+    assert (fault.code, fault.help) == ("E696", "it is a whole number, 1 or more")
+    assert fault.span.line == text[: text.index("halves(l=0)")].count("\n") + 1
