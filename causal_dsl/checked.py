@@ -14,6 +14,7 @@ from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.discovery import Discovery
+from causal_dsl.program.lost_cells import told_together
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import Refused
 from causal_dsl.program.program import Program, Test
@@ -61,9 +62,14 @@ class Checked(Shown):
 
     @property
     def cells_lost(self) -> list[tuple[str, Diagnostic]]:
-        """The faults of cells that are left out of their tests, each with the name of its network."""
+        """The faults of cells that are left out of their tests, each with the name of its network: those of several cells at one place
+        as one."""
         tests = (*self.program.tests, *self.program.fits) if self.program is not None else ()
-        return [(test.network.name, fault) for test in tests for cell in test.lost for fault in cell]
+        lost: dict[str, dict[Diagnostic, None]] = {}
+        for test in tests:
+            for cell in test.lost:
+                lost.setdefault(test.network.name, {}).update(dict.fromkeys(cell))
+        return [(network, fault) for network, faults in lost.items() for fault in told_together(faults)]
 
     @property
     def errors(self) -> list[Diagnostic]:

@@ -2,14 +2,17 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from collections.abc import Iterable
+from dataclasses import dataclass, field, replace
 
-from causal_dsl.diagnostics import Diagnostic, Diagnostics
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 from causal_dsl.program.program import Alignment
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: Faults of a place that show once the network is loaded, beside those of its own, and that a place in another cell need not have.
 _OF_A_PLACE = ("E454", "E458")
+#: So many other cells are told of.
+_SHOWN = 4
 
 
 @dataclass(frozen=True)
@@ -42,8 +45,24 @@ class Lost:
 
     def tell(self) -> None:
         """Report the faults of all cells that were left out: there is no other."""
-        for cell in self.cells:
-            self.found.extend(cell)
+        self.found.extend(told_together(fault for cell in self.cells for fault in cell))
+
+
+def told_together(faults: Iterable[Diagnostic]) -> list[Diagnostic]:
+    """The faults of cells: those of several at one place as that of the first, with what is otherwise in the others."""
+    groups: dict[tuple[str, Span], dict[Diagnostic, None]] = {}
+    for fault in faults:
+        groups.setdefault((fault.code, fault.span), {})[fault] = None
+    return [_of_cells(*group) for group in groups.values()]
+
+
+def _of_cells(first: Diagnostic, *others: Diagnostic) -> Diagnostic:
+    if not others:
+        return first
+    told = [", ".join(note for note in other.notes if note not in first.notes) or other.title for other in others]
+    shown = "; ".join(one.replace(" in a cell of the alignment", "") for one in told[:_SHOWN])
+    more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
+    return replace(first, notes=(*first.notes, f"so it is in other cells: {shown}{more}"))
 
 
 def of_places(told: Diagnostics, facts: Facts) -> bool:
@@ -55,4 +74,4 @@ def _of_place(fault: Diagnostic, facts: Facts) -> bool:
     return fault.code in _OF_A_PLACE or fault.code in {one.code for one in (facts.refused or {}).values()}
 
 
-__all__ = ["Lost", "of_places"]
+__all__ = ["Lost", "of_places", "told_together"]

@@ -348,7 +348,8 @@ class SiteReader:
         fault = (self.facts.refused or {}).get(site)
         if fault is not None:
             at = step.arguments[0].value.span if step.arguments else step.span
-            names = sorted(name for name in named_in(expr) if name in self.cell)
+            words = named_in(expr) | {step.name for step in steps(expr) or ()}
+            names = sorted(name for name in words if name in self.cell)
             notes = [f"`{name}` is {format_expr(self.cell[name])} in a cell of the alignment" for name in names]
             self.diagnostics.add(replace(fault, span=at, notes=(*notes, *fault.notes)))
             return None

@@ -57,20 +57,26 @@ def test_the_good_cells_of_a_sweep_are_run(
     text = SPEC.replace("SITE", site)
     options = cd.Options(trust=True)
     good = cd.run(cd.parse(text.replace("LAYERS", "[0, 2]")), options)
-    spec = cd.parse(text.replace("LAYERS", "[0, 9, 2]"))
+    spec = cd.parse(text.replace("LAYERS", "[0, 9, 2, 7]"))
     results = cd.run(spec, cd.Options(trust=True, out=tmp_path / "out"))
     moves, alone = results.tests
-    assert (moves.status, moves.fault, moves.cell_count) == ("interrupted", code, 3)
+    assert (moves.status, moves.fault, moves.cell_count) == ("interrupted", code, 4)
     assert told(results, "moves") == told(good, "moves") and len(moves.cells) == 2
+    assert moves.verdict is not None and "2 measured cells" in moves.verdict.text
     assert alone.passed and told(results, "alone") == told(good, "alone")
     (fault,) = results.faults
-    assert fault.code == code and fault.notes == ("`l` is 9 in a cell of the alignment",)
+    assert fault.code == code and fault.notes == (
+        "`l` is 9 in a cell of the alignment",
+        "so it is in other cells: `l` is 7",
+    )
     assert fault.span.source.line(fault.span.line).strip() == f"left  @ {site}"
     kept = cd.read_results(tmp_path / "out")
     assert [test.to_json() for test in kept.tests] == [test.to_json() for test in results.tests]
     with pytest.raises(cd.SpecError) as caught:  # where no cell is left
         cd.run(cd.parse(text.replace("LAYERS", "[9, 10]").partition("test alone")[0]), options)
-    assert [one.code for one in caught.value.diagnostics] == [code] * len(caught.value.diagnostics)
+    assert [(one.code, one.notes[-1]) for one in caught.value.diagnostics] == [
+        (code, "so it is in other cells: `l` is 10")
+    ]
 
 
 FAULTY = {
