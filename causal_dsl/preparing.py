@@ -246,9 +246,9 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
             continue
         for line in range(len(test.alignment.prompts)):
             prompt = answered_prompt(test.alignment, network.tokens, line)
-            before = said_before(test.readout, test.alignment, line)
             for value in test.readout.values:
-                said = before + show_value(value)
+                text = show_value(value)
+                said = said_before(test.readout, test.alignment, line, text) + text
                 found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
     return found
 

@@ -49,6 +49,14 @@ class OnCircuit:
 
 
 @dataclass(frozen=True)
+class LongValue:
+    """A value of several tokens, as it is written, and notes on how it is ``said``."""
+
+    value: str
+    said: tuple[str, ...] = ()
+
+
+@dataclass(frozen=True)
 class TestContext:
     """A test as far as its metrics are concerned; no network is needed.
 
@@ -79,7 +87,7 @@ class TestContext:
     intervened: bool = False
     parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     answers: tuple[Any, ...] | None = None
-    several_tokens: Callable[[ValueRef], str | None] | None = None
+    several_tokens: Callable[[ValueRef], LongValue | None] | None = None
     #: the interventions on a circuit that its cells do, one in each; None where there is none, or not one alone
     circuit: OnCircuit | None = None
     #: the placed variables that lead to the output, where a line asks for measures of the whole alignment

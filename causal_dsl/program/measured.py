@@ -10,11 +10,11 @@ from causal_dsl.causal.accepted import UNKNOWN
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.measures.compile import compile_metrics, read_number
-from causal_dsl.measures.context import OnCircuit, TestContext, TestScores
+from causal_dsl.measures.context import LongValue, OnCircuit, TestContext, TestScores
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import ValueRef
 from causal_dsl.measures.units import NUMBER
-from causal_dsl.program.answers import value_tokens
+from causal_dsl.program.answers import how_said, value_tokens
 from causal_dsl.program.held_places import held_order
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
 from causal_dsl.program.templates import show_value
@@ -76,7 +76,7 @@ def _context(
         for parameter, value in cell.values:
             parameters.setdefault(parameter, {})[value] = None
 
-    def several(ref: ValueRef) -> str | None:
+    def several(ref: ValueRef) -> LongValue | None:
         if tokens is None or readout.kind == "logits":
             return None
         variable = readout.variable if ref.role == "label" else ref.variable
@@ -84,8 +84,9 @@ def _context(
         try:
             for line in _unlike_lines(alignment):
                 for value in values:
-                    if len(value_tokens(value, readout, tokens, alignment, line, readout.span or span)) > 1:
-                        return show_value(value)
+                    ids = value_tokens(value, readout, tokens, alignment, line, readout.span or span)
+                    if len(ids) > 1:
+                        return LongValue(show_value(value), how_said(value, ids, readout, tokens, alignment, line))
         except SpecError as error:
             diagnostics.extend(error.diagnostics)
         return None
