@@ -345,9 +345,9 @@ class CircuitReader:
             return False
         return self.spots(expr, module)
 
-    def outputs(self, site: tree.Expr) -> tuple[Spot, ...] | None:
-        """The nodes that a site is the output of; None where a fault was reported."""
-        return self._site(site, edge=False)
+    def outputs(self, site: tree.Expr, edge: bool = False) -> tuple[Spot, ...] | None:
+        """The nodes that a site is the output of; at the end of an ``edge`` also those that read there. None where a fault was reported."""
+        return self._site(site, edge)
 
     def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
         if isinstance(site, tree.Through):
