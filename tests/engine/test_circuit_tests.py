@@ -175,6 +175,29 @@ def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
     assert scores.low is not None
 
 
+def test_a_ratio_says_nothing_where_its_interval_has_0_and_each_input_occurs_once(tmp_path: Any) -> None:
+    """The interval is that of a mean of independent numbers (Student); all that the source gives is put into the base."""
+    text = spec("llama", "layer[0].resid_pre[all] <- SOURCE", "recovered(level), level").replace(
+        "n=6, seed=3", "n=8, seed=1"
+    )
+    text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap').replace(
+        " where base.o != source.o", ""
+    )
+    declared, test = text[: text.index("test t on")], text[text.index("test t on") :]
+    base = test.replace("test t", "test own").replace("SOURCE", "base").replace("recovered(level), ", "")
+    results = api.run(api.parse(declared + test.replace("SOURCE", "source") + base), api.Options(out=tmp_path))
+    (cell,) = results.tests[0].cells
+    (table,) = tmp_path.rglob("pairs.parquet")
+    rows = pd.read_parquet(table)
+    one, other = (rows[rows["test"] == name]["level"].to_numpy() for name in ("t", "own"))
+    assert rows[rows["test"] == "t"]["base"].nunique() == len(one) == 8
+    gap, t = one - other, 2.364624  # the 97.5% quantile of 7 degrees of freedom
+    low, high = (gap.mean() + sign * t * gap.std(ddof=1) / len(gap) ** 0.5 for sign in (-1, 1))
+    assert low < 0 < high and abs(gap.mean()) > 0.05 * abs(gap).mean()
+    (told,) = [finding.text for finding in cell.findings if finding.code == "no_contrast"]
+    assert f"{gap.mean():.3f} [{low:.3f}, {high:.3f}]: its interval contains 0" in told
+
+
 def test_medians_and_worst_pairs_stand_beside_ratios(tmp_path: Any) -> None:
     text = spec("llama", "outside(c) <- source", "recovered(gap), change(gap), relative_change(gap)")
     results = api.run(api.parse(text.replace("n=6", "n=16")))
