@@ -281,7 +281,7 @@ def _still(one: Found) -> str:
     names = [one.names[number] for number in scored.still]
     some = ", ".join(f"`{name}`" for name in names[:4]) + (", …" if len(names) > 4 else "")
     return (
-        f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
+        f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step ({some}), so their scores are what the penalty alone made of them: "
         f"where attention is saturated, or a component changes nothing, `masks` cannot tell which {what} are needed"
     )
 

@@ -160,6 +160,7 @@ def test_gates_that_no_step_moves_are_told_of() -> None:
     cell: Any = judged("hist", "edges", "masks(steps=20, seed=3)")
     (said,) = [one.text for one in cell.findings if one.code == "masks_still"]
     assert " edges had no gradient in any step" in said and "`" in said
+    assert "what the penalty alone made of them" in said and "closed" not in said  # in few steps they are open yet
     more = """
 circuit found : net = discover(nodes, method=masks(steps=20), keep=3)
 metric gap = logit(o) - logit(source.o)
