@@ -12,6 +12,8 @@ from torch import Tensor
 from causal_dsl import api
 from causal_dsl.program.circuits import PORTS
 from causal_dsl.program.path_patching import CHOICES
+from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.report.text import text as report_of
 from tests.engine.test_circuits import spec as circuit_spec
 from tests.engine.test_edges import FAMILIES, ByHand, parsed
 from tests.engine.tiny import execution_of, network_of, spec_of
@@ -208,6 +210,28 @@ def test_a_parameter_says_what_mlps_do() -> None:
     results = api.run(api.parse(text.replace("test t on a", "test t(how in [freeze, recompute]) on a")))
     values = {cell.cell["how"]: cell.scores["change(gap)"].value for cell in results.tests[0].cells}
     assert set(values) == {"freeze", "recompute"} and len(set(values.values())) == 2
+    # the two are different numbers: they are in no picture together, and none of them is the highest
+    assert len([one for one in pictures(results.tests[0]) if one.score == "change(gap)"]) == 2
+    shown = report_of(results, 400)
+    assert shown.count("highest: ") == 2 and "a path of one edge" in shown and "value source" not in shown
+
+
+@pytest.mark.parametrize(
+    ("action", "swept", "score"),
+    [
+        ("layer[0].head[1] -> layer[2].head[0].q <- source, mlp = v", "[freeze, recompute]", "max(mean(kl))"),
+        ("outside(c) = v", "[0, 1]", "argmax(change(gap)).v == 0"),
+        ("layer[0].head[1] -> layer[2].head[0].q[v] <- source", "[x, last]", "min(mean(kl))"),
+    ],
+)
+def test_scores_of_unlike_ablations_are_not_put_in_one_order(action: str, swept: str, score: str) -> None:
+    text = circuit_spec("llama", action, "kl, change(gap)").replace("test t on a", f"test t(v in {swept}) on a")
+    line = f"expect {score}" if "==" in score else f"report {score}"
+    text = text.replace("report kl", f"{line}\n  report kl")
+    errors = api.check(api.parse(text)).errors
+    assert [error.code for error in errors] == ["E807"]
+    own = text.replace(line, "report max(accuracy)")  # of the base run, which is one
+    assert not api.check(api.parse(own)).errors
 
 
 @pytest.mark.parametrize(
