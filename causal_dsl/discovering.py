@@ -31,8 +31,9 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
+from causal_dsl.program.file_networks import network_of
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.program import Test
+from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.estimates_and_findings import Finding
@@ -304,9 +305,10 @@ def _told(kept: Kept, one: Found) -> Discovered:
     )
 
 
-def file_of(one: Found) -> bytes:
-    """The scores as a file that `json("…", keep=10%, by=absolute)` reads."""
+def file_of(one: Found, network: NetworkRef) -> bytes:
+    """The scores as a file that `json("…", keep=10%, by=absolute)` reads, with the network that they are of."""
     held = {one.discovery.what: one.scores, "method": one.discovery.text, "metric": one.metric, "pairs": one.pairs}
+    held["network"] = network_of(network)
     return json.dumps(held, indent=1).encode()
 
 

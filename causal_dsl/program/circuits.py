@@ -260,7 +260,7 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             found: Members | None = read_file(
-                call, module.folder, self.facts, self.diagnostics, self.sites.position, self.weights, self.through
+                call, module.folder, self.network, self.diagnostics, self.sites.position, self.weights, self.through
             )
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
