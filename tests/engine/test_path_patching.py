@@ -209,6 +209,9 @@ def test_a_parameter_says_what_mlps_do() -> None:
     text = circuit_spec("llama", "layer[0].head[1] -> layer[2].head[0].q <- source, mlp = how", "change(gap)")
     results = api.run(api.parse(text.replace("test t on a", "test t(how in [freeze, recompute]) on a")))
     values = {cell.cell["how"]: cell.scores["change(gap)"].value for cell in results.tests[0].cells}
+    alike = text.replace("mlp = how", "mlp = mlp").replace("test t on a", "test t(mlp in [freeze, recompute]) on a")
+    cells = api.run(api.parse(alike)).tests[0].cells
+    assert [cell.scores["change(gap)"].value for cell in cells] == pytest.approx(list(values.values()), abs=1e-7)
     assert set(values) == {"freeze", "recompute"} and len(set(values.values())) == 2
     # the two are different numbers: they are in no picture together, and none of them is the highest
     assert len([one for one in pictures(results.tests[0]) if one.score == "change(gap)"]) == 2
@@ -258,6 +261,30 @@ def test_a_parameter_stands_for_the_port_of_an_edge() -> None:
         alone = change(f"layer[0].head[1] -> layer[2].head[0].{cell.cell['port']} <- source")
         assert cell.scores["change(gap)"].value == pytest.approx(alone, abs=1e-7)
     assert len({cell.scores["change(gap)"].value for cell in swept.cells}) == 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("action", "values"),
+    [
+        ("layer[0].head[1] -> layer[2].head[0].q = VALUE", ("0", "1", "mean")),
+        ("layer[0].head[1] -> layer[1].head[0].k -> logits = VALUE", ("0", "2")),
+        ("layer[1].head[1] -> layer[2].head[0].q <- source(layer[0].mlp_out[all] = VALUE)", ("0", "1")),
+        ("layer[1].mlp_out[all] <- source(layer[0].mlp_out[all] = VALUE)", ("0", "1")),
+        ("layer[1].mlp_out[last] = VALUE", ("0", "mean")),
+        ("outside(c) = 2 * VALUE", ("0", "1")),
+        ("outside(c, among=[VALUE]) <- source", ("head", "mlp")),
+        ("layer[0].head[1] -> layer[2].head[0].q <- VALUE", ("source", "base")),
+        ("layer[0].head[1] -> layer[2].head[0].q = mean(VALUE)", ("source", "base")),
+        ("layer[1].head[1] -> layer[2].head[0].q <- VALUE(layer[0].mlp_out[all] = 0)", ("source", "base")),
+    ],
+)
+def test_a_parameter_stands_for_a_written_value_wherever_one_is_written(action: str, values: tuple[str, ...]) -> None:
+    text = circuit_spec("llama", action.replace("VALUE", "value"), "change(gap)")
+    swept = api.run(api.parse(text.replace("test t on a", f"test t(value in [{', '.join(values)}]) on a")))
+    found = [cell.scores["change(gap)"].value for test in swept.tests for cell in test.cells]
+    assert found == pytest.approx([change(action.replace("VALUE", value)) for value in values], abs=1e-6)
+    assert len({round(one or 0, 6) for one in found}) == len(values)
 
 
 def test_a_parameter_of_a_circuit_stands_for_a_port() -> None:
