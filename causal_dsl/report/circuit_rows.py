@@ -58,6 +58,8 @@ def _random(name: str, random: RandomCircuits, what: str) -> Iterator[Text]:
     low, high = random.range
     told = f"{show(low)} to {show(high)}" if low < high else show(low)
     line = f"{len(known)} {what}: {name} {told}, as {random.better} in {round(random.as_good * len(known))}"
+    if random.alike:
+        line = f"{len(known)} {what}: {name} {show(random.own)} in each, as in the circuit"
     if random.searched:
         line += f" ({random.searched}, where the circuit has {show(random.own)})"
     yield Text(line)
