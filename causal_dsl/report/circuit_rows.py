@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
@@ -90,7 +91,10 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
                 if one.method.startswith("acdc")
                 else f"have gates that are open with {show(one.keep)} or more"
             )
-        told = [f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
+        method = one.method
+        if one.by != "threshold":  # what is kept is a number or a share, and no threshold decides it
+            method = re.sub(r"(, )?threshold=[^,)]*", "", method).replace("(, ", "(").removesuffix("()")
+        told = [f"found by {method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
         if one.correlation is not None:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")
         if one.stability is not None:

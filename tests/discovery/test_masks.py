@@ -151,7 +151,8 @@ test t on a(l=0, p=last) {
     three, half = (cell.circuit for cell in results.tests[0].cells)
     assert three is not None and half is not None and three.found[0].scores == half.found[0].scores
     assert (three.size.nodes, three.found[0].by) == (3, "signed") and half.size.nodes > 3
-    assert "masks(steps=20" in text(results, 300)
+    shown = text(results, 300)
+    assert "masks(steps=20" in shown and "threshold" not in shown, "a number is kept, and no threshold decides it"
 
 
 @pytest.mark.slow
