@@ -17,6 +17,8 @@ from pathlib import Path
 #: The same torch everywhere: what is compared is the way of doing it, not the version of a kernel.
 TORCH = "torch==2.13.0"
 MADE = "made.json"
+#: The published code of edge attribution patching with integrated gradients (Hanna et al. 2024), which is no package.
+EAP_IG = "eap @ git+https://github.com/hannamw/EAP-IG@795f5607b25638935aec89aee3c1cb4bd9ed72f1"
 VARIABLE = "CAUSAL_DSL_BENCHMARKS"
 
 
@@ -43,6 +45,11 @@ ENVIRONMENTS = {
         Environment("pyvene", ("pyvene==0.1.8", _TRANSFORMERS), ("torch", "pyvene")),
         Environment("nnsight", ("nnsight==0.8.1", _TRANSFORMERS), ("torch", "nnsight")),
         Environment("transformer_lens", ("transformer-lens==4.3.0", _TRANSFORMERS), ("torch", "transformer_lens")),
+        Environment(
+            "eap_ig",
+            ("transformer-lens==2.18.0", "transformers==4.57.3", "pyarrow<22", EAP_IG),
+            ("torch", "eap.attribute"),
+        ),
         Environment("plot", ("matplotlib==3.*", "numpy"), ("matplotlib",), needs_torch=False),
     )
 }

@@ -14,7 +14,9 @@ from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.discovery import Discovery
+from causal_dsl.program.lost_cells import told_together
 from causal_dsl.program.modules import Definition
+from causal_dsl.program.options import Refused
 from causal_dsl.program.program import Program, Test
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.results import TestResult
@@ -53,8 +55,21 @@ class Checked(Shown):
     #: the faults of networks whose tests were left out, each with the name of its network; and those tests, as they stand in the results
     faults: tuple[tuple[str, Diagnostic], ...] = ()
     lost: tuple[TestResult, ...] = ()
+    #: why sites cannot be used in the networks that are loaded for the run
+    refused: Refused = field(default_factory=dict)
     #: the files that were read to check it, or that the run will read
     reads: Reads = field(default_factory=Reads)
+
+    @property
+    def cells_lost(self) -> list[tuple[str, Diagnostic]]:
+        """The faults of cells that are left out of their tests, each with the name of its network: those of several cells at one place
+        as one."""
+        tests = (*self.program.tests, *self.program.fits) if self.program is not None else ()
+        lost: dict[str, dict[Diagnostic, None]] = {}
+        for test in tests:
+            for cell in test.lost:
+                lost.setdefault(test.network.name, {}).update(dict.fromkeys(cell))
+        return [(network, fault) for network, faults in lost.items() for fault in told_together(faults)]
 
     @property
     def errors(self) -> list[Diagnostic]:

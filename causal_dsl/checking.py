@@ -28,6 +28,7 @@ from causal_dsl.inputs import lengths_agree
 from causal_dsl.options_shown import MCP, here
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.answer_room import check_room
+from causal_dsl.planning.answer_start import check_starts
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
 from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
@@ -56,7 +57,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.model_contexts import contexts
 from causal_dsl.program.modules import Loader
 from causal_dsl.program.naming import network_names, overridden
-from causal_dsl.program.options import ReadOptions, Tokenizers
+from causal_dsl.program.options import ReadOptions, Refused, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
@@ -82,16 +83,18 @@ def check(
     beside: bool = True,
     discovered: Scores = MappingProxyType({}),
     memo: Memo | None = None,
+    refused: Refused = MappingProxyType({}),
 ) -> Checked:
     """Judge a spec, or that of a file, without its networks' weights; never raises for a fault of the spec.
 
     ``networks`` are loaded networks, whose facts and tokenizers then stand for what the files say. ``beside``: whether the
     plan holds what rides beside its tests; a mere check needs none of it. ``discovered`` are the scores of what its circuits
-    are found by. ``memo`` remembers draws and chance levels from check to check.
+    are found by. ``memo`` remembers draws and chance levels from check to check. ``refused``: why sites cannot be used in networks that are
+    to be run; cells that need one are left out, and the faults are in ``Checked.cells_lost``.
     """
     spec = opened(spec)
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
-        checked = _check(spec, options, networks, beside, discovered, memo, reads)
+        checked = _check(spec, options, networks, beside, discovered, memo, reads, refused)
     checked.reads = reads
     return checked
 
@@ -104,6 +107,7 @@ def _check(
     discovered: Scores,
     memo: Memo | None,
     reads: Reads,
+    refused: Refused,
 ) -> Checked:
     found = Diagnostics()
     loaded = dict(networks or {})
@@ -111,7 +115,10 @@ def _check(
         note(spec.path)
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
-    facts: dict[NetworkKey, Facts] = {key: network.facts for key, network in loaded.items()}
+    facts: dict[NetworkKey, Facts] = {
+        key: replace(network.facts, unproved=network.unproved, refused=refused.get(key))
+        for key, network in loaded.items()
+    }
     unused = unused_parameters((module, *loader.modules.values()))
     write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
@@ -123,7 +130,7 @@ def _check(
     judge_origins(program.tests, found)
     imports = {_from(spec.folder, path): one.source.text for path, one in sorted(loader.modules.items())}
     digest, apart = _digest(spec, loader), by_network(module, options.tests)
-    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart)
+    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart, refused=refused)
     if memo is None:
         memo = Memo()
     else:
@@ -229,6 +236,7 @@ def _plan(
     plan = make_plan(program, [*ready, *controls], tokenizers, found, memo.draw, probes)
     warn_of_unknown_words(plan, found)
     check_room(plan, checked.answers, found)
+    check_starts(plan, found)
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)

@@ -11,7 +11,7 @@ from pathlib import Path
 
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
-from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.diagnostics import Diagnostic, SpecError
 from causal_dsl.discovering import discover, file_of
 from causal_dsl.engine.budgets import budget_of
 from causal_dsl.engine.execute import Execution
@@ -22,6 +22,7 @@ from causal_dsl.fitting.orthogonal import refuse_slanted
 from causal_dsl.network.at_hand import check_at_hand
 from causal_dsl.network.behaviour import behaviour_at_hand, of_code
 from causal_dsl.network.network import Network
+from causal_dsl.network.unusable import sites_of, unusable
 from causal_dsl.optimising import Constants, find_constants
 from causal_dsl.planning.memory import MOST_UNASKED
 from causal_dsl.planning.network_parts import of_tests
@@ -42,6 +43,7 @@ from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.later import Later
 from causal_dsl.store.out import UNITS, SpecFolder
+from causal_dsl.vocabulary.locations import Site
 
 
 @dataclass(frozen=True, eq=False)
@@ -109,17 +111,35 @@ def with_networks(spec: Spec, checked: Checked, name: str, session: Session) -> 
     if checked.plan is not None:
         used |= checked.plan.networks
     networks = session.networks(used.values())
-    if checked.plan is None and checked.program.tests:
-        own = (
-            replace(options, tests=tuple(test.name for test in checked.program.tests))
-            if name or checked.lost
-            else options
-        )
-        checked = check(spec, own, with_blanks(networks, used))
-        checked.raise_errors()
-        if checked.plan is not None:
-            networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
+    own = (
+        replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
+    )
+    while checked.program.tests:
+        refused = _refused(checked, networks)
+        if checked.plan is not None and refused == checked.refused:
+            break
+        checked = check(spec, own, with_blanks(networks, used), refused=refused)
+        if checked.errors:
+            raise RunFault(checked.diagnostics)
+        if checked.plan is None:
+            break
+        networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
     return LoadedPart(name, checked, networks, used)
+
+
+class RunFault(SpecError):
+    """A fault that showed as tests were run, when their networks had been loaded: it may be of one of the tests alone."""
+
+
+def _refused(checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[NetworkKey, dict[Site, Diagnostic]]:
+    """Why sites of tests and fits cannot be used in the networks, beside what was found before."""
+    assert checked.program is not None
+    found: dict[NetworkKey, dict[Site, Diagnostic]] = {key: dict(known) for key, known in checked.refused.items()}
+    for test in (*checked.program.tests, *checked.program.fits):
+        key = test.network.key
+        if key in networks:
+            found[key] = found.get(key, {}) | unusable(networks[key], sites_of(test.cells))
+    return found
 
 
 def prepared(
@@ -178,7 +198,7 @@ def discovered(
         replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
     )
     scores = {discovery: one.scores for discovery, one in found.items()}
-    again = check(spec, own, with_blanks(networks, used), discovered=scores)
+    again = check(spec, own, with_blanks(networks, used), discovered=scores, refused=checked.refused)
     again.raise_errors()
     again.found = found
     for discovery, one in found.items() if folder is not None else ():

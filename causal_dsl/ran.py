@@ -10,6 +10,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.checked import Checked
+from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.planning.plan import Plan
 from causal_dsl.provenance import identity_of
@@ -39,6 +40,8 @@ class RanPart:
     files: Mapping[Path, str] | None = None
     folders: tuple[Path, ...] = ()
     interrupted: bool = False
+    #: the faults of cells that were left out, each with the name of its network
+    faults: tuple[tuple[str, Diagnostic], ...] = ()
 
 
 def joined(

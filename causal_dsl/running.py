@@ -36,6 +36,7 @@ from causal_dsl.planning.network_parts import swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.preparing import (
     LoadedPart,
+    RunFault,
     at_hand,
     behaviour_of,
     discovered,
@@ -214,6 +215,7 @@ def _run_spec(
                 one.raise_errors()
             parts.append(_run_part(spec, one, name, session, folder, notices, later))
             interrupted = interrupted or parts[-1].interrupted
+            faults += parts[-1].faults
         except KeyboardInterrupt:
             if not parts:
                 raise
@@ -278,13 +280,10 @@ def _run_part(
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
         try:
-            return _run(spec, part, options, folder, notices, later)
+            ran = _run(spec, part, options, folder, notices, later)
         except SpecError as error:
             raise RunFault(error.diagnostics) from error
-
-
-class RunFault(SpecError):
-    """A fault that showed as tests were run, when their networks had been loaded: it may be of one of the tests alone."""
+    return replace(ran, faults=tuple(part.checked.cells_lost))
 
 
 def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:

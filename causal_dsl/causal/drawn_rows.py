@@ -341,7 +341,7 @@ class RowDrawer:
                     tried = accepted = 0
                     continue
                 if (
-                    (accepted == 0 and tried >= PATIENCE)
+                    (accepted == 0 and tried >= _patience(len(pending)))
                     or tried >= _BUDGET
                     or (accepted and tried >= PATIENCE and tried + len(pending) * tried / accepted > 2 * _BUDGET)
                 ):
@@ -473,7 +473,8 @@ class RowDrawer:
             and self.asked
             and (worst is None or self.held / self.asked <= worst[2] / max(1, worst[1]))
         ):
-            report_rare(self.where, self.asked, self.held, self.diagnostics, self._numbered())
+            built = (tried, accepted) if self.builder is not None else (0, 0)
+            report_rare(self.where, self.asked, self.held, self.diagnostics, self._numbered(), built)
         elif worst is not None and not self.statement.spread:
             report_rare(*worst, self.diagnostics)
         elif self.statement.split and not self.statement.spread:
@@ -610,6 +611,12 @@ class RowDrawer:
     def _cell(self, columns: dict[str, Columns], n: int) -> np.ndarray:
         """The number of each row's combination of balanced values; -1 for one that is not among ``cells``."""
         return self.cells.of([np.asarray(columns[role][name]) for role, name in self.statement.spread], n)
+
+
+def _patience(rows: int) -> int:
+    """Candidates after which, if none was allowed, so many rows are given up: if the budget sufficed for them, 6 would be expected
+    among so many, and none would be found once in exp(6) cases."""
+    return max(_HOPELESS, min(PATIENCE, 6 * _BUDGET // rows))
 
 
 def _firsts(rows: np.ndarray) -> tuple[np.ndarray, np.ndarray]:

@@ -1,4 +1,4 @@
-"""Where a condition can hold at all, where inputs are real numbers: by bounds of its parts over boxes of inputs.
+"""Where a condition can hold at all, where inputs are numbers of a range: by bounds of its parts over boxes of inputs.
 
 A box is an interval for each drawn number. The bounds of an expression follow from those of its parts (Moore, R. E. 1966,
 Interval Analysis); they are those of the floats that are computed, since IEEE rounding keeps the order of numbers. A box on
@@ -74,12 +74,11 @@ class Boxes:
 def boxes_of(
     roles: Mapping[str, CausalModel], where: Predicate | None, given: Mapping[Key, float] | None = None
 ) -> Boxes | None:
-    """The boxes in which the models' conditions and ``where`` may hold; None where no drawn real number is in them. ``given``: what
+    """The boxes in which the models' conditions and ``where`` may hold; None where no number that is drawn from a range is in them. ``given``: what
     is drawn already."""
     space = _Space(roles, where)
     space.given = dict(given or {})
-    real = [key for key in space.keys if isinstance(space.domain(key), Real)]
-    if not real:
+    if not any(space.free(key) for key in space.keys):
         return None
     ends = [_known(float(space.domain(key).low), float(space.domain(key).high), space.whole(key)) for key in space.keys]
     low, high = (np.array(side, float)[:, None] for side in zip(*ends, strict=True))

@@ -252,18 +252,25 @@ class Sampler:
 
 
 def report_rare(
-    condition: Condition | Predicate, tried: int, held: int, diagnostics: Diagnostics, notes: tuple[str, ...] = ()
+    condition: Condition | Predicate,
+    tried: int,
+    held: int,
+    diagnostics: Diagnostics,
+    notes: tuple[str, ...] = (),
+    built: tuple[int, int] = (0, 0),
 ) -> None:
-    """A `where` that holds too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it.
+    """A `where` that holds too rarely to draw from (E330). ``tried`` are draws, of which ``held`` satisfy it; ``built``: how many more
+    were drawn where it may hold at all, and how many of them satisfy it.
 
     That none did is no proof that none could.
     """
-    title = "this `where` almost never holds" if held else "nothing was found that satisfies this `where`"
+    title = "this `where` almost never holds" if held or built[1] else "nothing was found that satisfies this `where`"
     diagnostics.report(
         "E330",
         title,
         condition.span,
-        label=f"it held on {held:,} of {tried:,} draws",
+        label=f"it held on {held:,} of {tried:,} draws"
+        + (f", and on {built[1]:,} of {built[0]:,} where it may hold at all" if built[0] else ""),
         notes=notes,
         help="ask for less, or draw from smaller domains",
     )

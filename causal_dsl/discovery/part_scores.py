@@ -266,7 +266,7 @@ class PartScorer:
                 held: list[tuple[tuple[Port, ...], Tensor]] = []
                 room = self.budget.tensors / 4
                 for read, grad in self.tracer.port_gradients(trace, total):
-                    held.append((read, grad))
+                    held.append((read, self._by_row(grad.transpose(0, 1), which)))
                     if sum(g.numel() for _, g in held) * self.budget.size > room:
                         self._contract(held, stages, plain, source, which, mine, weight, ports, found)
                         held = []
@@ -274,12 +274,21 @@ class PartScorer:
             ends[:, which] = self._ends(which, plain.logits.detach(), source.logits)
         counts = np.bincount(group.numpy(), minlength=groups).astype(float)
         numbers = {node: number for number, node in enumerate(self.nodes)}
-        named = [
-            (numbers[node] * len(self.tokens) + turn, ports[port]) for node, port in self.edges for turn in self._turns
-        ]
-        picked = found.numpy()[:, [row for row, _ in named], [column for _, column in named]]
+        rows = np.array([numbers[node] for node, _ in self.edges], dtype=np.int64)
+        columns = np.array([ports[port] for _, port in self.edges], dtype=np.int64)
+        at = np.add.outer(rows * len(self.tokens), np.arange(len(self.tokens))).ravel()
+        picked = found.numpy()[:, at, columns.repeat(len(self.tokens))]
         picked = picked / counts[:, None]
         return Scored(self.parts(True), picked, counts, _means(ends), (self.forwards, self.backwards))
+
+    @torch.no_grad()
+    def _by_row(self, values: Tensor, which: np.ndarray) -> Tensor:
+        """Vectors [rows, parts, tokens, width] of some pairs as one of all tokens [rows, parts, tokens * width], 0 at those that are not there."""
+        mask = self.pairs.mask(which, self.padding)
+        assert mask is not None
+        if not bool(mask.all()):
+            values = torch.where(mask[:, None].to(values.device), values, 0)
+        return values.reshape(*values.shape[:2], -1)
 
     @torch.no_grad()
     def _contract(
@@ -294,28 +303,24 @@ class PartScorer:
         ports: dict[Port, int],
         found: Tensor,
     ) -> None:
-        """Add the products of what senders change and what gradients receivers have, summed over tokens, to their groups."""
+        """Add the products of what senders change and what gradients receivers have (``held``: [rows, receivers, tokens * width]), summed over
+        tokens, to their groups."""
         if not held:
             return
-        mask = self.pairs.mask(which, self.padding)
-        assert mask is not None
         last = max(100_000 if read[0].kind == "logits" else read[0].layer for read, _ in held)
         for stage, turn in ((stage, turn) for stage in stages for turn in self._turns):
             if stage[1] > last:
                 continue
             own = plain.given[stage].detach()
             change = -sent(self.network, stage, own, self.otherwise(stage, self.tokens[turn], own, source, which))
-            change = torch.where(mask[..., None].to(change.device), change, 0)
-            rows, tokens, count, width = change.shape
-            left = change.transpose(1, 2).reshape(rows, count, tokens * width)
-            for read, grad in held:
+            left = self._by_row(change.transpose(1, 2), which)
+            count = left.shape[1]
+            here = torch.tensor(self.at[stage]) * len(self.tokens) + turn
+            for read, right in held:
                 if read[0].kind != "logits" and stage[1] > read[0].layer:
                     continue
-                right = torch.where(mask.to(grad.device), grad, 0).transpose(0, 1)
-                right = right.reshape(rows, len(read), tokens * width).to(left)
-                product = torch.bmm(left, right.transpose(1, 2)).double().cpu() * weight
+                product = torch.bmm(left, right.to(left).transpose(1, 2)).double().cpu() * weight
                 numbers = torch.tensor([ports[port] for port in read])
-                here = torch.tensor(self.at[stage]) * len(self.tokens) + turn
                 summed = torch.zeros(len(found), count, len(read), dtype=torch.float64).index_add_(0, group, product)
                 found[:, here[:, None], numbers[None, :]] += summed
 

@@ -105,9 +105,10 @@ class Trials:
                 unknown.setdefault(kind, []).append(resume)
         by_draw: dict[g.DrawNode, list[g.Resume]] = {}
         for resumes in unknown.values():
-            live = [resume for resume in resumes if any(layouts.reaches(resume))]
-            if live:
-                chosen = live[len(live) // 2]
+            # one from the middle, or the next to it that reaches what is read: of many pairs each look takes its time
+            middle_first = sorted(range(len(resumes)), key=lambda n: abs(n - len(resumes) // 2))
+            chosen = next((resumes[n] for n in middle_first if any(layouts.reaches(resumes[n]))), None)
+            if chosen is not None:
                 by_draw.setdefault(chosen.base.draw, []).append(chosen)
         for draw, chosen_ones in by_draw.items():
             of = max(1, self.plan.drawn[draw].n // PAIRS)

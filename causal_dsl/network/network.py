@@ -79,6 +79,11 @@ class Network:
         return replace(self, key=ref.key, name=ref.name, span=ref.span, padding=padding)
 
     @property
+    def unproved(self) -> tuple[str, ...]:
+        """The components that are not where its layout says, of a network that was proved."""
+        return () if self.proof is None else tuple(self.proof.refused)
+
+    @property
     def given(self) -> type[Inputs]:
         """What it is given, and how rows of that are made one batch."""
         return given_to(self.facts)

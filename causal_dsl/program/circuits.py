@@ -19,7 +19,7 @@ from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
-from causal_dsl.program.parameters import values_of
+from causal_dsl.program.parameters import one_of, refuse_never, values_of
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import read_through, refuse_dictionaries
@@ -230,9 +230,14 @@ class CircuitReader:
             found[name] = self._computed(substitute(argument.value, self.cell))
         for parameter in declaration.parameters:
             name = parameter.name.name
+            values = values_of(parameter, Diagnostics(), self.network)
+            value = found.get(name, self.cell.get(name))
+            if value is not None and values and one_of(value, values, self.network) is None:
+                written = next((a.value.span for a in arguments if a.name is not None and a.name.name == name), span)
+                refuse_never(name, declaration.name.name, value, values, written, self.diagnostics)
+                return None
             if name in found:
                 continue
-            values = values_of(parameter, Diagnostics(), self.network)
             if name in self.cell:
                 found[name] = self.cell[name]
             elif self.free and values:

@@ -89,7 +89,12 @@ def packs(facts: Facts) -> str | None:
 
 def suggestion(component: str, facts: Facts) -> str:
     """A help line: the nearest component that these networks have."""
-    return did_you_mean(component, [name for name in COMPONENTS if missing(name, facts) is None])
+    return did_you_mean(component, usable(facts))
+
+
+def usable(facts: Facts) -> list[str]:
+    """The components that networks of these facts have, as messages list them: of one that was loaded, those that were proved."""
+    return [name for name in COMPONENTS if missing(name, facts) is None and name not in facts.unproved]
 
 
 def leaving(facts: Facts) -> str:

@@ -19,7 +19,7 @@ def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnosti
         last = line.template.segments[-1]
         if not readout.before(line.template)[:1].isspace():
             continue
-        if last.placeholder or not _opens(
+        if last.placeholder or not opens(
             "".join("x" if part.placeholder else part.text for part in line.template.segments)
         ):
             continue
@@ -34,7 +34,8 @@ def check_endings(alignment: Alignment, readout: Readout, diagnostics: Diagnosti
         )
 
 
-def _opens(text: str) -> bool:
+def opens(text: str) -> bool:
+    """Whether a text ends in a quote or bracket that opens."""
     end = text[-1:]
     if end in _OPENING:
         return bool(end)
@@ -43,4 +44,4 @@ def _opens(text: str) -> bool:
     return end in _EITHER and text.count(end) % 2 == 1
 
 
-__all__ = ["check_endings"]
+__all__ = ["check_endings", "opens"]

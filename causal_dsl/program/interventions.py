@@ -6,13 +6,14 @@ import itertools
 from collections.abc import Mapping
 from dataclasses import replace
 
-from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.diagnostics import Diagnostic, Diagnostics
 from causal_dsl.program.actions import ActionReader, disjoint, untouched
 from causal_dsl.program.circuit_actions import Circuits
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.held_places import asks_of_alignment, read_held
+from causal_dsl.program.lost_cells import Lost
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.path_patching import is_setting, read_setting, stands_alone
@@ -41,9 +42,10 @@ def read_cells(
     networks: Mapping[Definition, NetworkRef],
     metrics: Mapping[str, tree.Expr],
     searches: Searches | None = None,
-) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]]] | None:
+) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]], list[tuple[Diagnostic, ...]]] | None:
     """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported. ``words``: those of the
-    places that are read, ``metrics`` the spec's own. Beside the cells stands what all parameters are in each.
+    places that are read, ``metrics`` the spec's own. Beside the cells stands what all parameters are in each, and the faults of
+    each cell that is left out: of a loaded network some may have a site that it turned out not to have.
 
     Where the test is at fault already (not ``good``) only the first cell is looked at: the others would tell the same.
     """
@@ -57,34 +59,39 @@ def read_cells(
     if settings is None:
         return None
     swept = settings[0]
-    cells = []
+    cells, environments, lost = [], [], Lost(alignment, found)
     for environment in settings[1]:
         values = [environment[name] for name in swept]
-        reader = ActionReader(found, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
+        here = lost.open()
+        reader = ActionReader(here, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
         interventions: list[Intervention] = []
         written = [_written_out(action, environment) for action in actions]
         said = [action for action in written if isinstance(action, tree.SetTo) and is_setting(action, reader)]
         fine, mlps = read_setting(said, written, reader)
         others = [action for action in written if not any(action is one for one in said)]
         fine = fine and stands_alone(others, mlps, reader)
-        good = fine and good
         for action in others if fine else ():
             for made in reader.read_all(action, mlps):
                 if made is not None:
-                    good = not _set_twice(made, interventions, found) and good
+                    fine = not _set_twice(made, interventions, here) and fine
                     interventions.append(made)
                 else:
-                    good = False
-        if not good or not (disjoint(interventions, alignment, found) and untouched(interventions, alignment, found)):
-            return None
+                    fine = False
+        fine = fine and good and disjoint(interventions, alignment, here) and untouched(interventions, alignment, here)
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         placed = _placed(alignment, quiet, environment) if actions else ()
-        held = read_held(reader, declaration.name.span) if whole else ()
-        if held is None:
+        held = read_held(reader, declaration.name.span) if whole and fine else ()
+        if lost.close(here, quiet.diagnostics):
+            continue
+        if not good or not fine or held is None:
             return None
         cells.append(Cell(shown, tuple(interventions), placed, held=held))
-    return tuple(cells), settings[1]
+        environments.append(environment)
+    if not cells and lost.cells:
+        lost.tell()
+        return None
+    return tuple(cells), environments, lost.cells
 
 
 def actions_of(declaration: tree.TestDecl | tree.FitDecl) -> list[Action]:

@@ -10,13 +10,14 @@ from typing import Any
 from causal_dsl.causal.domains import Domain
 from causal_dsl.diagnostics import Diagnostics, Span, nearest
 from causal_dsl.program.adapters import judge_adapter
+from causal_dsl.program.components import missing
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.factories import arguments_of, for_factory
 from causal_dsl.program.facts import facts_of_reference, local_folder
 from causal_dsl.program.identity import TrainingKey, files_digest, network_key
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
-from causal_dsl.program.own_networks import read_vocabulary, words_of
+from causal_dsl.program.own_networks import layout_from, read_vocabulary, words_of
 from causal_dsl.program.program import Alignment, NetworkRef
 from causal_dsl.program.read_settings import Setting, call_name, read_settings
 from causal_dsl.program.read_training import TRAIN, TrainingReader, training_settings
@@ -25,6 +26,7 @@ from causal_dsl.program.zoo_entries import facts_of_zoo
 from causal_dsl.reading import is_file, shortened
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.layout_settings import SEQUENCE
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -158,7 +160,11 @@ def _facts(
         return facts_of_zoo(target, span, found)
     if kind == "torch":
         known = _code_of(target, folder, span, found)
-        return None if known is None else replace(known, words=words_of(settings))
+        if known is None:
+            return None
+        said = Facts("language", target, record=layout_from(settings, target))
+        not_given = tuple(name for name in COMPONENTS if settings.get("layers") and missing(name, said) is not None)
+        return replace(known, words=words_of(settings), unproved=not_given)
     return facts_of_reference(target, settings.get("revision"), folder, span, found)
 
 

@@ -6,14 +6,19 @@ from collections.abc import Callable, Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 
+from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.program.discovery import Scores
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: The tokenizer of a network; None where it has none, or where it is not known without loading. Raises :class:`SpecError`.
 Tokenizers = Callable[[NetworkRef], Tokens | None]
+
+#: Of networks that are loaded to be run, why sites of theirs cannot be used.
+Refused = Mapping[NetworkKey, Mapping[Site, Diagnostic]]
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,7 @@ from dataclasses import replace
 from math import prod
 from typing import cast
 
-from causal_dsl.diagnostics import Diagnostics, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.counts import counted, counts_of, loaded
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.program import Alignment, NetworkRef
@@ -173,22 +173,25 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
             found.report("E212", f"`{name}` is set twice", span, help="keep one of them")
             return None
         values = alignment.parameters[name]
-        value = _given(argument.value, values, alignment.network)
+        value = one_of(argument.value, values, alignment.network)
         if value is None:
-            shown = [format_expr(value) for value in values]
-            listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
-            found.report(
-                "E696",
-                f"`{name}` of `{alignment.name}` is never {format_expr(argument.value)}",
-                argument.value.span,
-                help="write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}",
-            )
+            refuse_never(name, alignment.name, argument.value, values, argument.value.span, found)
             return None
         fixed[name] = value
     return fixed
 
 
-def _given(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
+def refuse_never(
+    name: str, of: str, value: tree.Expr, values: Sequence[tree.Expr], span: Span, found: Diagnostics
+) -> None:
+    """Report E696 for a value that is none of those which the parameter ``name`` of a declaration has."""
+    shown = [format_expr(each) for each in values]
+    listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
+    help = "write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}"
+    found.report("E696", f"`{name}` of `{of}` is never {format_expr(value)}", span, help=help)
+
+
+def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
     """The one of a parameter's values that is given, as it is written or computed: `l=layers - 1`; None where it is none of them.
     Before it is known which there are, any number is taken."""
     if isinstance(values, _Uncounted):

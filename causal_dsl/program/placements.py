@@ -12,6 +12,7 @@ from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_in
 from causal_dsl.program.file_shapes import shapes_fit
 from causal_dsl.program.identity import origin
 from causal_dsl.program.inside import across_in
+from causal_dsl.program.lost_cells import of_places
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Module
 from causal_dsl.program.overlap import overlap
@@ -151,10 +152,15 @@ def _is_number(member: tree.Placement, aligned: Aligned) -> bool:
 
 
 def _sites_fit(member: tree.Placement, aligned: Aligned, found: Diagnostics) -> bool:
-    """Judge the sites in the first and the last cell: the ends of every range."""
+    """Judge the sites in the first and the last cell: the ends of every range. What a loaded network lacks in single cells is
+    told by the tests that run these."""
     for cell in aligned.ends:
-        reader = SiteReader(aligned.network.facts, aligned.templates, found, cell, aligned.model)
+        told = Diagnostics()
+        reader = SiteReader(aligned.network.facts, aligned.templates, told, cell, aligned.model)
         spreads = [(site, reader.spread(site)) for site in member.sites]
+        if told.errors and cell and of_places(told, aligned.network.facts):
+            continue
+        found.extend(told)
         if any(spread is None for _, spread in spreads):
             return False
         places = [(site, place) for site, spread in spreads if spread is not None for place in spread.places]

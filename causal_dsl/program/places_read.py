@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked, Quantity
-from causal_dsl.program.components import missing, width
+from causal_dsl.program.components import missing, usable, width
 from causal_dsl.program.facts import layout_of
+from causal_dsl.program.lost_cells import Lost
 from causal_dsl.program.paths import steps
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, GradientWay, PlaceRead
@@ -59,8 +60,10 @@ def with_looks(
     scores: TestScores,
     alignment: Alignment,
     found: Diagnostics,
+    left_out: list[tuple[Diagnostic, ...]],
 ) -> tuple[Cell, ...] | None:
-    """The cells with what is read at places in each; None where a fault was reported."""
+    """The cells with what is read at places in each; None where a fault was reported. ``left_out`` gets the faults of cells that a
+    loaded network cannot run."""
     asked: dict[Asked, dict[Quantity, None]] = {}
     for quantities in scores.quantities.values():
         for quantity in sorted(quantities, key=str):
@@ -68,11 +71,14 @@ def with_looks(
                 asked.setdefault(quantity.place, {})[quantity] = None
     if not asked:
         return tuple(cells)
-    made = []
+    made, lost = [], Lost(alignment, found, left_out)
     known: dict[Place, Place] = {}
     for cell, environment in zip(cells, environments, strict=True):
-        reader = LookReader(alignment, environment, found)
+        here = lost.open()
+        reader = LookReader(alignment, environment, here)
         looks = [reader.read(what, tuple(of)) for what, of in asked.items()]
+        if lost.close(here, Diagnostics()):
+            continue
         if any(look is None for look in looks):
             return None
         own = [
@@ -81,6 +87,9 @@ def with_looks(
             if look is not None
         ]
         made.append(replace(cell, looks=tuple(own)))
+    if not made and lost.cells:
+        lost.tell()
+        return None
     return tuple(made)
 
 
@@ -112,7 +121,7 @@ class LookReader:
         if kind not in ("stream", "normed") or not self.alignment.network.facts.has_tokens:
             facts = self.alignment.network.facts
             read = ("stream", "normed")
-            there = [name for name, c in COMPONENTS.items() if c.logit in read and missing(name, facts) is None]
+            there = [name for name in usable(facts) if COMPONENTS[name].logit in read]
             self._report(
                 "E833",
                 f"`{places[0].site}` gives no logits",

@@ -11,7 +11,7 @@ from typing import TYPE_CHECKING, Any, Literal
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate
-from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Asked
@@ -353,6 +353,8 @@ class Test:
     parts: tuple[Test, ...] = ()
     #: the circuits that are found before it is run
     discoveries: tuple[Kept, ...] = ()
+    #: the faults of each cell that is left out of ``cells``, because its network turned out not to have a site of it
+    lost: tuple[tuple[Diagnostic, ...], ...] = ()
 
     @property
     def model(self) -> CausalModel:

@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.components import head_count, lacking, missing, shared_heads, takes_position, width
+from causal_dsl.program.components import head_count, lacking, missing, shared_heads, takes_position, usable, width
 from causal_dsl.program.counts import loaded, numbers_of
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
@@ -16,7 +16,7 @@ from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_tol
 from causal_dsl.program.templates import Template
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-from causal_dsl.syntax.substitute import substitute
+from causal_dsl.syntax.substitute import named_in, substitute
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -132,7 +132,7 @@ class SiteReader:
                     help=self._instead(site.component) if here is None else self._layers_with(site.component),
                 )
                 return None
-        return self._subscript(site, last, whole, expr.span)
+        return self._subscript(site, last, whole, expr)
 
     def _word(self, step: SiteStep) -> SiteStep:
         """A part of a path, or the one that a parameter stands for: ``layer[l].s`` with ``s`` for ``mlp_out``."""
@@ -161,7 +161,7 @@ class SiteReader:
 
     def _instead(self, component: str) -> str:
         layered = COMPONENTS[component].layer
-        there = [n for n, c in COMPONENTS.items() if missing(n, self.facts) is None and c.layer == layered]
+        there = [name for name in usable(self.facts) if COMPONENTS[name].layer == layered]
         return "this network has " + ", ".join(f"`{name}`" for name in there) if there else ""
 
     def _in_layer(
@@ -200,12 +200,13 @@ class SiteReader:
         step = rest[0]
         component = COMPONENTS.get(step.name)
         if component is None or not component.layer:
-            inside = [name for name, c in COMPONENTS.items() if c.layer and missing(name, self.facts) is None]
+            inside = [name for name in usable(self.facts) if COMPONENTS[name].layer]
+            inside += ["head"] if any(COMPONENTS[name].heads for name in inside) else []
             self._report(
                 "E452",
                 f"a layer has no site `{step.name}`",
                 step.span,
-                help=did_you_mean(step.name, [*inside, "head"], "a layer has " + ", ".join(inside)),
+                help=did_you_mean(step.name, inside, "a layer has " + ", ".join(inside)),
             )
             return None, None
         if len(rest) > 1:
@@ -224,6 +225,8 @@ class SiteReader:
             self._report("E453", "`head` needs an index", head.span, help="write head[5], or head[6, 9] for two")
             return None, None
         named = [name for name, component in COMPONENTS.items() if component.heads]
+        there = [name for name in usable(self.facts) if name in named] or named
+        first = "z" if "z" in there else there[0]
         if len(rest) == 1 and whole:
             step = SiteStep("z", head.span)
         elif len(rest) == 1:
@@ -231,7 +234,7 @@ class SiteReader:
                 "E453",
                 "which vector of the head?",
                 head.span,
-                help="write head[…].z[last]; there is " + ", ".join(named),
+                help=f"write head[…].{first}[last]; there is " + ", ".join(there),
             )
             return None, None
         else:
@@ -241,7 +244,7 @@ class SiteReader:
                 "E452",
                 f"a head has no site `{step.name}`",
                 step.span,
-                help=did_you_mean(step.name, named, "a head has " + ", ".join(named)),
+                help=did_you_mean(step.name, there, "a head has " + ", ".join(there)),
             )
             return None, None
         if len(rest) > 2:
@@ -307,7 +310,8 @@ class SiteReader:
 
     # ── what stands in the last brackets ────────────────────────────────────────────────────────
 
-    def _subscript(self, site: Site, step: SiteStep, whole: bool, span: Span) -> Place | None:
+    def _subscript(self, site: Site, step: SiteStep, whole: bool, expr: tree.Expr) -> Place | None:
+        span = expr.span
         indices = list(step.indices or ())
         position: Position | None = None
         # Of a network that nothing is known of, a prompt in the alignment tells that it reads tokens.
@@ -343,6 +347,14 @@ class SiteReader:
             if dims is None:
                 return None
             site = replace(site, dims=dims)
+        fault = (self.facts.refused or {}).get(site)
+        if fault is not None:
+            at = step.arguments[0].value.span if step.arguments else step.span
+            words = named_in(expr) | {step.name for step in steps(expr) or ()}
+            names = sorted(name for name in words if name in self.cell)
+            notes = [f"`{name}` is {format_expr(self.cell[name])} in a cell of the alignment" for name in names]
+            self.diagnostics.add(replace(fault, span=at, notes=(*notes, *fault.notes)))
+            return None
         return Place(site, position)
 
     def position(self, index: tree.Expr | tree.Slice) -> Position | None:

@@ -139,20 +139,42 @@ _HOOKS = {
     ("attn", "in"): "attn_in",
     ("attn", "out"): "attn_out",
 }
+_ENDS = {"hook_embed": "embed", "unembed.hook_in": "final_norm"}
 _PATH = re.compile(r"(?:[\w.]*\.)?(?:layers|layer|h|blocks)\.(\d+)(?:\.(mlp|self_attn|attn|attention))?")
 _BLOCKS = {None: "resid_post", "mlp": "mlp_out", "self_attn": "attn_out", "attn": "attn_out", "attention": "attn_out"}
 
 
 def site_of(hook: str) -> Site | None:
     """The site that a hook's name stands for; None for a name that is not known, or that no site here is."""
-    if hook == "hook_embed":
-        return Site("embed")
+    if hook in _ENDS:
+        return Site(_ENDS[hook])
     if (found := _HOOK.fullmatch(hook)) is not None:
         component = _HOOKS.get((found[2] or "", found[3]))
         return None if component is None else Site(component, int(found[1]))
     if (found := _PATH.fullmatch(hook)) is not None:
         return Site(_BLOCKS[found[2]], int(found[1]))
     return None
+
+
+#: What follows the norm of a hook's name, and is that vector times the gain of the norm.
+_NORMED = {"ln1": "attn_in", "ln2": "mlp_in"}
+_NORMALIZED = re.compile(r"(?:blocks\.(\d+)\.(ln1|ln2)|ln_final)\.hook_normalized")
+
+
+def before_the_gain(hook: str) -> Site | None:
+    """The site that holds, with the gain of the norm, what a hook has without it; None for any other hook."""
+    found = _NORMALIZED.fullmatch(hook)
+    if found is None:
+        return None
+    return Site("final_norm") if found[1] is None else Site(_NORMED[found[2]], int(found[1]))
+
+
+def with_the_gain(normed: Site) -> str:
+    """What is done to a dictionary that was made before the gain, in words."""
+    ends = {site: hook for hook, site in _ENDS.items()}
+    parts = {site: f"blocks.{normed.layer}.{part}.hook_{what}" for (part, what), site in _HOOKS.items() if part}
+    hook = (ends | parts)[normed.component]
+    return f"divide the rows of W_enc by it (docs/features.md says the rest), and let its cfg.json name `{hook}`"
 
 
 def same_vector(one: Site, other: Site) -> bool:
@@ -234,7 +256,18 @@ def _at_its_site(made: SaeOrigin, path: Path, place: Place, facts: Facts, span: 
         return made.layer is None or _in_its_layer(made, made.layer, path, place, used, span, diagnostics)
     own = site_of(made.hook)
     if own is None or used.component == "module":
-        known = own is not None or _HOOK.fullmatch(made.hook) is not None
+        normed = before_the_gain(made.hook)
+        if normed is not None and used.component != "module":
+            return _elsewhere(
+                made,
+                path,
+                place,
+                f"that is before the gain of the norm, and `{normed}` after it",
+                f"place it at `{normed}`, with the gain moved into its weights: {with_the_gain(normed)}",
+                span,
+                diagnostics,
+            )
+        known = own is not None or normed is not None or _HOOK.fullmatch(made.hook) is not None
         if own is None and _HOOK.fullmatch(made.hook) is not None and used.component != "module":
             return _elsewhere(
                 made,

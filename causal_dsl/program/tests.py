@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel, refuse_unstated
-from causal_dsl.diagnostics import Diagnostics, Span, SpecError
+from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, SpecError
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.discovery import Searches, check_discoveries
@@ -67,13 +67,14 @@ def read_test(
     good = good and bool(readouts)
     cells: tuple[Cell, ...] | None = None
     environments: list[dict[str, tree.Expr]] = []
+    lost: list[tuple[Diagnostic, ...]] = []
     # An alignment that says nothing at all is one fault, not one for each variable that it does not place.
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
         words = words_of(declaration.members, metrics)
         read = read_cells(
             declaration, module, alignment, fixed, draws, good, words, found, known.circuits, metrics, searches
         )
-        cells, environments = (None, []) if read is None else read
+        cells, environments, lost = (None, [], []) if read is None else read
     if not _asks(declaration, found) or not good or cells is None:
         return None
     if module.faulty and any(isinstance(node, tree.Name) and node.name in module.faulty for node in declaration.walk()):
@@ -97,7 +98,7 @@ def read_test(
         found,
     )
     if any(located(declaration.members, metrics)):
-        cells = with_looks(cells, environments, scores, alignment, found)
+        cells = with_looks(cells, environments, scores, alignment, found, lost)
         if cells is None:
             return None
     test = Test(
@@ -116,6 +117,7 @@ def read_test(
         scores,
         controls=draws.controls,
         discoveries=tuple(dict.fromkeys(searches.asked)),
+        lost=tuple(lost),
     )
     if not check_split(test, draws.by_span, found) or not _numbers_fit(test, found):
         return None

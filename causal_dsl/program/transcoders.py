@@ -17,7 +17,7 @@ from causal_dsl.program.components import missing, width
 from causal_dsl.program.file_shapes import tensor_shapes
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.program.sae_metadata import CONFIG, check_network, same_vector, site_of
+from causal_dsl.program.sae_metadata import CONFIG, before_the_gain, check_network, same_vector, site_of, with_the_gain
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -105,20 +105,23 @@ def _sites(
     for hook in dict.fromkeys((*across.reads, *across.writes)):
         site = None if hook is None else site_of(hook)
         told = f"`{hook}` is no site that is known here"
-        if hook is None:
+        if hook is not None and (after := before_the_gain(hook)) is not None:
+            told = f"`{hook}` is before the gain of the norm, which no site here is, and `{after}` is after it"
+        elif hook is None:
             told = "it does not name its hooks"
         elif site is not None and site.layer is not None and facts.layers is not None and site.layer >= facts.layers:
             told, site = f"`{hook}` is in a layer that the network does not have", None
         elif site is not None and (reason := missing(site.component, facts)) is not None:
             told, site = reason, None
         if site is None:
+            normed = None if hook is None else before_the_gain(hook)
             keys = '"hook_names": ["…", …]' if across.kind == CROSSCODER else '"hook_name": "…", "hook_name_out": "…"'
             found.report(
                 "E762",
                 f"it is not known where the {across.named} reads and writes",
                 span,
                 notes=(f"{_file(path)}: {told}",),
-                help=f"let its cfg.json say it: {keys}",
+                help=f"let its cfg.json say it: {keys}" if normed is None else with_the_gain(normed),
             )
             return None
         read.append(site)

@@ -18,9 +18,8 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.counts import COUNTS, counted
 from causal_dsl.program.models import metrics_of
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.parameters import MOST_CELLS, meant_by, values_of
+from causal_dsl.program.parameters import MOST_CELLS, meant_by, refuse_never, values_of
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.readings import READINGS
@@ -286,7 +285,7 @@ class _Writer:
         variables: frozenset[str],
     ) -> Iterator[tuple[Named, tree.TestDecl | tree.FitDecl]]:
         """A test that gives parameters of its own to what it is on, `on tau(l=k)`: one of each of their values."""
-        for named in self._each(declaration, own):
+        for named in self._each(declaration, own, later=True):
             one = replace(_test_with(declaration, named, name, (), variables), on=substitute(declaration.on, named))
             self._kept.append(one)
             self._sweeps[id(one)] = {k: v for k, v in self.sweep_of(declaration).items() if k not in named}
@@ -355,14 +354,7 @@ class _Writer:
 
     def _never(self, name: str, parameter: str, value: tree.Expr, sweep: Sweep, declaration: tree.Node) -> None:
         self._faulty.add(id(declaration))
-        shown = [format_expr(each) for each in sweep[parameter]]
-        listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
-        self.found.report(
-            "E696",
-            f"`{parameter}` of `{name}` is never {format_expr(value)}",
-            value.span,
-            help=f"it is one of {listed}",
-        )
+        refuse_never(parameter, name, value, sweep[parameter], value.span, self.found)
 
     def _variables(self, module: Module, declaration: tree.AlignDecl) -> frozenset[str]:
         """The variables of the causal model that an alignment is of: a name of one means it, not a parameter."""
@@ -378,8 +370,16 @@ class _Writer:
             names |= {name.name for name in (member.names if isinstance(member, tree.Draw) else (member.name,))}
         return frozenset(names)
 
-    def _each(self, declaration: Any, sweep: Sweep) -> Iterator[Named]:
-        open = next((name for name, values in sweep.items() if any(counted(value) for value in values)), None)
+    def _each(self, declaration: Any, sweep: Sweep, later: bool = False) -> Iterator[Named]:
+        """The values of the parameters, one of each. ``later``: a listed one may be computed of how large the network is."""
+        open = next(
+            (
+                name
+                for name, values in sweep.items()
+                if any(counted(value) and not (later and not isinstance(value, tree.Slice)) for value in values)
+            ),
+            None,
+        )
         if open is not None:
             self._faulty.add(id(declaration))
             words = " and ".join(f"`{word}`" for word in dict.fromkeys(w for v in sweep[open] for w in counted(v)))

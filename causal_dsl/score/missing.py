@@ -28,7 +28,7 @@ def not_measured(test: Test, ceilings: Mapping[str, Ceiling], fault: str = "") -
         (),
         parameters=parameters,
         network=test.network.name,
-        cell_count=len(test.cells),
+        cell_count=len(test.cells) + len(test.lost),
         family=test.family,
         variant=test.variant,
         who=str(test.network.key),
@@ -42,7 +42,8 @@ def as_far_as_measured(result: TestResult, test: Test) -> TestResult:
     told = replace(
         result,
         network=test.network.name,
-        cell_count=len(test.cells),
+        cell_count=len(test.cells) + len(test.lost),
+        fault=test.lost[0][0].code if test.lost else "",
         family=test.family,
         variant=test.variant,
         who=str(test.network.key),

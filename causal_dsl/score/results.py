@@ -317,7 +317,7 @@ class TestResult(Shown):
     @property
     def verdict(self) -> Verdict | None:
         """That of its one cell, or of all cells together; None where no variable is interchanged."""
-        return of_test(self.cells)
+        return of_test(self.cells, whole=self.cell_count is None or len(self.cells) == self.cell_count)
 
     def _swept(self) -> list[str]:
         return list(dict.fromkeys(name for cell in self.cells for name in cell.cell))
@@ -395,16 +395,18 @@ class TestResult(Shown):
         }
 
 
-def of_test(cells: Sequence[CellResult]) -> Verdict | None:
-    """The verdict of all cells together: that of the one cell, or the one that all have; else how many have which."""
+def of_test(cells: Sequence[CellResult], whole: bool = True) -> Verdict | None:
+    """The verdict of all cells together: that of the one cell, or the one that all have; else how many have which. ``whole``: these
+    are all that there are."""
     found = [cell.verdict for cell in cells]
     if not found or any(one is None for one in found):
         return None
     if len(found) == 1:
         return found[0]
     counts = Counter(one.code for one in found if one is not None)
+    of = f"{len(found)} {'cells' if whole else 'measured cells'}"
     told = ", ".join(f"{code} in {counts[code]}" for code in LADDER if counts[code])
     if len(counts) == 1:
         code = next(iter(counts))
-        return Verdict(code, f"All {len(found)} cells: {code}.")
-    return Verdict("mixed", f"Of {len(found)} cells, {told}.")
+        return Verdict(code, f"All {of}: {code}.")
+    return Verdict("mixed", f"Of {of}, {told}.")

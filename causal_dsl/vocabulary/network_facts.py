@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
 from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Literal
 
+from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.vocabulary.architectures import Architecture
+from causal_dsl.vocabulary.locations import Site
 
 
 @dataclass(frozen=True)
@@ -25,6 +28,8 @@ class Facts:
     describes it. ``words`` is the vocabulary that a spec gives, ``last``: the answer is that of the last token, though tokens look both ways.
     ``activation`` is that of the MLP as transformers calls it, ``""`` where it is not known.
     ``labels``: of a sequence classifier, the names of its classes in the order of its logits.
+    ``unproved``: the components that the layout of a declaration does not give, and, once the network is loaded, those that are not where it says.
+    ``refused``: of a network that is loaded to be run, why sites of it that a spec names cannot be used; None where it is not loaded.
     """
 
     kind: Literal["language", "vector", "unknown"]
@@ -55,6 +60,8 @@ class Facts:
     last: bool = False
     labels: tuple[str, ...] = ()
     activation: str = ""
+    unproved: tuple[str, ...] = field(default=(), compare=False, repr=False)
+    refused: Mapping[Site, Diagnostic] | None = field(default=None, compare=False, repr=False)
 
     @property
     def masked(self) -> bool:

@@ -5,6 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 from dataclasses import dataclass
+from functools import lru_cache
 from typing import Literal
 
 
@@ -88,10 +89,7 @@ class Ports:
 
     def of(self, mask: int) -> Iterator[Port]:
         """The receivers of a set, in their order."""
-        while mask:
-            lowest = mask & -mask
-            yield self.port(lowest.bit_length() - 1)
-            mask ^= lowest
+        return iter(_members(self, mask))
 
     def after(self, layer: int, mlp: bool) -> int:
         """The receivers of what is added to the stream in a layer: by its MLP, or by its heads; of layer -1 by the embedding."""
@@ -126,6 +124,17 @@ class Reach:
         if every.bit_count() > 6:
             return f"{every.bit_count()} receivers"
         return ", ".join(map(str, self.ports.of(every)))
+
+
+@lru_cache(maxsize=256)
+def _members(ports: Ports, mask: int) -> tuple[Port, ...]:
+    """The receivers of a set, in their order: most senders have a set in common with others."""
+    found = []
+    while mask:
+        lowest = mask & -mask
+        found.append(ports.port(lowest.bit_length() - 1))
+        mask ^= lowest
+    return tuple(found)
 
 
 __all__ = ["Port", "Ports", "Reach"]

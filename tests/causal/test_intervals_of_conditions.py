@@ -82,6 +82,33 @@ def test_what_hardly_ever_holds_is_drawn_where_it_does(where: str) -> None:
     assert time.process_time() - start < 10
 
 
+COUNTED = "causal m { a, b, c, d, e ~ 0..99  output o := a == b }"
+
+
+@pytest.mark.parametrize(
+    ("where", "n"),
+    [
+        ("base.a + base.b + base.c + base.d + base.e >= 496", 0),  # 495 is the most
+        ("base.a * base.b + base.c == 9801 + base.d + 100 and base.e * base.e == base.a + 3", 0),
+        ("base.a + base.b + base.c + base.d + base.e >= 493", 21),
+        ("base.a * base.b * base.c <= 99 * 98 * 97 + 1 and base.a + base.b + base.c + base.d + base.e == 1", 5),
+    ],
+)
+def test_whole_numbers_are_proved_and_drawn_as_well(where: str, n: int) -> None:
+    """``n``: how many inputs satisfy it, of 10**10."""
+    start, found = time.process_time(), Diagnostics()
+    rows = draw(plain.design(plain.model(COUNTED), "base", n=400, where=where), found)
+    if n:
+        assert rows is not None, render_all(found)
+        held = np.stack([rows.values["base"][name] for name in "abcde"])
+        assert plain.predicate(where, {"base": plain.model(COUNTED)})(rows.values, 400).all()
+        _, counts = np.unique(held, axis=1, return_counts=True)
+        assert len(counts) == n and counts.max() < 3 * 400 / n  # all of them, alike often
+    else:
+        assert [(one.code, one.title) for one in found] == [("E330", "this `where` never holds")]
+    assert time.process_time() - start < 2
+
+
 def test_whole_numbers_that_are_no_floats_are_not_told_apart() -> None:
     big = 2**53
     text = f"causal m {{ x ~ real(0, 1)  k ~ 0..{big + 1}  j := k + 1  output z := x > 0.5 }}"

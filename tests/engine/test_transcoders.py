@@ -248,6 +248,16 @@ def test_a_file_that_does_not_say_where_is_refused(config: dict[str, object], co
     assert refused(f'layer[1].mlp_out[last] via sae("{folder}", latents=[1]) = 0') == [code]
 
 
+def test_a_transcoder_of_what_is_before_a_gain_is_told_what_to_do() -> None:
+    folder = written(
+        {"architecture": "transcoder", **HOOKS, "hook_name": "blocks.1.ln2.hook_normalized"}, numbers("transcoder")
+    )
+    do = f'layer[1].mlp_out[last] via sae("{folder}", latents=[1]) = 0'
+    text = spec_of("llama", f"test t on a(l=1, p=last) {{ {DRAW}\n do({do}) report kl }}\n")
+    (told,) = api.check(api.parse(text), api.Options(trust=True)).errors
+    assert "`layer[1].mlp_in` is after it" in told.notes[0] and "`blocks.1.mlp.hook_in`" in told.help
+
+
 def test_a_transcoder_of_another_width_is_refused() -> None:
     narrow = {name: tensor[:, :16] if name == "W_dec" else tensor for name, tensor in numbers("transcoder").items()}
     folder = written(CONFIGS["transcoder"], {**narrow, "b_dec": narrow["b_dec"][:16]})

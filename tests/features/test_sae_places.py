@@ -103,6 +103,25 @@ def test_the_help_names_the_place_it_was_made_for(tmp_path: Path) -> None:
     assert "layer[30]" not in told.help and "layers" in told.notes[0]
 
 
+@pytest.mark.parametrize(
+    ("hook", "site", "wrong"),
+    [
+        ("blocks.1.ln1.hook_normalized", "layer[1].attn_in", "layer[1].mlp_in"),
+        ("blocks.1.ln2.hook_normalized", "layer[1].mlp_in", "layer[1].resid_mid"),
+        ("ln_final.hook_normalized", "final_norm", "layer[2].resid_post"),
+    ],
+)
+def test_a_vector_before_the_gain_of_a_norm_is_told_with_what_to_do(
+    hook: str, site: str, wrong: str, tmp_path: Path
+) -> None:
+    for place in (site, wrong):
+        (told,) = said(tmp_path, place, {"hook_name": hook})
+        assert told.code == "E515" and f"place it at `{site}`" in told.help and "W_enc" in told.help
+    mended = told.help.rpartition("let its cfg.json name `")[2].rstrip("`")
+    assert said(tmp_path, site, {"hook_name": mended}) == []
+    assert [one.code for one in said(tmp_path, wrong, {"hook_name": mended})] == ["E515"]
+
+
 def test_every_sweep_cell_is_judged(tmp_path: Path) -> None:
     text = SPEC.replace("SITE", "layer[l].resid_post").replace("align tau :", "align tau(l in 0:2) :")
     (tmp_path / "sae").mkdir()

@@ -2,9 +2,12 @@
 
 from __future__ import annotations
 
+from pathlib import Path
+
 import pytest
 
-from causal_dsl.diagnostics import NOWHERE
+import causal_dsl as cd
+from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.program.components import (
     COMPONENTS,
     depth,
@@ -183,3 +186,79 @@ def test_what_is_read_before_it_is_written_is_in_time() -> None:
             assert in_time(Site(name, 1), Site(other, 1)) == (about.read <= theirs.written)
     assert not in_time(Site("module", module="a"), Site("resid_post", 2))
     assert in_time(Site("module", module="a"), Site("module", module="a"))
+
+
+OWN = """
+import torch
+from torch import nn
+
+class Block(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.attn, self.mlp, self.ln = nn.Linear(8, 8), nn.Linear(8, 8), nn.LayerNorm(8)
+
+    def forward(self, x):
+        x = x + self.attn(x.cumsum(1))
+        return x + self.mlp(self.ln(x))
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        torch.manual_seed(0)
+        self.embed, self.blocks, self.unembed = nn.Embedding(6, 8), nn.ModuleList([Block(), Block()]), nn.Linear(8, 6)
+
+    def forward(self, ids):
+        x = self.embed(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.unembed(x)
+"""
+OWN_SPEC = """
+causal m {
+  a, b ~ 0..1
+  output o := a == b
+}
+network n = torch(
+    "own.py:Net", vocabulary=["BOS", "0", "1", "true", "false", "x"], layers="blocks", embed="embed", unembed="unembed", LAYOUT
+)
+align t : m -> n {
+  prompt "BOS {a} {b}"
+  o @ next_token
+  a @ layer[1].SITE[a]
+}
+test w on t {
+  base, source ~ m(n=16, seed=0)
+  do(a <- source)
+  report iia
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("layout", "site", "code", "help"),
+    [
+        # once it is loaded: without `middle` the stream between the two is not where the layout says
+        (
+            'attention="attn", mlp="mlp"',
+            "neurons",
+            "E451",
+            "this network has `resid_pre`, `attn_in`, `mlp_in`, `resid_post`",
+        ),
+        (
+            'attention="attn", mlp="mlp", middle="ln"',
+            "neurons",
+            "E451",
+            "this network has `resid_pre`, `attn_in`, `attn_out`, `resid_mid`, `mlp_in`, `mlp_out`, `resid_post`",
+        ),
+        # before it is loaded
+        ('attention="attn"', "zz", "E452", "there is `resid_pre`, `attn_in`, `attn_out`, `resid_post`"),
+    ],
+)
+def test_messages_list_the_sites_that_a_layout_gives(
+    layout: str, site: str, code: str, help: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "own.py").write_text(OWN)
+    with pytest.raises(SpecError) as caught:
+        cd.run(cd.parse(OWN_SPEC.replace("LAYOUT", layout).replace("SITE", site)), cd.Options(trust=True))
+    assert [(one.code, one.help) for one in caught.value.diagnostics] == [(code, help)]

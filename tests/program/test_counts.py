@@ -63,6 +63,19 @@ def test_each_network_has_its_own_numbers(parameters: str, site: str, cells: dic
 
 
 @pytest.mark.usefixtures("nets")
+def test_what_a_test_is_on_may_have_a_value_that_is_counted() -> None:
+    text = SPEC.replace("PARAMETERS", "l in 0:layers").replace("SITE", "layer[l].resid_post[last]")
+    text = text.replace("test t on a", "test t(j in [0, layers - 1]) on a(l=j)")
+    program = api.check(api.parse(text)).program
+    assert program is not None
+    found = {
+        test.name: [i.places[0].site.layer for cell in test.cells for i in cell.interventions] for test in program.tests
+    }
+    last = {f"t(j=layers - 1, size={size})": [size - 1] for size in (2, 3)}
+    assert found == {f"t(j=0, size={size})": [0] for size in (2, 3)} | last
+
+
+@pytest.mark.usefixtures("nets")
 def test_a_range_beyond_one_network_is_told_with_the_mend() -> None:
     text = SPEC.replace("PARAMETERS", "l in 0:3").replace("SITE", "layer[l].resid_post[last]")
     with pytest.raises(SpecError) as error:

@@ -244,6 +244,33 @@ def test_pointing_at_a_cell_of_a_map_tells_all_of_it(opened: Any, file: Path) ->
         assert at is not None and at["x"] >= 0 and at["x"] + at["width"] <= 1000
 
 
+@pytest.mark.parametrize("width", WIDTHS[:2])
+def test_what_a_mark_says_covers_no_mark_of_its_chart(opened: Any, file: Path, width: int) -> None:
+    with shown(opened, file, viewport={"width": width, "height": 900}) as page:
+        chart = page.locator("#spec-0-test-mapped .chart").first
+        marks = chart.locator(".mark")
+        chart.scroll_into_view_if_needed()
+        for number in (0, marks.count() // 2, marks.count() - 1):
+            marks.nth(number).hover()
+            tip = page.locator("#tip").bounding_box()
+            assert tip is not None and tip["y"] >= 0 and tip["y"] + tip["height"] <= 900
+            for mark in marks.all():
+                box = mark.bounding_box()
+                assert box is not None
+                assert tip["y"] + tip["height"] <= box["y"] or box["y"] + box["height"] <= tip["y"]
+
+
+def test_the_name_of_a_ceiling_is_seen_on_a_narrow_screen(opened: Any, file: Path) -> None:
+    with shown(opened, file, viewport={"width": 400, "height": 900}) as page:
+        outside = page.evaluate("""() => {
+          const told = [...document.querySelectorAll(".chart text")].filter((e) => e.textContent.startsWith("ceiling"));
+          const cut = (e) => { const a = e.getBoundingClientRect(), b = e.closest(".chart").getBoundingClientRect();
+            return a.left < b.left || a.right > b.right; };
+          return [told.length, told.filter(cut).length];
+        }""")
+        assert outside[0] >= 1 and outside[1] == 0, outside
+
+
 def test_a_finger_reads_a_mark(opened: Any, file: Path) -> None:
     """What was touched stays told once the finger is lifted, until something else is touched."""
     with shown(opened, file, viewport={"width": 400, "height": 800}, has_touch=True, is_mobile=True) as page:

@@ -21,6 +21,7 @@ from causal_dsl.program.networks import NETWORKS
 from causal_dsl.program.readouts import READOUT_MEANINGS, READOUTS
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.syntax.grammar import load_grammar
+from causal_dsl.syntax.hints import DECLARATIONS
 from causal_dsl.tools.lsp.keyword_pages import KEYWORDS
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.features import FEATURES
@@ -429,6 +430,42 @@ def test_completion(tmp_path: Path) -> None:
         assert await completed(
             one, uri, 'network net = zoo("equality-gpt2")', f"\nnetwork more = {trained.split(' = ')[1]}steps="
         ) == ["2000"]
+
+    edit(tmp_path, work)
+
+
+#: Declarations without a block, and beginnings of such that are not whole.
+WHOLE = [
+    'from "model.causal" import parity',
+    "domain D = {1, 2}",
+    'table T = csv("t.csv", key=a)',
+    'network n = zoo("equality-gpt2")',
+    "metric x = logit(answer) - 2",
+    "metric x = iia >= 95%",
+    "circuit c : net = a - b",
+]
+OPEN = [
+    "metric x =",
+    "metric x = logit(answer) -",
+    "domain D = {1,",
+    "network n",
+    "circuit c : net",
+    'from "m.causal" import',
+]
+
+
+def test_a_declaration_begins_on_the_line_below_one_that_is_whole(tmp_path: Path) -> None:
+    declarations = {text for text, kind in load_grammar().keywords.items() if kind in DECLARATIONS}
+
+    async def work(one: Editor) -> None:
+        uri = one.open((tmp_path / "s.causal").as_uri(), "# nothing yet\n")
+        for begun in WHOLE:
+            for written in (f"{begun}\n", f"{begun}\n\n", f"{begun}  # why\n", f"{begun}\nte"):
+                assert set(await completed(one, uri, "yet\n", written)) == declarations, written
+            assert not declarations & set(await completed(one, uri, "yet\n", f"{begun} ")), begun
+        for begun in OPEN:
+            assert not declarations & set(await completed(one, uri, "yet\n", f"{begun}\n")), begun
+        assert {"logit", "iia"} <= set(await completed(one, uri, "yet\n", "metric x =\n"))
 
     edit(tmp_path, work)
 

@@ -267,21 +267,32 @@ def _ceiling_marks(picture: Picture, axis: str) -> list[Any]:
                 **{names[0]: one("low:Q"), names[1]: two("high:Q")}
             ),
         )
+    # within the frame, so that a narrow screen does not cut it: at the end where the scores are farther away, away from the nearer edge
     if axis == "y":
-        place = {"x": alt.value("width"), "y": alt.Y("high:Q")}
-        marks.append(
-            base.mark_text(color=CEILING, align="left", dx=4, fontSize=SMALL, aria=False).encode(
-                text="words:N", **place
-            )
-        )
+        ends = [_nearest(picture, high, end) for end in (0, -1)]
+        at_end = ends[1] >= ends[0]
+        place = {"x": alt.value("width" if at_end else 0), "y": alt.Y("high:Q")}
+        style = {"align": "right" if at_end else "left", "dx": -3 if at_end else 3, "dy": 7 if _upper(picture) else -5}
     else:
         place = {"x": alt.X("high:Q"), "y": alt.value(0)}
-        marks.append(
-            base.mark_text(color=CEILING, align="left", dx=3, dy=-6, fontSize=SMALL, aria=False).encode(
-                text="words:N", **place
-            )
-        )
+        style = {"align": "right" if _upper(picture) else "left", "dx": -3 if _upper(picture) else 3, "dy": -6}
+    marks.append(base.mark_text(color=CEILING, fontSize=SMALL, aria=False, **style).encode(text="words:N", **place))
     return marks
+
+
+def _upper(picture: Picture) -> bool:
+    """Whether the ceiling is in the upper half of what the axis of the score shows."""
+    assert picture.ceiling is not None
+    known = [row[key] for row in picture.rows for key in ("value", "low", "high") if row[key] is not None]
+    known += [0.0, 1.0] if picture.share else [0.0, *picture.ceiling]
+    return picture.ceiling[1] > (min(known) + max(known)) / 2
+
+
+def _nearest(picture: Picture, ceiling: float, end: int) -> float:
+    """How near the scores at one end of a curve come to the ceiling."""
+    place = sorted({row["x"] for row in picture.rows})[end]
+    scores = [row["value"] for row in picture.rows if row["x"] == place and row["value"] is not None]
+    return min((abs(score - ceiling) for score in scores), default=math.inf)
 
 
 def _curve(picture: Picture) -> Any:

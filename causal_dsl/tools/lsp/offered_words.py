@@ -147,7 +147,7 @@ class Offers:
         at = self.at
         if at.text is not None:
             yield from self.in_text(at.text)
-        elif not at.kind or (at.in_block is False and at.kind not in _STATEMENTS and at.before() == ""):
+        elif not at.kind or at.done or (at.in_block is False and at.kind not in _STATEMENTS and at.before() == ""):
             yield from self.keywords(text for text, kind in load_grammar().keywords.items() if kind in DECLARATIONS)
         elif at.before() == "DOT":
             yield from self.behind_dot(at.path)

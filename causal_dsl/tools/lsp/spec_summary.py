@@ -146,7 +146,8 @@ def _network(network: NetworkRef) -> NetworkSummary:
             full_width(Site(name), facts),
             head_count(name, facts) if component.by_heads else None,
             takes_position(name, facts),
-            missing(name, facts) or "",
+            missing(name, facts)
+            or ("the layout in its declaration does not give it" if name in facts.unproved else ""),
         )
         for name, component in COMPONENTS.items()
         if name != "module"

@@ -11,6 +11,13 @@ from causal_dsl.syntax.transform import Lexeme
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 
 _OPEN = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
+#: Declarations that may end without a block, each with the token behind which it says something.
+_WHOLE = {
+    **dict.fromkeys(("DOMAIN", "TABLE", "NETWORK", "METRIC", "CIRCUIT"), "EQUAL"),
+    "FROM": "IMPORT",
+}
+#: Tokens that a whole expression ends with.
+_ENDS = ("NAME", "NUMBER", "STRING", "TRUE", "FALSE", "PERCENT", "NATS", "BITS", "RPAR", "RSQB", "RBRACE")
 _CLOSE = {close: start for start, close in _OPEN.items()}
 
 
@@ -47,10 +54,19 @@ class Writing:
     brackets: tuple[Bracket, ...]
     last: tuple[Lexeme, ...]
     text: str | None = None
+    #: whether the cursor is on a line below that of the token before it
+    fresh: bool = False
 
     def before(self, back: int = 1) -> str:
         """The kind of the token so many before the cursor."""
         return self.last[-back].type if len(self.last) >= back else ""
+
+    @property
+    def done(self) -> bool:
+        """Whether the cursor is on a line of its own behind a declaration without a block, which is whole as it stands."""
+        if self.in_block or self.brackets or not self.fresh or self.before() not in _ENDS:
+            return False
+        return any(one.type == _WHOLE.get(self.kind) for one in self.header)
 
     @property
     def path(self) -> tuple[str, ...]:
@@ -89,7 +105,8 @@ def writing_at(parsed: ParsedText, offset: int) -> Writing:
     name = declaration[1].text if kind and len(declaration) > 1 else ""
     own = tuple(one for one in brackets if not _is_block(declaration, one.token))
     header = tuple(declaration[:opening])
-    return Writing(word, start, kind, name, in_block, header, own, tuple(declaration[-8:]), inside)
+    fresh = bool(tokens) and "\n" in parsed.text[tokens[-1].span.end : start]
+    return Writing(word, start, kind, name, in_block, header, own, tuple(declaration[-8:]), inside, fresh)
 
 
 def _open(token: Lexeme) -> bool:

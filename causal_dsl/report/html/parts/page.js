@@ -12,9 +12,14 @@
     const at = mark.getBoundingClientRect();
     const wide = document.documentElement.clientWidth;
     const left = Math.min(Math.max(8, at.left + at.width / 2 - tip.offsetWidth / 2), wide - tip.offsetWidth - 8);
-    const above = at.top - tip.offsetHeight - 8;
+    /* It covers no mark of the chart: it stands above the chart or below it, or else at the end of the screen that is farther away. */
+    const chart = mark.ownerSVGElement.getBoundingClientRect();
+    const high = tip.offsetHeight;
+    const above = chart.top - high - 10;
+    const far = at.top + at.height / 2 < window.innerHeight / 2 ? window.innerHeight - high - 8 : 8;
+    const top = above >= 0 ? above : chart.bottom + 10 + high <= window.innerHeight ? chart.bottom + 10 : far;
     tip.style.left = left + window.scrollX + "px";
-    tip.style.top = (above > 0 ? above : at.bottom + 8) + window.scrollY + "px";
+    tip.style.top = top + window.scrollY + "px";
     mark.classList.add("at");
   };
   const hush = () => {

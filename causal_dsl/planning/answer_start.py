@@ -1,0 +1,71 @@
+"""How the prompts that are run end, where a value ends them, against how the answer begins."""
+
+from __future__ import annotations
+
+import numpy as np
+
+from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.inputs import PromptInputs
+from causal_dsl.planning.plan import Plan
+from causal_dsl.program.endings import opens
+from causal_dsl.program.locate import clip
+from causal_dsl.program.program import PromptLine, Test
+
+
+def check_starts(plan: Plan, found: Diagnostics) -> None:
+    """Report W514 and W519 for prompts that end in white space or in an opening quote or bracket because the value of their last
+    placeholder does, where the answer is looked for after a space. Of a line that ends in a text of its own, this is told before."""
+    texts: dict[PromptLine, dict[str, None]] = {}
+    for test in plan.tests:
+        inputs = plan.inputs[test.network.key]
+        if test.control[0] or test.probe is not None or not isinstance(inputs, PromptInputs):
+            continue
+        if test.readout.kind != "next_token" or test.readout.position is not None:
+            continue
+        for number, line in enumerate(test.alignment.prompts):
+            if line.template.segments[-1].placeholder and test.readout.before(line.template)[:1].isspace():
+                texts.setdefault(line, {}).update(dict.fromkeys(_texts(test, number, plan, inputs)))
+    for line, own in texts.items():
+        _check(line, list(own), found)
+
+
+def _texts(test: Test, line: int, plan: Plan, inputs: PromptInputs) -> list[str]:
+    """The prompts of a line that the test reads, each once."""
+    draw, drawn = plan.scores[test.name][0].label.draw, plan.draw_of(test)
+    rows: list[np.ndarray] = []
+    for run, mine in plan.rows.items():
+        if (run.network, run.draw) != (test.network.key, draw) or run.role not in drawn.values:
+            continue
+        lines = drawn.values[run.role].get("template")
+        rows.append(mine if lines is None else mine[lines == line])
+    return [inputs.text(row) for row in np.unique(np.concatenate(rows)).tolist()] if rows else []
+
+
+def _check(line: PromptLine, texts: list[str], found: Diagnostics) -> None:
+    last = line.template.segments[-1].text
+    kinds = {
+        "a newline": ("W514", [text for text in texts if text.endswith("\n")]),
+        "a space": ("W514", [text for text in texts if text[-1:].isspace() and not text.endswith("\n")]),
+        "an opening quote or bracket": ("W519", [text for text in texts if opens(text)]),
+    }
+    for end, (code, own) in kinds.items():
+        if not own:
+            continue
+        help = 'read the answer with next_token(prefix="")'
+        if len(own) < len(texts):
+            help = f"let no value of `{last}` end so, or {help} in an alignment of these values"
+        elif end == "a newline":
+            help = "write the newline in the text of the prompt, not in the value"
+        found.report(
+            code,
+            f"{len(own)} of the {len(texts)} prompts of this line end in {end}, and the answer begins with a space",
+            line.span,
+            notes=(
+                f'the value of `{last}` ends them, as in "{clip(own[0])}"',
+                "whether a space stands before the answer is decided by the text of the line, not by values",
+            ),
+            help=help,
+        )
+
+
+__all__ = ["check_starts"]
