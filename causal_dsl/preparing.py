@@ -204,7 +204,8 @@ def discovered(
     for discovery, one in found.items() if folder is not None else ():
         assert folder is not None
         number = list(found).index(discovery) + 1
-        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one))
+        ref = next(test.network for test in checked.program.tests if test.name == discovery.test)
+        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one, ref))
     return again
 
 

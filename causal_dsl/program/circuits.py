@@ -270,7 +270,7 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             found: Members | None = read_file(
-                call, module.folder, self.facts, self.diagnostics, self.sites.position, self.weights, self.through
+                call, module.folder, self.network, self.diagnostics, self.sites.position, self.weights, self.through
             )
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
@@ -355,9 +355,9 @@ class CircuitReader:
             return False
         return self.spots(expr, module)
 
-    def outputs(self, site: tree.Expr) -> tuple[Spot, ...] | None:
-        """The nodes that a site is the output of; None where a fault was reported."""
-        return self._site(site, edge=False)
+    def outputs(self, site: tree.Expr, edge: bool = False) -> tuple[Spot, ...] | None:
+        """The nodes that a site is the output of; at the end of an ``edge`` also those that read there. None where a fault was reported."""
+        return self._site(site, edge)
 
     def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
         if isinstance(site, tree.Through):

@@ -104,6 +104,7 @@ def _context(
         readout.values if readout.kind == "logits" or readout.among else None,
         several,
         on_circuit(cells),
+        differing(cells),
         held_order(alignment.model, [i.variable for i in cells[0].held if i.variable], readout.variable)
         if cells
         else (),
@@ -129,12 +130,21 @@ def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
     found = [one for one in every if one is not None]
     if not found or len(found) < len(cells) or len({one.outside for one in found}) > 1:
         return None
-    differ = dict.fromkeys(name for one in found for name in one.choices.differ(found[0].choices))
     sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}
     shares = tuple(one.share for one in found)
     source = sources.pop() if len(sources) == 1 else ""
     counts = {frozenset(cell.values): len(one.members) for cell, one in zip(cells, found, strict=True)}
-    return OnCircuit(found[0].outside, tuple(counts.items()), tuple(differ), source, shares)
+    return OnCircuit(found[0].outside, tuple(counts.items()), source, shares)
+
+
+def differing(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The choices in which the ablations of some cells differ, of circuits, edges and paths."""
+    each = []
+    for cell in cells:
+        own = (done.choices if done.circuit is None else done.circuit.choices for done in cell.interventions)
+        each.append([choices for choices in own if choices is not None])
+    pairs = ((one, other) for own in each for one, other in zip(own, each[0], strict=False))
+    return tuple(dict.fromkeys(name for one, other in pairs for name in one.differ(other)))
 
 
 def without_lines(test: Test, **changes: Any) -> Test:

@@ -465,11 +465,24 @@ def _drawn(declaration: tree.TestDecl | tree.FitDecl, metrics: Mapping[str, tree
             found |= _beside_places(member)
             continue
         for action in member.actions:
-            if isinstance(action, tree.PatchPath):
-                continue
-            ends = (action.target, action.source) if isinstance(action, tree.Interchange) else (action.target,)
-            found |= {end.name for end in ends if isinstance(end, tree.Name)}
+            found |= {end.name for end in _runs_named(action) if isinstance(end, tree.Name)}
+            if not isinstance(action, tree.PatchPath) and isinstance(action.target, tree.Name):
+                paths = any(isinstance(other, tree.PatchPath) for other in member.actions)
+                found |= {action.target.name} - (
+                    {"mlp"} if paths else set()
+                )  # `mlp = freeze` says how a path is patched
     return frozenset(found)
+
+
+def _runs_named(action: tree.Node) -> Iterator[tree.Expr]:
+    """Where an action names runs: those that vectors are taken from, and those that a mean is over."""
+    if isinstance(action, tree.Interchange) or (isinstance(action, tree.PatchPath) and not action.sets):
+        yield action.source
+    for part in action.walk():
+        if isinstance(part, tree.Under):
+            yield part.run
+        if isinstance(part, tree.Call) and isinstance(part.function, tree.Name) and part.function.name == "mean":
+            yield from (argument.value for argument in part.arguments if argument.name is None)
 
 
 def _named_metrics(members: Iterable[tree.Node], metrics: Mapping[str, tree.Expr]) -> frozenset[str]:

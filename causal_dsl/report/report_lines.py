@@ -140,6 +140,20 @@ def ceiling_of(score: str, test: TestResult) -> float | None:
     return 0.0 if score == "iia_star" else ceiling.value
 
 
+def apart(cells: Sequence[CellResult]) -> list[tuple[str, list[CellResult]]]:
+    """The cells of a sweep whose numbers compare, each group with the choices that it alone stands on: ablations that make other choices
+    (Miller et al. 2024) are not put in one order."""
+    groups: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        groups.setdefault(cell.stands_on, []).append(cell)
+    parts = {told: told.removesuffix(".").split("; ") for told in groups}
+    shared = set.intersection(*map(set, parts.values())) if parts else set()
+    return [
+        ("; ".join(part for part in parts[told] if part not in shared) if len(groups) > 1 else "", own)
+        for told, own in groups.items()
+    ]
+
+
 def extremes(score: str, cells: Sequence[CellResult]) -> str:
     """The highest score of a sweep, and how wide its intervals are."""
     known = [cell for cell in cells if cell.scores[score].value is not None]
@@ -284,6 +298,7 @@ def tallied(test: TestResult) -> Iterator[ToldFinding]:
 __all__ = [
     "ToldFinding",
     "alike_said",
+    "apart",
     "ceiling_of",
     "chance",
     "controlled",
