@@ -216,7 +216,7 @@ def _plan(
             check_endings(test.alignment, test.readout, found)
         caution(test, tokens, found)
         answers = answers_of(test.readout, test.alignment, tokens, test.readout.span or test.span)
-        if check_answers(answers, test.readout, found):
+        if check_answers(answers, test.readout, tokens, test.alignment, found):
             check_numbers(answers, test.readout, tokens, test.alignment, found)
             checked.answers[test.name] = answers
             ready.append(test)
@@ -253,7 +253,7 @@ def _answered(test: Test, tokens: Tokens | None, checked: Checked) -> Test:
         return answers_of(readout, test.alignment, tokens, readout.span or test.span)
 
     found = answers(test.readout)
-    if not check_answers(found, test.readout, Diagnostics()):
+    if not check_answers(found, test.readout, tokens, test.alignment, Diagnostics()):
         test = replace(test, readout=replace(test.readout, among=False))
         found = answers(test.readout)
     checked.answers[test.name] = found

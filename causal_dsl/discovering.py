@@ -31,8 +31,9 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
+from causal_dsl.program.file_networks import network_of
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.program import Test
+from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.estimates_and_findings import Finding
@@ -281,7 +282,7 @@ def _still(one: Found) -> str:
     names = [one.names[number] for number in scored.still]
     some = ", ".join(f"`{name}`" for name in names[:4]) + (", …" if len(names) > 4 else "")
     return (
-        f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step, so the penalty alone closed them ({some}): "
+        f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step ({some}), so their scores are what the penalty alone made of them: "
         f"where attention is saturated, or a component changes nothing, `masks` cannot tell which {what} are needed"
     )
 
@@ -304,9 +305,10 @@ def _told(kept: Kept, one: Found) -> Discovered:
     )
 
 
-def file_of(one: Found) -> bytes:
-    """The scores as a file that `json("…", keep=10%, by=absolute)` reads."""
+def file_of(one: Found, network: NetworkRef) -> bytes:
+    """The scores as a file that `json("…", keep=10%, by=absolute)` reads, with the network that they are of."""
     held = {one.discovery.what: one.scores, "method": one.discovery.text, "metric": one.metric, "pairs": one.pairs}
+    held["network"] = network_of(network)
     return json.dumps(held, indent=1).encode()
 
 

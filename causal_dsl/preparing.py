@@ -204,7 +204,8 @@ def discovered(
     for discovery, one in found.items() if folder is not None else ():
         assert folder is not None
         number = list(found).index(discovery) + 1
-        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one))
+        ref = next(test.network for test in checked.program.tests if test.name == discovery.test)
+        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one, ref))
     return again
 
 
@@ -246,9 +247,9 @@ def _with_answers(plan: Plan, network: Network) -> list[str]:
             continue
         for line in range(len(test.alignment.prompts)):
             prompt = answered_prompt(test.alignment, network.tokens, line)
-            before = said_before(test.readout, test.alignment, line)
             for value in test.readout.values:
-                said = before + show_value(value)
+                text = show_value(value)
+                said = said_before(test.readout, test.alignment, line, text) + text
                 found.append(prompt.replace(MASK, said) if test.readout.kind == "mask" else prompt + said)
     return found
 

@@ -79,6 +79,13 @@ class _Block(Nameable):
         self._parts += needs
         return node
 
+    def _named(self, value: Any) -> tuple[tree.Ident, tuple[tree.Argument, ...]]:
+        node = self._value(value)
+        called, fixed = (node.function, node.arguments) if isinstance(node, tree.Call) else (node, ())
+        if not isinstance(called, tree.Name):
+            raise TypeError(f"{value!r} is not a model, network or alignment")
+        return tree.Ident(called.name), fixed
+
     def _where(self, where: Condition) -> Any:
         return None if where is None else self._value(where)
 
@@ -178,13 +185,6 @@ class AlignmentWord(_Block):
             self._network, self._network_fixed = self._named(network)
         self._sweep(parameters)
 
-    def _named(self, value: Any) -> tuple[tree.Ident, tuple[tree.Argument, ...]]:
-        node = self._value(value)
-        called, fixed = (node.function, node.arguments) if isinstance(node, tree.Call) else (node, ())
-        if not isinstance(called, tree.Name):
-            raise TypeError(f"{value!r} is not a model, network or alignment")
-        return tree.Ident(called.name), fixed
-
     def prompt(self, text: Any, where: Condition = None, doc: str = "") -> None:
         """A prompt template; placeholders are variables in braces: ``"When {first} and {second} …"``. Of a chat model it
         may be ``chat(system="…", user="…")``."""
@@ -236,7 +236,10 @@ class Circuit(_Block):
         super().__init__(name, doc)
         if network is None and value is None:
             raise TypeError("say which network a circuit is of: circuit(name, network)")
-        self._network = None if network is None else self._value(network)
+        self._network: tree.Ident | None = None
+        self._network_fixed: tuple[tree.Argument, ...] = ()
+        if network is not None:
+            self._network, self._network_fixed = self._named(network)
         self._made = None if value is None else self._value(value)
         self._sweep(parameters or {})
 
@@ -262,13 +265,14 @@ class Circuit(_Block):
         return getattr(self.reference, name)
 
     def declaration(self) -> tree.CircuitDecl | tree.CircuitAs:
-        of = None if self._network is None else tree.Ident(self._network.name)
+        of = self._network
         if self._made is not None:
             if self._members:
                 raise TypeError(f"the circuit {self.name!r} is a value, and has no groups of its own")
-            return tree.CircuitAs(self.ident, self._made, of, self._parameters, doc=self.doc)
+            return tree.CircuitAs(self.ident, self._made, of, self._parameters, self._network_fixed, doc=self.doc)
         assert of is not None
-        return tree.CircuitDecl(self.ident, of, tuple(self._members), self._parameters, doc=self.doc)
+        members = tuple(self._members)
+        return tree.CircuitDecl(self.ident, of, members, self._parameters, self._network_fixed, doc=self.doc)
 
 
 class TestWord(_Block):

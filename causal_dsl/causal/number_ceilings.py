@@ -74,7 +74,7 @@ def _sampled(said: np.ndarray, wanted: np.ndarray, exhaustive: bool) -> Ceiling:
     squares, spread = np.square(said - wanted), np.square(wanted - wanted.mean())
     # the delta method, of one less a ratio of two means
     half = _QUANTILE * float(np.std((squares - (1 - value) * spread) / spread.mean())) / n**0.5
-    return Ceiling(value, False, n, value - half, value + half)
+    return Ceiling(value, False, n, value - half, min(1.0, value + half))
 
 
 __all__ = ["NUMBER_RULES", "number_ceilings"]

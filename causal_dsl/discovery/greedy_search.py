@@ -19,7 +19,7 @@ from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.measures.per_pair import OfDistribution
 from causal_dsl.measures.units import NATS
 from causal_dsl.program.edge_sets import nodes_at, ports_of
-from causal_dsl.program.nodes import OutputNode
+from causal_dsl.program.nodes import OutputNode, stage_of
 from causal_dsl.vocabulary.ports import Ports
 
 
@@ -106,11 +106,12 @@ def _sender(part: Part) -> OutputNode:
 
 
 def order_of(parts: Sequence[Part], ports: Ports) -> list[int]:
-    """The numbers of parts, from the logits backwards."""
+    """The numbers of parts, from the logits backwards: receivers as they are numbered, and senders as they are computed."""
 
-    def place(number: int) -> tuple[int, int]:
+    def place(number: int) -> tuple[float, ...]:
         part = bare_of(parts[number])
-        return (-ports.number(part[1]) if isinstance(part, tuple) else 0, -number)
+        layer, stage = stage_of(part[0] if isinstance(part, tuple) else part)
+        return (-ports.number(part[1]) if isinstance(part, tuple) else 0, -layer, -stage, -number)
 
     return sorted(range(len(parts)), key=place)
 

@@ -21,7 +21,6 @@ from causal_dsl.measures.names import (
     example,
     short,
 )
-from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, Order, OverCells, PairMean
 from causal_dsl.measures.per_pair import Change, FixedNumber, Pair
 from causal_dsl.measures.ratios import (
@@ -167,9 +166,8 @@ class CallReader(CircuitScoreReader):
             title = f"`{name}` takes a score or a metric, not `{short(value.text)}`"
             self.report("E609", title, expr.span, help=f"write `{name}(iia)`")
             return None
-        differ = self.context.circuit.differ if self.context.circuit is not None else ()
-        if differ and any(isinstance(part, OfCircuit) for part in score.walk()):
-            self.differ(score.text, differ, expr.span)
+        if self.context.differ and any(run != "base" for part in score.walk() for run, _ in part.needs()):
+            self.differ(score.text, self.context.differ, expr.span)
             return None
         if score.over_cells:
             title = f"`{short(score.text)}` is one value for all cells: there is nothing for `{name}` to go over"

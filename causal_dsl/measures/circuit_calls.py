@@ -126,8 +126,8 @@ class CircuitScoreReader(PlaceReader):
             help = "sweep over its size: circuit c(k in [0.01, 0.1, 0.5]) : net = json(…, keep=k, by=signed)"
             self.lacks(f"`{name}` is over circuits of several sizes", "this test has one", expr.span, help)
             return None
-        if circuit.differ:
-            self.differ(text, circuit.differ, expr.span)
+        if self.context.differ:
+            self.differ(text, self.context.differ, expr.span)
             return None
         return CircuitCurve(text, RATIO, name, score, circuit.shares)
 
@@ -138,5 +138,5 @@ class CircuitScoreReader(PlaceReader):
             f"the cells of `{short(text)}` are ablations that differ in {' and '.join(choices)}",
             span,
             notes=("numbers of ablations that make different choices do not compare",),
-            help="sweep over the circuit alone, and make a test of each choice",
+            help="sweep over what is ablated alone, and make a test of each choice",
         )

@@ -38,14 +38,21 @@ from causal_dsl.syntax import tree
 @dataclass(frozen=True)
 class OnCircuit:
     """What scores of a circuit need to know: whether what is ``outside`` of it is written, how many members it has in each
-    cell (``counts``), the choices of the ablation in which the cells ``differ``, and the run that values come from (empty: from none)."""
+    cell (``counts``), and the run that values come from (empty: from none)."""
 
     outside: bool
     counts: tuple[tuple[frozenset[tuple[str, Any]], int], ...]
-    differ: tuple[str, ...] = ()
     source: str = ""
     #: of each cell, the weighted edges of its circuit as a share of all edges
     shares: tuple[float, ...] = ()
+
+
+@dataclass(frozen=True)
+class LongValue:
+    """A value of several tokens, as it is written, and notes on how it is ``said``."""
+
+    value: str
+    said: tuple[str, ...] = ()
 
 
 @dataclass(frozen=True)
@@ -79,9 +86,11 @@ class TestContext:
     intervened: bool = False
     parameters: Mapping[str, tuple[Any, ...]] = field(default_factory=dict)
     answers: tuple[Any, ...] | None = None
-    several_tokens: Callable[[ValueRef], str | None] | None = None
+    several_tokens: Callable[[ValueRef], LongValue | None] | None = None
     #: the interventions on a circuit that its cells do, one in each; None where there is none, or not one alone
     circuit: OnCircuit | None = None
+    #: the choices in which the ablations of its cells differ: of circuits, edges and paths
+    differ: tuple[str, ...] = ()
     #: the placed variables that lead to the output, where a line asks for measures of the whole alignment
     placed: tuple[str, ...] = ()
     span: Span = NOWHERE

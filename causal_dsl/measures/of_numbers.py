@@ -5,6 +5,7 @@ Each function is given the run that a metric speaks of, and the metric that read
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
@@ -27,6 +28,10 @@ class SquaredError(Pair):
     """The squared distance of the network's number from the causal model's."""
 
     number: Pair
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, math.inf
 
     def of(self, frame: CellData, run: str) -> Array:
         return np.square(self.number.of(frame, run) - wanted(frame, run))

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import dataclasses
 import math
-from collections.abc import Iterator, Mapping
+from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
@@ -15,6 +15,7 @@ from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, Val
 from causal_dsl.measures.units import TRUTH, Unit
 from causal_dsl.measures.weighted_sums import Array
 from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.readings import READINGS
 
 Need = tuple[str, Quantity]
 ANSWER = Quantity("answer")
@@ -31,6 +32,10 @@ class MeasuredValue:
 @dataclass(frozen=True)
 class FixedNumber(MeasuredValue):
     value: float
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return self.value, self.value
 
     def assume(self, known: Mapping[str, float]) -> float:
         return self.value
@@ -133,6 +138,10 @@ class Read(Pair):
     reading: str
     place: Asked
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        return READINGS[self.reading].ends
+
     def of(self, frame: CellData, run: str) -> Array:
         return frame.column(run, Quantity(self.reading, place=self.place)).astype(np.float64)
 
@@ -141,7 +150,16 @@ class Read(Pair):
 
 
 @dataclass(frozen=True)
-class Moved(Pair):
+class ZeroOrOne(Pair):
+    """1 where something holds, else 0: its mean is a share of the pairs."""
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        return 0.0, 1.0
+
+
+@dataclass(frozen=True)
+class Moved(ZeroOrOne):
     """1 where the read-out of the patched run differs from the base run's.
 
     Where both say none of the answers, the tokens that they say are compared, if both are known.
@@ -174,7 +192,7 @@ class AnyMoved(Moved):
 
 
 @dataclass(frozen=True)
-class Right(Pair):
+class Right(ZeroOrOne):
     """1 where the read-out is what the causal model says; an answer that is none is never right."""
 
     label: bool
@@ -192,7 +210,7 @@ class Right(Pair):
 
 
 @dataclass(frozen=True)
-class Informative(Pair):
+class Informative(ZeroOrOne):
     """1 where no answer that is right for the base is right under the label: where these are values, where they differ."""
 
     def of(self, frame: CellData, run: str) -> Array:
@@ -204,7 +222,7 @@ class Informative(Pair):
 
 
 @dataclass(frozen=True)
-class AsksAbout(Pair):
+class AsksAbout(ZeroOrOne):
     """1 where the input asks about one attribute: its number, or that of what is interchanged."""
 
     which: int
@@ -229,8 +247,7 @@ class Change(Pair):
 
     @property
     def ends(self) -> tuple[float, float]:
-        least, most = self.metric.ends
-        return (least - most, most - least) if math.isfinite(most - least) else (-math.inf, math.inf)
+        return ends_of("-", (self.metric.ends, self.metric.ends))
 
     def of(self, frame: CellData, run: str) -> Array:
         return self.metric.of(frame, "patched") - self.metric.of(frame, "base")
@@ -291,6 +308,10 @@ class PairOp(Pair):
     def two_runs(self) -> bool:
         return any(isinstance(operand, Pair) and operand.two_runs for operand in self.operands)
 
+    @property
+    def ends(self) -> tuple[float, float]:
+        return ends_of(self.op, [operand.ends for operand in self.operands])
+
     def of(self, frame: CellData, run: str) -> Array:
         return OPERATORS[self.op](*(operand.of(frame, run) for operand in self.operands))
 
@@ -331,6 +352,33 @@ def is_share(pair: Pair) -> bool:
     """Whether a pair metric is 0 or 1 (or NaN), so that its mean is a share of counts."""
     if isinstance(pair, AtOutput):
         return is_share(pair.metric)
-    return isinstance(pair, Moved | Right | Informative | AsksAbout) or (
-        isinstance(pair, PairOp) and pair.unit == TRUTH
-    )
+    if isinstance(pair, Read):
+        return READINGS[pair.reading].binary
+    return isinstance(pair, ZeroOrOne) or (isinstance(pair, PairOp) and pair.unit == TRUTH)
+
+
+def ends_of(op: str, operands: Sequence[tuple[float, float]]) -> tuple[float, float]:
+    """The ends of an operation on numbers that lie between these ends, each whatever the others are (interval arithmetic)."""
+    (low, high), (least, most) = operands[0], operands[-1]
+    match op:
+        case "negative":
+            return -high, -low
+        case "+":
+            return low + least, high + most
+        case "-":
+            return low - most, high - least
+        case "*":
+            return _hull(one * other for one in (low, high) for other in (least, most))
+        case "/" if least > 0 or most < 0:
+            return _hull(one / other for one in (low, high) for other in (least, most))
+        case "/":
+            return -math.inf, math.inf
+    return 0.0, 1.0  # a comparison, or logic
+
+
+def _hull(corners: Iterable[float]) -> tuple[float, float]:
+    """The least and the greatest of the products or quotients of ends: of 0 and an end that is none it is 0, of two of these any number."""
+    known = list(corners)
+    if any(math.isnan(one) for one in known):
+        known = [one for one in known if not math.isnan(one)] + [0.0]
+    return min(known), max(known)

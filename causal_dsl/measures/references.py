@@ -132,9 +132,9 @@ class ReferenceReader:
         if long is not None:
             self._report(
                 "E610",
-                f"`{measure}` takes one token, and `{long}` has several",
+                f"`{measure}` takes one token, and `{long.value}` has several",
                 span,
-                notes=("a value of several tokens has no logit of its own",),
+                notes=("a value of several tokens has no logit of its own", *long.said),
                 help="use `accuracy` or `iia`, which read whole values; or draw values of one token",
             )
             return None

@@ -5,6 +5,8 @@ Where they are in each architecture is in :mod:`causal_dsl.vocabulary.architectu
 
 from __future__ import annotations
 
+import re
+
 import torch
 
 from causal_dsl.diagnostics import did_you_mean, fail
@@ -23,6 +25,8 @@ FIRST_WRITE, LAST_READ = -1, 99
 #: In a pass of many rows what is read belongs to rows that nothing writes: it is read before anything of the tensor is
 #: written, and so is there for the writes.
 READ_FIRST = -2
+#: What is in braces in the path of a module.
+_BRACES = re.compile(r"\{([^{}]*)\}")
 
 
 def tap(network: Network, site: Site) -> Tap:
@@ -141,12 +145,25 @@ def _language(network: Network, site: Site, layout: Architecture) -> Tap:
     )
 
 
+def _left(path: str) -> tuple[str, ...]:
+    """A note on braces that are left in the path of a module."""
+    found = _BRACES.search(path)
+    if found is None:
+        return ()
+    if found[1].isidentifier():
+        return (f"`{found[1]}` is no parameter here, so {found[0]} stands in the path as it is",)
+    return (
+        f"nothing is computed in a text, so {found[0]} stands in the path as it is: braces take the name of a parameter",
+    )
+
+
 def _module(network: Network, site: Site) -> Tap:
     path = site.module or ""
     modules = dict(network.model.named_modules())
     if not path or path not in modules:
         near = did_you_mean(path, [name for name in modules if name])
-        raise fail("E422", f'there is no module "{path}" in `{network.name or "the network"}`', network.span, help=near)
+        title = f'there is no module "{path}" in `{network.name or "the network"}`'
+        raise fail("E422", title, network.span, notes=_left(path), help=near)
     times = network.proof.runs.get(path, 1) if network.proof is not None else 1
     if times != 1 and not (network.proof is not None and path in network.proof.steps):
         raise fail(

@@ -44,6 +44,8 @@ _NAMES = {
     "error": "error terms",
 }
 
+_OUTSIDE = "what is outside the circuit"
+
 
 @dataclass(frozen=True)
 class AblationChoices:
@@ -58,6 +60,11 @@ class AblationChoices:
 
     def __str__(self) -> str:
         return "; ".join(self.lines)
+
+    @property
+    def outside(self) -> bool:
+        """Whether what is not in a circuit is written."""
+        return self.set == _OUTSIDE
 
     @property
     def lines(self) -> tuple[str, ...]:
@@ -194,7 +201,7 @@ def choices_of(
         if positions
         else "none: an input is one vector",
         "written into the base run",
-        "what is outside the circuit" if outside else "the circuit",
+        _OUTSIDE if outside else "the circuit",
     )
 
 

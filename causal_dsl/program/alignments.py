@@ -14,7 +14,7 @@ from causal_dsl.program.definitions import find, meant
 from causal_dsl.program.models import Terms
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
-from causal_dsl.program.parameters import fixed_parameters, read_parameters
+from causal_dsl.program.parameters import fixed_parameters, read_parameters, refuse_arguments
 from causal_dsl.program.placements import read_placements
 from causal_dsl.program.program import Aligned, Alignment, NetworkRef, PromptLine
 from causal_dsl.program.read_training import unlike
@@ -109,7 +109,7 @@ def _without_parameters(declaration: tree.AlignDecl, parent: Alignment | None, f
         ends.append((declaration.network, declaration.network_fixed))
     for name, fixed in ends:
         if fixed:
-            found.report("E211", f"`{name.name}` takes no parameters", fixed[0].span, help="leave this one out")
+            refuse_arguments(name, fixed, found)
             return False
     return True
 

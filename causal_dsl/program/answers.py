@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+import json
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass, replace
+from functools import partial
 from typing import Any
 
 import numpy as np
@@ -14,7 +16,7 @@ from causal_dsl.program.program import Alignment, Readout
 from causal_dsl.program.prompt_tokens import answer_tokens, answered_prompt, mask_tokens
 from causal_dsl.program.stated_ends import StatedEnd
 from causal_dsl.program.templates import show_value
-from causal_dsl.program.tokens import Tokens
+from causal_dsl.program.tokens import MASK, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
 
 
@@ -155,7 +157,7 @@ def _answers_after(readout: Readout, alignment: Alignment, tokens: Tokens | None
                 "E563",
                 f"`{show_value(long[0])}` is {len(long[1])} tokens, and inside of a prompt one is read",
                 span,
-                notes=(f"it is {_written(long[1], tokens)}",),
+                notes=how_said(long[0], long[1], readout, tokens, alignment, line),
                 help="use values that are one token each, or read the answer at the end of the prompt",
             )
     ending = None if readout.end is None or readout.among else StatedEnd(readout.end, tokens)
@@ -168,15 +170,46 @@ def value_tokens(
     """The tokens that say a value: after a prompt of a line, or in the place of its mask. Raises E751 for one that the network
     lacks."""
     find = mask_tokens if readout.kind == "mask" else answer_tokens
-    before = said_before(readout, alignment, line)
-    ids = find(tokens, answered_prompt(alignment, tokens, line), show_value(value), before, span)
-    refuse_beyond(tokens, ids, before + show_value(value), span)
+    text = show_value(value)
+    before = said_before(readout, alignment, line, text)
+    ids = find(tokens, answered_prompt(alignment, tokens, line), text, before, span)
+    refuse_beyond(tokens, ids, before + text, span)
     return ids
 
 
-def said_before(readout: Readout, alignment: Alignment, line: int) -> str:
-    """The text between a prompt of a line and the answer."""
-    return readout.before(alignment.prompts[line].template if alignment.prompts else None)
+def said_before(readout: Readout, alignment: Alignment, line: int, text: str) -> str:
+    """The text between a prompt of a line and an answer, whose own text is given."""
+    return readout.before(alignment.prompts[line].template if alignment.prompts else None, text)
+
+
+def how_said(
+    value: Any, ids: tuple[int, ...], readout: Readout, tokens: Tokens | None, alignment: Alignment, line: int
+) -> tuple[str, ...]:
+    """Notes of faults: of which text after which prompt these are the tokens, and what of it is put before the value."""
+    if tokens is None or readout.kind == "logits":
+        return ()
+    text, prompt = show_value(value), answered_prompt(alignment, tokens, line)
+    before = said_before(readout, alignment, line, text)
+    end = prompt if len(prompt) <= _PROMPT_END else "…" + prompt[-_PROMPT_END:]
+    where = f"in the place of {MASK}" if readout.kind == "mask" else f"after {_quoted(end)}"
+    whole = f"{where}, {_quoted(before + text)} is {_written(ids, tokens)}"
+    if readout.prefix:
+        return whole, f"`prefix` puts {_quoted(before)} before an answer"
+    if readout.kind == "mask" or readout.prefix is not None:
+        return (whole,)
+    if before:
+        return whole, "a space is put before an answer"
+    if text[:1].isspace():
+        return whole, "no space is put before an answer that begins with white space"
+    return whole, "no space is put before an answer after a newline"
+
+
+#: how many characters of a prompt's end a note quotes
+_PROMPT_END = 40
+
+
+def _quoted(text: str) -> str:
+    return json.dumps(text, ensure_ascii=False)
 
 
 def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> None:
@@ -203,12 +236,26 @@ def _one_token(value: Any, ids: tuple[int, ...], tokens: Tokens, span: Span) -> 
 _ALIKE = {True: "begin with the same token", False: "are the same tokens"}
 
 
-def check_answers(answers: Answers, readout: Readout, diagnostics: Diagnostics) -> bool:
+def check_answers(
+    answers: Answers, readout: Readout, tokens: Tokens | None, alignment: Alignment, diagnostics: Diagnostics
+) -> bool:
     """Refuse answers that one next token cannot tell apart, where one token is needed (E540, E541)."""
-    return all([_told_apart(own, readout, diagnostics) for own in answers.spellings])
+
+    def notes(line: int, *values: Any) -> tuple[str, ...]:
+        said = [how_said(value, answers.at(line).ids[value], readout, tokens, alignment, line) for value in values]
+        return tuple(dict.fromkeys(note for at in range(2) for one in said for note in one[at : at + 1]))
+
+    firsts = {id(own): line for line, own in reversed(list(enumerate(answers.lines or (answers,))))}
+    told = [
+        _told_apart(answers.at(line), readout, partial(notes, line), diagnostics) for line in sorted(firsts.values())
+    ]
+    return all(told)
 
 
-def _told_apart(answers: Answers, readout: Readout, diagnostics: Diagnostics) -> bool:
+def _told_apart(
+    answers: Answers, readout: Readout, said: Callable[..., tuple[str, ...]], diagnostics: Diagnostics
+) -> bool:
+    """``said(value, …)``: notes on how values are written after the prompts of these answers."""
     span = readout.span or NOWHERE
     seen: dict[tuple[int, ...], Any] = {}
     several = readout.among and readout.kind == "next_token"
@@ -219,7 +266,7 @@ def _told_apart(answers: Answers, readout: Readout, diagnostics: Diagnostics) ->
                 "E540",
                 f"`{show_value(seen[key])}` and `{show_value(value)}` {_ALIKE[readout.among]}",
                 span,
-                notes=("the read-out cannot tell them apart",),
+                notes=("the read-out cannot tell them apart", *said(seen[key], value)),
                 help="use values whose first tokens differ"
                 + (", or read the whole answer with `next_token`" if several else ""),
             )
@@ -231,7 +278,7 @@ def _told_apart(answers: Answers, readout: Readout, diagnostics: Diagnostics) ->
             "E541",
             f"`{show_value(long)}` is {len(answers.ids[long])} tokens, and `next_token(among=…)` compares one",
             span,
-            notes=("its first token alone is not the answer",),
+            notes=("its first token alone is not the answer", *said(long)),
             help="use values of one token, or read the whole answer with `next_token`, as its greedy continuation",
         )
         return False
@@ -247,7 +294,8 @@ def check_numbers(
     firsts = {id(own): line for line, own in reversed(list(enumerate(answers.lines or (answers,))))}
     numbers = [(line, value, ids) for line in sorted(firsts.values()) for value, ids in answers.at(line).ids.items()]
     for line, value, ids in numbers:
-        text, before = show_value(value), said_before(readout, alignment, line)
+        text = show_value(value)
+        before = said_before(readout, alignment, line, text)
         longer = (
             tokens.continuation(answered_prompt(alignment, tokens, line), f"{before}{text}0")
             if text.isascii() and text.isdigit() and text != "0"

@@ -24,6 +24,7 @@ from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -262,15 +263,17 @@ def _outside(
     kinds: tuple[str, ...] = ()
     facts = reader.alignment.network.facts
     looked_at: Sequence[Spot] | None = None
+    said: tree.Expr | None = None
     if "among" in settings:
-        said = settings["among"].value
+        words = {name: value for name, value in reader.cell.items() if isinstance(value, tree.Name)}
+        said = substitute(settings["among"].value, words)
         nodes = named.nodes_named(said, reader.circuits.module)
         if nodes is None or not reader.circuits.are_of(reader.alignment.network, said, found):
             return None
         looked_at = nodes if nodes is not False else None
-    if "among" in settings and looked_at is None:
+    if said is not None and looked_at is None:
         there = KINDS if facts.kind == "unknown" else kinds_of(facts)
-        for item in _items(settings["among"].value):
+        for item in _items(said):
             if not isinstance(item, tree.Name) or item.name not in there:
                 found.report(
                     "E803",

@@ -12,7 +12,9 @@ from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, show
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
+from causal_dsl.program.file_networks import warn_of_another
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
+from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import parsed
 from causal_dsl.program.read_settings import read_settings
 from causal_dsl.reading import is_file, may_read
@@ -31,6 +33,8 @@ CIRCUIT_FILE = {
     "keep": Setting("number", default=None),
     "by": Setting("word", default=None, choices=("signed", "absolute")),
 }
+#: What a file may say: its members, and how and where they were found.
+_ENTRIES = ("nodes", "edges", "method", "metric", "pairs", "network")
 _PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)?)")
 _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(\d+)\]|out\[(\d+)\])|input\[(\d+)\]")
 
@@ -38,7 +42,7 @@ _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(
 def read_file(
     call: tree.Call,
     folder: Path,
-    facts: Facts,
+    network: NetworkRef,
     found: Diagnostics,
     position: Callable[[tree.Expr], Position | None] = lambda expr: None,
     scores: dict[str, float] | None = None,
@@ -48,7 +52,8 @@ def read_file(
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
     edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads.
     The scores of the edges that are kept are entered into ``scores``. A node of a dictionary, `layer[3].resid_post via sae("…", latents=[5])`, is
-    read by ``through``."""
+    read by ``through``. A file of another ``network`` is warned of (W805), and so are entries that decide nothing (W806)."""
+    facts = network.facts
     settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
     if settings is None:
         return None
@@ -64,14 +69,28 @@ def read_file(
         _refuse(f"cannot read `{shown_path(path)}`", str(error)[:120], call.span, found)
         return None
     there = held if isinstance(held, dict) else {}
-    what = "edges" if "edges" in there and "nodes" not in there else "nodes"
+    if "edges" in there and "nodes" in there:
+        help = "a circuit is its nodes, or its edges: leave one of them out, or make a file of each"
+        _refuse(f"`{shown_path(path)}` names nodes and edges", help, call.span, found)
+        return None
+    if "network" in there:
+        warn_of_another(there["network"], network, shown_path(path), call.span, found)
+    unread = [name for name in there if name not in _ENTRIES]
+    if unread:
+        found.report(
+            "W806",
+            f"`{unread[0][:60]}` of `{shown_path(path)}` is not read",
+            call.span,
+            help=did_you_mean(unread[0], _ENTRIES, "leave it out, or name it in a file of its own"),
+        )
+    what = "edges" if "edges" in there else "nodes"
     nodes = there.get(what)
     if isinstance(nodes, list) and all(isinstance(name, str) for name in nodes):
         if settings["keep"] is not None or settings["by"] is not None:
             _refuse(f"the {what} of `{shown_path(path)}` have no scores", "leave `keep` and `by` out", call.span, found)
             return None
         chosen = nodes
-    elif isinstance(nodes, dict) and all(isinstance(s, int | float) and math.isfinite(s) for s in nodes.values()):
+    elif isinstance(nodes, dict) and _no_score(nodes) is None:
         ranked = _ranked(nodes, what, settings, call.span, found)
         if ranked is None:
             return None
@@ -82,7 +101,15 @@ def read_file(
             scores |= {edge_name(*edge): float(score) for edge, score in edges if edge is not None}
     else:
         help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
-        _refuse(f"`{shown_path(path)}` names no nodes and no edges", help, call.span, found)
+        odd = _no_score(nodes) if isinstance(nodes, dict) else None
+        title = (
+            "names no nodes and no edges"
+            if nodes is None or odd is None
+            else f"has no number as the score of `{odd[:60]}`"
+        )
+        if nodes is not None and not isinstance(nodes, dict):
+            title = f"has `{what}` that are neither a list of names nor a score for each"
+        _refuse(f"`{shown_path(path)}` {title}", help, call.span, found)
         return None
     if facts.kind == "unknown":  # whether it has them is known once it is loaded
         return _named(chosen, what, path, facts, call.span, found, position)
@@ -94,6 +121,13 @@ def read_file(
     inside = _through(chosen, path, facts, call.span, found, position, through)
     spots = _known(own, path, facts, call.span, found, position)
     return None if spots is None or inside is None else (*spots, *inside)
+
+
+def _no_score(nodes: dict[str, Any]) -> str | None:
+    """The first of some nodes or edges whose score is no number."""
+    numbers = (name for name, s in nodes.items() if isinstance(s, int | float) and not isinstance(s, bool))
+    good = {name for name in numbers if math.isfinite(nodes[name])}
+    return next((name for name in nodes if name not in good), None)
 
 
 def _ranked(
@@ -112,7 +146,7 @@ def _ranked(
         )
         return None
     count = math.ceil(keep * len(nodes) - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
-    if keep < 0 or count != int(count) or count > len(nodes):
+    if keep <= 0 or count != int(count) or count > len(nodes):
         _refuse(
             f"`keep` is {keep:g} of {len(nodes)} {what}", f"write a share, keep=10%, or a number of {what}", span, found
         )

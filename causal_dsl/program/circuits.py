@@ -186,6 +186,9 @@ class CircuitReader:
         return tuple((node, position) for node in nodes)
 
     def _no_circuit(self, expr: tree.Expr, module: Module) -> None:
+        path = steps(expr)
+        if path and path[0].name in module.faulty:
+            return  # reported where it is declared
         self.diagnostics.report(
             "E803",
             f"`{format_expr(expr)[:60]}` is no circuit",
@@ -213,6 +216,7 @@ class CircuitReader:
     ) -> dict[str, tree.Expr] | None:
         names = [parameter.name.name for parameter in declaration.parameters]
         found: dict[str, tree.Expr] = {}
+        told: dict[str, tree.Expr] = {}
         for argument in arguments:
             free = [name for name in names if name not in found]
             name = argument.name.name if argument.name is not None else free[0] if free else ""
@@ -227,14 +231,15 @@ class CircuitReader:
                     help=did_you_mean(name, names, "it has " + (", ".join(f"`{n}`" for n in names) or "no parameters")),
                 )
                 return None
-            found[name] = self._computed(substitute(argument.value, self.cell))
+            told[name] = substitute(argument.value, self.cell)
+            found[name] = self._computed(told[name])
         for parameter in declaration.parameters:
             name = parameter.name.name
             values = values_of(parameter, Diagnostics(), self.network)
-            value = found.get(name, self.cell.get(name))
+            value = told.get(name, self.cell.get(name))
             if value is not None and values and one_of(value, values, self.network) is None:
                 written = next((a.value.span for a in arguments if a.name is not None and a.name.name == name), span)
-                refuse_never(name, declaration.name.name, value, values, written, self.diagnostics)
+                refuse_never(name, declaration.name.name, value, values, written, self.diagnostics, self.network)
                 return None
             if name in found:
                 continue
@@ -265,7 +270,7 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             found: Members | None = read_file(
-                call, module.folder, self.facts, self.diagnostics, self.sites.position, self.weights, self.through
+                call, module.folder, self.network, self.diagnostics, self.sites.position, self.weights, self.through
             )
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
@@ -350,9 +355,9 @@ class CircuitReader:
             return False
         return self.spots(expr, module)
 
-    def outputs(self, site: tree.Expr) -> tuple[Spot, ...] | None:
-        """The nodes that a site is the output of; None where a fault was reported."""
-        return self._site(site, edge=False)
+    def outputs(self, site: tree.Expr, edge: bool = False) -> tuple[Spot, ...] | None:
+        """The nodes that a site is the output of; at the end of an ``edge`` also those that read there. None where a fault was reported."""
+        return self._site(site, edge)
 
     def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
         if isinstance(site, tree.Through):
@@ -445,6 +450,9 @@ def network_of(
     if declaration.network is not None:
         own = meant(networks, definition.module, declaration.network, found, "network")
         each = [own, *each]
+    named = {node.name for node in declaration.walk() if isinstance(node, tree.Name)}
+    if not each and named & definition.module.faulty:
+        return None  # reported where it is declared
     if not each:
         found.report(
             "E803",

@@ -112,6 +112,15 @@ def head_count(component: str, facts: Facts) -> int | None:
     return facts.kv_heads if COMPONENTS[component].shared else facts.heads
 
 
+def shared_heads(component: str, facts: Facts) -> tuple[str, ...]:
+    """What is to be said of the numbers of heads of keys and values, where query heads share them; else nothing."""
+    if not COMPONENTS[component].shared or not facts.kv_heads or facts.kv_heads == facts.heads:
+        return ()
+    each = (facts.heads or 0) // facts.kv_heads
+    what = f"`{component}` counts the heads of keys and values: {facts.kv_heads}, each shared by {each} query heads"
+    return (f"{what}, so query heads 0 to {each - 1} read head 0",)
+
+
 def full_width(site: Site, facts: Facts) -> int | None:
     """The width of the vector at a site before ``dims`` choose from it; None where it is not known."""
     return COMPONENTS[site.component].width(facts, site)

@@ -347,7 +347,10 @@ def _rule(
         return None
     if (keep := settings["keep"]) is not None and (keep == 0 or (isinstance(keep, float) and keep > 1)):
         place = next(a for a in call.arguments if a.name is not None and a.name.name == "keep")
-        what = "`keep=0` keeps nothing" if keep == 0 else f"`keep` is a share of {100 * keep:g}%, above 100%"
+        above = f"`keep` is a share of {100 * keep:g}%, above 100%"
+        if keep != int(keep):
+            above = f"`keep` is {keep:g}, neither a share of 100% or less nor a whole number"
+        what = "`keep=0` keeps nothing" if keep == 0 else above
         found.report("E829", what, place.span, help="write a share up to 100%, keep=10%, or a number")
         return None
     for name, words in (("keep", "a share or a number, as in keep=10%"), ("by", "by=signed or by=absolute")):

@@ -16,7 +16,7 @@ from causal_dsl.program.likeness import DRAW, Likeness, alike, conjunction, part
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.program import Alignment
-from causal_dsl.program.read_settings import call_name, constant, read_settings
+from causal_dsl.program.read_settings import call_name, constant, once, read_settings
 from causal_dsl.program.shown import shown_by
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -162,15 +162,16 @@ class DrawReader:
             )
             return None
         if settings["exhaustive"] and (settings["n"] is not None or spread):
+            idle = " and no ".join(f"`{name}`" for name in (*(["n"] if settings["n"] is not None else []), *spread))
             self._fault(
                 "E698",
-                "`exhaustive` takes every pair: it needs no `n` and no `balance`",
+                f"`exhaustive` takes every pair: it needs no {idle}",
                 member.domain.span,
                 help=f"write {model.name}(exhaustive=true)",
             )
             return None
         roles = tuple(name.name for name in member.names)
-        listed = {name: self._balance(settings[name] or (), roles) for name in ("balance", "strata", "cover")}
+        listed = {name: self._balance(name, settings[name] or (), roles) for name in ("balance", "strata", "cover")}
         balance, strata, cover = listed["balance"], listed["strata"], listed["cover"]
         where, wanted = self._where(member.where, drawn)
         solved += wanted
@@ -249,7 +250,9 @@ class DrawReader:
             return False
         return definition is not None
 
-    def _balance(self, names: tuple[tree.Expr, ...], roles: tuple[str, ...]) -> tuple[tuple[str, str], ...] | None:
+    def _balance(
+        self, setting: str, names: tuple[tree.Expr, ...], roles: tuple[str, ...]
+    ) -> tuple[tuple[str, str], ...] | None:
         found = []
         for name in names:
             role, variable = roles[0], name
@@ -268,7 +271,7 @@ class DrawReader:
                 )
                 return None
             found.append((role, variable.name))
-        return tuple(found)
+        return tuple(found) if once(setting, names, self.diagnostics, found) else None
 
     def _where(self, where: tree.Expr | None, drawn: dict[str, CausalModel]) -> tuple[Predicate | None, list[str]]:
         """The condition on the causal model's values, and the roles that the network must solve."""

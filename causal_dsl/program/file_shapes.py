@@ -88,10 +88,10 @@ def _dictionary_fits(
     latents = dict(feature.settings).get("latents")
     named = latents if isinstance(latents, tuple) else ()
     wrong = [latent for latent in named if latent >= count]
-    if not wrong and len(set(named)) == len(named):
+    if not wrong:
         return True
-    told = f"names latent {wrong[0]}, and there are {count}" if wrong else "names a latent twice"
-    found.report("E723", f"`{feature.name}` {told}", via.span, help=f"name each once, from 0 to {count - 1}")
+    told = f"`{feature.name}` names latent {wrong[0]}, and there are {count}"
+    found.report("E723", told, via.span, help=f"name latents from 0 to {count - 1}")
     return False
 
 

@@ -70,15 +70,17 @@ def integers(
     cell: Mapping[str, tree.Expr],
     found: Diagnostics,
     waits: bool = False,
+    notes: tuple[str, ...] = (),
 ) -> tuple[int, ...] | None:
     """Different whole numbers below ``count`` (None: it is not known), from numbers, slices and lists of them. ``waits``: how many there
-    are is known once the network is loaded, and the first of an open slice stands for all."""
+    are is known once the network is loaded, and the first of an open slice stands for all. ``notes``: what is said beside one that is not
+    there."""
     numbers: list[int] = []
     for index in indices:
         if isinstance(index, tree.Name) and isinstance(cell.get(index.name), tree.List):
             index = replace(cell[index.name], span=index.span)  # a group of them, as in `h in [0, [1, 2]]`
         if isinstance(index, tree.List):
-            inner = integers(index.items, count, what, index.span, cell, found, waits)
+            inner = integers(index.items, count, what, index.span, cell, found, waits, notes)
             if inner is None:
                 return None
             numbers += inner
@@ -113,7 +115,7 @@ def integers(
                 f"there is no {what} {first}",
                 index.span,
                 label="out of range",
-                notes=swept(index, cell),
+                notes=(*swept(index, cell), *notes),
                 help=f"{what}s run from 0 to {count - 1}" if count is not None else f"{what}s are counted from 0",
             )
             return None

@@ -128,14 +128,19 @@ def settings_of(
 
 def _written_out(action: Action, cell: Mapping[str, tree.Expr]) -> Action:
     """An action with the numbers, texts and words of values that parameters stand for in the value that it writes."""
-    if isinstance(action, tree.Interchange) and any(isinstance(part, tree.Under) for part in action.source.walk()):
+    taken = isinstance(action, tree.Interchange) or (isinstance(action, tree.PatchPath) and not action.sets)
+    if taken and isinstance(action, tree.Interchange | tree.PatchPath):
+        if not any(isinstance(part, tree.Under) for part in action.source.walk()):
+            return action
         numbers = {name: value for name, value in cell.items() if constant(value) is not None}
         return replace(action, source=substitute(action.source, numbers))
-    if not isinstance(action, tree.SetTo | tree.AddTo):
-        return action
-    alone = action.value.name if isinstance(action.value, tree.Name) else None
-    plain = {n: value for n, value in cell.items() if n == alone or constant(value) is not None or _is_word(value)}
-    return replace(action, value=substitute(action.value, plain))
+    value = action.source if isinstance(action, tree.Interchange | tree.PatchPath) else action.value
+    alone = value.name if isinstance(value, tree.Name) else None
+    plain = {n: own for n, own in cell.items() if n == alone or constant(own) is not None or _is_word(own)}
+    written = substitute(value, plain)
+    if isinstance(action, tree.Interchange | tree.PatchPath):
+        return replace(action, source=written)
+    return replace(action, value=written)
 
 
 def _is_word(value: tree.Expr) -> bool:

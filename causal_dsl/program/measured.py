@@ -10,11 +10,11 @@ from causal_dsl.causal.accepted import UNKNOWN
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
 from causal_dsl.measures.compile import compile_metrics, read_number
-from causal_dsl.measures.context import OnCircuit, TestContext, TestScores
+from causal_dsl.measures.context import LongValue, OnCircuit, TestContext, TestScores
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import ValueRef
 from causal_dsl.measures.units import NUMBER
-from causal_dsl.program.answers import value_tokens
+from causal_dsl.program.answers import how_said, value_tokens
 from causal_dsl.program.held_places import held_order
 from causal_dsl.program.program import Alignment, Cell, Readout, Test
 from causal_dsl.program.templates import show_value
@@ -76,7 +76,7 @@ def _context(
         for parameter, value in cell.values:
             parameters.setdefault(parameter, {})[value] = None
 
-    def several(ref: ValueRef) -> str | None:
+    def several(ref: ValueRef) -> LongValue | None:
         if tokens is None or readout.kind == "logits":
             return None
         variable = readout.variable if ref.role == "label" else ref.variable
@@ -84,8 +84,9 @@ def _context(
         try:
             for line in _unlike_lines(alignment):
                 for value in values:
-                    if len(value_tokens(value, readout, tokens, alignment, line, readout.span or span)) > 1:
-                        return show_value(value)
+                    ids = value_tokens(value, readout, tokens, alignment, line, readout.span or span)
+                    if len(ids) > 1:
+                        return LongValue(show_value(value), how_said(value, ids, readout, tokens, alignment, line))
         except SpecError as error:
             diagnostics.extend(error.diagnostics)
         return None
@@ -103,6 +104,7 @@ def _context(
         readout.values if readout.kind == "logits" or readout.among else None,
         several,
         on_circuit(cells),
+        differing(cells),
         held_order(alignment.model, [i.variable for i in cells[0].held if i.variable], readout.variable)
         if cells
         else (),
@@ -128,12 +130,21 @@ def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
     found = [one for one in every if one is not None]
     if not found or len(found) < len(cells) or len({one.outside for one in found}) > 1:
         return None
-    differ = dict.fromkeys(name for one in found for name in one.choices.differ(found[0].choices))
     sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}
     shares = tuple(one.share for one in found)
     source = sources.pop() if len(sources) == 1 else ""
     counts = {frozenset(cell.values): len(one.members) for cell, one in zip(cells, found, strict=True)}
-    return OnCircuit(found[0].outside, tuple(counts.items()), tuple(differ), source, shares)
+    return OnCircuit(found[0].outside, tuple(counts.items()), source, shares)
+
+
+def differing(cells: Sequence[Cell]) -> tuple[str, ...]:
+    """The choices in which the ablations of some cells differ, of circuits, edges and paths."""
+    each = []
+    for cell in cells:
+        own = (done.choices if done.circuit is None else done.circuit.choices for done in cell.interventions)
+        each.append([choices for choices in own if choices is not None])
+    pairs = ((one, other) for own in each for one, other in zip(own, each[0], strict=False))
+    return tuple(dict.fromkeys(name for one, other in pairs for name in one.differ(other)))
 
 
 def without_lines(test: Test, **changes: Any) -> Test:

@@ -175,20 +175,46 @@ def fixed_parameters(on: tree.Expr, alignment: Alignment, found: Diagnostics) ->
         values = alignment.parameters[name]
         value = one_of(argument.value, values, alignment.network)
         if value is None:
-            refuse_never(name, alignment.name, argument.value, values, argument.value.span, found)
+            refuse_never(name, alignment.name, argument.value, values, argument.value.span, found, alignment.network)
             return None
         fixed[name] = value
     return fixed
 
 
+def refuse_arguments(
+    name: tree.Ident, given: Sequence[tree.Argument], found: Diagnostics, known: Sequence[str] = ()
+) -> None:
+    """Report E211 for what is given to a causal model or a network that takes nothing, or none but the ``known`` parameters."""
+    first = given[0]
+    if known and first.name is not None:
+        title, help = f"`{name.name}` has no parameter `{first.name.name}`", did_you_mean(first.name.name, known)
+    elif known:
+        count = f"{len(known)} parameter{'' if len(known) == 1 else 's'}"
+        title, help = f"`{name.name}` takes {count}", "leave this one out"
+    else:
+        title, help = f"`{name.name}` takes no parameters", "leave this one out"
+    found.report("E211", title, first.span, help=help)
+
+
 def refuse_never(
-    name: str, of: str, value: tree.Expr, values: Sequence[tree.Expr], span: Span, found: Diagnostics
+    name: str,
+    of: str,
+    value: tree.Expr,
+    values: Sequence[tree.Expr],
+    span: Span,
+    found: Diagnostics,
+    network: NetworkRef | None = None,
 ) -> None:
     """Report E696 for a value that is none of those which the parameter ``name`` of a declaration has."""
     shown = [format_expr(each) for each in values]
     listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
-    help = "write a whole number" if isinstance(values, _Uncounted) else f"it is one of {listed}"
-    found.report("E696", f"`{name}` of `{of}` is never {format_expr(value)}", span, help=help)
+    least = f"it is a whole number, {_first(values)} or more" if isinstance(values, _Uncounted) else ""
+    help = least or f"it is one of {listed}"
+    made = (
+        arithmetic(substitute(value, counts_of(network.facts)), {}) if network is not None and counted(value) else None
+    )
+    notes = () if made is None or network is None else (f"{format_expr(value)} is {made} in `{network.name}`",)
+    found.report("E696", f"`{name}` of `{of}` is never {format_expr(value)}", span, notes=notes, help=help)
 
 
 def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:
@@ -196,8 +222,17 @@ def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -
     Before it is known which there are, any number is taken."""
     if isinstance(values, _Uncounted):
         number = arithmetic(value, {})
-        return values[0] if counted(value) else None if number is None else tree.Number(number, span=value.span)
+        if counted(value):
+            return values[0]
+        return None if number is None or number < _first(values) else tree.Number(number, span=value.span)
+    if counted(value) and not loaded(network.facts) and meant_by(value, values) is None:
+        return values[0]  # whichever it is, is known once the network is loaded
     return meant_by(value, values) or meant_by(substitute(value, counts_of(network.facts)), values)
+
+
+def _first(values: _Uncounted) -> int:
+    """The least of values that are not counted yet."""
+    return arithmetic(values[0], {}) or 0
 
 
 def meant_by(value: tree.Expr, values: Sequence[tree.Expr]) -> tree.Expr | None:

@@ -16,8 +16,10 @@ from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuits import PORTS, CircuitReader
 from causal_dsl.program.edge_sets import ports_at, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, places_of
+from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention
 from causal_dsl.program.read_edges import Receivers, read_along, read_receivers, read_senders, refuse_flow, told_along
+from causal_dsl.program.read_sites import SITE_HEADS
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place, Position, Site
@@ -115,14 +117,13 @@ def read_path(action: tree.PatchPath, reader: ActionReader, mlps: Mlps) -> tuple
     writes: tuple[Intervention, ...] = (path.write(places_of(stages[0].senders), value),)
     for number, stage in enumerate(stages):
         run = (*writes, *path.held(stage, number > 0))
-        ports, position = stage.received
-        if ports[0].kind == "logits":
+        if stage.received[0][0].kind == "logits":
             writes = run
             break
         taken = FromRun("base", (), tuple(run))
-        writes = (path.write(_sites(ports, position), taken),)
+        writes = (path.write(_sites(stage.received), taken),)
         if number + 1 < len(stages):
-            writes += path.others(stages[number + 1].senders, ports, position)
+            writes += path.others(stages[number + 1].senders, stage.received)
     choices = choices_of_edges(stages[0].senders, *told_along(action, value, reader), len(stages), mlps)
     return (replace(writes[0], choices=choices), *writes[1:])
 
@@ -133,14 +134,12 @@ def _stages(action: tree.PatchPath, reader: ActionReader, circuits: CircuitReade
     stages = []
     facts = reader.alignment.network.facts
     for number in range(len(ends) - 1):
-        first = ends[number] if number == 0 else _bare(ends[number])
-        senders = read_senders(first, reader, circuits)
+        senders = _senders(ends[number], reader, circuits, number > 0)
         received = read_receivers(ends[number + 1], reader, circuits)
         if senders is None or received is None:
             return None
-        ports = received[0]
-        logits = [port for port in ports if port.kind == "logits"]
-        if logits and (len(ports) > 1 or number + 2 < len(ends)):
+        logits = [port for port, _ in received if port.kind == "logits"]
+        if logits and (len(received) > 1 or number + 2 < len(ends)):
             reader.diagnostics.report(
                 "E892",
                 "a path ends at the logits, or goes on, not both",
@@ -154,24 +153,29 @@ def _stages(action: tree.PatchPath, reader: ActionReader, circuits: CircuitReade
     return stages
 
 
-def _bare(expr: tree.Expr) -> tree.Expr:
-    """A component without what of it is read: `mover.q[last]` as `mover`."""
+def _senders(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader, inside: bool) -> tuple[Spot, ...] | None:
+    """The components that an edge begins at. ``inside``: an edge before it ends there, at what they read: `layer[1].head[0].v` is the
+    value of all query heads that share it, and `movers.v` that of the movers, which alone send on."""
+    if not inside:
+        return read_senders(expr, reader, circuits)
+    path = steps(expr)
+    if path and path[0].name in SITE_HEADS:
+        spots = circuits.outputs(expr, edge=True)
+        reads = path[-1].name in (*PORTS, "mlp_in")
+        return tuple((node, EVERYWHERE) for node, _ in spots) if spots and reads else spots
     inner = expr.value if isinstance(expr, tree.Subscript) else expr
-    if isinstance(inner, tree.Attribute) and inner.name.name in PORTS:
-        return inner.value
-    if isinstance(inner, tree.Attribute) and inner.name.name == "mlp_in":
-        return replace(inner, name=replace(inner.name, name="mlp_out"))
-    return expr
+    bare = inner.value if isinstance(inner, tree.Attribute) and inner.name.name in PORTS else expr
+    return read_senders(bare, reader, circuits)
 
 
-def _sites(ports: Sequence[Port], position: Position | None) -> tuple[Place, ...]:
+def _sites(received: Receivers) -> tuple[Place, ...]:
     """Where what is read by some ports can be written."""
     return tuple(
         Place(
             Site("mlp_in", port.layer) if port.kind == "mlp" else Site(port.kind, port.layer, (port.head,)),
             position or EVERYWHERE,
         )
-        for port in ports
+        for port, position in received
     )
 
 
@@ -194,29 +198,45 @@ class _Path:
         first = min(node.layer for node in senders)
         last = max(
             (facts.layers or 0) if port.kind == "logits" else port.layer + (port.kind == "mlp")
-            for port in stage.received[0]
+            for port, _ in stage.received
         )
         places = []
         for layer in range(max(0, first), min(last, facts.layers or 0)):
             if layer > first or inside:
                 heads = tuple(h for h in range(facts.heads or 0) if OutputNode("head", layer, h) not in senders)
                 places += [Place(Site("z", layer, heads), EVERYWHERE)] if heads else []
+            if inside:
+                places += _elsewhere([spot for spot in stage.senders if spot[0].layer == layer])
             sends = any(node.kind in ("mlp", "neuron") and node.layer == layer for node in senders)
-            reads = any(port.kind == "mlp" and port.layer == layer for port in stage.received[0])
+            reads = any(port.kind == "mlp" and port.layer == layer for port, _ in stage.received)
             if self.mlps == "freeze" and not sends and not (reads and layer == last - 1):
                 places.append(Place(Site("mlp_out", layer), EVERYWHERE))
         return (self.write(tuple(places), FromRun("base", ())),) if places else ()
 
-    def others(
-        self, senders: Sequence[Spot], ports: Sequence[Port], position: Position | None
-    ) -> tuple[Intervention, ...]:
+    def others(self, senders: Sequence[Spot], received: Receivers) -> tuple[Intervention, ...]:
         """What else the components in the middle of a path read is held as it is in the base run."""
         every = ports_of(self.reader.alignment.network.facts)
         reads = dict.fromkeys(port for node, _ in senders for port in ports_at(node, every))
-        places = list(_sites([port for port in reads if port not in ports], None))
-        if position is not None:
-            places += _sites(ports, Position("except", parts=(position,)))
-        return (self.write(tuple(places), FromRun("base", ())),) if places else ()
+        at_tokens: dict[Port, list[Position | None]] = {port: [] for port in reads}
+        for port, position in received:
+            at_tokens.setdefault(port, []).append(position)
+        held = [(port, _except(tokens)) for port, tokens in at_tokens.items() if None not in tokens]
+        return (self.write(_sites(tuple(held)), FromRun("base", ())),) if held else ()
+
+
+def _except(tokens: Sequence[Position | None]) -> Position | None:
+    """All tokens but some."""
+    named = tuple(position for position in tokens if position is not None)
+    return Position("except", parts=named) if named else None
+
+
+def _elsewhere(senders: Sequence[Spot]) -> list[Place]:
+    """Where components that send at some tokens alone give something at others."""
+    at_tokens: dict[OutputNode, list[Position | None]] = {}
+    for node, position in senders:
+        at_tokens.setdefault(node, []).append(None if position == EVERYWHERE else position)
+    away = [(node, _except(tokens)) for node, tokens in at_tokens.items() if None not in tokens]
+    return list(places_of(away))
 
 
 __all__ = ["CHOICES", "Mlps", "is_setting", "read_path", "read_setting", "stands_alone"]

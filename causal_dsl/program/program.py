@@ -203,11 +203,12 @@ class Readout:
     #: of an output that is a real number: the metric whose value is the network's
     metric: tree.Expr | None = None
 
-    def before(self, template: Template | None) -> str:
-        """The text between a prompt and the answer: a space, unless the prompt ends in a newline, or the spec says otherwise."""
+    def before(self, template: Template | None, answer: str = "") -> str:
+        """The text between a prompt and an answer: a space, unless the prompt ends in a newline, the answer begins with white
+        space of its own, or the spec says otherwise."""
         if self.prefix is not None:
             return self.prefix
-        if self.kind == "mask":
+        if self.kind == "mask" or answer[:1].isspace():
             return ""
         return "" if template is not None and self.position is None and str(template).endswith("\n") else " "
 

@@ -6,10 +6,10 @@ from collections.abc import Iterator, Mapping, Sequence
 from itertools import combinations
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics
+from causal_dsl.program.endings import check_end, check_prefix
 from causal_dsl.program.identity import Origin
 from causal_dsl.program.program import Test
 from causal_dsl.program.prompt_tokens import check_tokenizer
-from causal_dsl.program.templates import check_end
 from causal_dsl.program.tokens import Tokens
 
 
@@ -22,7 +22,8 @@ def caution(test: Test, tokens: Tokens | None, diagnostics: Diagnostics) -> None
         return
     check_tokenizer(tokens, test.network.span, diagnostics)
     for line in test.alignment.prompts:
-        check_end(line.template, test.readout.before(line.template), line.span, diagnostics, line.chat)
+        check_end(line, test.readout, diagnostics)
+    check_prefix(test.readout, diagnostics)
 
 
 def never_apart(tests: Sequence[Test]) -> Iterator[Diagnostic]:

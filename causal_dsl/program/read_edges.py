@@ -26,8 +26,8 @@ from causal_dsl.vocabulary.written import Value
 if TYPE_CHECKING:
     from causal_dsl.program.actions import ActionReader
 
-#: Receivers, and the tokens at which they read (None: whatever the sender's are).
-Receivers = tuple[tuple[Port, ...], Position | None]
+#: Receivers, and the tokens at which each reads (None: whatever the sender's are).
+Receivers = tuple[tuple[Port, Position | None], ...]
 
 
 def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | None:
@@ -45,10 +45,9 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
         return None
     if refuse_flow(senders, received, network.facts, action.span, found):
         return None
-    ports, position = received
     every = ports_of(network.facts)
-    mask = every.mask(ports)
-    edges = EdgeSet.make(every, (((node, position if position is not None else own), mask) for node, own in senders))
+    ends = ((node, own, port, there) for node, own in senders for port, there in received)
+    edges = EdgeSet.of(every, ((node, port, own if there is None else there) for node, own, port, there in ends))
     places, reached = written_along(edges, whole=False)
     value = read_along(action, places, reader)
     if value is None:
@@ -75,22 +74,21 @@ def told_along(action: tree.PatchPath, value: Value, reader: ActionReader) -> tu
 
 def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, span: Span, found: Diagnostics) -> bool:
     """Report ends of an edge between which nothing flows (E801)."""
-    ports, position = received
     every = ports_of(facts)
     for node, own in senders:
-        for port in ports:
+        for port, position in received:
             if not receivers_of(node, every) & 1 << every.number(port):
                 report_no_flow(node, port, facts, span, found)
                 return True
-        if position is not None and own not in (None, EVERYWHERE, position):
-            found.report(
-                "E801",
-                f"an edge stays at its token: {node} is named at `{own}`, and what receives it at `{position}`",
-                span,
-                notes=("a component reads the residual stream at the token that it is computed for",),
-                help="name one position, or leave it out at one of the ends",
-            )
-            return True
+            if position is not None and own not in (None, EVERYWHERE, position):
+                found.report(
+                    "E801",
+                    f"an edge stays at its token: {node} is named at `{own}`, and what receives it at `{position}`",
+                    span,
+                    notes=("a component reads the residual stream at the token that it is computed for",),
+                    help="name one position, or leave it out at one of the ends",
+                )
+                return True
     return False
 
 
@@ -127,7 +125,7 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
             return None
         position = places[0].position
         named = bool(path[-1].indices) and path[-1].name not in ("head",) and path[-1].name != "layer"
-        return tuple(dict.fromkeys(ports)), position if named and position != EVERYWHERE else None
+        return tuple((port, _there(position if named else None)) for port in dict.fromkeys(ports))
     last = path[-1] if path else None
     port_name = last.name if last is not None and last.name in PORTS else ""
     inner: tree.Expr = expr
@@ -149,8 +147,12 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
     spots = circuits.spots(inner, reader.circuits.module)
     if spots is None:
         return None
-    ports = [port for node, _ in spots for port in ports_at(node, ports_of(facts), port_name)]
-    if not ports:
+    read = [
+        (port, _there(own if position is None else position))
+        for node, own in spots
+        for port in ports_at(node, ports_of(facts), port_name)
+    ]
+    if not read:
         reader.diagnostics.report(
             "E800",
             f"`{format_expr(expr)[:60]}` is nothing that reads the residual stream",
@@ -158,7 +160,12 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
             help="an edge ends at a head or an MLP: group.q, or group alone",
         )
         return None
-    return tuple(dict.fromkeys(ports)), position
+    return tuple(dict.fromkeys(read))
+
+
+def _there(position: Position | None) -> Position | None:
+    """The tokens at which a receiver is named to read: None where it is at all tokens."""
+    return None if position == EVERYWHERE else position
 
 
 __all__ = ["Receivers", "read_along", "read_edge", "read_receivers", "read_senders", "refuse_flow", "told_along"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping
+from collections.abc import Mapping, Sequence
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, nearest
@@ -30,6 +30,10 @@ SAYS = {
     "value": "a value that can be written",
     "values": "further values that can be written, one after the other",
 }
+
+
+#: The kinds of settings that are lists, in which nothing stands twice. Of texts their settings say so.
+_LISTS = ("names", "several", "ints")
 
 
 def call_name(call: tree.Expr) -> tuple[str, Span] | None:
@@ -100,6 +104,8 @@ def read_settings(
         if value is None:
             _refuse(what, name, known[name], argument.value, diagnostics)
             good = False
+        if value is not None and known[name].kind in _LISTS and isinstance(argument.value, tree.List):
+            good = once(name, argument.value.items, diagnostics) and good
         found[name] = value
     for name, setting in known.items():
         if name not in found:
@@ -108,6 +114,25 @@ def read_settings(
                 good = False
             found[name] = setting.default
     return found if good else None
+
+
+def once(
+    name: str, items: Sequence[tree.Expr], diagnostics: Diagnostics, meant: Sequence[object] | None = None
+) -> bool:
+    """Whether a list holds each thing once (else E776); ``meant``: what each of its ``items`` stands for, where that is not its text."""
+    told: list[object] = [*map(format_expr, items)] if meant is None else [*meant]
+    place = next((place for place, one in enumerate(told) if one in told[:place]), None)
+    if place is None:
+        return True
+    shown, before = format_expr(items[place]), format_expr(items[told.index(told[place])])
+    diagnostics.report(
+        "E776",
+        f"`{name}` has `{shown}` twice",
+        items[place].span,
+        notes=(() if shown == before else (f"it is the same as `{before}`",)),
+        help="leave one of them out",
+    )
+    return False
 
 
 def _all_of(known: Mapping[str, Setting]) -> str:
@@ -190,4 +215,4 @@ def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostic
     )
 
 
-__all__ = ["Setting", "call_name", "constant", "read_settings"]
+__all__ = ["Setting", "call_name", "constant", "once", "read_settings"]

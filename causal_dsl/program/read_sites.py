@@ -7,7 +7,7 @@ from dataclasses import dataclass, field, replace
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
-from causal_dsl.program.components import head_count, lacking, missing, takes_position, usable, width
+from causal_dsl.program.components import head_count, lacking, missing, shared_heads, takes_position, usable, width
 from causal_dsl.program.counts import loaded, numbers_of
 from causal_dsl.program.indices import arithmetic, integer, integers, swept
 from causal_dsl.program.paths import SiteStep, steps
@@ -256,7 +256,9 @@ class SiteReader:
         indices = head.indices
         if _every(indices, self.cell):
             indices = (tree.Slice(None, None, span=indices[0].span),)
-        heads = integers(indices, count, "head", head.span, self.numbers, self.diagnostics, not loaded(self.facts))
+        notes = shared_heads(step.name, self.facts)
+        waits = not loaded(self.facts)
+        heads = integers(indices, count, "head", head.span, self.numbers, self.diagnostics, waits, notes)
         return (None, None) if heads is None else (Site(step.name, layer, heads), step)
 
     def _in_expert(self, layer: int, rest: list[SiteStep]) -> tuple[Site | None, SiteStep | None]:

@@ -106,24 +106,6 @@ def check_placeholders(template: Template, variables: Iterable[str], span: Span,
             )
 
 
-def check_end(template: Template, prefix: str, span: Span, diagnostics: Diagnostics, chat: bool = False) -> None:
-    """Report W514 where the prompt ends in white space and the answer would bring more. ``chat``: a chat template wrote its end."""
-    last = template.segments[-1]
-    if last.placeholder or not last.text[-1:].isspace() or not prefix[:1].isspace():
-        return
-    if last.text.endswith("\n"):
-        title = "the prompt ends in a newline, and the answer begins with a space"
-        note = "no space is expected at the beginning of a line, so the token of the answer would be unlikely"
-        help = 'read the answer with next_token(prefix=""), or leave `prefix` out: at the beginning of a line no space is put before an answer'
-    else:
-        title = "the prompt ends in a space, and the answer begins with one"
-        note = "most tokenizers expect no second space, so the token of the answer would be unlikely"
-        help = 'read the answer with next_token(prefix="")' + ("" if chat else ", or end the prompt without the space")
-    diagnostics.report(
-        "W514", title, span, notes=(note, *(["the chat template writes this end"] if chat else [])), help=help
-    )
-
-
 def check_mask(template: Template, span: Span, diagnostics: Diagnostics) -> bool:
     """Whether a prompt whose masked token is read says ``[MASK]`` once; else E742."""
     found = sum(segment.text.count(MASK) for segment in template.segments if not segment.placeholder)

@@ -18,7 +18,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.counts import COUNTS, counted
 from causal_dsl.program.models import metrics_of
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.parameters import MOST_CELLS, meant_by, refuse_never, values_of
+from causal_dsl.program.parameters import MOST_CELLS, meant_by, refuse_arguments, refuse_never, values_of
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -36,6 +36,10 @@ _WORDS = frozenset(
 ) | frozenset((*COUNTS, *(name for name, component in COMPONENTS.items() if not component.layer)))
 #: Read-outs and inputs are those of an alignment, not of a cell.
 _OF_ALIGNMENT = ("next_token", "mask", "logits", "input")
+
+
+#: The declarations that are families, or are of one network of a family.
+_WITH_FAMILIES = (tree.NetworkDecl, tree.AlignDecl, tree.CircuitDecl, tree.CircuitAs, tree.TestDecl, tree.FitDecl)
 
 
 def write_out(module: Module, imported: Iterable[Module], found: Diagnostics) -> None:
@@ -88,7 +92,7 @@ class _Writer:
     def family(self, definition: Definition) -> _Family | None:
         """The members of a declaration; None for one that is itself, and for one that needs itself."""
         declaration = definition.declaration
-        if not isinstance(declaration, tree.NetworkDecl | tree.AlignDecl | tree.TestDecl | tree.FitDecl):
+        if not isinstance(declaration, _WITH_FAMILIES):
             return None
         key = id(declaration)
         if key not in self._families:
@@ -100,6 +104,8 @@ class _Writer:
                     made: Iterator[tuple[Named, Any]] = self._of_network(definition.module, declaration)
                 case tree.AlignDecl():
                     made = self._of_alignment(definition.module, declaration)
+                case tree.CircuitDecl() | tree.CircuitAs():
+                    made = self._of_circuit(definition.module, declaration)
                 case _:
                     made = self._of_test(definition.module, declaration)
             every = list(made)
@@ -194,7 +200,7 @@ class _Writer:
                 yield every, replace(written, parameters=rest, **ends)
 
     def _members(
-        self, module: Module, declaration: tree.AlignDecl, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
+        self, module: Module, declaration: tree.Node, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
     ) -> Iterator[tuple[Named, tree.Ident, tuple[tree.Argument, ...]]]:
         """What an alignment may stand on by this name: each with the parameters that are left, its name, and the arguments
         that are none of a family."""
@@ -204,7 +210,7 @@ class _Writer:
             yield {}, name, tuple(fixed)
             return
         sweep = family.sweep
-        given, rest = self._given(sweep, fixed)
+        given, rest = self._given(sweep, _by_name(fixed, list(sweep)))
         for parameter, value in given.items():
             if value not in sweep[parameter]:
                 self._never(name.name, parameter, value, sweep, declaration)
@@ -218,6 +224,23 @@ class _Writer:
                 value in own.get(key, (value,)) for key, value in left.items()
             ):
                 yield left, replace(name, name=member.name), rest
+
+    # ── circuits ─────────────────────────────────────────────────────────────────────────────────
+
+    def _of_circuit(
+        self, module: Module, declaration: tree.CircuitDecl | tree.CircuitAs
+    ) -> Iterator[tuple[Named, tree.CircuitDecl | tree.CircuitAs]]:
+        """A circuit of the one network of a family that it names; where several are left, whoever resolves it reports that."""
+        if declaration.network is None:
+            return
+        members = list(self._members(module, declaration, declaration.network, declaration.network_fixed, {}))
+        if any(rest for _, _, rest in members):
+            self._faulty.add(id(declaration))
+            above = module.declared().get(declaration.network.name)
+            known = list(self._all_of(above)) if above is not None else []
+            refuse_arguments(declaration.network, next(rest for _, _, rest in members if rest), self.found, known)
+        elif len(members) == 1:
+            yield {}, replace(declaration, network=members[0][1], network_fixed=())
 
     # ── tests and fits ───────────────────────────────────────────────────────────────────────────
 
@@ -442,11 +465,24 @@ def _drawn(declaration: tree.TestDecl | tree.FitDecl, metrics: Mapping[str, tree
             found |= _beside_places(member)
             continue
         for action in member.actions:
-            if isinstance(action, tree.PatchPath):
-                continue
-            ends = (action.target, action.source) if isinstance(action, tree.Interchange) else (action.target,)
-            found |= {end.name for end in ends if isinstance(end, tree.Name)}
+            found |= {end.name for end in _runs_named(action) if isinstance(end, tree.Name)}
+            if not isinstance(action, tree.PatchPath) and isinstance(action.target, tree.Name):
+                paths = any(isinstance(other, tree.PatchPath) for other in member.actions)
+                found |= {action.target.name} - (
+                    {"mlp"} if paths else set()
+                )  # `mlp = freeze` says how a path is patched
     return frozenset(found)
+
+
+def _runs_named(action: tree.Node) -> Iterator[tree.Expr]:
+    """Where an action names runs: those that vectors are taken from, and those that a mean is over."""
+    if isinstance(action, tree.Interchange) or (isinstance(action, tree.PatchPath) and not action.sets):
+        yield action.source
+    for part in action.walk():
+        if isinstance(part, tree.Under):
+            yield part.run
+        if isinstance(part, tree.Call) and isinstance(part.function, tree.Name) and part.function.name == "mean":
+            yield from (argument.value for argument in part.arguments if argument.name is None)
 
 
 def _named_metrics(members: Iterable[tree.Node], metrics: Mapping[str, tree.Expr]) -> frozenset[str]:

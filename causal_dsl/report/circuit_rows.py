@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from collections.abc import Iterable, Iterator
 
 from rich.console import RenderableType
@@ -58,6 +59,8 @@ def _random(name: str, random: RandomCircuits, what: str) -> Iterator[Text]:
     low, high = random.range
     told = f"{show(low)} to {show(high)}" if low < high else show(low)
     line = f"{len(known)} {what}: {name} {told}, as {random.better} in {round(random.as_good * len(known))}"
+    if random.alike:
+        line = f"{len(known)} {what}: {name} {show(random.own)} in each, as in the circuit"
     if random.searched:
         line += f" ({random.searched}, where the circuit has {show(random.own)})"
     yield Text(line)
@@ -88,7 +91,10 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
                 if one.method.startswith("acdc")
                 else f"have gates that are open with {show(one.keep)} or more"
             )
-        told = [f"found by {one.method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
+        method = one.method
+        if one.by != "threshold":  # what is kept is a number or a share, and no threshold decides it
+            method = re.sub(r"(, )?threshold=[^,)]*", "", method).replace("(, ", "(").removesuffix("()")
+        told = [f"found by {method} of {one.metric} on {one.pairs} pairs of the fit part: {which}"]
         if one.correlation is not None:
             told.append(f"correlation with the exact effects of {one.sampled}: {show(one.correlation)}")
         if one.stability is not None:

@@ -155,6 +155,8 @@ def _score_of(test: TestResult) -> str:
     ]
     if len(test.shown_cells) == 1 or not values:
         told = f"{name} {show_estimate(known[name])}"
+    elif len({cell.stands_on for cell in test.cells}) > 1:
+        told = f"{name} in {counted(len(test.cells), 'cell')} that do not compare"
     else:
         told = f"{name} {show(min(values))} to {show(max(values))} in {counted(len(test.cells), 'cell')}"
     ceiling = test.ceilings_kept.get("output_only", test.ceilings.get("output_only"))

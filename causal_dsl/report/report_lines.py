@@ -41,7 +41,9 @@ def summary(results: Results) -> tuple[str, bool | None]:
     if stopped:
         tests += f", {stopped} interrupted and not judged"
     if not expectations:
-        return f"{tests}, no expectations", None
+        return f"{tests}, no expectation{' was judged' if unrun or stopped else 's'}", None
+    if unrun or stopped:  # those of tests that were not finished are not among them
+        return f"{tests}, {passed} of {len(expectations)} judged expectations passed", passed == len(expectations)
     return f"{tests}, {passed} of {len(expectations)} expectations passed", passed == len(expectations)
 
 
@@ -141,6 +143,20 @@ def ceiling_of(score: str, test: TestResult) -> float | None:
     if ceiling is None or score not in ("iia", "iia_star"):
         return None
     return 0.0 if score == "iia_star" else ceiling.value
+
+
+def apart(cells: Sequence[CellResult]) -> list[tuple[str, list[CellResult]]]:
+    """The cells of a sweep whose numbers compare, each group with the choices that it alone stands on: ablations that make other choices
+    (Miller et al. 2024) are not put in one order."""
+    groups: dict[str, list[CellResult]] = {}
+    for cell in cells:
+        groups.setdefault(cell.stands_on, []).append(cell)
+    parts = {told: told.removesuffix(".").split("; ") for told in groups}
+    shared = set.intersection(*map(set, parts.values())) if parts else set()
+    return [
+        ("; ".join(part for part in parts[told] if part not in shared) if len(groups) > 1 else "", own)
+        for told, own in groups.items()
+    ]
 
 
 def extremes(score: str, cells: Sequence[CellResult]) -> str:
@@ -287,6 +303,7 @@ def tallied(test: TestResult) -> Iterator[ToldFinding]:
 __all__ = [
     "ToldFinding",
     "alike_said",
+    "apart",
     "ceiling_of",
     "chance",
     "controlled",

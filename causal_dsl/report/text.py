@@ -25,6 +25,7 @@ from causal_dsl.report.gradient_rows import gradients
 from causal_dsl.report.heatmap import ColourScale, axes, heat_map, marks, scale
 from causal_dsl.report.report_lines import (
     alike_said,
+    apart,
     ceiling_of,
     chance,
     controlled,
@@ -196,14 +197,16 @@ def _sweep(test: TestResult, score: str, console: Console) -> Iterator[Renderabl
 
 def _swept(test: TestResult, score: str, title: str, console: Console) -> Iterator[RenderableType]:
     cells = [cell for cell in test.cells if score in cell.scores]
-    names = varying(test, cells)
     unit = unit_of(score, test)
-    yield _indented(Text.assemble((title, "bold"), (f" ({unit})" if unit else "", "dim")))
-    if len(names) < 2:
-        yield from _bars(test, score, cells, names or list(test.parameters), console)
-    else:
-        yield from _maps(test, score, cells, names, console)
-    yield _indented(Text(extremes(score, cells), style="dim"))
+    for choices, own in apart(cells):
+        names = varying(test, own)
+        head = Text.assemble((title, "bold"), (f" ({unit})" if unit else "", "dim"))
+        yield _indented(head.append(f"  {choices}", style="dim") if choices else head)
+        if len(names) < 2:
+            yield from _bars(test, score, own, names or list(test.parameters), console)
+        else:
+            yield from _maps(test, score, own, names, console)
+        yield _indented(Text(extremes(score, own), style="dim"))
     if pairs := fewer(score, cells, test):
         yield _indented(Text(pairs, style="dim"))
 

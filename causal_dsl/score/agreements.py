@@ -5,8 +5,10 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from itertools import pairwise
 from typing import Any
 
+from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.score.agreement import below
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show
@@ -22,6 +24,7 @@ ASKS = {
     "abstraction_error": "how many values are wrong under interventions",
     "abstraction_error_resampled": "the same, with the rest of the network from other inputs",
     "faithfulness": "how much of the metric the circuit keeps alone (no share of right answers)",
+    "faithfulness_written": "how far the metric goes where the circuit is written, of how far it goes where all is (no share of right answers)",
 }
 #: A table stands where there are so many of these; accuracy is in every test.
 _LEAST = 2
@@ -35,6 +38,13 @@ class Judged:
     name: str
     score: Estimate
     test: str
+    #: what a number of a circuit stands on
+    choices: AblationChoices | None = None
+
+    @property
+    def measure(self) -> str:
+        """What it measures, whichever way round."""
+        return self.kind.removesuffix("_written")
 
     def to_json(self) -> dict[str, Any]:
         return {"measure": self.name, "test": self.test, "asks": ASKS[self.kind], **self.score.to_json()}
@@ -80,14 +90,22 @@ def agreements(tests: Sequence[TestResult]) -> list[AgreementOfMeasures]:
                 groups.setdefault(key, []).extend(_of_cell(test, cell, written))
     found = []
     for (_, model, placed), judged in groups.items():
-        if len({one.kind for one in judged} - {"accuracy"}) >= _LEAST:
+        if len({one.measure for one in judged} - {"accuracy"}) >= _LEAST:
             order = list(ASKS)
-            own = next((one for one in judged if one.kind == "accuracy"), None)  # of one test, for it is in each
             rest = [one for one in judged if one.kind != "accuracy"]
             told = sorted(rest, key=lambda one: order.index(one.kind))
-            every = told if own is None else [own, *told]
-            found.append(AgreementOfMeasures(model, tuple(sorted(placed)), tuple(dict.fromkeys(every))))
+            every = tuple(dict.fromkeys([*_accuracies(judged, {one.test for one in rest}), *told]))
+            found.append(AgreementOfMeasures(model, tuple(sorted(placed)), every))
     return found
+
+
+def _accuracies(judged: Sequence[Judged], tests: set[str]) -> list[Judged]:
+    """The accuracy in the draws of each test that measures something else: of tests that have the same, the first."""
+    found: dict[Estimate, Judged] = {}
+    for one in judged:
+        if one.kind == "accuracy" and one.test in tests:
+            found.setdefault(one.score, one)
+    return list(found.values())
 
 
 def _of_cell(test: TestResult, cell: CellResult, written: str) -> Iterator[Judged]:
@@ -96,18 +114,26 @@ def _of_cell(test: TestResult, cell: CellResult, written: str) -> Iterator[Judge
         if kind not in ASKS or score.value is None or (kind == "iia" and not written):
             continue
         told = {"iia": f"iia of {written}"}.get(kind, name)
-        if kind == "faithfulness" and cell.circuit is not None:
-            told = f"{name} of {cell.circuit.name}"
-        yield Judged(kind, told, score, test.name)
+        choices = None
+        if kind == "faithfulness":
+            if cell.circuit is None:
+                continue  # what was not run says nothing
+            told, choices = f"{name} of {cell.circuit.name}", cell.circuit.choices
+            kind = "faithfulness" if choices.outside else "faithfulness_written"
+        yield Judged(kind, told, score, test.name, choices)
 
 
 def partings(judged: Sequence[Judged]) -> Iterator[str]:
-    """Where interchanges and scrubbing part, and what that means: of scores whose intervals do not overlap."""
-    scrubbed = next((one for one in judged if one.kind == "scrubbed"), None)
+    """Where interchanges and scrubbing part, and what that means: of scores whose intervals do not overlap; and which numbers of circuits
+    are of different things."""
+    every = [one for one in judged if one.kind == "scrubbed"]
     for one in judged:
-        if one.kind != "iia" or scrubbed is None:
+        if one.kind != "iia" or not every:
             continue
+        scrubbed = next((other for other in every if other.test == one.test), every[0])
         values = f"`{one.name}` is {show(one.score.value)}, and `scrubbed` {show(scrubbed.score.value)}"
+        if scrubbed.test != one.test:
+            values += f" in the draws of `{scrubbed.test}`"
         if below(one.score, scrubbed.score):
             yield (
                 f"{values}: an interchange writes values that the base does not have, and scrubbing none but those of its reference, "
@@ -117,6 +143,19 @@ def partings(judged: Sequence[Judged]) -> Iterator[str]:
             yield (
                 f"{values}: an interchange leaves the rest of the base run as it is. Scrubbing takes all that is not placed from other "
                 "inputs, and each place from another input with the same value."
+            )
+
+    of_circuits = [one for one in judged if one.choices is not None]
+    for one, other in pairwise(of_circuits):
+        assert one.choices is not None and other.choices is not None
+        differ = one.choices.differ(other.choices)
+        if differ:
+            told = "; ".join(
+                f"{name} {getattr(one.choices, name)}, and {getattr(other.choices, name)}" for name in differ
+            )
+            yield (
+                f"`{one.name}` ({one.test}) and `{other.name}` ({other.test}) are not to be compared, for they stand on other choices "
+                f"({told})."
             )
 
 

@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: How far two runs that should be one may be apart in a logit, as a share of how large the logits are.
 CLOSE = 1e-3
+#: Scores that differ by no more, of numbers of the size of 1, differ by how logits are rounded: they are tied.
+_TIED = 1e-5
 
 
 @dataclass(frozen=True)
@@ -59,6 +61,12 @@ class RandomCircuits:
     def range(self) -> tuple[float, float] | None:
         known = [value for value in self.values if value is not None]
         return (min(known), max(known)) if known else None
+
+    @property
+    def alike(self) -> bool:
+        """Whether all of them have the score of the circuit itself, up to rounding."""
+        own, known = self.own, [value for value in self.values if value is not None]
+        return own is not None and bool(known) and all(abs(value - own) <= _slack(own) for value in known)
 
     def to_json(self) -> shapes.RandomCircuitsJson:
         return {
@@ -252,8 +260,16 @@ def like_random(name: str, circuit: str, random: RandomCircuits) -> list[Finding
         return []
     count = sum(value is not None for value in random.values)
     which = f" ({random.searched})" if random.searched else ""
+    if random.alike:
+        every = f"all {count} random circuits" if count > 1 else "the random circuit"
+        text = f"`{name}` of {circuit} is {show(random.own)}, and so it is of {every} of its size{which}: this score does not tell it from them."
+        return [Finding("circuit_like_random", text)]
     text = f"`{name}` of {circuit} is no {random.better}er than that of {round(random.as_good * count)} of {count} random circuits of its size{which}."
     return [Finding("circuit_like_random", text)]
+
+
+def _slack(own: float) -> float:
+    return _TIED * max(1.0, abs(own))
 
 
 def random_of(
@@ -263,8 +279,8 @@ def random_of(
     known = [value for value in values if value is not None]
     high = good = None
     if own is not None and known:
-        high = sum(value >= own - 1e-9 for value in known) / len(known)
-        good = high if better == "high" else sum(value <= own + 1e-9 for value in known) / len(known)
+        high = sum(value >= own - _slack(own) for value in known) / len(known)
+        good = high if better == "high" else sum(value <= own + _slack(own) for value in known) / len(known)
     return RandomCircuits(tuple(values), high, good, own, better, searched)
 
 

@@ -14,7 +14,7 @@ from causal_dsl.measures.ratios import OverPairs, Ratio, Relative
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.intervals import LEVEL, mean_interval
+from causal_dsl.score.intervals import clustered_interval, mean_variance
 from causal_dsl.score.results import WorstPair
 from causal_dsl.score.wrong_answers import Speech
 
@@ -64,9 +64,13 @@ def _mean(estimator: Estimator, numbers: np.ndarray) -> tuple[float, str | None]
     mean = float(np.average(numbers, weights=weights))
     made = None
     if not estimator.exhaustive:
-        made = mean_interval(numbers, np.ones(len(numbers), bool), False, estimator.resampling, LEVEL)
+        own, every = estimator.resampling, np.ones(len(numbers), bool)
+        variance, inputs = mean_variance(
+            numbers, every, own.inverses, own.groups
+        )  # inputs that occur once are among them
+        made = clustered_interval(mean, len(numbers), variance, inputs, share=False)
     if made is not None:
-        (low, high), _ = made
+        low, high = made
         return mean, f" [{show(low)}, {show(high)}]: its interval contains 0" if low <= 0 <= high else None
     size = float(np.average(np.abs(numbers), weights=weights))
     if abs(mean) > _HARDLY * size:

@@ -7,6 +7,7 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
+from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.score.document_shape import misfit
 from causal_dsl.vocabulary.measures import MEASURES
 
@@ -36,6 +37,13 @@ def _faults(document: Mapping[str, Any]) -> Iterator[str]:
 def _of_test(test: Mapping[str, Any], where: str) -> Iterator[str]:
     if test["kept"] > test["n"]:
         yield f"`{where}.kept` is {test['kept']}, and only {test['n']} pairs were drawn"
+    for kind, rule, ceiling in _ceilings(test):
+        least = -_LARGEST if rule in NUMBER_RULES else 0.0
+        for name in ("value", "low", "high"):
+            one = ceiling[name]
+            if one is not None and not least <= one <= 1:
+                told = "it is at most 1" if rule in NUMBER_RULES else "it lies between 0 and 1"
+                yield f"`{where}.{kind}.{rule}.{name}` is {one:g}, and {told}"
     seen: set[str] = set()
     for number, cell in enumerate(test["cells"]):
         told = json.dumps(cell["cell"], sort_keys=True)
@@ -53,6 +61,12 @@ def _of_test(test: Mapping[str, Any], where: str) -> Iterator[str]:
         yield f"`{where}.cell_count` is {test['cell_count']}, and it has {len(test['cells'])} cells"
     for name, output in test.get("outputs", {}).items():
         yield from _of_test(output, f"{where}.outputs.{name}")
+
+
+def _ceilings(test: Mapping[str, Any]) -> Iterator[tuple[str, str, Mapping[str, Any]]]:
+    for kind in ("ceilings", "ceilings_kept"):
+        for rule, ceiling in test[kind].items():
+            yield kind, rule, ceiling
 
 
 def _of_score(score: str, estimate: Mapping[str, Any], where: str) -> Iterator[str]:

@@ -223,7 +223,8 @@ class Estimator:
         if made is None:
             return None
         least, most = score.pair.ends  # by the normal approximation an interval may go beyond what the measure can be
-        return (max(made[0][0], least), min(made[0][1], most)), made[1]
+        mean = float(self.point(score)[0 if score.over_cells else cell])  # which rounding may put beyond the ends
+        return (max(made[0][0], min(least, mean)), min(made[0][1], max(most, mean))), made[1]
 
     def _mean_of(self, score: PairMean, cell: int) -> MeanOf | None:
         if cell and self._shared(score):

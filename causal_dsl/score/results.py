@@ -113,6 +113,13 @@ class CellResult(Shown):
         if not isinstance(self.scores, NamedScores):
             object.__setattr__(self, "scores", NamedScores(self.scores))
 
+    @property
+    def stands_on(self) -> str:
+        """The choices of its ablation of a circuit, of edges or of a path, in words; empty where it has none. Numbers that stand on other
+        choices do not compare."""
+        told = [one.text for one in self.findings if one.code == "choices"]
+        return " ".join(told if self.circuit is None else [str(self.circuit.choices), *told])
+
     def _asked_as(self, name: str) -> str:
         if name in vars(self).get("scores", ()):
             return f'.scores["{name}"]'

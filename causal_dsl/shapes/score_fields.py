@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any, Literal, NotRequired, TypedDict
 
-from causal_dsl.shapes.numbers_of_fields import Count, Share
+from causal_dsl.shapes.numbers_of_fields import Count
 
 
 class DiagnosticJson(TypedDict):
@@ -48,17 +48,17 @@ class EstimateJson(TypedDict):
 
 
 class CeilingJson(TypedDict):
-    """The score of a rule that does without the hypothesis, a share in [0, 1]."""
+    """The score of a rule that does without the hypothesis: a share in [0, 1], or R^2 of an output that is a number, at most 1."""
 
-    value: Share | None
+    value: float | None
     "the score; null if undefined"
     exact: bool
     "whether it covers all combinations of inputs"
     n: Count
     "the number of combinations, or of drawn rows"
-    low: Share | None
+    low: float | None
     "lower bound; `value` where exact"
-    high: Share | None
+    high: float | None
     "upper bound; `value` where exact"
 
 

@@ -150,6 +150,9 @@ def changes(before: Any, now: Any, path: str = "") -> list[str]:
         return []
     if isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == 64:
         return [f"{path} has another content"]
+    if path == "tests":  # also those of a run without `--test`, and each output that a test reads
+        was, now = (", ".join(map(str, names)) or "nothing" for names in (before, now))
+        return [f"other tests were run: {_cut(was)}; now {_cut(now)}"]
     return [f"{OPTIONS.get(path, path)} was {_shown(before)}, and is {_shown(now)}"]
 
 
@@ -161,14 +164,16 @@ OPTIONS = {
     "device": "`--device`",
     "reference": "`--reference`",
     "without": "`--without`",
-    "tests": "`--test`",
 }
 
 
 def _shown(value: Any) -> str:
     if value is None or value == []:
         return "not given"
-    text = json.dumps(value, ensure_ascii=False)
+    return _cut(json.dumps(value, ensure_ascii=False))
+
+
+def _cut(text: str) -> str:
     return text if len(text) <= 60 else text[:57] + "…"
 
 

@@ -209,7 +209,7 @@ class Phrases:
             case tree.CircuitAs():
                 circuit: Doc = ("circuit ", self.ident(node.name), self.parameters(node.parameters))
                 if node.network is not None:
-                    circuit = (circuit, " : ", self.ident(node.network))
+                    circuit = (circuit, " : ", self.ident(node.network), self.fixed(node.network_fixed))
                 return (circuit, ("= ", self.expr(node.value, SUM)))
             case tree.Draw():
                 names = self.names(node.names)
@@ -293,7 +293,7 @@ class Phrases:
                 return (head, " -> ", self.ident(node.network), self.fixed(node.network_fixed))
             case tree.CircuitDecl():
                 name: Doc = ("circuit ", self.ident(node.name), self.parameters(node.parameters))
-                return (name, " : ", self.ident(node.network))
+                return (name, " : ", self.ident(node.network), self.fixed(node.network_fixed))
             case tree.FitDecl():
                 return (("fit ", self.ident(node.name)), " on ", self.expr(node.on))
             case tree.TestDecl():

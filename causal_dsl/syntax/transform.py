@@ -106,14 +106,14 @@ class BuildTree(Transformer[Token, Any]):
         )
 
     def circuit(self, c: list[Any]) -> tree.CircuitDecl:
-        _, name, parameters, _, network, _, members, _ = c
-        span = c[0].span.to(c[-1].span)
-        return tree.CircuitDecl(_ident(name), _ident(network), members, parameters or (), span=span, doc=c[0].doc)
+        _, name, parameters, _, network, fixed, _, members, _ = c
+        span, given = c[0].span.to(c[-1].span), parameters or ()
+        return tree.CircuitDecl(_ident(name), _ident(network), members, given, fixed or (), span=span, doc=c[0].doc)
 
     def circuit_as(self, c: list[Any]) -> tree.CircuitAs:
-        _, name, parameters, _, network, _, value = c
+        _, name, parameters, _, network, fixed, _, value = c
         of = _ident(network) if network else None
-        return tree.CircuitAs(_ident(name), value, of, parameters or (), span=_span(c), doc=c[0].doc)
+        return tree.CircuitAs(_ident(name), value, of, parameters or (), fixed or (), span=_span(c), doc=c[0].doc)
 
     def test(self, c: list[Any]) -> tree.TestDecl:
         return tree.TestDecl(_ident(c[1]), c[4], c[6], c[2] or (), span=c[0].span.to(c[-1].span), doc=c[0].doc)

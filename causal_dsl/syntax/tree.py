@@ -395,22 +395,24 @@ class EdgeEnd(Node):
 
 @dataclass(frozen=True)
 class CircuitDecl(Declaration):
-    """``circuit name(parameters) : network { … }``"""
+    """``circuit name(parameters) : network(fixed) { … }``; ``network_fixed`` are the parameters that are given there."""
 
     name: Ident
     network: Ident
     members: tuple[Group | Edge, ...]
     parameters: tuple[Parameter, ...] = ()
+    network_fixed: tuple[Argument, ...] = ()
 
 
 @dataclass(frozen=True)
 class CircuitAs(Declaration):
-    """``circuit name(parameters) : network = value``: read from a file, or made from other circuits, whose ``network`` it has."""
+    """``circuit name(parameters) : network(fixed) = value``: read from a file, or made from other circuits, whose ``network`` it has."""
 
     name: Ident
     value: Expr
     network: Ident | None = None
     parameters: tuple[Parameter, ...] = ()
+    network_fixed: tuple[Argument, ...] = ()
 
 
 @dataclass(frozen=True)

@@ -190,6 +190,13 @@ def _names(told: str, word: str) -> bool:
     )
 
 
+#: Where an option of the command line has no use for the outcome, a way to do the same in a notebook.
+_INSTEAD = {
+    "quiet": "leave it out; `%%capture` in the first line of a cell, above this one, hides all that it shows",
+    "watch": "leave it out, and run the cell again after a change",
+}
+
+
 def _refuse_others(arguments: argparse.Namespace, text: str | None, line: CommandLine) -> None:
     """E885 for options that a cell cannot heed, and for files beside it."""
     from causal_dsl.tools.arguments import parser
@@ -213,11 +220,14 @@ def _refuse_others(arguments: argparse.Namespace, text: str | None, line: Comman
     for option, value in vars(arguments).items():
         if option not in _HEEDED and value != plain.get(option):
             written = "--" + option.replace("_", "-")
+            typed = next((word for word in line.words if word in (written, f"-{option[0]}")), written)
             raise fail(
                 "E885",
                 f"a notebook has no `{written}`",
-                line.place(written),
-                help="bind the outcome with `-o name`, and use its `.text()`, `.to_json()` or `.frame()`",
+                line.place(typed),
+                help=_INSTEAD.get(
+                    option, "bind the outcome with `-o name`, and use its `.text()`, `.to_json()` or `.frame()`"
+                ),
             )
 
 

@@ -11,7 +11,6 @@ import os
 import signal
 from collections.abc import Callable, Iterable, Sequence
 from contextlib import suppress
-from importlib.util import find_spec
 from multiprocessing.connection import Connection
 from multiprocessing.process import BaseProcess
 from pathlib import Path
@@ -32,13 +31,15 @@ def watch(paths: Sequence[str], line: CommandLine) -> int:
     """Run what was typed, and again after each change, until Ctrl-C. Returns the exit code that says so.
 
     Raises SpecError (E872) where ``watchfiles`` is not installed."""
-    if find_spec("watchfiles") is None:
+    try:
+        import watchfiles  # noqa: F401  before the first run, which may be long
+    except ImportError as error:
         raise fail(
             "E872",
             "`run --watch` needs the package `watchfiles`",
             line.place("--watch"),
             help="pip install 'causal-dsl[watch]'",
-        )
+        ) from error
     words = [word for word in line.words if not (word.startswith("--w") and "--watch".startswith(word))]
     main = line.main
     assert main is not None

@@ -93,7 +93,7 @@ class Objective:
         alignment, found = self.training.alignment, Diagnostics()
         span = readout.span or self.training.span
         answers = answers_of(readout, alignment, self.network.tokens, span)
-        check_answers(answers, readout, found)
+        check_answers(answers, readout, self.network.tokens, alignment, found)
         found.raise_errors()
         if answers.lines:
             raise fail(

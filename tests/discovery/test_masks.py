@@ -151,7 +151,8 @@ test t on a(l=0, p=last) {
     three, half = (cell.circuit for cell in results.tests[0].cells)
     assert three is not None and half is not None and three.found[0].scores == half.found[0].scores
     assert (three.size.nodes, three.found[0].by) == (3, "signed") and half.size.nodes > 3
-    assert "masks(steps=20" in text(results, 300)
+    shown = text(results, 300)
+    assert "masks(steps=20" in shown and "threshold" not in shown, "a number is kept, and no threshold decides it"
 
 
 @pytest.mark.slow
@@ -160,6 +161,7 @@ def test_gates_that_no_step_moves_are_told_of() -> None:
     cell: Any = judged("hist", "edges", "masks(steps=20, seed=3)")
     (said,) = [one.text for one in cell.findings if one.code == "masks_still"]
     assert " edges had no gradient in any step" in said and "`" in said
+    assert "what the penalty alone made of them" in said and "closed" not in said  # in few steps they are open yet
     more = """
 circuit found : net = discover(nodes, method=masks(steps=20), keep=3)
 metric gap = logit(o) - logit(source.o)

@@ -11,6 +11,8 @@ import pytest
 from causal_dsl import api
 from causal_dsl.measures.names import OF_CIRCUITS
 from causal_dsl.report.text import text as report_of
+from causal_dsl.score.circuit_results import like_random
+from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import CellResult
 from tests.engine.test_circuits import ByHand as HooksByHand
 from tests.engine.test_circuits import spec
@@ -173,6 +175,43 @@ def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
     assert not [f for f in cell.findings if f.code == "circuit_like_random"]
     scores = cell.scores["recovered(level)"]
     assert scores.low is not None
+
+
+def test_a_ratio_says_nothing_where_its_interval_has_0_and_each_input_occurs_once(tmp_path: Any) -> None:
+    """The interval is that of a mean of independent numbers (Student); all that the source gives is put into the base."""
+    text = spec("llama", "layer[0].resid_pre[all] <- SOURCE", "recovered(level), level").replace(
+        "n=6, seed=3", "n=8, seed=1"
+    )
+    text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap').replace(
+        " where base.o != source.o", ""
+    )
+    declared, test = text[: text.index("test t on")], text[text.index("test t on") :]
+    base = test.replace("test t", "test own").replace("SOURCE", "base").replace("recovered(level), ", "")
+    results = api.run(api.parse(declared + test.replace("SOURCE", "source") + base), api.Options(out=tmp_path))
+    (cell,) = results.tests[0].cells
+    (table,) = tmp_path.rglob("pairs.parquet")
+    rows = pd.read_parquet(table)
+    one, other = (rows[rows["test"] == name]["level"].to_numpy() for name in ("t", "own"))
+    assert rows[rows["test"] == "t"]["base"].nunique() == len(one) == 8
+    gap, t = one - other, 2.364624  # the 97.5% quantile of 7 degrees of freedom
+    low, high = (gap.mean() + sign * t * gap.std(ddof=1) / len(gap) ** 0.5 for sign in (-1, 1))
+    assert low < 0 < high and abs(gap.mean()) > 0.05 * abs(gap).mean()
+    (told,) = [finding.text for finding in cell.findings if finding.code == "no_contrast"]
+    assert f"{gap.mean():.3f} [{low:.3f}, {high:.3f}]: its interval contains 0" in told
+
+
+@pytest.mark.slow
+def test_scores_that_rounding_alone_tells_apart_are_tied() -> None:
+    """With the embedding in it, what a circuit writes decides all: necessity is 1 in each circuit of its size."""
+    results = api.run(api.parse(spec("llama", "c <- source", "necessity(gap), faithfulness(gap)")))
+    (cell,) = results.tests[0].cells
+    assert cell.circuit is not None
+    for name in ("necessity(gap)", "faithfulness(gap)"):
+        random = cell.circuit.random[name]
+        assert random.own == pytest.approx(1, abs=1e-5) and random.as_high == random.as_good == 1, name
+        (told,) = like_random(name, "c", random)
+        assert "of all 20 random circuits" in told.text and "does not tell it from them" in told.text
+        assert f"random circuits of its size: {name} {show(random.own)} in each" in " ".join(report_of(results).split())
 
 
 def test_medians_and_worst_pairs_stand_beside_ratios(tmp_path: Any) -> None:

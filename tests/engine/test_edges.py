@@ -61,6 +61,7 @@ class ByHand:
         self.name, self.embed = name, self.model.get_submodule(network.layout.embed[:-1])
         self.final = self.model.get_submodule(network.layout.norm[:-1])
         self.size = network.facts.head_dim
+        self.shared = network.facts.heads // network.facts.kv_heads
 
     def kept(self, ids: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
         """A plain run: heads before their projection, what MLPs add, the embedding, and the stream at every layer."""
@@ -102,42 +103,48 @@ class ByHand:
         return one - other
 
     def patched(self, ids: Tensor, receiver: tuple[str, int, int], delta: Tensor) -> Tensor:
-        """The logits where one receiver is given the stream with ``delta``."""
+        """The logits where one receiver is given the stream with ``delta``; `z`: all that its head reads."""
         kind, number, head = receiver
         handles = []
-        if kind == "logits":
+        if kind in ("z", "head"):
+            for one in "qkv":
+                own = head if one == "q" else head // self.shared
+                handles += self._reads(one, number, own, delta)
+        elif kind == "logits":
             handles.append(self.final.register_forward_pre_hook(lambda m, a: (a[0] + delta,)))
         elif kind == "mlp_in":
             norm = self.layers[number].get_submodule(self.second)
             handles.append(norm.register_forward_pre_hook(lambda m, a: (a[0] + delta,)))
         else:
-            layer, stream = self.layers[number], []
-            handles.append(
-                layer.register_forward_pre_hook(
-                    lambda m, a, k: stream.append(a[0] if a else k["hidden_states"]), with_kwargs=True
-                )
-            )
-            norm = layer.get_submodule(self.first)
-            at = head * self.size
-            if self.name == "gpt2":
-                path, at = "attn.c_attn", at + "qkv".index(kind) * self.facts.heads * self.size
-            elif self.name == "gpt_neox":
-                path, at = "attention.query_key_value", (3 * head + "qkv".index(kind)) * self.size
-            else:
-                path = f"self_attn.{kind}_proj"
-            module = layer.get_submodule(path)
-
-            def put(m: Any, a: Any, out: Tensor) -> Tensor:
-                other = m.forward(norm.forward(stream[0] + delta))
-                out = out.clone()
-                out[..., at : at + self.size] = other[..., at : at + self.size]
-                return out
-
-            handles.append(module.register_forward_hook(put))
+            handles += self._reads(kind, number, head, delta)
         logits = self.model(ids[None]).logits[0, -1]
         for handle in handles:
             handle.remove()
         return logits
+
+    def _reads(self, kind: str, number: int, head: int, delta: Tensor) -> list[Any]:
+        """Hooks by which the query, key or value of a head (of keys and values: of those that are shared) reads the stream with ``delta``."""
+        layer, stream = self.layers[number], []
+        first = layer.register_forward_pre_hook(
+            lambda m, a, k: stream.append(a[0] if a else k["hidden_states"]), with_kwargs=True
+        )
+        norm = layer.get_submodule(self.first)
+        at = head * self.size
+        if self.name == "gpt2":
+            path, at = "attn.c_attn", at + "qkv".index(kind) * self.facts.heads * self.size
+        elif self.name == "gpt_neox":
+            path, at = "attention.query_key_value", (3 * head + "qkv".index(kind)) * self.size
+        else:
+            path = f"self_attn.{kind}_proj"
+        module = layer.get_submodule(path)
+
+        def put(m: Any, a: Any, out: Tensor) -> Tensor:
+            other = m.forward(norm.forward(stream[0] + delta))
+            out = out.clone()
+            out[..., at : at + self.size] = other[..., at : at + self.size]
+            return out
+
+        return [first, module.register_forward_hook(put)]
 
 
 @pytest.mark.thinned(always=1, values=True, slow=2)

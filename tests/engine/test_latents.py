@@ -257,7 +257,7 @@ FAULTS = {
     "layer[1].head[0].pattern[last] via SAE = 0": "E468",
     "layer[1].resid_post[last] via SAE = [1, 2, 3]": "E460",
     'layer[1].resid_post[last] via sae("PATH", latents=[480]) = 0': "E723",
-    'layer[1].resid_post[last] via sae("PATH", latents=[1, 1]) = 0': "E723",
+    'layer[1].resid_post[last] via sae("PATH", latents=[1, 1]) = 0': "E776",
     "layer[1].resid_post[last, 0:8] via SAE = 0": "E720",
     "layer[1].resid_post[last] via SAE = 0, layer[1].resid_post[last] = 0": "E461",
     "layer[1].resid_post[last] via SAE += 3, layer[1].resid_post[last] += 1": "E461",

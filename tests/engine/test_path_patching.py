@@ -10,6 +10,10 @@ import torch
 from torch import Tensor
 
 from causal_dsl import api
+from causal_dsl.program.circuits import PORTS
+from causal_dsl.program.path_patching import CHOICES
+from causal_dsl.report.figures.pictures import pictures
+from causal_dsl.report.text import text as report_of
 from tests.engine.test_circuits import spec as circuit_spec
 from tests.engine.test_edges import FAMILIES, ByHand, parsed
 from tests.engine.tiny import execution_of, network_of, spec_of
@@ -24,6 +28,12 @@ PATHS = [
     ("freeze", "layer[0].head[1] -> layer[1].head[0].v -> layer[2].head[0].q"),
     ("freeze", "layer[0].head[1] -> layer[1].mlp_in -> logits"),
     ("recompute", "layer[0].head[0] -> layer[1].mlp_in -> layer[2].head[1].q"),
+    # every kind of middle, of the second head: of keys and values, that which the last query heads share
+    *(
+        (mlps, f"layer[0].head[2] -> layer[1].{middle} -> {end}")
+        for end, mlps in zip(("logits", "layer[2].head[1].v"), CHOICES, strict=True)
+        for middle in (*(f"head[1].{port}" for port in (*PORTS, "z")), "head[1]", "mlp_in")
+    ),
 ]
 
 
@@ -83,15 +93,17 @@ class Paths(ByHand):
             if number == len(ends) - 1:
                 return self.patched(ids, (kind, layer, head), delta)
             key = ("mlp", layer) if kind == "mlp_in" else ("z", layer)
-            changed = {key: self._mixed(base, self._given(ids, (kind, layer, head), delta, key), key, head)}
+            sends = range(head * self.shared, (head + 1) * self.shared) if kind in ("k", "v") else (head,)
+            changed = {key: self._mixed(base, self._given(ids, (kind, layer, head), delta, key), key, *sends)}
         raise AssertionError(chain)
 
-    def _mixed(self, base: dict[Any, Tensor], value: Tensor, key: Any, head: int) -> Tensor:
+    def _mixed(self, base: dict[Any, Tensor], value: Tensor, key: Any, *heads: int) -> Tensor:
         if key == "embed" or key[0] == "mlp":
             return value
         mixed = base[key].clone()
-        columns = slice(head * self.size, (head + 1) * self.size)
-        mixed[..., columns] = value[..., columns]
+        for head in heads:
+            columns = slice(head * self.size, (head + 1) * self.size)
+            mixed[..., columns] = value[..., columns]
         return mixed
 
     def _given(self, ids: Tensor, receiver: tuple[str, int, int], delta: Tensor, key: Any) -> Tensor:
@@ -153,6 +165,26 @@ def change(action: str, name: str = "llama") -> float:
     return value
 
 
+@pytest.mark.slow
+def test_tokens_named_at_a_head_or_a_group_hold_at_both_edges() -> None:
+    """What a head gives at another token than the last reaches the logits of the last along no edge; a group stands for its nodes."""
+    text = circuit_spec("llama", "layer[0].head[1] -> WHERE -> logits <- source", "change(gap)")
+    text = text.replace("test t on a", "circuit g : net { b = layer[1].head[1] }\ntest t on a")
+
+    def value(where: str) -> float:
+        found = api.run(api.parse(text.replace("WHERE", where))).tests[0].cells[0].scores["change(gap)"].value
+        assert found is not None
+        return found
+
+    assert value("layer[1].head[1].z[x]") == pytest.approx(0, abs=1e-7) == value("g.b[x]")
+    assert value("layer[1].head[1].z[last]") == pytest.approx(value("g.b[last]"), abs=1e-7)
+    assert abs(value("g.b[last]")) > 1e-5 and abs(value("g.b") - value("g.b[last]")) > 1e-5
+    edge = text.replace(" -> logits <- source", " <- source").replace("layer[1].head[1] }", "layer[2].head[0, 1] }")
+    text = edge
+    assert value("g.b[last]") == pytest.approx(value("layer[2].head[0, 1].z[last]"), abs=1e-7)
+    assert abs(value("g.b[last]") - value("g.b")) > 1e-5
+
+
 def test_an_edge_with_frozen_mlps_is_a_path_of_one() -> None:
     edge = "layer[0].head[1] -> layer[2].head[0].q <- source"
     frozen, anew = change(edge), change(f"{edge}, mlp = recompute")
@@ -177,7 +209,32 @@ def test_a_parameter_says_what_mlps_do() -> None:
     text = circuit_spec("llama", "layer[0].head[1] -> layer[2].head[0].q <- source, mlp = how", "change(gap)")
     results = api.run(api.parse(text.replace("test t on a", "test t(how in [freeze, recompute]) on a")))
     values = {cell.cell["how"]: cell.scores["change(gap)"].value for cell in results.tests[0].cells}
+    alike = text.replace("mlp = how", "mlp = mlp").replace("test t on a", "test t(mlp in [freeze, recompute]) on a")
+    cells = api.run(api.parse(alike)).tests[0].cells
+    assert [cell.scores["change(gap)"].value for cell in cells] == pytest.approx(list(values.values()), abs=1e-7)
     assert set(values) == {"freeze", "recompute"} and len(set(values.values())) == 2
+    # the two are different numbers: they are in no picture together, and none of them is the highest
+    assert len([one for one in pictures(results.tests[0]) if one.score == "change(gap)"]) == 2
+    shown = report_of(results, 400)
+    assert shown.count("highest: ") == 2 and "a path of one edge" in shown and "value source" not in shown
+
+
+@pytest.mark.parametrize(
+    ("action", "swept", "score"),
+    [
+        ("layer[0].head[1] -> layer[2].head[0].q <- source, mlp = v", "[freeze, recompute]", "max(mean(kl))"),
+        ("outside(c) = v", "[0, 1]", "argmax(change(gap)).v == 0"),
+        ("layer[0].head[1] -> layer[2].head[0].q[v] <- source", "[x, last]", "min(mean(kl))"),
+    ],
+)
+def test_scores_of_unlike_ablations_are_not_put_in_one_order(action: str, swept: str, score: str) -> None:
+    text = circuit_spec("llama", action, "kl, change(gap)").replace("test t on a", f"test t(v in {swept}) on a")
+    line = f"expect {score}" if "==" in score else f"report {score}"
+    text = text.replace("report kl", f"{line}\n  report kl")
+    errors = api.check(api.parse(text)).errors
+    assert [error.code for error in errors] == ["E807"]
+    own = text.replace(line, "report max(accuracy)")  # of the base run, which is one
+    assert not api.check(api.parse(own)).errors
 
 
 @pytest.mark.parametrize(
@@ -206,11 +263,59 @@ def test_a_parameter_stands_for_the_port_of_an_edge() -> None:
     assert len({cell.scores["change(gap)"].value for cell in swept.cells}) == 3
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize(
+    ("action", "values"),
+    [
+        ("layer[0].head[1] -> layer[2].head[0].q = VALUE", ("0", "1", "mean")),
+        ("layer[0].head[1] -> layer[1].head[0].k -> logits = VALUE", ("0", "2")),
+        ("layer[1].head[1] -> layer[2].head[0].q <- source(layer[0].mlp_out[all] = VALUE)", ("0", "1")),
+        ("layer[1].mlp_out[all] <- source(layer[0].mlp_out[all] = VALUE)", ("0", "1")),
+        ("layer[1].mlp_out[last] = VALUE", ("0", "mean")),
+        ("outside(c) = 2 * VALUE", ("0", "1")),
+        ("outside(c, among=[VALUE]) <- source", ("head", "mlp")),
+        ("layer[0].head[1] -> layer[2].head[0].q <- VALUE", ("source", "base")),
+        ("layer[0].head[1] -> layer[2].head[0].q = mean(VALUE)", ("source", "base")),
+        ("layer[1].head[1] -> layer[2].head[0].q <- VALUE(layer[0].mlp_out[all] = 0)", ("source", "base")),
+    ],
+)
+def test_a_parameter_stands_for_a_written_value_wherever_one_is_written(action: str, values: tuple[str, ...]) -> None:
+    text = circuit_spec("llama", action.replace("VALUE", "value"), "change(gap)")
+    swept = api.run(api.parse(text.replace("test t on a", f"test t(value in [{', '.join(values)}]) on a")))
+    found = [cell.scores["change(gap)"].value for test in swept.tests for cell in test.cells]
+    assert found == pytest.approx([change(action.replace("VALUE", value)) for value in values], abs=1e-6)
+    assert len({round(one or 0, 6) for one in found}) == len(values)
+
+
 def test_a_parameter_of_a_circuit_stands_for_a_port() -> None:
     text = circuit_spec("llama", "d(port=v) <- source", "change(gap)")
     declared = "circuit d(port in [q, v]) : net { layer[0].head[1] -> layer[2].head[0].port }\ntest t on a"
     found = api.run(api.parse(text.replace("test t on a", declared))).tests[0].cells[0].scores["change(gap)"].value
     assert found == pytest.approx(change("layer[0].head[1] -> layer[2].head[0].v <- source"), abs=1e-6)
+
+
+@pytest.mark.slow
+def test_keys_are_counted_by_themselves_and_a_query_head_reads_the_one_that_it_shares() -> None:
+    """4 query heads share 2 of keys; a parameter changes nothing about what `head[h].k` is."""
+    edge = "layer[0].head[1] -> layer[2].head[1].k"
+    by_key, of_head = (
+        change(f"{edge} <- source"),
+        circuit_spec("llama", "layer[0].head[1] -> g.b.k <- source", "change(gap)"),
+    )
+
+    def shared(head: int, action: str = "") -> float:
+        text = of_head.replace("test t on a", f"circuit g : net {{ b = layer[2].head[{head}] }}\ntest t on a")
+        found = api.run(api.parse(text)).tests[0].cells[0].scores["change(gap)"].value
+        assert found is not None
+        return found
+
+    assert shared(2) == shared(3) == pytest.approx(by_key, abs=1e-7)
+    assert abs(shared(1) - by_key) > 1e-6 and shared(1) == shared(0)
+    swept = circuit_spec("llama", edge.replace(".k", ".p") + " <- source", "change(gap)")
+    (cell,) = api.run(api.parse(swept.replace("test t on a", "test t(p in [k]) on a"))).tests[0].cells
+    assert cell.scores["change(gap)"].value == pytest.approx(by_key, abs=1e-7)
+    (error,) = api.check(api.parse(circuit_spec("llama", edge.replace("1].k", "3].v") + " <- source", "kl"))).errors
+    assert error.code == "E458" and any("2, each shared by 2 query heads" in note for note in error.notes)
 
 
 @pytest.mark.parametrize(

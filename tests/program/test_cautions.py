@@ -6,6 +6,8 @@ import json
 from pathlib import Path
 
 import pytest
+import torch
+from transformers import GPT2Config, GPT2LMHeadModel
 
 from causal_dsl import api
 from tests.program.test_tokens import byte_level
@@ -83,3 +85,57 @@ def test_values_that_end_a_prompt(tmp_path: Path, ending: str, options: str, cod
     told = [(d.code, d.span.line, d.title.partition(" prompts")[0], word in d.title) for d in found]
     # the first line reads `b` last, which is either; the second `a`, which is the other value in all of its rows
     assert told == ([(code, 6, "1 of the 2", True), (code, 7, "2 of the 2", True)] if code else [])
+
+
+SPACED = """
+causal m { a, b ~ {"Mary", "John"}  output answer := if a == b then YES else NO }
+network net = hf("model")
+align at : m -> net {
+  prompt "{a} and {b}END"
+  answer @ next_token(OPTIONS)
+}
+test one on at {
+  base ~ m(exhaustive=true)
+  report logit(answer)
+}
+"""
+
+
+def spaced(folder: Path, yes: str, no: str, end: str = " met", options: str = "") -> api.Spec:
+    text = SPACED.replace("YES", f'"{yes}"').replace("NO", f'"{no}"').replace("END", end).replace("OPTIONS", options)
+    (folder / "spec.causal").write_text(text)
+    return api.load(folder / "spec.causal")
+
+
+def test_an_answer_that_begins_with_a_space_has_no_second_one(tmp_path: Path) -> None:
+    """Its logit is the one that the network gives to the token of the word with its space; two spaces are told of."""
+    torch.manual_seed(0)
+    tokenizer = byte_level()
+    model = GPT2LMHeadModel(
+        GPT2Config(vocab_size=420, n_layer=1, n_embd=8, n_head=2, n_positions=32, bos_token_id=0, eos_token_id=1)
+    ).eval()
+    model.save_pretrained(tmp_path / "model")
+    tokenizer.save(str(tmp_path / "model" / "tokenizer.json"))
+    found = api.check(spaced(tmp_path, " Mary", " John"))
+    assert not [d for d in found.diagnostics if d.code == "W514" or d.is_error]
+    (cell,) = api.run(spaced(tmp_path, " Mary", " John"), api.Options(trust=True)).tests[0].cells
+    prompts = [(a, b) for a in ("Mary", "John") for b in ("Mary", "John")]
+    with torch.no_grad():
+        logits = [model(torch.tensor([tokenizer.encode(f"{a} and {b} met").ids])).logits[0, -1] for a, b in prompts]
+    words = [tokenizer.encode(" Mary" if a == b else " John").ids for a, b in prompts]
+    assert all(len(word) == 1 for word in words)
+    by_hand = [float(own[word[0]]) for own, word in zip(logits, words, strict=True)]
+    assert cell.scores["logit(answer)"].value == pytest.approx(sum(by_hand) / 4, rel=1e-5)
+
+    for end, options, title in [
+        (" met ", "", "the prompt ends in a space, and the answer ` Mary` begins with one"),
+        (" met", 'prefix=" "', "`prefix` ends in white space, and the answer ` Mary` begins with some"),
+    ]:
+        found = api.check(spaced(tmp_path, " Mary", " John", end, options))
+        assert [d.title for d in found.diagnostics if d.code == "W514"] == [title]
+    found = api.check(spaced(tmp_path, "Mary", " Mary"))
+    (fault,) = [d for d in found.diagnostics if d.code == "E540"]
+    assert '" Mary" is [ĠMary]' in fault.notes[1] and "a space is put before an answer" in fault.notes
+    found = api.check(spaced(tmp_path, "Mary", "John", options='prefix=" x"'))
+    (fault,) = [d for d in found.diagnostics if d.code == "E610"]
+    assert '" xMary" is' in fault.notes[1] and fault.notes[2] == '`prefix` puts " x" before an answer'

@@ -17,6 +17,7 @@ from causal_dsl.program.nodes import OutputNode, edges_among, places_of, without
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
+from tests.engine.tiny import folder_of, spec_of
 from tests.equality import gpt2
 
 SPEC = gpt2(
@@ -201,13 +202,59 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
         'json("broken.json")': "cannot read",
         'json("other.json")': "names `layer[7].head[0]`",
         'json("empty.json")': "names no nodes",
+        'json("both.json")': "names nodes and edges",
+        'json("words.json")': "no number as the score of `embed`",
+        'json("text.json")': "neither a list of names nor a score",
+        'json("found.json", keep=0, by=signed)': "`keep` is 0 of 4 nodes",
     }.items():
+        (tmp_path / "both.json").write_text(json.dumps({"nodes": ["embed"], "edges": ["embed -> logits"]}))
+        (tmp_path / "words.json").write_text(json.dumps({"nodes": {"embed": "x"}}))
+        (tmp_path / "text.json").write_text(json.dumps({"nodes": "embed"}))
         (tmp_path / "broken.json").write_text("{")
         (tmp_path / "other.json").write_text(json.dumps({"nodes": ["layer[7].head[0]"]}))
         (tmp_path / "empty.json").write_text(json.dumps({"parts": []}))
         (tmp_path / "s.causal").write_text(SPEC + f"circuit f : net = {call}\n" + TEST.replace("ACTION", "f = mean"))
         errors = api.check(api.load(tmp_path / "s.causal")).errors
         assert [error.code for error in errors] == ["E805"] and said in errors[0].title, call
+
+
+def test_a_file_says_of_which_network_it_is(tmp_path: Path) -> None:
+    """It is written by `discover`; read for another network it is warned of, and for its own, or where it names none, it is not."""
+    name = "llama"
+    metric = "metric gap = logit(o) - logit(source.o)\n"
+    test = """
+test t on a(l=0, p=last) {
+  base, source ~ m(n=4, seed=3, controls=none) where base.template == source.template and base.o != source.o
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+"""
+    text = spec_of(name, metric)
+    discover = "circuit found : net = discover(nodes, method=eap, keep=3, by=signed)\n"
+    api.run(api.parse(text + discover + test), api.Options(out=tmp_path / "out"))
+    (path,) = (tmp_path / "out").rglob("circuits/*.json")
+    held = json.loads(path.read_text())
+    assert held["network"]["layers"] == 3 and held["network"]["architecture"] == name
+    read = 'circuit found : net = json("found.json", keep=3, by=signed)\n'
+    other = text.replace(folder_of(name), folder_of("gpt2"))
+    for number, (start, said, codes) in enumerate(
+        [
+            (text, held, []),
+            (other, held, ["W805"]),
+            (other, {"nodes": held["nodes"]}, []),
+            (text, {**held, "keeps": 3}, ["W806"]),
+        ]
+    ):
+        folder = tmp_path / str(number)
+        folder.mkdir()
+        (folder / "found.json").write_text(json.dumps(said))
+        (folder / "s.causal").write_text(start + read + test)
+        checked = api.check(api.load(folder / "s.causal"))
+        assert [one.code for one in checked.diagnostics] == codes
+        if codes == ["W805"]:
+            (one,) = checked.diagnostics
+            assert "architecture llama" in one.notes[0] and "architecture gpt2" in one.notes[1]
+            assert str(tmp_path) not in str(one.notes) and folder_of(name) not in str(held)
 
 
 def test_networks_whose_heads_are_not_known_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:

@@ -10,6 +10,7 @@ import causal_dsl as cd
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.syntax.format import format_tree
 from tests.engine.tiny import folder_of
 
 SPEC = """
@@ -179,3 +180,33 @@ def test_they_are_the_same_in_python() -> None:
     text = cd.spec(tau).source()
     assert "align tau(l in 0:layers, k in [0, layers - 1]) : m -> n" in text
     assert api.parse(text).tree == api.parse(cd.parse(text).source()).tree
+
+
+CIRCUIT = """
+circuit late : net(size=3) { end = layer[2].mlp_out, layer[2].attn_out }
+circuit also : net(3) = late
+test cut on a(size=3, l=0) {
+  base ~ m(n=8, seed=1)
+  do(also = 0)
+  report kl
+}
+"""
+
+
+@pytest.mark.usefixtures("nets")
+def test_a_circuit_is_of_one_network_of_a_family() -> None:
+    """As of the same network by itself; and what the formatter and the builder write of it is the same spec."""
+    text = (
+        SPEC.partition("test t")[0].replace("PARAMETERS", "l in 0:layers").replace("SITE", "layer[l].resid_post[last]")
+    )
+    (cut,) = cd.run(cd.parse(text + CIRCUIT)).tests
+    plain = (text + CIRCUIT).replace("net(size in [2, 3])", "net").replace("n{size}", "n3").replace("size=3, ", "")
+    (alone,) = cd.run(cd.parse(plain.replace("net(size=3)", "net").replace("net(3)", "net"))).tests
+    assert [cell.scores for cell in cut.cells] == [cell.scores for cell in alone.cells]
+    assert cut.cells[0].scores["kl"].value > 0
+    spec = cd.parse(text + CIRCUIT)
+    written = format_tree(spec.tree)
+    assert "circuit late : net(size=3) {" in written and cd.parse(written).tree == spec.tree
+    for wrong, code in [("net(size=4) {", "E696"), ("net(size=3, k=1) {", "E211"), ("net {", "E228")]:
+        found = api.check(cd.parse(text + CIRCUIT.replace("net(size=3) {", wrong))).errors
+        assert [one.code for one in found] == [code], wrong

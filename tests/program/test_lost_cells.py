@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
+from causal_dsl import api
+from causal_dsl.tools.cli import main
 
 NETS = """
 import torch
@@ -75,3 +77,94 @@ def test_the_good_cells_of_a_sweep_are_run(
     assert [(one.code, one.notes[-1]) for one in caught.value.diagnostics] == [
         (code, "so it is in other cells: `l` is 10")
     ]
+
+
+FAULTY = {
+    "E696": """
+test faulty on halves(l=layers) {
+  base, source ~ equality(n=16, seed=0)
+  do(left <- source)
+  report iia
+}
+""",
+    "E846": """
+test faulty on halves(l=0) {
+  base ~ equality(n=16, seed=0) where base.a == 1 and base.b == 1
+  report probe_accuracy(left) @ layer[0].out
+}
+""",
+}
+
+
+@pytest.mark.parametrize("code", FAULTY)
+def test_a_fault_that_shows_once_a_network_is_loaded_stops_its_own_test_alone(
+    code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """The other tests give what they give without it."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    good = SPEC.replace("SITE", "layer[l].out").replace("LAYERS", "0:layers")
+    (tmp_path / "good.causal").write_text(good)
+    (tmp_path / "bad.causal").write_text(good + FAULTY[code])
+    assert main(["run", "good.causal", "--trust", "--out", "good"]) == 0
+    assert main(["run", "bad.causal", "--trust", "--out", "bad"]) == 2
+    assert f"error[{code}]" in capsys.readouterr().err
+    without, results = cd.read_results(tmp_path / "good"), cd.read_results(tmp_path / "bad")
+    for name in ("moves", "alone"):
+        assert results[name].status == "finished" and told(results, name) == told(without, name)
+    assert (results["faulty"].status, results["faulty"].fault) == ("interrupted", code)
+
+
+def test_layers_are_counted_once_the_network_is_loaded(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """A number of `layers` is one of those that a range without that word has, or it is told of which number it is."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    text = SPEC.replace("SITE", "layer[l].out").replace("LAYERS", "0:2").replace("l=0", "l=layers - 4")
+    alone = cd.run(cd.parse(text), cd.Options(trust=True))["alone"]
+    written = cd.run(cd.parse(text.replace("layers - 4", "1")), cd.Options(trust=True))["alone"]
+    assert [cell.scores for cell in alone.cells] == [cell.scores for cell in written.cells]
+    with pytest.raises(cd.SpecError) as caught:
+        cd.run(
+            cd.parse(text.replace("layers - 4", "layers").replace("test moves", "test no_moves")),
+            cd.Options(trust=True, tests=("alone",)),
+        )
+    (fault,) = caught.value.diagnostics
+    assert fault.code == "E696" and fault.notes == ("layers is 5 in `mlp`",) and fault.help == "it is one of 0, 1"
+
+
+def test_tests_of_another_run_are_told_as_they_were(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """A run of all tests, then of one: no option is named that the first run did not have."""
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    (tmp_path / "both.causal").write_text(SPEC.replace("SITE", "layer[l].out").replace("LAYERS", "0:2"))
+    assert main(["run", "both.causal", "--trust", "--out", "out"]) == 0
+    capsys.readouterr()
+    assert main(["run", "both.causal", "--trust", "--out", "out", "--test", "alone"]) == 0
+    told = capsys.readouterr().err
+    assert "W658" in told and "other tests were run: moves, alone; now alone" in told and "--test" not in told
+
+
+@pytest.mark.parametrize(("text", "words"), [("{k}", "`k` is no parameter here"), ("{l + 1}", "nothing is computed")])
+def test_braces_that_stay_in_a_path_are_told_of(
+    text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    spec = SPEC.replace("SITE", f'module("{text}")').replace("LAYERS", "0:2").partition("test alone")[0]
+    with pytest.raises(cd.SpecError) as caught:
+        cd.run(cd.parse(spec), cd.Options(trust=True))
+    assert {one.code for one in caught.value.diagnostics} == {"E422"}
+    assert words in caught.value.diagnostics[0].notes[0]
+
+
+def test_a_number_below_all_values_is_refused_before_the_network_is_loaded(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    monkeypatch.chdir(tmp_path)
+    (tmp_path / "nets.py").write_text(NETS)
+    text = SPEC.replace("SITE", "layer[l].out").replace("LAYERS", "1:layers")
+    (fault,) = api.check(cd.parse(text), cd.Options(trust=True)).errors
+    assert (fault.code, fault.help) == ("E696", "it is a whole number, 1 or more")
+    assert fault.span.line == text[: text.index("halves(l=0)")].count("\n") + 1

@@ -19,7 +19,17 @@ SPECS = sorted(FOLDER.glob("*.causal"))
 PACKAGE = Path(__file__).parents[2] / "causal_dsl"
 #: Specs with two faults of their own; every other has one, and it is told once.
 SEVERAL = {
-    **dict.fromkeys(["unused_parameter", "unused_parameter_of_test", "joint_source", "edge_on_no_path"], 0),
+    **dict.fromkeys(
+        [
+            "unused_parameter",
+            "unused_parameter_of_test",
+            "joint_source",
+            "edge_on_no_path",
+            "circuit_file_elsewhere",
+            "circuit_file_noted",
+        ],
+        0,
+    ),
     "two_faults": 2,
     "circuit_beyond_its_range": 3,
 }

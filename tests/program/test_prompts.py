@@ -8,11 +8,12 @@ from hypothesis import strategies as st
 from tokenizers import AddedToken
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, Span, SpecError
+from causal_dsl.program.endings import check_end
 from causal_dsl.program.locate import check_position, locate
+from causal_dsl.program.program import PromptLine, Readout
 from causal_dsl.program.prompt_tokens import answer_tokens, check_length, check_tokenizer, mask_position, mask_tokens
 from causal_dsl.program.templates import (
     Template,
-    check_end,
     check_mask,
     check_placeholders,
     parse_template,
@@ -270,7 +271,7 @@ def test_a_prompt_that_ends_in_a_space() -> None:
         ("go to\n", " ", ["W514"]),
     ]:
         found = Diagnostics()
-        check_end(template(text), prefix, NOWHERE, found)
+        check_end(PromptLine(template(text), None, NOWHERE), Readout("next_token", "o", ("yes",), prefix=prefix), found)
         assert all(("newline" in d.title) == text.endswith("\n") for d in found)
         assert codes(found) == expected
 

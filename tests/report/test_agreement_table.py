@@ -9,7 +9,7 @@ import pytest
 from causal_dsl import api
 from causal_dsl.report.text import text
 from causal_dsl.score.agreement import agreement_findings
-from causal_dsl.score.agreements import Judged, partings
+from causal_dsl.score.agreements import ASKS, Judged, partings
 from causal_dsl.score.estimates_and_findings import Estimate
 
 ROOT = Path(__file__).parents[2]
@@ -70,6 +70,11 @@ test kept on there {
   do(outside(c) <- source)
   report faithfulness(gained)
 }
+test put_in on there {
+  base, source ~ hist(n=24, seed=0, controls=none) where base.answer != source.answer
+  do(c <- source)
+  report faithfulness(gained)
+}
 test elsewhere on too_early {
   base, source ~ hist(n=24, seed=0)
   do(count <- source)
@@ -81,14 +86,25 @@ test elsewhere on too_early {
     assert str(agreed) == "hist: count @ layer[0].resid_post[d, 0:5]"
     assert [one.name for one in agreed.judged] == [
         "accuracy",
+        "accuracy",
         "iia of count",
         "carried",
         "scrubbed",
         "local_consistency",
         "abstraction_error",
         "faithfulness(gained) of c",
+        "faithfulness(gained) of c",
     ]
-    assert {one.test for one in agreed.judged} == {"swapped", "whole", "kept"}
+    assert {one.test for one in agreed.judged} == {"swapped", "whole", "kept", "put_in"}
+    kept, put_in = agreed.judged[-2:]
+    assert "keeps alone" in ASKS[kept.kind] and "is written" in ASKS[put_in.kind]
+    (apart,) = [line for line in agreed.partings if "not to be compared" in line]
+    assert "(kept)" in apart and "(set what is outside the circuit, and the circuit)" in apart
+    # an accuracy is that of the draws of its own test
+    for one in agreed.judged:
+        assert one.kind != "accuracy" or one.score == results[one.test].cells[0].scores["accuracy"]
+    shown = {one.score for one in agreed.judged if one.kind == "accuracy"}
+    assert shown == {results[name].cells[0].scores["accuracy"] for name in ("swapped", "whole", "kept", "put_in")}
     (document,) = results.specs[0].to_json()["agreements"]
     assert document["places"] == {"count": "layer[0].resid_post[d, 0:5]"}
     of_swapped = results["swapped"].cells[0].scores["iia"]

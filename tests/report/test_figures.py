@@ -293,3 +293,9 @@ def test_controls_of_several_cells_fit_a_page() -> None:
         picture = Picture("p", "p", "points", rows[: 6 * count], "iia", "", "l", "", (0.5, 0.5), True, joined=False)
         wide = float(ElementTree.fromstring(svg_of_picture(picture)).get("width", "0"))
         assert wide <= 6.5 * 72
+
+
+def test_a_notebook_shows_a_chart_without_asking_the_internet() -> None:
+    shown = results()["mapped"].plot()._repr_mimebundle_()
+    assert set(shown) == {"image/svg+xml", "text/plain"} and shown["image/svg+xml"].startswith("<svg")
+    assert "http" not in shown["image/svg+xml"].replace("http://www.w3.org/", "")

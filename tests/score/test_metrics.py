@@ -6,6 +6,7 @@ import math
 
 import pytest
 
+from causal_dsl.measures.context import LongValue
 from causal_dsl.measures.per_cell import PairMean, ScoreOp
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from tests.score.scoring import METRICS, NAMES, codes, compiled
@@ -130,7 +131,7 @@ def test_values_that_the_readout_cannot_give() -> None:
 
 
 def test_a_value_of_several_tokens_has_no_logit() -> None:
-    long = {"subject": "Maximilian"}
+    long = {"subject": LongValue("Maximilian", ("it is [Max] [imilian]",))}
     _, found = compiled(
         "report logit(subject)\nreport logit(answer)", several_tokens=lambda ref: long.get(ref.variable)
     )

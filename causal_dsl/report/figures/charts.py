@@ -71,7 +71,22 @@ def plot(test: TestResult, score: str | None = None) -> alt.TopLevelMixin:
             help="name a score: plot(score=…)" if test.cells else "run it to the end",
         )
     parts = [_bare(one, True) for one in found]
-    return _configured(parts[0] if len(parts) == 1 else charting().vconcat(*parts).resolve_scale(color="independent"))
+    return _offline(parts[0] if len(parts) == 1 else charting().vconcat(*parts).resolve_scale(color="independent"))
+
+
+def _offline(chart: Any) -> Any:
+    """The chart, which a notebook shows as SVG that is made here: Altair's own way fetches its scripts from the internet."""
+
+    def shown(self: Any, *_: Any, **__: Any) -> dict[str, str]:
+        import vl_convert
+
+        drawn = self.to_dict()
+        return {"image/svg+xml": vl_convert.vegalite_to_svg(drawn), "text/plain": repr(self)}
+
+    kind = type(chart)
+    own = type(kind.__name__, (kind,), {"_repr_mimebundle_": shown, "__module__": kind.__module__})
+    object.__setattr__(chart, "__class__", own)  # assignments to a chart are parts of its specification
+    return _configured(chart)
 
 
 def chart(picture: Picture, titled: bool = True) -> alt.TopLevelMixin:

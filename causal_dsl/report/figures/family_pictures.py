@@ -20,6 +20,8 @@ def family_pictures(family: FamilyResult) -> list[Picture]:
     for score in mapped(tests[0]) if tests else ():
         if any(cell.circuit is not None for test in tests for cell in test.cells):
             continue  # sizes and choices may differ from test to test
+        if len({cell.stands_on for test in tests for cell in test.cells}) > 1:
+            continue
         swept = {tuple(varying(test, test.cells)) for test in tests}
         parameters = [n for n in family.parameters if len({dict(test.variant)[n] for test in tests}) > 1]
         if len(swept) != 1 or not parameters or any(score not in cell.scores for t in tests for cell in t.cells):

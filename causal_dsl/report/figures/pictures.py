@@ -14,6 +14,7 @@ from typing import Any, Literal
 from causal_dsl.report.figures.axis_titles import axis_title
 from causal_dsl.report.heatmap import axes, marks
 from causal_dsl.report.report_lines import (
+    apart,
     ceiling_of,
     fewer,
     interval,
@@ -193,11 +194,8 @@ def _points(test: TestResult, name: str, scores: Sequence[tuple[str, str]], titl
 
 def _sweep(test: TestResult, score: str) -> Iterator[Picture]:
     whose, own = of_output(test, score)
-    groups: dict[str, list[CellResult]] = {}
-    for cell in whose.cells:
-        if own in cell.scores:
-            groups.setdefault("" if cell.circuit is None else str(cell.circuit.choices), []).append(cell)
-    for number, (choices, cells) in enumerate(groups.items(), 1):
+    groups = apart([cell for cell in whose.cells if own in cell.scores])
+    for number, (choices, cells) in enumerate(groups, 1):
         title = f"{test.name}: {score}"
         name = f"{test.name}-{score}"
         if len(groups) > 1:

@@ -115,8 +115,9 @@ def run_facts(spec: SpecResult) -> Iterator[tuple[str, str]]:
         command = identity.get("command")
         yield "command", " ".join(_quoted(word) for word in command) if command else "run from Python"
         for name in ("seed", "dtype", "device", "compiled", "reference", "memory"):
-            if identity.get(name) not in (None, False):
-                yield name, str(identity[name])
+            value = identity.get(name)
+            if value is not None and value is not False:
+                yield name, str(value)
         for path, digest in identity.get("files", {}).items():
             yield f"file {path}", f"SHA-256 {digest}"
         for name in ("features", "circuits"):

@@ -132,6 +132,8 @@ class UseFinder:
     def circuit(self, one: tree.CircuitDecl | tree.CircuitAs, symbol: SpecSymbol | None) -> None:
         if one.network is not None:
             self.use(one.network.span, self.top.get(one.network.name))
+            network = self.top.get(one.network.name)
+            self.arguments(one.network_fixed, self.meanings.parameters(network), one.network.name, self.top.get)
         parameters = self.parameters(one.parameters, symbol, self.top.get)
         if isinstance(one, tree.CircuitAs):
             self.expr(one.value, _first(parameters, self.top))

@@ -20,6 +20,7 @@ FAMILY = (
         "pairs",
         settings=("format",),
         options={"format": Setting("word", default="safetensors", choices=("safetensors", "zarr"))},
+        least=0.0,
     ),
     Reading(
         "probe_accuracy",
@@ -31,6 +32,7 @@ FAMILY = (
         "pairs",
         arguments=("variable",),
         paper="Alain and Bengio 2016",
+        binary=True,
     ),
     Reading(
         "probe_selectivity",
@@ -43,5 +45,7 @@ FAMILY = (
         arguments=("variable",),
         settings=("by",),
         paper=_PAPER,
+        least=-1.0,
+        most=1.0,
     ),
 )

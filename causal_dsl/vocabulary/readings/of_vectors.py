@@ -13,6 +13,7 @@ FAMILY = (
         "layer[5].resid_post[last]",
         "vector",
         "causal_dsl.engine.place_readings:norm",
+        least=0.0,
     ),
     Reading(
         "cosine",
@@ -23,5 +24,7 @@ FAMILY = (
         "vector",
         "causal_dsl.engine.place_readings:cosine",
         ("site",),
+        least=-1.0,
+        most=1.0,
     ),
 )

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from collections.abc import Mapping
 from dataclasses import dataclass, field
 from typing import Literal
@@ -14,7 +15,9 @@ class Reading:
     """One reading of the language: ``norm @ layer[3].resid_post[last]``.
 
     ``says`` is its definition, as docs/measures.md and ``explain`` give it, ``written`` how a spec writes it, and ``example`` a
-    place at which it can be read. ``unit`` is the name of a unit of :mod:`causal_dsl.measures.units`; None: that of the metric in it.
+    place at which it can be read. ``least`` and ``most`` are the ends between which it stays whatever is at the place, where they are
+    not those of its unit: of a share 0 and 1, of another unit none. ``binary``: whether it is 0 or 1 in each pair, so that its mean is a
+    share of pairs. ``unit`` is the name of a unit of :mod:`causal_dsl.measures.units`; None: that of the metric in it.
 
     ``of`` is what it is read of: the ``vector`` at one token of any site, the attention weights of one head from one token
     (``weights``) or from all (``pattern``), the logits of the token (``logits``), the vectors of all pairs (``pairs``), or the
@@ -36,10 +39,19 @@ class Reading:
     settings: tuple[str, ...] = ()
     paper: str = ""
     options: Mapping[str, Setting] = field(default_factory=dict)
+    least: float | None = None
+    most: float | None = None
+    binary: bool = False
 
     def __post_init__(self) -> None:
         if self.of == "weights" and self.arguments != ("position", "position"):
             raise ValueError(f"`{self.name}` is read of attention weights: its arguments are two positions")
+
+    @property
+    def ends(self) -> tuple[float, float]:
+        """The least and the greatest number that it can be."""
+        least, most = (0.0, 1.0) if self.unit == "share" else (-math.inf, math.inf)
+        return least if self.least is None else self.least, most if self.most is None else self.most
 
 
 __all__ = ["Reading"]
