@@ -31,6 +31,8 @@ if TYPE_CHECKING:
 
 #: Rows beyond which a pass is predicted from a part of its pairs.
 MOST_ROWS = 20_000
+#: Rows beyond which a part is taken also where that is larger, for the sake of a draw of few pairs.
+VERY_MANY_ROWS = 50 * MOST_ROWS
 
 
 @dataclass(frozen=True)
@@ -60,13 +62,22 @@ class Peaks:
         share, facts = 1.0, self.plan.inputs[step.network].facts
         rows = sum(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
         if rows > MOST_ROWS:
-            parts = -(-rows // MOST_ROWS)
-            part = Block(block.start * parts, block.start * parts + 1, block.of * parts, block.first, block.last)
-            if all(len(part.pairs(self.plan.drawn[r.base.draw].n)) for r in step.resumes):
+            part = self._part(step, block, -(-rows // MOST_ROWS))
+            if (
+                part is None and rows > VERY_MANY_ROWS
+            ):  # a draw has fewer pairs than parts: as many parts as it has pairs
+                fewest = min(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
+                part = self._part(step, block, max(1, fewest // 2))
+            if part is not None:
                 share = len(block.pairs(2**40)) / len(part.pairs(2**40))
                 block = part
         layout = self.layouts.make(step, block, watch=True)
         return Sized(layout, layout.schedule(step, layers_of(facts), packs(facts) is not None), share)
+
+    def _part(self, step: Step, block: Block, parts: int) -> Block | None:
+        """The first of so many equal parts of a block; None where some intervention has no pair in it."""
+        part = Block(block.start * parts, block.start * parts + 1, block.of * parts, block.first, block.last)
+        return part if all(len(part.pairs(self.plan.drawn[r.base.draw].n)) for r in step.resumes) else None
 
     def excess(self, step: Step, block: Block, budget: Budget) -> float:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
