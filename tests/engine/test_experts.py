@@ -92,7 +92,7 @@ def test_experts_that_no_record_describes(family: str, tmp_path: Path) -> None:
     model = written_out(own)
     text = spec_of("llama", TEST, site="expert[2].out", layers="1:2").replace(folder_of("llama"), str(tmp_path))
     hold(text, model, lambda layer: (f"model.layers.{layer}.mlp.experts.terms.2", "out", slice(None)))
-    for old, new, code in (("1:2", "0:1", "E420"), ("expert[2]", "expert[4]", "E426")):
+    for old, new, code in (("1:2", "0:1", "E451"), ("expert[2]", "expert[4]", "E458")):
         with pytest.raises(cd.SpecError) as caught:
             cd.run(cd.parse(text.replace(old, new)))
         assert [d.code for d in caught.value.diagnostics] == [code]

@@ -289,5 +289,5 @@ def test_a_site_that_was_not_found_is_refused_with_what_does_not_hold(folder: Ca
     with pytest.raises(cd.SpecError) as refused:
         cd.run(spec)
     said = refused.value.diagnostics[0]
-    assert said.code == "E420"
+    assert said.code == "E451"
     assert "does not hold in `mamba`" in said.notes[0]
