@@ -22,7 +22,7 @@ from dataclasses import dataclass
 import numpy as np
 from scipy.special import ndtr, ndtri
 
-from causal_dsl.score.intervals import LEVEL, Resampling, mean_interval, percentiles
+from causal_dsl.score.intervals import LEVEL, MeanOf, Resampling, percentiles
 from causal_dsl.score.poisson import PoissonWeights
 from causal_dsl.score.samples import FEW
 
@@ -93,7 +93,7 @@ def coverage(setting: Setting, trials: int, seed: int = 0) -> tuple[float, float
     held, widths = 0, []
     for _ in range(trials):
         hits, resampling, truth = sample(setting, rng)
-        found = mean_interval(hits.astype(np.float64), np.ones(len(hits), bool), True, resampling)
+        found = MeanOf(hits.astype(np.float64), np.ones(len(hits), bool), True, resampling).interval()
         low, high = found[0] if found is not None else (0.0, 1.0)
         held += low - 1e-12 <= truth <= high + 1e-12
         widths.append(high - low)

@@ -334,7 +334,7 @@ class MeanOf:
             self.spread = float(own.mean()), variance, inputs
 
     def interval(self, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:
-        """The interval, and how it was made; None where there is none but by a bootstrap."""
+        """The interval of the mean, and how it was made; None where there is none but by a bootstrap."""
         if self.share:
             found = share_interval(self.hits, self.n, self.resampling.independent, self.clusters, level)
             if found is not None:
@@ -344,16 +344,6 @@ class MeanOf:
         mean, variance, inputs = self.spread
         found = clustered_interval(mean, self.n, variance, inputs, self.share, level)
         return None if found is None else (found, "clustered")
-
-
-def mean_interval(
-    numbers: np.ndarray, asked: np.ndarray, share: bool, resampling: Resampling, level: float = LEVEL
-) -> tuple[tuple[float, float], Method] | None:
-    """The interval of the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n], and how it was made.
-
-    ``share``: the numbers are 0 and 1. None where there is none but by a bootstrap.
-    """
-    return MeanOf(numbers, asked, share, resampling).interval(level)
 
 
 def together(points: np.ndarray, replicates: np.ndarray) -> float | None:

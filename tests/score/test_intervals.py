@@ -11,9 +11,9 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.intervals import (
+    MeanOf,
     Resampling,
     halves,
-    mean_interval,
     mean_variance,
     percentiles,
     share_interval,
@@ -206,13 +206,13 @@ def test_more_draws_of_the_same_inputs_are_independent_pairs() -> None:
     base, source = rng.integers(0, 4, (2, 256))
     hits = np.r_[np.zeros(64), np.ones(192)]
     every = np.ones(256, bool)
-    draws = mean_interval(hits, every, True, Resampling({"base": base, "source": source}, draws=True))
+    draws = MeanOf(hits, every, True, Resampling({"base": base, "source": source}, draws=True)).interval()
     assert draws is not None and draws[1] == "binomial"
     score = binomtest(192, 256).proportion_ci(0.95, method="wilson")
     assert draws[0] == pytest.approx((score.low, score.high), abs=1e-9)
-    inputs = mean_interval(hits, every, True, Resampling({"base": base, "source": source}))
+    inputs = MeanOf(hits, every, True, Resampling({"base": base, "source": source})).interval()
     assert inputs is not None and inputs[1] == "clustered"
-    none = mean_interval(np.ones(256), every, True, Resampling({"base": base, "source": source}, draws=True))
+    none = MeanOf(np.ones(256), every, True, Resampling({"base": base, "source": source}, draws=True)).interval()
     assert none == ((1 - 3 / 256, 1.0), "rule of three")
 
 
@@ -226,7 +226,7 @@ def test_the_level_of_an_interval() -> None:
 def test_an_interval_stays_within_what_its_measure_can_be() -> None:
     """Of a few large numbers among many small ones, beside the formula of the mean that is cut off."""
     numbers, inputs = np.array([0.05] + [0.0] * 11), np.arange(12) // 2
-    made = mean_interval(numbers, np.ones(12, bool), False, Resampling({"base": inputs}))
+    made = MeanOf(numbers, np.ones(12, bool), False, Resampling({"base": inputs})).interval()
     assert made is not None
     low, high = made[0]
     assert low < 0 < high

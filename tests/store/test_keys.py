@@ -88,7 +88,7 @@ def test_every_declared_input_is_in_the_key(inputs: Inputs, name: str) -> None:
     changed = replace(inputs, **{name: other(getattr(inputs, name))})
     assert key_of(changed) != key_of(inputs)
     (said,) = changes(told(inputs), told(changed))
-    assert said.startswith(OPTIONS.get(name, name))
+    assert said.startswith("other tests were run: " if name == "tests" else OPTIONS.get(name, name))
 
 
 @pytest.mark.parametrize("name", [f.name for f in fields(NetworkInputs)])
