@@ -187,25 +187,23 @@ class NoRows:
         return rows[:0] if free is None else rows[~free.construction.possible(np.arange(self.n))[rows]]
 
     def _report_balance(self, row_cells: RowCells, missing: int, row: int, tried: str) -> None:
-        """Report (E333) that the values which rows should have by `balance` (`cover`, `strata`) are not allowed by `where` there."""
-        spread = self.statement.spread
-        names = ", ".join(f"{role}.{name}" for role, name in spread)
-        setting = "balance" if self.statement.balance else "cover" if self.statement.cover else "strata"
-        share = "as many rows as its probability says" if self.statement.strata else "the same number of rows"
+        """Report (E333) that the values which `balance` gives to some rows are not allowed by `where` there."""
+        balance = self.statement.balance
+        names = ", ".join(f"{role}.{name}" for role, name in balance)
         given = " and ".join(
             f"{role}.{name} = {show(self.statement.model.decode(name, np.array([int(code)]))[0])}"
-            for (role, name), code in zip(spread, row_cells.codes[row].tolist(), strict=True)
+            for (role, name), code in zip(balance, row_cells.codes[row].tolist(), strict=True)
         )
         self.diagnostics.report(
             "E333",
-            f"`{setting}` and {'`like`' if self.statement.like else '`where`'} do not go together",
+            f"`balance` and {'`like`' if self.statement.like else '`where`'} do not go together",
             self._place,
-            label=f"{missing:,} of {self.n:,} rows have no partner with the values that `{setting}` gives them{tried}",
+            label=f"{missing:,} of {self.n:,} rows have no partner with the balanced values that they should have{tried}",
             notes=(
-                f"`{setting}=[{names}]` gives every combination {share}, whatever was drawn before; "
+                f"`balance=[{names}]` gives every combination the same number of rows, whatever was drawn before; "
                 f"row {row} should have {given}",
             ),
-            help=f"draw all roles in one statement, or name another variable in `{setting}`",
+            help="draw all roles in one statement, or balance another variable",
         )
 
     def _numbered(self) -> tuple[str, ...]:
