@@ -14,9 +14,9 @@ from pathlib import Path
 import pytest
 
 from causal_dsl import resources
+from tests.package_trees import PACKAGE, tree_of
 
 ROOT = Path(__file__).parents[1]
-PACKAGE = ROOT / "causal_dsl"
 CODE = re.compile(r"[EWF]\d{3}")
 PAGES = sorted(path.stem for path in Path(resources.resource("docs", "diagnostics.d")).glob("*.md"))
 #: What users start: the command line, the plugin, and the names of the package (its own module runs when it is imported); and
@@ -99,8 +99,7 @@ def codes_of(found: list[Scope]) -> set[str]:
 @cache
 def every_scope() -> list[Scope]:
     """The scopes of the package."""
-    parsed = (ast.parse(path.read_text(encoding="utf-8")) for path in sorted(PACKAGE.rglob("*.py")))
-    return [scope for tree in parsed for scope in scopes(tree)]
+    return [scope for path in sorted(PACKAGE.rglob("*.py")) for scope in scopes(tree_of(path))]
 
 
 @cache
