@@ -17,7 +17,7 @@ from typing import Any
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
 from causal_dsl.inputs.batches import Points
 from causal_dsl.inputs.protocol import InputRows
@@ -27,7 +27,7 @@ from causal_dsl.network.edges import Edges, EdgeWrite
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
-from causal_dsl.planning.edge_room import AHEAD
+from causal_dsl.planning.edge_room import AHEAD, RUN_TOGETHER
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
@@ -254,8 +254,28 @@ class EdgePass(Edges):
             return find_tap(self.network, Site(component, layer)).scale
         return self._projection(layer) if component == "z" else None
 
+    def runs(self, layer: int, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[list[Port]], Tensor]]:
+        """Receivers that read one projection are run together, as many as a cache holds: up to there a layer knows nothing of rows."""
+        most = max(1, RUN_TOGETHER // (stream.numel() * stream.element_size()))
+        waiting: list[tuple[list[Port], Tensor]] = []
+        last: nn.Module | None = None
+
+        def run() -> tuple[list[list[Port]], Tensor]:
+            given = torch.stack([stream + delta.to(stream.device) for _, delta in waiting]).flatten(0, 1)
+            return [same for same, _ in waiting], given
+
+        for same, delta in self.deltas(ports):
+            module = self.projections.read_by(layer, same)
+            if waiting and (module is None or module is not last or len(waiting) == most):
+                yield run()
+                waiting.clear()
+            last = module
+            waiting.append((same, delta))
+        if waiting:
+            yield run()
+
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
         """The projections of attention compute the columns of some receivers alone."""
         with self.projections.narrowed(layer) as narrow:
             yield narrow

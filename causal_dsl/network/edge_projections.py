@@ -11,6 +11,7 @@ from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
+from causal_dsl.network.tap import Tap
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
@@ -18,10 +19,11 @@ from causal_dsl.vocabulary.ports import Port
 @dataclass(eq=False)
 class _Projected:
     """What a linear map gives [rows, tokens, columns], each receiver's columns from what it is given: ``own`` are those at hand,
-    ``full`` of how many columns are there."""
+    each with which of the ``sets`` that are run together it belongs to; ``full`` of how many columns are there."""
 
     out: Tensor | None = None
-    own: list[slice | Tensor] = field(default_factory=list)
+    own: list[tuple[int, slice | Tensor]] = field(default_factory=list)
+    sets: int = 1
     full: int = 0
 
 
@@ -34,20 +36,29 @@ class EdgeProjections:
         self._projected: dict[nn.Module, _Projected] = {}
         self._linear: dict[int, list[nn.Module]] = {}
 
+    def read_by(self, layer: int, ports: Sequence[Port]) -> nn.Module | None:
+        """The projection that receivers of a layer read, where all read one."""
+        read = {None if port.kind == "mlp" else self._tap(port).module for port in ports}
+        module = read.pop() if len(read) == 1 else None
+        return module if module in self._projections(layer) else None
+
+    def _tap(self, port: Port) -> Tap:
+        return find_tap(self.network, Site(port.kind, port.layer, (port.head,)))
+
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
-        """The projections of attention compute the columns of some receivers alone; nothing else of this run is looked at."""
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
+        """Within, the projections compute the columns of some receivers alone; nothing else of this run is looked at."""
         modules = self._projections(layer)
         for module in modules:
             self._projected.setdefault(module, _Projected())
 
-        def narrow(ports: Sequence[Port]) -> None:
+        def narrow(sets: Sequence[Sequence[Port]]) -> None:
             for module in modules:
-                self._projected[module].own = []
-            for port in ports:
-                tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
+                self._projected[module].own, self._projected[module].sets = [], len(sets)
+            for number, port in ((number, port) for number, same in enumerate(sets) for port in same):
+                tap = self._tap(port) if port.kind != "mlp" else None
                 if tap is not None and tap.module in modules and tap.columns is not None:
-                    self._projected[tap.module].own.append(tap.spot)
+                    self._projected[tap.module].own.append((number, tap.spot))
                     self._projected[tap.module].full += len(tap.columns)
 
         with ExitStack() as stack:
@@ -96,13 +107,16 @@ def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:
     """Some columns of what a linear map gives, beside those that are known; no one reads the others."""
     weight = weight_of(module)
     assert weight is not None
+    each = given.unflatten(0, (known.sets, -1))
     if known.out is None:
-        known.out = given.new_empty(*given.shape[:-1], weight.shape[1])
-    for own in known.own:
+        known.out = given.new_empty(*each.shape[1:-1], weight.shape[1])
+    for number, own in known.own:
         bias = module.bias[own] if isinstance(module.bias, Tensor) else None
         # the columns of a Linear are rows in memory
-        known.out[..., own] = nn.functional.linear(given, weight.T[own], bias)
-    return known.out
+        known.out[..., own] = nn.functional.linear(each[number], weight.T[own], bias)
+    if known.own or known.sets == 1:
+        return known.out
+    return known.out.new_zeros(()).expand(*given.shape[:-1], weight.shape[1])  # on the way to what is read
 
 
 def _known(out: Tensor, given: Tensor) -> Tensor:
