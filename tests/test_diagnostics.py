@@ -34,13 +34,14 @@ def test_every_page_has_a_code() -> None:
     assert sorted(PAGES.keys() - codes()) == []
 
 
-@pytest.mark.parametrize("code", sorted(PAGES))
-def test_pages_are_of_one_form(code: str) -> None:
-    text = PAGES[code]
-    assert re.match(rf"# {code}: \S.*\n\n\S", text)
-    assert text.count("```") % 2 == 0
-    assert "Mended" not in text, "write Fixed:"
-    assert text.endswith("\n")
+def test_pages_are_of_one_form() -> None:
+    wrong = [
+        code
+        for code, text in sorted(PAGES.items())
+        if not re.match(rf"# {code}: \S.*\n\n\S", text) or text.count("```") % 2 or not text.endswith("\n")
+    ]
+    assert wrong == []
+    assert [code for code, text in PAGES.items() if "Mended" in text] == [], "write Fixed:"
 
 
 #: What the examples of the pages leave out: declarations are used where a block does not declare the name itself.
