@@ -105,6 +105,7 @@ def fits(counts: Counter, expected: dict[Any, float], n: int) -> bool:
     return square < freedom + 5 * (2 * freedom) ** 0.5
 
 
+@pytest.mark.thinned(always=14, slow=13)
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.usefixtures("never_by_chance")
 def test_the_distribution_is_that_of_enumeration(seed: int) -> None:
@@ -130,6 +131,7 @@ def test_the_distribution_is_that_of_enumeration(seed: int) -> None:
         assert all((again_[name] == columns[name]).all() for name in decoded.variables)
 
 
+@pytest.mark.thinned(always=4, slow=4)
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.usefixtures("never_by_chance")
 def test_balance_is_built(seed: int) -> None:
