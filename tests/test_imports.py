@@ -65,6 +65,7 @@ ORDER = [
     "session",
     "ran",
     "preparing",
+    "scored_tests",
     "running",
     "units",
     "cluster",
