@@ -162,10 +162,12 @@ class Architecture:
         """What ``config.json`` says under a name, else what its configuration class says."""
 
         def get(name: str) -> Any:
-            for known in (name, _SAME.get(name)):
-                if known in config:
-                    return config[known]
-            return self.said.get(name, self.said.get(_SAME.get(name, "")))
+            other = _SAME.get(name, name)
+            for found in (config, self.said):
+                for known in (name, other):
+                    if known in found:
+                        return found[known]
+            return None
 
         return get
 
