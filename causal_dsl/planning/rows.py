@@ -364,7 +364,12 @@ class Layouts:
     def _looks_on(self, network: NetworkKey) -> list[tuple[g.ReadNode, Place]]:
         """What is read at places in the runs of a network."""
         if network not in self._looking:
-            scores = (score for test in self.plan.tests if test.network.key == network for score in self.plan.scores[test.name])
+            scores = (
+                score
+                for test in self.plan.tests
+                if test.network.key == network
+                for score in self.plan.scores[test.name]
+            )
             reads = [read for score in scores for _, read in score.reads if read.looks]
             self._looking[network] = [
                 (read, place)
