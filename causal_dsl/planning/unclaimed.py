@@ -410,11 +410,13 @@ def _drawn_pairs(own: Pooled, varied: tuple[str, ...], m: int, number: int) -> t
     some[np.arange(m), stream.below(len(varied), m)] = True
     some[::2] = True
     before = {name: own.at(name, rows) for name in varied}
-    changed = dict(before)
+    changed = {name: column.copy() for name, column in before.items()}
     for _ in range(_TRIES):
         for i, name in enumerate(varied):
             same = some[:, i] & (changed[name] == before[name])
-            changed[name] = np.where(same, own.at(name, stream.below(n, m)), changed[name])
+            drawn = stream.below(n, m)
+            if same.any():
+                changed[name][same] = own.at(name, drawn[same])
     return rows, changed
 
 
