@@ -63,7 +63,7 @@ def save(
                 drawn = circuit_svg(own.members, title, own.weights, own.choices.lines, own.parallel)
                 folder.write(f"circuit-{test.name}-{number}.svg", drawn.encode())
     with folder.writing(RESULTS) as part, part.open("w", encoding="ascii", newline="\n") as file:
-        json.dump(document, file, indent=1)  # piece by piece: as one text, controls of many cells take gigabytes
+        json.dump(document, file, indent=1)  # piece by piece, so that the whole text is never held
 
 
 def _cells(result: SpecResult, computed: Sequence[Computed]) -> Iterator[TableCell]:
