@@ -2,12 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from functools import cached_property
 from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.ranks import firsts, ranks
+from causal_dsl.causal.ranks import combined, firsts, ranks
 from causal_dsl.causal.sampling import Columns
 
 if TYPE_CHECKING:
@@ -25,6 +26,7 @@ class Pooled:
         self._roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
         self.names = tuple(drawn.values["base"])
         self.n = drawn.n * len(self._roles)
+        self._settings: dict[tuple[str, ...], np.ndarray] = {}
 
     @cached_property
     def ids(self) -> np.ndarray:
@@ -42,6 +44,14 @@ class Pooled:
         for number, column in enumerate(columns[1:], 1):
             found = np.where(which == number, column[row], found)
         return found
+
+    def settings(self, names: Sequence[str]) -> np.ndarray:
+        """A row of each combination of values of some variables, in the order of these; found once, for every control asks for it."""
+        known = self._settings.get(tuple(names))
+        if known is None:
+            same, count = combined([self.at(name, self.first) for name in names], np.zeros(len(self.first), np.int64))
+            known = self._settings[tuple(names)] = self.first[firsts(same, count)]
+        return known
 
     def all_at(self, rows: np.ndarray) -> Columns:
         """The values of all variables in some rows."""

@@ -56,6 +56,7 @@ class Inputs(ABC):
         self._starts: dict[Position | None, np.ndarray] = {}
         self._sizes: dict[Position | None, np.ndarray] = {}
         self._tokens: dict[Position | None, list[int]] = {}
+        self._flat: dict[Position | None, np.ndarray] = {}
 
     # ── of rows, as a network is given them ─────────────────────────────────────────────────────
 
@@ -116,10 +117,11 @@ class Inputs(ABC):
     # ── of all of them ──────────────────────────────────────────────────────────────────────────
 
     def _column(self, name: str, of: Callable[[int], int]) -> np.ndarray:
-        """A number of each input [len(self)], computed once."""
-        known = self._columns.get(name)
-        if known is None or len(known) != len(self):
-            known = self._columns[name] = np.array([of(index) for index in range(len(self))], dtype=np.int64)
+        """A number of each input [len(self)], computed once, also where more inputs are entered later."""
+        known = self._columns.get(name, np.zeros(0, np.int64))
+        if len(known) < len(self):
+            new = np.fromiter((of(index) for index in range(len(known), len(self))), np.int64, len(self) - len(known))
+            known = self._columns[name] = np.concatenate([known, new])
         return known
 
     @property
@@ -145,7 +147,9 @@ class Inputs(ABC):
     def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens that a position names in many inputs, flattened: which of ``indices`` [m], and the token [m]."""
         counts = self.sizes(position, indices)
-        starts, flat = self._starts[position], np.array(self._tokens[position], dtype=np.int64)
+        starts, flat = self._starts[position], self._flat.get(position)
+        if flat is None or len(flat) != len(self._tokens[position]):
+            flat = self._flat[position] = np.array(self._tokens[position], dtype=np.int64)
         which = np.repeat(np.arange(len(indices)), counts)
         begin = np.cumsum(counts) - counts
         return which, flat[np.arange(len(which)) - begin[which] + starts[indices][which]]

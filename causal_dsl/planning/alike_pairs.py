@@ -13,6 +13,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.pooled_inputs import Pooled
 from causal_dsl.causal.sampling import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
@@ -90,6 +91,11 @@ def answered_alike(test: Test, drawn: Drawn, placed: Collection[str]) -> Drawn |
     return Drawn(int(kept.sum()), values, {role: ids[kept] for role, ids in drawn.ids.items()}, drawn.exhaustive)
 
 
+def are_few(drawn: Drawn) -> bool:
+    """Whether the inputs of a test are so few that :func:`alike_pairs` looks at all pairs of them; else these are never all."""
+    return len(drawn.pooled.first) <= _ALL_OF
+
+
 def alike_pairs(
     test: Test, drawn: Drawn, placed: Collection[str], m: int, number: int, known: Collection[str]
 ) -> tuple[Drawn, bool, tuple[str, ...]] | None:
@@ -101,18 +107,17 @@ def alike_pairs(
     """
     model, output = test.model, test.readout.variable
     inputs = drawn.pooled
-    first, columns = inputs.first, inputs.all_at(inputs.first)
-    names = [name for name in (*model.exogenous, "template") if name in columns]
+    first = inputs.first
+    names = [name for name in (*model.exogenous, "template") if name in inputs.names]
     stream = Stream(SEED, number)
-    whole = len(first) <= _ALL_OF
+    whole = are_few(drawn)
     if whole:
         mine, theirs = (
             grid.ravel() for grid in np.meshgrid(np.arange(len(first)), np.arange(len(first)), indexing="ij")
         )
-        base = {name: column[mine] for name, column in columns.items()}
-        other = {name: column[theirs] for name, column in columns.items()}
+        base, other = inputs.all_at(first[mine]), inputs.all_at(first[theirs])
     else:
-        base, other = _some_pairs(test, columns, names, _LOOKED * m, stream)
+        base, other = _some_pairs(test, inputs, names, _LOOKED * m, stream)
     try:
         if not whole:
             other |= model.evaluate({name: other[name] for name in model.exogenous})
@@ -150,13 +155,13 @@ def _chosen(apart: np.ndarray, m: int, stream: Stream) -> np.ndarray:
     return np.array([*few, *rest[: m - len(few)]])
 
 
-def _some_pairs(test: Test, columns: Columns, names: list[str], count: int, stream: Stream) -> tuple[Columns, Columns]:
+def _some_pairs(test: Test, inputs: Pooled, names: list[str], count: int, stream: Stream) -> tuple[Columns, Columns]:
     """Pairs of inputs: an input with any other one; and, where an input may be put together from two, with one that differs in a few
     variables, which are as in another."""
-    n = len(columns[names[0]])
+    first = inputs.first
+    n = len(first)
     mine, theirs = stream.below(n, count), stream.below(n, count)
-    base = {name: column[mine] for name, column in columns.items()}
-    other = {name: column[theirs] for name, column in columns.items()}
+    base, other = inputs.all_at(first[mine]), inputs.all_at(first[theirs])
     model = test.model
     if not (model.wheres or model.choices or any(where is not None for where in test.design.templates)):
         share = stream.unit(count)[:, None] / 2
@@ -168,4 +173,4 @@ def _some_pairs(test: Test, columns: Columns, names: list[str], count: int, stre
     return base, other
 
 
-__all__ = ["alike_pairs", "answered_alike", "decided", "idle", "told"]
+__all__ = ["alike_pairs", "answered_alike", "are_few", "decided", "idle", "told"]

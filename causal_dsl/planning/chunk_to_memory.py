@@ -31,7 +31,7 @@ def chunk_to_memory(plan: Plan, budgets: Mapping[NetworkKey, Budget]) -> Plan:
     steps: list[Step] = []
     for step in plan.steps:
         budget, apart = budgets[step.network], _by_length(plan, step)
-        whole = not apart or peaks.excess(step, Block(), budget) <= 1
+        whole = not apart or not (peaks.too_many(step, budget) or peaks.excess(step, Block(), budget) > 1)
         steps += [_chunked(plan, one, budget, peaks) for one in ((step,) if whole else apart)]
     return replace(plan, steps=tuple(steps))
 

@@ -33,8 +33,9 @@ def _node(cls: type[T]) -> type[T]:
     full = made.__hash__
 
     def remembered(self: Any) -> int:
-        found: int | None = self.__dict__.get("_hash")
-        if found is None:
+        try:
+            found: int = self._hash
+        except AttributeError:
             found = full(self)
             object.__setattr__(self, "_hash", found)
         return found

@@ -64,8 +64,8 @@ def _work(plan: Plan, step: Step, parts: int, peaks: Peaks) -> tuple[float, floa
     flops, tokens = [], []
     for part in chosen:
         sized = peaks.size(step, Block(part, part + 1, parts))
-        flops.append(flops_of(step, sized, facts, columns) / sized.share)
-        tokens.append(sized.schedule.layer_tokens / sized.share)
+        flops.append(flops_of(step, sized, facts, columns) * sized.share)
+        tokens.append(sized.schedule.layer_tokens * sized.share)
     cut = replace(step, blocks=tuple(Block(part, part + 1, parts) for part in range(parts)))
     means = [capture for node in early_means(cut, ahead=bool(step.why)) for capture in node.captures]
     before = 0.0

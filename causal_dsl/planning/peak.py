@@ -51,6 +51,7 @@ class Peaks:
         self.plan = plan
         self.layouts = Layouts(plan)
         self._last: tuple[Step, Block, Sized] | None = None
+        self._computed: tuple[Step, int | None] | None = None
 
     def size(self, step: Step, block: Block) -> Sized:
         """The rows and frames of a block."""
@@ -79,6 +80,18 @@ class Peaks:
         part = Block(block.start * parts, block.start * parts + 1, block.of * parts, block.first, block.last)
         return part if all(len(part.pairs(self.plan.drawn[r.base.draw].n)) for r in step.resumes) else None
 
+    def too_many(self, step: Step, budget: Budget) -> bool:
+        """Whether a step has more interventions and pairs than a pass may have tokens: its excess is then more than 1, and nothing need be
+        laid out to know it."""
+        most, rows = budget.most_of(self.plan.inputs[step.network].facts), 0
+        if not step.rules.late or sum(self.plan.drawn[resume.base.draw].n for resume in step.resumes) <= most:
+            return False
+        for resume in step.resumes:
+            rows += self.layouts.rows_of(resume, step.shared)
+            if rows > most:
+                return True
+        return False
+
     def excess(self, step: Step, block: Block, budget: Budget) -> float:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
         sized = self.size(step, block)
@@ -95,7 +108,9 @@ class Peaks:
         whole = [*self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
         if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
-        columns = columns_of(self.plan, step)
+        if self._computed is None or self._computed[0] is not step:
+            self._computed = (step, columns_of(self.plan, step))
+        columns = self._computed[1]
         if step.why == EDGES:
             together = sum(float(sized.schedule.lengths[sized.schedule.home[f.rows]].sum()) for f in layout.families)
             whole += [round(numbers / share) for numbers in edge_room(facts, budget, together * share)]

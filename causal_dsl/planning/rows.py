@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.causal.ranks import combined, firsts
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, place_of, place_read, schedule
@@ -153,9 +154,8 @@ class _Alike:
         """Of pairs whose inputs are equal in all of ``runs`` one, and which of these stands for each."""
         key = (runs, len(pairs))
         if key not in self._pairs:
-            keys = np.stack([plan.rows[run][pairs] for run in runs], axis=1)
-            _, at, back = np.unique(keys, axis=0, return_index=True, return_inverse=True)
-            self._pairs[key] = (pairs[at], back.reshape(-1))
+            back, count = combined([plan.rows[run][pairs] for run in runs], np.zeros(len(pairs), np.int64))
+            self._pairs[key] = (pairs[firsts(back, count)], back)
         return self._pairs[key]
 
     def tokens(
@@ -183,6 +183,8 @@ class Layouts:
         self.plan = plan
         self._spans: dict[tuple[Position | None, g.Forward], tuple[np.ndarray, np.ndarray, np.ndarray]] = {}
         self._deciding: dict[g.Resume, tuple[g.Forward, ...] | None] = {}
+        self._looking: dict[NetworkKey, list[tuple[g.ReadNode, Place]]] = {}
+        self._all_alike = _Alike()
 
     def spans(self, position: Position | None, forward: g.Forward) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For all pairs of a run: where each pair's tokens begin [n + 1], and the tokens, pair after pair."""
@@ -196,6 +198,8 @@ class Layouts:
 
     def tokens(self, place: Place, forward: g.Forward, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of a place in the runs of ``pairs``, flattened: which of the pairs [m], and the token [m]."""
+        if not self.plan.inputs[forward.network].has_tokens:
+            return np.arange(len(pairs)), np.zeros(len(pairs), np.int64)
         bounds, tokens, _ = self.spans(place.position, forward)
         counts = bounds[pairs + 1] - bounds[pairs]
         which = np.repeat(np.arange(len(pairs)), counts)
@@ -205,7 +209,10 @@ class Layouts:
     def live(self, write: g.WriteNode, base: g.Forward, pairs: np.ndarray, read: ReadOfRun = ANSWER) -> np.ndarray:
         """Which tokens of a write can reach what is read of the run in which their pair's base is written, in the order of
         :meth:`tokens` [m]."""
-        inputs, rows = self.plan.inputs[base.network], self.plan.rows[base][pairs]
+        inputs = self.plan.inputs[base.network]
+        if read.answer and not inputs.has_tokens:
+            return np.ones(len(pairs), bool)
+        rows = self.plan.rows[base][pairs]
         which, tokens = self.tokens(write.place, base, pairs)
         facts, site, lengths = inputs.facts, write.place.site, inputs.lengths[rows[which]]
         found = np.zeros(len(which), bool)
@@ -331,6 +338,11 @@ class Layouts:
             spots.append(Spot(which, rows[which], tokens, live))
         return Family(resume, chosen, back, rows, tuple(spots))
 
+    def rows_of(self, resume: g.Resume, distinct: bool) -> int:
+        """How many rows an intervention has on all of its pairs; ``distinct``: those that are alike are run once."""
+        n, runs = self.plan.drawn[resume.base.draw].n, self._decided_by(resume) if distinct else None
+        return n if runs is None else len(self._all_alike.pairs(self.plan, runs, np.arange(n))[0])
+
     def _decided_by(self, resume: g.Resume) -> tuple[g.Forward, ...] | None:
         """The plain runs whose inputs decide all that is written; None where what is written differs between equal rows."""
         if resume not in self._deciding:
@@ -374,35 +386,49 @@ class Layouts:
     def _watch(self, layout: Layout) -> None:
         """Note what is read at places in the runs of a pass."""
         families = {family.resume: family for family in layout.families}
-        for test in self.plan.tests:
-            for score in self.plan.scores[test.name] if test.network.key == layout.network else ():
-                for _, read in score.reads:
-                    for place in dict.fromkeys(place for looked in read.looks for place in looked.look.places):
-                        key = (read.run, place)
-                        if key in layout.watches:
-                            continue
-                        if isinstance(read.run, g.Forward):
-                            if read.run not in layout.read_forwards:
-                                continue
-                            pairs = layout.pairs[read.run.draw]
-                            which, tokens = self.looked_at(place, read.run, pairs)
-                            rows = layout.prompt_rows(read.run, None, pairs)[which]
-                        else:
-                            family = families.get(read.run)
-                            if family is None:
-                                continue
-                            pairs = family.pairs
-                            which, tokens = self.looked_at(place, read.run.base, pairs)
-                            rows = family.rows[which]
-                        places, at = np.unique(rows * layout.width + tokens, return_inverse=True)
-                        layout.watches[key] = Watch(
-                            pairs,
-                            which,
-                            at.reshape(-1),
-                            places // layout.width,
-                            places % layout.width,
-                            isinstance(read.run, g.Resume),
-                        )
+        for read, place in self._looks_on(layout.network):
+            key = (read.run, place)
+            if key in layout.watches:
+                continue
+            if isinstance(read.run, g.Forward):
+                if read.run not in layout.read_forwards:
+                    continue
+                pairs = layout.pairs[read.run.draw]
+                which, tokens = self.looked_at(place, read.run, pairs)
+                rows = layout.prompt_rows(read.run, None, pairs)[which]
+            else:
+                family = families.get(read.run)
+                if family is None:
+                    continue
+                pairs = family.pairs
+                which, tokens = self.looked_at(place, read.run.base, pairs)
+                rows = family.rows[which]
+            places, at = np.unique(rows * layout.width + tokens, return_inverse=True)
+            layout.watches[key] = Watch(
+                pairs,
+                which,
+                at.reshape(-1),
+                places // layout.width,
+                places % layout.width,
+                isinstance(read.run, g.Resume),
+            )
+
+    def _looks_on(self, network: NetworkKey) -> list[tuple[g.ReadNode, Place]]:
+        """What is read at places in the runs of a network."""
+        if network not in self._looking:
+            scores = (
+                score
+                for test in self.plan.tests
+                if test.network.key == network
+                for score in self.plan.scores[test.name]
+            )
+            reads = [read for score in scores for _, read in score.reads if read.looks]
+            self._looking[network] = [
+                (read, place)
+                for read in reads
+                for place in dict.fromkeys(place for looked in read.looks for place in looked.look.places)
+            ]
+        return self._looking[network]
 
     def _rows(
         self, layout: Layout, inputs: Inputs, forwards: Sequence[g.Forward], against: list[g.Forward]
@@ -440,20 +466,23 @@ class _Prompts:
     def __init__(self, inputs: Inputs, shared: bool):
         self.table, self.shared = inputs.runs, shared
         self.inputs: list[int] = []
-        self.known: dict[int, int] = {}
+        #: the row of each input that is there already, else -1
+        self.known = np.full(len(self.table), -1) if shared else np.zeros(0, np.int64)
 
     def rows(self, indices: np.ndarray) -> np.ndarray:
         if not self.shared:
             start = len(self.inputs)
             self.inputs += indices.tolist()
             return np.arange(start, start + len(indices))
-        found = []
-        for run in self.table[indices].tolist():
-            if run not in self.known:
-                self.known[run] = len(self.inputs)
-                self.inputs.append(run)
-            found.append(self.known[run])
-        return np.array(found, dtype=np.int64)
+        runs = self.table[indices]
+        found = self.known[runs]
+        if (found < 0).any():  # in the order in which they come
+            new, at = np.unique(runs[found < 0], return_index=True)
+            new = new[np.argsort(at)]
+            self.known[new] = len(self.inputs) + np.arange(len(new))
+            self.inputs += new.tolist()
+            found = self.known[runs]
+        return found
 
 
 def _now(resume: g.Resume, step: Step, ahead: bool) -> set[g.Capture]:

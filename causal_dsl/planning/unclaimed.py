@@ -16,11 +16,10 @@ import numpy as np
 
 from causal_dsl.causal.designs import Design, Drawn, identify
 from causal_dsl.causal.pooled_inputs import Pooled
-from causal_dsl.causal.ranks import combined, firsts
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike
+from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike, are_few
 from causal_dsl.planning.claims import claims_of, ways_of
 from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
@@ -117,7 +116,7 @@ def _of_layer(
     for behind, (why_, varied) in zip(range(len(ways) - 1, -1, -1), ways, strict=True):
         rows = left // (behind + 1)
         whole = None
-        if cheap and len(units) > ALL:
+        if cheap and len(units) > ALL and (are_few(drawn) or why_ != "alike" or varied):
             known = _pairs(test, drawn, why_, varied, placed, rows, number, ways, tokens)
             whole = known[0].n if known is not None and known[1] else None
         usual, small = _shares(units, written, rows, behind * rows // 2 if cheap else 0, whole, cheap)
@@ -238,7 +237,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     """
     inputs, drawn, facts = plan.inputs[test.network.key], plan.draw_of(test), test.network.facts
     runs = prompts_of(plan, test)
-    length = max(inputs.length(index) for index in runs.tolist())
+    length = int(inputs.lengths[runs].max())
     layers = facts.layers or max(1, len(facts.widths) - 1)
     above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
     base = plan.rows[g.Forward(test.network.key, plan.scores[test.name][0].label.draw, "base")]
@@ -279,7 +278,7 @@ def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], other: Sequence
     if any(place.site.dims is not None for place in places):
         return [], "a variable has only some numbers of its tokens' vectors"
     rows = prompts_of(plan, test)
-    lengths = {inputs.length(index) for index in rows.tolist()}
+    lengths = set(inputs.lengths[rows].tolist())
     if len(lengths) > 1:
         return [], "the prompts differ in their number of tokens"
     try:
@@ -376,8 +375,7 @@ def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: i
         return None
     own = drawn.pooled
     first = own.first
-    same, count = combined([own.at(name, first) for name in varied], np.zeros(len(first), np.int64))
-    settings = first[firsts(same, count)]
+    settings = own.settings(varied)
     every = len(first) * (len(settings) - 1) <= m
     if every:
         rows, partner = (grid.ravel() for grid in np.meshgrid(first, settings, indexing="ij"))
@@ -412,11 +410,13 @@ def _drawn_pairs(own: Pooled, varied: tuple[str, ...], m: int, number: int) -> t
     some[np.arange(m), stream.below(len(varied), m)] = True
     some[::2] = True
     before = {name: own.at(name, rows) for name in varied}
-    changed = dict(before)
+    changed = {name: column.copy() for name, column in before.items()}
     for _ in range(_TRIES):
         for i, name in enumerate(varied):
             same = some[:, i] & (changed[name] == before[name])
-            changed[name] = np.where(same, own.at(name, stream.below(n, m)), changed[name])
+            drawn = stream.below(n, m)
+            if same.any():
+                changed[name][same] = own.at(name, drawn[same])
     return rows, changed
 
 

@@ -193,7 +193,7 @@ def _sized(plan: Plan, blocks: Sequence[tuple[Step, Block]], budget: Budget) -> 
         step, block = blocks[number]
         sized = peaks.size(step, block)
         facts = plan.inputs[step.network].facts
-        flops = flops_of(step, sized, facts, columns_of(plan, step)) / sized.share
+        flops = flops_of(step, sized, facts, columns_of(plan, step)) * sized.share
         known[number] = flops, int(peaks.held(step, sized, budget).taken)
     places = np.array(sorted(known))
     nearest = [int(places[np.abs(places - number).argmin()]) for number in range(len(blocks))]

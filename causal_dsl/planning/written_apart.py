@@ -123,5 +123,4 @@ def _from(intervention: Intervention, role: str) -> Intervention:
 
 
 def _one_length(plan: Plan, test: Test) -> bool:
-    inputs = plan.inputs[test.network.key]
-    return len({inputs.length(index) for index in prompts_of(plan, test).tolist()}) == 1
+    return len(set(plan.inputs[test.network.key].lengths[prompts_of(plan, test)].tolist())) == 1

@@ -62,7 +62,8 @@ def save(
                 own = cell.circuit
                 drawn = circuit_svg(own.members, title, own.weights, own.choices.lines, own.parallel)
                 folder.write(f"circuit-{test.name}-{number}.svg", drawn.encode())
-    folder.write(RESULTS, json.dumps(document, indent=1).encode())
+    with folder.writing(RESULTS) as part, part.open("w", encoding="ascii", newline="\n") as file:
+        json.dump(document, file, indent=1)  # piece by piece, so that the whole text is never held
 
 
 def _cells(result: SpecResult, computed: Sequence[Computed]) -> Iterator[TableCell]:
