@@ -104,6 +104,8 @@ class Ablation:
     found: tuple[Kept, ...] = ()
     #: the scores of its edges, if a file says them
     weights: tuple[tuple[str, float], ...] = ()
+    #: whether the value is added to what is there
+    add: bool = False
 
     def written(self, kept: Members) -> Members:
         """What is written where ``kept`` stands in the place of the circuit."""

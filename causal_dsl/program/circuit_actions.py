@@ -183,9 +183,9 @@ def read_circuit_action(
         size(kept, network.facts, every).share,
         tuple(dict.fromkeys(asked[before:])),
         tuple(weights.items()),
+        isinstance(action, tree.AddTo),
     )
-    add = isinstance(action, tree.AddTo)
-    return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)
+    return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation)
 
 
 def write(ablation: Ablation, members: Members, value: Value | None = None) -> Intervention:
@@ -201,8 +201,9 @@ def write(ablation: Ablation, members: Members, value: Value | None = None) -> I
         placed = written_at(members, apart=any(True for _ in whole.find(ProjectOut)))
         places, reached = tuple(place for place, _ in placed), ()
         nodes = tuple(parts for _, parts in placed)
+    add = ablation.add and value is None
     value = at(ablation.value if value is None else value, places)
-    return Intervention(places, value, text=ablation.text, to=reached, nodes=nodes if any(nodes) else ())
+    return Intervention(places, value, add, text=ablation.text, to=reached, nodes=nodes if any(nodes) else ())
 
 
 def _everywhere(facts: Facts) -> Position | None:

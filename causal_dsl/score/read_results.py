@@ -282,7 +282,15 @@ def _circuit(one: Json) -> CircuitResult:
 
 def _random(found: Json) -> dict[str, RandomCircuits]:
     return {
-        name: RandomCircuits(tuple(r["values"]), r["as_high"], r["as_good"], r["own"], r["better"], r["searched"])
+        name: RandomCircuits(
+            tuple(r["values"]),
+            r["as_high"],
+            r["as_good"],
+            r["own"],
+            None if r["better"] == "neither" else r["better"],
+            r["searched"],
+            r.get("as_low"),
+        )
         for name, r in found.items()
     }
 

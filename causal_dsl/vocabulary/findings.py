@@ -253,6 +253,12 @@ _ALL = (
         "more than one in twenty random circuits of the same size score at least as well",
     ),
     FindingKind(
+        "circuit_among_random",
+        "beside",
+        "info",
+        "a score of a test on a circuit lies among those with random circuits of its size in its place: more than one in twenty are at least as high, and more than one in twenty at most as high",
+    ),
+    FindingKind(
         "differences_matter",
         "beside",
         "info",
