@@ -39,6 +39,7 @@ from causal_dsl.score.in_its_place import of_random_circuits
 from causal_dsl.score.of_run import cells_of, pairs_of
 from causal_dsl.score.prepared import prepare
 from causal_dsl.score.results import TestResult
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 
@@ -102,6 +103,11 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
     return None
 
 
+def _shared(facts: Facts) -> bool:
+    """Whether several query heads of a network share keys and values."""
+    return bool(facts.heads and facts.kv_heads and facts.kv_heads < facts.heads)
+
+
 def _env(
     result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None, ceilings: Mapping[str, Ceiling]
 ) -> Evaluation:
@@ -141,6 +147,7 @@ def _circuit(
         tests=tests,
         parallel=test.network.facts.parallel,
         stated=ablation.weights,
+        shared=_shared(test.network.facts),
     )
 
 

@@ -13,6 +13,7 @@ from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
+from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at
 from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, KINDS, Spot, dictionaries_of, kinds_of, of_dictionary, written_at
@@ -166,6 +167,8 @@ def read_circuit_action(
         )
         return None
     kept = inside(members, every, positions, network.facts)
+    if network.facts.kind != "unknown" and len(asked) == before:
+        warn_of_nothing_looked_at(target, expr, bool(members), kept, circuits.module, reader.cell, found)
     value = _value(action, reader)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None

@@ -16,6 +16,7 @@ from causal_dsl.program.counts import numbers_of
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.discovery import Searches, read_discover
 from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
+from causal_dsl.program.empty_circuits import warn_of_none
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
@@ -427,7 +428,9 @@ def check_circuit(
                 )
             groups[member.name.name] = member
     if network is not None and good:
-        CircuitReader(network, (), diagnostics, free=True).circuit(definition, (), declaration.name.span)
+        circuit = CircuitReader(network, (), diagnostics, free=True).circuit(definition, (), declaration.name.span)
+        if circuit is not None and network.facts.kind != "unknown":
+            warn_of_none(declaration, circuit.members, definition.module, diagnostics)
     return network
 
 

@@ -110,10 +110,11 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
     """How a circuit was found, in words."""
     for one in circuit.found:
         kept = f"{one.keep:.3g}" if one.keep > 1 or isinstance(one.keep, int) else f"{100 * one.keep:.3g}%"
-        which = f"{kept} of {len(one.scores)} {one.what}, the highest by {one.by} score"
+        what = f"{one.what} by key head" if one.what == "edges" and circuit.shared else one.what
+        which = f"{kept} of {len(one.scores)} {what}, the highest by {one.by} score"
         if one.by == "threshold":
             count = sum(score >= one.keep for score in one.scores.values())
-            which = f"{count} of {len(one.scores)} {one.what} "
+            which = f"{count} of {len(one.scores)} {what} "
             which += (
                 "were not dropped"
                 if one.method.startswith("acdc")
@@ -135,7 +136,10 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
 
 def _size(circuit: CircuitResult) -> str:
     size = circuit.size
-    return f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} edges, {size.weighted:.1f} weighted"
+    edges = "edges by query head" if circuit.shared else "edges"
+    return (
+        f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} {edges}, {size.weighted:.1f} weighted"
+    )
 
 
 def _members(circuit: CircuitResult) -> Iterator[str]:

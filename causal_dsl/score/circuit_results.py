@@ -210,6 +210,8 @@ class CircuitResult:
     parallel: bool = False
     #: the scores of its edges that a file says
     stated: tuple[tuple[str, float], ...] = ()
+    #: whether query heads of its network share keys and values
+    shared: bool = False
 
     @property
     def weights(self) -> dict[str, float]:
@@ -252,6 +254,8 @@ class CircuitResult:
             found["found"] = [one.to_json() for one in self.found]
         if self.parallel:
             found["parallel"] = True
+        if self.shared:
+            found["shared_keys"] = True
         if self.stated:
             found["stated"] = {name: number(score) for name, score in self.stated}
         return found

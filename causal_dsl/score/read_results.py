@@ -277,6 +277,7 @@ def _circuit(one: Json) -> CircuitResult:
         tests={name: _hypothesis(test) for name, test in one["tests"].items()},
         parallel=one.get("parallel", False),
         stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
+        shared=one.get("shared_keys", False),
     )
 
 

@@ -161,6 +161,8 @@ class CircuitJson(TypedDict):
     "how it was found, where a run found it"
     parallel: NotRequired[bool]
     "true where the MLPs of its network read the same stream as the heads of their layer"
+    shared_keys: NotRequired[bool]
+    "true where several query heads of its network share keys and values: `size` then counts edges by query head, and `found` by key head"
     stated: NotRequired[dict[str, float | None]]
     "the scores of its edges that a file says, where one does"
 
