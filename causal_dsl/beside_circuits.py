@@ -35,6 +35,7 @@ from causal_dsl.score.circuit_results import (
     like_random,
     random_of,
 )
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.in_its_place import of_random_circuits
 from causal_dsl.score.of_run import cells_of, pairs_of
 from causal_dsl.score.prepared import prepare
@@ -87,8 +88,9 @@ def with_circuits(
             values = {name: estimate.value for name, estimate in cells[at].scores.items()}
             random = of_random_circuits(scores, env, at, patched_of(ablation), values)
             told = replace(told, random={**told.random, **random})
+        elsewhere = _found_elsewhere(ablation, test, execution)
         silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")
-        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent)))
+        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent), *elsewhere))
     if probe is None:
         return replace(result, cells=tuple(cells))
     curves = _curves(probe, test, run, execution, kept) if len(cells) == len(test.cells) else {}
@@ -101,6 +103,20 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
         if other.control[0] == test.name and isinstance(other.probe, CircuitRuns):
             return other.probe, execution.runs[other.name]
     return None
+
+
+def _found_elsewhere(ablation: Ablation, test: Test, execution: Execution) -> list[Finding]:
+    """What says that the file of a circuit is of other weights than the test runs on."""
+    inputs = execution.networks[test.network.key].inputs
+    return [
+        Finding(
+            "circuit_elsewhere",
+            f"`{file}` says that its circuit was found on weights with the SHA-256 {digest[:12]}…, and those of `{test.network.name}` have "
+            f"{inputs.weights[:12]}…: it is of another checkpoint, or of the same one in other files.",
+        )
+        for file, digest in ablation.files
+        if inputs is not None and digest != inputs.weights
+    ]
 
 
 def _shared(facts: Facts) -> bool:

@@ -8,6 +8,7 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
+from causal_dsl.program.circuit_files import SaidByFiles
 from causal_dsl.program.circuit_members import Members, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
@@ -127,8 +128,8 @@ def read_circuit_action(
         return None
     kinds: tuple[str, ...] = kinds_of(network.facts)
     positions: tuple[Position, ...] | None = None
-    weights: dict[str, float] = {}
-    named = reader.circuit_reader(weights)
+    said = SaidByFiles()
+    named = reader.circuit_reader(said)
     looked_at: Sequence[Spot] | None = None
     if outside:
         read = _outside(target, reader, named)
@@ -172,7 +173,7 @@ def read_circuit_action(
     value = _value(action, reader)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
-    if outside and isinstance(kept, EdgeSet) and positions is None and not weights and len(asked) == before:
+    if outside and isinstance(kept, EdgeSet) and positions is None and not said.scores and len(asked) == before:
         source = isinstance(value, FromRun)
         warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, found)
     ablation = Ablation(
@@ -185,8 +186,9 @@ def read_circuit_action(
         _text(action),
         size(kept, network.facts, every).share,
         tuple(dict.fromkeys(asked[before:])),
-        tuple(weights.items()),
+        tuple(said.scores.items()),
         isinstance(action, tree.AddTo),
+        tuple(said.weights.items()),
     )
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation)
 

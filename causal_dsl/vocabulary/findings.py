@@ -253,6 +253,12 @@ _ALL = (
         "more than one in twenty random circuits of the same size score at least as well",
     ),
     FindingKind(
+        "circuit_elsewhere",
+        "beside",
+        "info",
+        "a circuit is read from a file that says it was found on other weights than the test runs on: another checkpoint, or the same one in other files",
+    ),
+    FindingKind(
         "circuit_among_random",
         "beside",
         "info",

@@ -97,6 +97,7 @@ def test_the_report_and_the_file_have_them_and_other_tests_have_none(tmp_path: P
         line for line in report_of(results).splitlines() if line.split()[:1] == ["change(gap)"] and "of 20" in line
     )
     assert line.split()[-6:] == [str(high), "of", "20", str(low), "of", "20"]
+    assert "edges by query head" in report_of(results)  # two of which share a key
     told = [f.text for f in cell.findings if f.code == "circuit_among_random"]
     assert any("`change(gap)`" in one for one in told) == (min(high, low) > 1)
     document = results.specs[0].to_json()
