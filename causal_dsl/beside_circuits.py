@@ -36,7 +36,7 @@ from causal_dsl.score.circuit_results import (
     random_of,
 )
 from causal_dsl.score.estimates_and_findings import Finding
-from causal_dsl.score.in_its_place import of_random_circuits
+from causal_dsl.score.in_its_place import in_its_place, of_random_circuits, one_cell
 from causal_dsl.score.of_run import cells_of, pairs_of
 from causal_dsl.score.prepared import prepare
 from causal_dsl.score.results import TestResult
@@ -86,7 +86,8 @@ def with_circuits(
         told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
         if env is not None:
             values = {name: estimate.value for name, estimate in cells[at].scores.items()}
-            random = of_random_circuits(scores, env, at, patched_of(ablation), values)
+            runs = in_its_place(env.frames[at].columns, patched_of(ablation))
+            random = of_random_circuits(scores, ((one_cell(env, at, one), one) for one in runs), values)
             told = replace(told, random={**told.random, **random})
         elsewhere = _found_elsewhere(ablation, test, execution)
         silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")

@@ -45,17 +45,17 @@ from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 
-def circuit_runs(test: Test) -> Iterator[Test]:
+def circuit_runs(test: Test, whole: Test | None = None) -> Iterator[Test]:
     """The test that runs what stands beside the circuits of a test: what its scores of circuits are made from, random circuits in the
     place of each for all of its scores, and what its runs have to have in common. Where none of its scores are of circuits and it has no
-    controls, nothing does."""
+    controls, nothing does. ``whole``: the test of several outputs of which it is one."""
     if test.control[0] or all(cell.circuit is None for cell in test.cells):
         return
     scores = [
         part for value in test.scores.cell_scores.values() for part in value.walk() if isinstance(part, OfCircuit)
     ]
     scores += [part for value in test.scores.values for part in value.walk() if isinstance(part, OfCircuit)]
-    plain = list(beside_random(test.scores).values()) if test.controls else []
+    plain = list(beside_random((whole or test).scores).values()) if test.controls else []
     if not scores and not plain:
         return
     wanted = {run for score in scores for run in score.runs if run.startswith("@")}
@@ -63,7 +63,8 @@ def circuit_runs(test: Test) -> Iterator[Test]:
         others = [score.of_random(i) for score in dict.fromkeys(scores) if score.beside for i in range(RANDOM)]
         wanted |= {run for score in others for run in score.runs if run.startswith("@")}
     quantities = {quantity for score in scores for _, quantity in score.needs()}
-    quantities |= {quantity for score in plain for run, quantity in score.needs() if run == "patched"}
+    asked = {quantity for score in plain for run, quantity in score.needs() if run == "patched"}
+    quantities |= {replace(one, at="") for one in asked if one.at in ("", test.readout.variable)}
     ends = bool(scores) or bool(compared(frozenset(quantities)))
     cells: list[Cell] = []
     names: list[tuple[int, str]] = []

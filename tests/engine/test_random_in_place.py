@@ -17,10 +17,36 @@ from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits, rand
 from causal_dsl.score.read_results import spec_result
 from tests.engine.test_circuits import spec
 from tests.engine.test_edge_circuits import spec as edge_spec
+from tests.engine.tiny import folder_of
 from tests.thinning import spread
 
 SCORES = "recovered(gap), change(gap), kl, max(gap), prob(o), logit(o) @ layer[2].resid_post[last]"
 EDGES = "embed -> layer[0].head[1].q, layer[0].head[1] -> layer[1].mlp_in, layer[1].mlp_out -> logits"
+
+
+TWO = """
+domain W = {"w10", "w11", "w12", "w13", "w14"}
+causal m {
+  x, y, z ~ W
+  output o := if x == y then z else x
+  output v := if x == z then y else z
+}
+network net = hf("FOLDER")
+align a : m -> net {
+  prompt "{x} w1 {y} w2 {z} w3"
+  o @ next_token(among=W)[z]
+  v @ next_token(among=W)
+}
+circuit c : net {
+  heads = layer[1].head[1], layer[2].head[0]
+  mlps  = layer[0].mlp_out
+}
+test t on a {
+  base, source ~ m(n=6, seed=3)
+  do(outside(c) <- source)
+  report moved, moved(v), kl(o), change(logit(v) - logit(o))
+}
+"""
 
 
 def circuit_in(text: str, options: Options | None = None) -> CircuitResult:
@@ -102,6 +128,18 @@ def test_the_report_and_the_file_have_them_and_other_tests_have_none(tmp_path: P
     assert any("`change(gap)`" in one for one in told) == (min(high, low) > 1)
     document = results.specs[0].to_json()
     assert spec_result(document).tests[0].cells[0].circuit.random == cell.circuit.random  # type: ignore[union-attr]
+
+
+@pytest.mark.slow
+def test_a_test_of_several_outputs_has_them_too() -> None:
+    text = TWO.replace("FOLDER", folder_of("gpt2"))
+    circuit = circuit_in(text)
+    names = ["moved", "moved(v)", "kl(o)", "change(logit(v) - logit(o))"]
+    assert set(names) <= set(circuit.random) and all(check.holds for check in circuit.checks)
+    scores = of_their_own(text, 5)
+    for name in names:
+        assert circuit.random[name].values[5] == pytest.approx(scores[name].value, abs=1e-4), name
+    assert len({circuit.random["kl(o)"].values[number] for number in range(20)}) > 3
 
 
 def test_among_is_two_sided_and_ties_count_on_both_sides() -> None:
