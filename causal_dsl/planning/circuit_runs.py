@@ -102,10 +102,13 @@ def _runs(
     circuit, every = ablation.members, ablation.every
     rest = less(every, circuit)
     found: dict[str, tuple[Intervention, ...]] = {}
-    if ends:
-        found = {EMPTY: (write(ablation, every),), FULL: (write(ablation, every, FromRun("base", ())),)}
     # each set of constants is found by itself, and noise depends on which places are written together
-    if ends and not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise)):
+    halves = ends and not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise))
+    if halves or EMPTY in wanted:
+        found[EMPTY] = (write(ablation, every),)
+    if ends:
+        found[FULL] = (write(ablation, every, FromRun("base", ())),)
+    if halves:
         found[HALVES] = tuple(write(ablation, part) for part in (circuit, rest) if part)
     found |= _of(ablation, circuit, wanted)
     for i, other in enumerate(random):
