@@ -118,7 +118,7 @@ class Ours:
         self.predicted = predicted_peak_bytes(self.execution)
         run = self.execution.runs[TEST]
         ceilings = checked.ceilings.get(TEST, {})
-        score_run(run, run.cells, checked.plan, ceilings, checked.answers[TEST], self.network.tokens)
+        score_run(run, run.cells, checked.plan, ceilings, checked.answers[TEST], self.network.tokens, None)
         self.beside["scores"] = time.perf_counter() - started
 
 

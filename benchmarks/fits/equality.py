@@ -18,6 +18,7 @@ from typing import Any
 import numpy as np
 
 from benchmarks import environments
+from benchmarks.fits.cache import cache_in
 from benchmarks.harness import pinned
 
 SEEDS, EPOCHS = 8, 40
@@ -202,10 +203,9 @@ def ours(path: Path, folder: Path) -> dict[str, Any]:
     """The spec run: the accuracy of the network, and the interchange accuracy by seed."""
     from causal_dsl import api
     from causal_dsl.api import Options
-    from causal_dsl.fitting import stored
 
-    stored.folder = lambda: folder / "features"  # type: ignore[assignment]
-    found = api.run(api.load(path), Options(trust=True))
+    with cache_in(folder / "features"):
+        found = api.run(api.load(path), Options(trust=True))
     cells = found["judged"].cells
     return {
         "accuracy": found["solved"].cell().scores["accuracy"].value,
@@ -217,7 +217,7 @@ def ours(path: Path, folder: Path) -> dict[str, Any]:
 def _checks(folder: Path, seed: int) -> list[tuple[float, float]]:
     from safetensors import safe_open
 
-    for path in (folder / "features").glob("*.safetensors"):
+    for path in (folder / "features").rglob("*.safetensors"):
         with safe_open(path, framework="pt") as file:
             about = json.loads((file.metadata() or {})["causal_dsl"])
             if f"seed={seed}" in about["says"].replace(" ", ""):

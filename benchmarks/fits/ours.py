@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from benchmarks.fits.cache import cache_in
 from benchmarks.fits.clocks import Clocks
 from benchmarks.fits.workloads import COMPARED, FitArrays, Fitted
 from causal_dsl import api
@@ -77,7 +78,7 @@ class Ours:
     """The spec of a workload, its fits run by this package. What it keeps goes to a folder of this process."""
 
     def __init__(self, folder: Path):
-        from causal_dsl.fitting import fit, fit_loop, stored
+        from causal_dsl.fitting import fit, fit_loop
 
         self.network: Any = None
         self.checked: dict[str, Checked] = {}
@@ -85,7 +86,7 @@ class Ours:
         self.kept = tempfile.TemporaryDirectory()
         fit.fill = self._timed("prompts", fit.fill)  # type: ignore[attr-defined]
         fit_loop._step, fit_loop._check = self._timed("steps", fit_loop._step), self._timed("checks", fit_loop._check)
-        self.fresh, self.keep = 0, stored
+        self.fresh = 0
 
     def _timed(self, name: str, call: Callable[..., Any]) -> Callable[..., Any]:
         def timed(*given: Any, **more: Any) -> Any:
@@ -116,14 +117,12 @@ class Ours:
         from causal_dsl.score.targets import target_ids
 
         self.fresh += 1
-        folder = Path(self.kept.name) / str(self.fresh)
-        self.keep.folder = lambda: folder  # type: ignore[assignment]
         checked: Any = self.checked[arrays.spec]
         networks = {self.network.key: self.network}
         targets = target_ids(checked.fits.plan, checked.answers, networks)
-        return fit_all(
-            checked.fits, networks, checked.answers, targets, {self.network.key: budget_of(self.network)}, Progress()
-        )
+        budgets = {self.network.key: budget_of(self.network)}
+        with cache_in(Path(self.kept.name) / str(self.fresh)):
+            return fit_all(checked.fits, networks, checked.answers, targets, budgets, Progress())
 
     def written(self, arrays: FitArrays) -> tuple[np.ndarray, np.ndarray]:
         """The vectors [cells, k, width] that are written by the first rotations, and the logits [cells, k, vocabulary]."""

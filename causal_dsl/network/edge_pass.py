@@ -25,7 +25,7 @@ from causal_dsl.network.edges import Edges, EdgeWrite
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
-from causal_dsl.planning.edge_room import AHEAD, KEPT, TOGETHER
+from causal_dsl.planning.edge_room import AHEAD, KEPT, RUN_TOGETHER, TOGETHER
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 
@@ -51,10 +51,11 @@ class Room:
 @dataclass(eq=False)
 class _Projected:
     """What a linear map gives [rows, tokens, columns], each receiver's columns from what it is given: ``own`` are those at hand,
-    ``full`` of how many columns are there."""
+    each with which of the ``sets`` that are run together it belongs to; ``full`` of how many columns are there."""
 
     out: Tensor | None = None
-    own: list[slice | Tensor] = field(default_factory=list)
+    own: list[tuple[int, slice | Tensor]] = field(default_factory=list)
+    sets: int = 1
     full: int = 0
 
 
@@ -390,20 +391,45 @@ class EdgePass(Edges):
             return find_tap(self.network, Site(component, layer)).scale
         return self._projection(layer) if component == "z" else None
 
+    def runs(self, layer: int, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[list[Port]], Tensor]]:
+        """Receivers that read one projection are run together, as many as a cache holds: up to there a layer knows nothing of rows."""
+        most = max(1, RUN_TOGETHER // (stream.numel() * stream.element_size()))
+        modules = self._projections(layer)
+        waiting: list[tuple[list[Port], Tensor]] = []
+        last: nn.Module | None = None
+
+        def run() -> tuple[list[list[Port]], Tensor]:
+            given = torch.stack([stream + delta.to(stream.device) for _, delta in waiting]).flatten(0, 1)
+            return [same for same, _ in waiting], given
+
+        for same, delta in self.deltas(ports):
+            read = {None if port.kind == "mlp" else self._tap(port).module for port in same}
+            module = read.pop() if len(read) == 1 and read <= set(modules) else None
+            if waiting and (module is None or module is not last or len(waiting) == most):
+                yield run()
+                waiting.clear()
+            last = module
+            waiting.append((same, delta))
+        if waiting:
+            yield run()
+
+    def _tap(self, port: Port) -> Tap:
+        return find_tap(self.network, Site(port.kind, port.layer, (port.head,)))
+
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
         """The projections of attention compute the columns of some receivers alone; nothing else of this run is looked at."""
         modules = self._projections(layer)
         for module in modules:
             self.projected.setdefault(module, _Projected())
 
-        def narrow(ports: Sequence[Port]) -> None:
+        def narrow(sets: Sequence[Sequence[Port]]) -> None:
             for module in modules:
-                self.projected[module].own = []
-            for port in ports:
-                tap = find_tap(self.network, Site(port.kind, layer, (port.head,))) if port.kind != "mlp" else None
+                self.projected[module].own, self.projected[module].sets = [], len(sets)
+            for number, port in ((number, port) for number, same in enumerate(sets) for port in same):
+                tap = self._tap(port) if port.kind != "mlp" else None
                 if tap is not None and tap.module in modules and tap.columns is not None:
-                    self.projected[tap.module].own.append(tap.spot)
+                    self.projected[tap.module].own.append((number, tap.spot))
                     self.projected[tap.module].full += len(tap.columns)
 
         with ExitStack() as stack:
@@ -473,13 +499,16 @@ def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:
     """Some columns of what a linear map gives, beside those that are known; no one reads the others."""
     weight = _weight(module)
     assert weight is not None
+    each = given.unflatten(0, (known.sets, -1))
     if known.out is None:
-        known.out = given.new_empty(*given.shape[:-1], weight.shape[1])
-    for own in known.own:
+        known.out = given.new_empty(*each.shape[1:-1], weight.shape[1])
+    for number, own in known.own:
         bias = module.bias[own] if isinstance(module.bias, Tensor) else None
         # the columns of a Linear are rows in memory
-        known.out[..., own] = nn.functional.linear(given, weight.T[own], bias)
-    return known.out
+        known.out[..., own] = nn.functional.linear(each[number], weight.T[own], bias)
+    if known.own or known.sets == 1:
+        return known.out
+    return known.out.new_zeros(()).expand(*given.shape[:-1], weight.shape[1])  # on the way to what is read
 
 
 def _known(out: Tensor, given: Tensor) -> Tensor:

@@ -179,10 +179,17 @@ class Edges:
         columns = mine if tap.columns is None else tap.columns.to(new.device)[mine]
         other.index_put_(index, rows.index_copy(-1, columns, new.index_select(-1, mine)))
 
+    def runs(self, layer: int, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[list[Port]], Tensor]]:
+        """What a layer is run on before it runs: sets of receivers that are given the same, and what each is given, one after another as
+        rows [sets x rows, tokens, width]."""
+        for same, delta in self.deltas(ports):
+            yield [same], stream + delta.to(stream.device)
+
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Port]], None]]:
-        """Within, a layer is run for what some receivers read alone, where that can be had for less: those that were last named."""
-        yield lambda ports: None
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
+        """Within, a layer is run for what some sets of receivers read alone, where that can be had for less: those that were last
+        named."""
+        yield lambda sets: None
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -259,10 +266,9 @@ class Edges:
                 return
             stream = args[0] if args else kwargs["hidden_states"]
             with self.narrowed(layer) as narrow:
-                for same, delta in self.deltas(ports):
-                    waiting.update(same)
-                    given = stream + delta.to(stream.device)
-                    narrow(same)
+                for sets, given in self.runs(layer, ports, stream):
+                    waiting.update(port for same in sets for port in same)
+                    narrow(sets)
                     self.inner = True
                     try:
                         if args:

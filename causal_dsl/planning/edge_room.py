@@ -12,6 +12,8 @@ KEPT = 1 << 28
 TOGETHER = 64
 #: For how many groups of receivers sums are begun together.
 AHEAD = 64
+#: How many bytes receivers of one layer that run together may be given: what a processor's cache holds.
+RUN_TOGETHER = 1 << 21
 #: So many tokens are run together, whatever is kept of them.
 LEAST_TOKENS = 256
 
@@ -42,4 +44,4 @@ def edge_room(facts: Facts, budget: Budget, tokens: float) -> list[float]:
     ]
 
 
-__all__ = ["AHEAD", "KEPT", "LEAST_TOKENS", "TOGETHER", "edge_room", "edge_tokens", "kept_bytes", "senders_of"]
+__all__ = ["AHEAD", "KEPT", "LEAST_TOKENS", "RUN_TOGETHER", "TOGETHER", "edge_room", "edge_tokens", "kept_bytes", "senders_of"]

@@ -319,8 +319,10 @@ def _inner(config: Mapping[str, Any], record: Architecture | None, span: Span) -
     if record is None or record.inner is None:
         return None
 
+    reads = record.reads(config)
+
     def get(name: str) -> int:
-        return _checked(name, config.get(name, record.said.get(name)), 1, _LARGEST_OTHER, span)
+        return _checked(name, reads(name), 1, _LARGEST_OTHER, span)
 
     found: int = record.inner(get)
     return found
@@ -340,7 +342,7 @@ def _experts(config: Mapping[str, Any], record: Architecture | None, span: Span)
     """How many experts a layer has; E632 where the config has no such number."""
     if record is None or record.count is None:
         return None
-    count = record.count(lambda name: config.get(name, record.said.get(name)))
+    count = record.count(record.reads(config))
     return None if count is None else _checked("num_experts", count, 1, _LARGEST_OTHER, span)
 
 
@@ -349,7 +351,7 @@ def _dense(config: Mapping[str, Any], record: Architecture | None, layers: int |
     if record is None or record.dense is None or not layers:
         return ()
     try:
-        return record.dense(lambda name: config.get(name, record.said.get(name)))
+        return record.dense(record.reads(config))
     except (TypeError, ValueError):
         return ()  # transformers tells what is wrong as it reads the config
 

@@ -30,6 +30,13 @@ def codes(folder: Path) -> list[str]:
     return [diagnostic.code for diagnostic in found]
 
 
+@pytest.mark.parametrize("name", [name for name in ARCHITECTURES if ARCHITECTURES[name].count is not None])
+def test_experts_are_counted_by_either_name(name: str) -> None:
+    """Which of two names of one number a file has depends on the version of transformers that wrote it."""
+    for told in ("num_experts", "num_local_experts"):
+        assert facts_of_config({"model_type": name, told: 3}, None, NOWHERE).experts == 3
+
+
 @pytest.mark.parametrize("model_type", sorted(generated().keys() - {"gemma3"}))
 def test_defaults_are_those_of_the_configuration_classes(model_type: str) -> None:
     """A file that names the model type alone, read by us and by transformers."""

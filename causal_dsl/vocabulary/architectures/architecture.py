@@ -43,6 +43,8 @@ STREAM = (
     "final_norm",
 )
 _GENERATED = Path(__file__).parent / "defaults.json"
+#: Two names of one number: which of them a file has depends on the version of transformers that wrote it.
+_SAME = {"num_experts": "num_local_experts", "num_local_experts": "num_experts"}
 
 
 @dataclass(frozen=True)
@@ -151,10 +153,21 @@ class Architecture:
 
     def of_config(self, config: Mapping[str, Any] | object) -> Architecture:
         """:meth:`of` what ``config.json`` holds, or of a config of transformers."""
-        said = self.said
         if isinstance(config, Mapping):
-            return self.of(lambda name: config.get(name, said.get(name)))
+            return self.of(self.reads(config))
+        said = self.said
         return self.of(lambda name: getattr(config, name, said.get(name)))
+
+    def reads(self, config: Mapping[str, Any]) -> Get:
+        """What ``config.json`` says under a name, else what its configuration class says."""
+
+        def get(name: str) -> Any:
+            for known in (name, _SAME.get(name)):
+                if known in config:
+                    return config[known]
+            return self.said.get(name, self.said.get(_SAME.get(name, "")))
+
+        return get
 
     def at(self, layer: int | None) -> Architecture:
         """The record of one layer; without one, of the whole."""

@@ -21,7 +21,7 @@ def _shared(get: Get) -> Any:
 
 
 def _number(get: Get) -> Any:
-    return get("num_experts") or get("num_local_experts")
+    return get("num_experts")
 
 
 def _dense(get: Get) -> tuple[int, ...]:
@@ -37,7 +37,7 @@ FAMILY = (
         "mixtral",
         neurons=None,
         inner=_plain,
-        count=lambda get: get("num_local_experts"),
+        count=_number,
         router="mlp.gate",
         experts="mlp.experts",
         checkpoints=("mixtral",),
