@@ -12,26 +12,20 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.beside_alignments import with_alignment
-from causal_dsl.beside_circuits import with_circuits, with_runs
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check
 from causal_dsl.checking_networks import check_to_run
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
-from causal_dsl.discovering import with_found
 from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.faults import is_ours, strict
-from causal_dsl.fitting.fit_report import with_controls
-from causal_dsl.fitting.library import Library
 from causal_dsl.network.at_hand import prove_at_hand
 from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
-from causal_dsl.optimising import Constants, with_constants
 from causal_dsl.planning.network_parts import swept, weights_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.preparing import (
@@ -48,9 +42,7 @@ from causal_dsl.preparing import (
     units_in,
     with_blanks,
 )
-from causal_dsl.probing import with_places, with_probes
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.program.program import Test
 from causal_dsl.program.told_once import told_once
 from causal_dsl.program.weights_held import is_follower
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
@@ -58,22 +50,14 @@ from causal_dsl.ran import RanPart, in_order, joined, keep
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.which_progress import progress
-from causal_dsl.score.agreement import with_agreement
-from causal_dsl.score.attribution_checks import with_attributions
-from causal_dsl.score.gradient_checks import with_gradient_checks
-from causal_dsl.score.missing import as_far_as_measured, not_measured, refuse_missing
-from causal_dsl.score.of_run import score_run
-from causal_dsl.score.path_choices import with_choices
-from causal_dsl.score.rest_kept import with_rest_kept
+from causal_dsl.score.missing import not_measured, refuse_missing
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
-from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.spec_results import Results, SpecResult
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.targets import target_ids
-from causal_dsl.score.tied import with_ties
-from causal_dsl.score.truth import kept_of, labels_of
-from causal_dsl.score.verdict import settled
+from causal_dsl.score.truth import labels_of
+from causal_dsl.scored_tests import scored_test
 from causal_dsl.session import Session
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import is_address
@@ -367,7 +351,9 @@ def _run(
             interrupted = True
             execution.measured.finish()
     assert checked.program is not None
-    scored = [(_scored(test, execution, checked, networks, library, constants), test) for test in checked.program.tests]
+    scored = [
+        (scored_test(test, execution, checked, networks, library, constants), test) for test in checked.program.tests
+    ]
     tests = [replace(one, setting=setting_of(test, plan)) if one.cells else one for one, test in scored]
     told = [*noticed, *notices]
     result = _result(spec, checked, networks, tests, started, identity_of(inputs, options), told, execution)
@@ -392,56 +378,6 @@ def _run(
     }
     files, folders = files_of(spec, checked, networks), tuple(_folders(networks))
     return RanPart(result, inputs, plan, cells, labels, speech, files, folders, interrupted)
-
-
-def _scored(
-    test: Test,
-    execution: Execution,
-    checked: Checked,
-    networks: Mapping[NetworkKey, Network],
-    library: Library,
-    constants: Constants,
-) -> TestResult:
-    """The result of a test; where nothing of it was finished, as one that was not measured."""
-    plan, tokens = execution.plan, networks[test.network.key].tokens
-    finished = _finished(test, execution)
-    if finished is None:
-        return not_measured(test, checked.ceilings.get(test.name, {}))
-    kept = kept_of(test, plan, {one.name: execution.runs[one.name].cells[0].columns for one in test.each})
-    outputs = []
-    for one in test.each:
-        run = with_alignment(with_runs(execution.runs[one.name], execution), execution)
-        ceilings = checked.ceilings.get(one.name, {})
-        cells = [run.cells[number] for number in finished]
-        scored = as_far_as_measured(score_run(run, cells, plan, ceilings, checked.answers[one.name], tokens, kept), one)
-        scored = with_rest_kept(scored, one)
-        scored = with_controls(scored, one, execution, checked, library, kept)
-        if one.readout.metric is None:
-            scored = with_probes(scored, one, execution)
-        else:
-            scored = with_places(scored, one, execution)
-        scored = with_agreement(with_found(with_circuits(scored, run, execution, kept, ceilings), checked.found))
-        scored = with_choices(scored, one)
-        scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
-        scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)
-        scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
-        if not test.parts:
-            scored = with_ties(scored, test, plan.draw_of(one))
-        scored = replace(scored, cells=tuple(map(settled, scored.cells)))
-        speech = speech_of(one, plan, checked.answers[one.name], tokens)
-        outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
-    if not test.parts:
-        return outputs[0].result
-    whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
-    whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
-    return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
-
-
-def _finished(test: Test, execution: Execution) -> list[int] | None:
-    """The numbers of the cells that were finished, for every output that is read; None where there are none."""
-    runs = [with_runs(execution.runs[one.name], execution).cells for one in test.each]
-    found = [number for number, cells in enumerate(zip(*runs, strict=True)) if all(cell.done.all() for cell in cells)]
-    return found if found or not runs[0] else None
 
 
 def _refuse_changed(networks: Sequence[Before | None], store: ChunkStore | None) -> None:

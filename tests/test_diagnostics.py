@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import re
+from functools import cache
 from pathlib import Path
 from shutil import copytree
 
@@ -33,13 +34,14 @@ def test_every_page_has_a_code() -> None:
     assert sorted(PAGES.keys() - codes()) == []
 
 
-@pytest.mark.parametrize("code", sorted(PAGES))
-def test_pages_are_of_one_form(code: str) -> None:
-    text = PAGES[code]
-    assert re.match(rf"# {code}: \S.*\n\n\S", text)
-    assert text.count("```") % 2 == 0
-    assert "Mended" not in text, "write Fixed:"
-    assert text.endswith("\n")
+def test_pages_are_of_one_form() -> None:
+    wrong = [
+        code
+        for code, text in sorted(PAGES.items())
+        if not re.match(rf"# {code}: \S.*\n\n\S", text) or text.count("```") % 2 or not text.endswith("\n")
+    ]
+    assert wrong == []
+    assert [code for code, text in PAGES.items() if "Mended" in text] == [], "write Fixed:"
 
 
 #: What the examples of the pages leave out: declarations are used where a block does not declare the name itself.
@@ -150,15 +152,30 @@ CHECKED = [code for code, page in sorted(PAGES.items()) if "```causal" in page a
 NOT_BY_CHECK = {"E538", "E307"}
 
 
+@cache
+def prelude() -> dict[str, tuple[str, frozenset[str]]]:
+    """The text of each declaration of the prelude, and the words in it."""
+    spans = {one.name.name: one.span.text for one in api.parse(PRELUDE).tree.declarations}  # type: ignore[union-attr]
+    return {name: (text, frozenset(re.findall(r"\w+", text))) for name, text in spans.items()}
+
+
+def needed(block: str, declared: set[str]) -> list[str]:
+    """The declarations of the prelude that a block speaks of and does not have, with those that they speak of."""
+    left = {name: one for name, one in prelude().items() if name not in declared}
+    if "equality" in declared:  # the alignments of the prelude are of its own model
+        left = {name: one for name, one in left.items() if name not in ("halves", "tau")}
+    words, open = set(), set(re.findall(r"\w+", block))
+    while open - words:
+        words |= open
+        open = {word for name in words & left.keys() for word in left[name][1]}
+    return [text for name, (text, _) in left.items() if name in words]
+
+
 def found(folder: Path, block: str) -> set[str]:
     """The codes that ``check`` reports of a block, with what it leaves out added."""
     own = api.parse(block)
     declared = {d.name.name for d in own.tree.declarations if not isinstance(d, tree.Import)}
-    added = api.parse(PRELUDE)
-    needed = [d for d in added.tree.declarations if d.name.name not in declared]  # type: ignore[union-attr]
-    if "equality" in declared:  # the alignments of the prelude are of its own model
-        needed = [d for d in needed if d.name.name not in ("halves", "tau")]  # type: ignore[union-attr]
-    text = block + "\n" + "\n\n".join(d.span.text for d in needed) + "\n"
+    text = block + "\n" + "\n\n".join(needed(block, declared)) + "\n"
     if "via" in block:  # what is fitted must be of words that the tokenizer of `tau` tells apart
         text = text.replace("a, b, c, d ~ 0..3", 'a, b, c, d ~ {"circle", "square", "star", "heart"}')
     (folder / "page.causal").write_text(text, encoding="utf-8")
@@ -170,19 +187,27 @@ def found(folder: Path, block: str) -> set[str]:
     return found if "hexagon" in block else found - {"W520"}  # the tokenizer of the prelude's network knows no numbers
 
 
-@pytest.mark.parametrize("code", CHECKED)
-def test_the_examples_have_the_fault_and_the_mend(code: str, tmp_path: Path) -> None:
-    for name, text in FILES.items():
-        (tmp_path / name).write_text(text, encoding="utf-8")
-    for name in ("bert", "maskless"):
-        copytree(ROOT / "tests" / "program" / "errors" / "lib" / name, tmp_path / name)
+@pytest.fixture(scope="module")
+def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
+    """The folder of the examples, with the files that they name."""
+    folder = tmp_path_factory.mktemp("pages")
     errors = ROOT / "tests" / "program" / "errors"
-    (tmp_path / "directions.safetensors").write_bytes((errors / "lib" / "directions.safetensors").read_bytes())
+    for name, text in FILES.items():
+        (folder / name).write_text(text, encoding="utf-8")
+    for name in ("bert", "maskless"):
+        copytree(errors / "lib" / name, folder / name)
+    (folder / "directions.safetensors").write_bytes((errors / "lib" / "directions.safetensors").read_bytes())
+    return folder
+
+
+@pytest.mark.thinned(always=120)
+@pytest.mark.parametrize("code", CHECKED)
+def test_the_examples_have_the_fault_and_the_mend(code: str, beside: Path) -> None:
     blocks = re.findall(r"^```causal\n(.*?)^```", PAGES[code], re.MULTILINE | re.DOTALL)
-    faulty = found(tmp_path, blocks[0])
+    faulty = found(beside, blocks[0])
     assert faulty == (set() if code in NOT_BY_CHECK else {code})
     if len(blocks) > 1:
-        assert found(tmp_path, blocks[1]) == set()
+        assert found(beside, blocks[1]) == set()
 
 
 # ── faults as text ──────────────────────────────────────────────────────────────────────────────

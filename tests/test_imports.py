@@ -13,7 +13,8 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
-PACKAGE = Path(__file__).parents[1] / "causal_dsl"
+from tests.package_trees import PACKAGE, tree_of
+
 #: Folders and single modules of the package, each before those that import it.
 ORDER = [
     "counter",
@@ -64,6 +65,7 @@ ORDER = [
     "session",
     "ran",
     "preparing",
+    "scored_tests",
     "running",
     "units",
     "cluster",
@@ -72,11 +74,6 @@ ORDER = [
     "tools",
 ]
 TORCH = {"torch", "transformers", "accelerate"}
-
-
-@cache
-def tree_of(path: Path) -> ast.Module:
-    return ast.parse(path.read_text(encoding="utf-8"))
 
 
 @cache
@@ -202,12 +199,9 @@ def test_no_module_hides_a_public_name() -> None:
 
 
 def test_no_class_name_is_defined_twice() -> None:
-    names = [
-        node.name
-        for path in PACKAGE.rglob("*.py")
-        for node in ast.walk(tree_of(path))
-        if isinstance(node, ast.ClassDef)
-    ]
+    texts = [path.read_text(encoding="utf-8") for path in PACKAGE.rglob("*.py")]
+    names = [name for text in texts for name in re.findall(r"(?m)^[ \t]*class (\w+)", text)]
+    assert len(names) > 500
     assert sorted({name for name in names if names.count(name) > 1}) == []
 
 

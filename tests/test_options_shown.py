@@ -13,8 +13,9 @@ import pytest
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.options_shown import MCP, OPTIONS, PYTHON, SURFACES, TERMINAL, Surface, shown_in
+from tests.package_trees import PACKAGE, tree_of
 
-PACKAGE = Path(__file__).parents[1] / "causal_dsl"
+OPTION = re.compile(r"--[a-z]")
 #: Modules of commands that only a terminal has.
 OF_COMMANDS = ("tools", "units", "compare")
 
@@ -44,12 +45,12 @@ def said() -> frozenset[str]:
     """Every text of a note or a help in the package that speaks of an option of a run."""
     found: set[str] = set()
     for path in PACKAGE.rglob("*.py"):
-        if path.relative_to(PACKAGE).parts[0] in OF_COMMANDS:
+        if path.relative_to(PACKAGE).parts[0] in OF_COMMANDS or not OPTION.search(path.read_text(encoding="utf-8")):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.keyword) and node.arg in ("help", "notes"):
                 texts = [one.value for one in ast.walk(node.value) if isinstance(one, ast.Constant)]
-                found |= {one for one in texts if isinstance(one, str) and re.search(r"--[a-z]", one)}
+                found |= {one for one in texts if isinstance(one, str) and OPTION.search(one)}
     return frozenset(found)
 
 

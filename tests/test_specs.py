@@ -79,8 +79,8 @@ def test_equality_in_a_small_transformer(ran: Ran) -> None:
         assert all(test.cell(l=layer, p="a").scores["iia"].value == 0.5 for layer in range(3))
 
 
-def test_equality_with_weights_derived_by_hand() -> None:
-    results = cd.run(cd.load(SPECS / "equality_relu.causal"))
+def test_equality_with_weights_derived_by_hand(ran: Ran) -> None:
+    results, _ = ran("equality_relu")
     assert results.passed, results.diagnostics
     solved = results["solves_the_task"].cells[0].scores["accuracy"]
     assert (solved.value, solved.n, solved.method) == (1, 4**4, "exact")
@@ -123,8 +123,8 @@ LONGEST = ["equality_mlp", "equality_mlp_das"]
 @pytest.mark.parametrize(
     "name",
     [
-        "equality",
-        *(pytest.param(name, marks=pytest.mark.slow) for name in LONG),
+        "equality_relu",
+        *(pytest.param(name, marks=pytest.mark.slow) for name in ["equality", *LONG]),
         *(pytest.param(name, marks=pytest.mark.nightly) for name in LONGEST),
     ],
 )

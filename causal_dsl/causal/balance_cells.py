@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -76,6 +77,19 @@ class Cells:
         return place, choices[place] == column
 
 
+@dataclass(frozen=True, eq=False)
+class RowCells:
+    """The combination of balanced values that each row must have: ``of_rows`` [n] are numbers of ``cells``."""
+
+    cells: Cells
+    of_rows: np.ndarray
+
+    @property
+    def codes(self) -> np.ndarray:
+        """The codes of the balanced values, row by row [n, m]."""
+        return self.cells.values[self.of_rows]
+
+
 def _few(column: np.ndarray) -> np.ndarray:
     """The different codes [n] of a column, in order; counted where they lie close together, which is faster than to sort."""
     if not len(column):
@@ -111,4 +125,4 @@ def handed_out(wanted: np.ndarray, drawn: np.ndarray) -> tuple[np.ndarray, np.nd
     return rows, which
 
 
-__all__ = ["Cells", "handed_out"]
+__all__ = ["Cells", "RowCells", "handed_out"]

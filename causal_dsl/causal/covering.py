@@ -19,8 +19,8 @@ from causal_dsl.causal.built import Builder
 from causal_dsl.causal.combinations import table_of
 from causal_dsl.causal.designs import Design, DrawStatement, draw
 from causal_dsl.causal.domains import Finite, show
-from causal_dsl.causal.drawn_rows import RowDrawer
 from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.row_candidates import RowCandidates
 from causal_dsl.counter import key, permutation
 from causal_dsl.diagnostics import Diagnostics, fail
 
@@ -167,22 +167,21 @@ def _completed(
         if not len(missing):
             continue
         plain = _plain(statement, n=len(missing))
-        drawer = RowDrawer(Design((plain,), design.templates), plain, len(missing), {}, Diagnostics())
-        drawer.wanted = {r: tuple(sorted({*w, *(n for o, n in names if o == r)})) for r, w in drawer.wanted.items()}
+        candidates = RowCandidates(Design((plain,), design.templates), plain, len(missing), {}, names)
         targets: Mapping[tuple[str, str], np.ndarray] = {names[i]: missing[:, j] for j, i in enumerate(subset)}
-        drawer.builder = Builder(drawer.design, plain, len(missing), {}, drawer.wanted, targets)
+        builder = Builder(candidates.design, plain, len(missing), {}, candidates.wanted, targets)
         pending = np.arange(len(missing))
-        pending = pending[drawer.builder.construction.possible(pending)]
+        pending = pending[builder.construction.possible(pending)]
         more = []
         for attempt in range(_TRIES):
             if not len(pending):
                 break
-            at, complete = drawer.built(pending, np.full(len(pending), attempt))
+            at, _, complete = candidates.build(builder, pending, np.full(len(pending), attempt))
             made = np.stack([complete[role][name] for role, name in names], axis=1)
             right = (made[:, list(subset)] == missing[pending[at]]).all(axis=1)
             more.append(made[right])
             pending = np.setdiff1d(pending, pending[at[right]])
-        if len(pending) and not drawer.builder.construction.exact:
+        if len(pending) and not builder.construction.exact:
             shown = " and ".join(
                 f"{names[i][1]} = {show(statement.model.value(names[i][1], missing[pending[0], j]))}"
                 for j, i in enumerate(subset)

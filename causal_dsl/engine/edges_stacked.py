@@ -14,8 +14,9 @@ from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
 from causal_dsl.inputs.protocol import InputRows
-from causal_dsl.network import edge_pass
-from causal_dsl.network.edge_pass import Room, edges_together
+from causal_dsl.network import edge_terms
+from causal_dsl.network.edge_pass import edges_together
+from causal_dsl.network.edge_terms import Room
 from causal_dsl.network.edges import EdgeWrite
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
@@ -42,7 +43,7 @@ class EdgeExecutor(ReferenceExecutor):
 
     def __init__(self, context: Context):
         super().__init__(context)
-        self.room = Room(kept_bytes(context.budget, edge_pass.KEPT))
+        self.room = Room(kept_bytes(context.budget, edge_terms.KEPT))
 
     def _each(
         self, layout: Layout, kept: PassActivations, places: Looks | None
@@ -104,7 +105,7 @@ class EdgeExecutor(ReferenceExecutor):
 
     def _fit(self, tokens: int) -> int:
         """As many as fit the budget, and no more than those whose senders' terms are kept for later receivers."""
-        fit = edge_tokens(self.network.facts, self.context.budget, edge_pass.KEPT)
+        fit = edge_tokens(self.network.facts, self.context.budget, edge_terms.KEPT)
         return min(super()._fit(tokens), max(1, fit // max(1, tokens)))
 
     def _together(

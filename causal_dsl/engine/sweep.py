@@ -131,7 +131,7 @@ class Sweep:
         begun = _Begun(layout, plan, kept, {family.resume: _fired(family) for family in layout.families})
         for family in layout.families:
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                spot = self._alive(plan, write, spot, family.inner)
+                self._refuse_missing(plan, write, spot)
                 begun.fired[family.resume][number, 2] = len(spot.live) - spot.live.sum()
                 if not spot.live.any():
                     continue
@@ -148,22 +148,16 @@ class Sweep:
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
         return (*found, *(capture.place.site for mean in means for capture in mean.captures))
 
-    def _alive(self, plan: Schedule, write: g.WriteNode, spot: Spot, inner: bool) -> Spot:
-        """What can reach the read-out must be computed: the schedule and the graph of the layers are two accounts of it. ``inner``: values
-        are taken from the run, and what does not reach them is not computed."""
+    def _refuse_missing(self, plan: Schedule, write: g.WriteNode, spot: Spot) -> None:
+        """What can reach what is read of a run must be computed: the schedule and the graph of the layers are two accounts of it."""
         level, phase = place_of(write.place.site, len(self.network.layers))
         if phase >= BOTTOM:
-            return spot
+            return
         rows, positions = spot.rows[spot.live], spot.positions[spot.live]
         frame = plan.frames[level]
         found = frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)
-        if inner:
-            live = spot.live.copy()
-            live[live] = found >= 0
-            return replace(spot, live=live)
         if not (found >= 0).all():
-            raise OwnFault(f"`{write.place}` can reach the read-out, and the pass does not compute it")
-        return spot
+            raise OwnFault(f"`{write.place}` can reach what is read, and the pass does not compute it")
 
     def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> ReadRows:
         forwards, families = gather.wanted(test)

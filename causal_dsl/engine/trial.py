@@ -27,8 +27,9 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.planning.steps import Block, Step, early_means, in_tree
+from causal_dsl.planning.steps import Block, Step, captures, early_means, in_tree
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.overlap import overlap
 from causal_dsl.program.read_features import FeatureRef
 
 #: Pairs on which an intervention is run both ways.
@@ -87,12 +88,24 @@ class Trials:
             self._try(step, layouts)
             apart: dict[str, list[g.Resume]] = {}
             for resume in step.resumes:
-                apart.setdefault(proof.kinds.get(kind_of(resume), ""), []).append(resume)
+                why = self._read_where_written(resume) or proof.kinds.get(kind_of(resume), "")
+                apart.setdefault(why, []).append(resume)
             stay = tuple(apart.pop("", ()))
             if stay or step.forwards:
                 steps.append(replace(step, resumes=stay))
             steps += [replace(step, forwards=(), resumes=tuple(rest), why=why) for why, rest in apart.items()]
         return replace(self.plan, steps=tuple(steps))
+
+    def _read_where_written(self, resume: g.Resume) -> str:
+        """Why an intervention does not ride in one pass where it takes a vector from a run at the very place at which that run is
+        written: a row of a pass reads a place before it is written there."""
+        facts = self.plan.inputs[resume.base.network].facts
+        for run in in_tree(resume):
+            for capture in captures(run):
+                writes = capture.run.writes if isinstance(capture.run, g.Resume) else ()
+                if any(overlap(write.place, capture.place, facts) for write in writes):
+                    return f"`{capture.place}` is read in a run in which it is written"
+        return ""
 
     def _try(self, step: Step, layouts: Layouts) -> None:
         """Run one intervention of each kind that is not proved yet both ways; those of one draw together."""
@@ -101,7 +114,8 @@ class Trials:
         unknown: dict[frozenset[object], list[g.Resume]] = {}
         for resume in step.resumes:
             kind = kind_of(resume)
-            if kind not in proof.kinds and not _proved_at_load(resume, proof.exchanged) and self._ready(resume):
+            known = kind in proof.kinds or _proved_at_load(resume, proof.exchanged)
+            if not known and self._ready(resume) and not self._read_where_written(resume):
                 unknown.setdefault(kind, []).append(resume)
         by_draw: dict[g.DrawNode, list[g.Resume]] = {}
         for resumes in unknown.values():

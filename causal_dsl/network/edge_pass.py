@@ -12,7 +12,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
-from functools import cached_property, partial
+from functools import cached_property
 from typing import Any
 
 import numpy as np
@@ -21,94 +21,15 @@ from torch import Tensor, nn
 
 from causal_dsl.inputs.batches import Points
 from causal_dsl.inputs.protocol import InputRows
+from causal_dsl.network.edge_projections import EdgeProjections, weight_of
+from causal_dsl.network.edge_terms import Room, SentChange, SentTerms, SentWrites, TermBlocks
 from causal_dsl.network.edges import Edges, EdgeWrite
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
-from causal_dsl.planning.edge_room import AHEAD, KEPT, RUN_TOGETHER, TOGETHER
+from causal_dsl.planning.edge_room import AHEAD, RUN_TOGETHER
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
-
-
-class Room:
-    """Memory that passes one after another use again: the kernel need not hand it out anew, page by page. ``kept`` bytes of it may
-    hold terms of senders."""
-
-    def __init__(self, kept: int | None = None) -> None:
-        self.kept = KEPT if kept is None else kept
-        self._held: dict[tuple[str, int], Tensor] = {}
-
-    def take(self, use: str, number: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
-        """A tensor of any numbers, the same memory for each ``use`` and number."""
-        size = int(np.prod(shape))
-        held = self._held.get((use, number))
-        if held is None or held.numel() < size or held.dtype != like.dtype or held.device != like.device:
-            self._held.pop((use, number), None)
-            held = self._held[use, number] = like.new_empty(size)
-        return held[:size].view(shape)
-
-
-@dataclass(eq=False)
-class _Projected:
-    """What a linear map gives [rows, tokens, columns], each receiver's columns from what it is given: ``own`` are those at hand,
-    each with which of the ``sets`` that are run together it belongs to; ``full`` of how many columns are there."""
-
-    out: Tensor | None = None
-    own: list[tuple[int, slice | Tensor]] = field(default_factory=list)
-    sets: int = 1
-    full: int = 0
-
-
-@dataclass(eq=False)
-class _MadeTerms:
-    """What changes of single heads, or of other senders, in the stream [senders, rows, tokens, width]; ``full`` of them are made."""
-
-    terms: Tensor
-    full: int = 0
-
-
-@dataclass(eq=False)
-class _Layer:
-    """Writes of a sender that do not meet: ``gap`` is what they change at its site, as long as terms are made of it; ``code`` [rows,
-    tokens] says whose masks a token has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1."""
-
-    gap: Tensor | None
-    code: Tensor
-    masks: list[np.ndarray]
-    #: where its terms are kept: of which block, from where on
-    kept: tuple[_MadeTerms, int] | None = None
-
-    @cached_property
-    def of_rows(self) -> np.ndarray | None:
-        """Whose masks a row has [rows], 0 for none; None where tokens of a row differ. A token without masks changes nothing."""
-        code = self.code.cpu().numpy()
-        most: np.ndarray = code.max(axis=1)
-        return most if bool(((code == most[:, None]) | (code == 0)).all()) else None
-
-
-@dataclass(eq=False)
-class _Sender:
-    component: str
-    layer: int | None
-    tensor: Tensor
-    #: what its change is multiplied with on its way to the stream; None where that is not a linear map
-    factor: Tensor | float | None
-    parts: list[_Layer] = field(default_factory=list)
-    #: of the groups at hand, what the site is with the writes that were added
-    mixed: dict[int, Tensor] = field(default_factory=dict)
-
-
-@dataclass(eq=False)
-class _Terms:
-    """What some writes of a sender change, and for which groups of receivers: ``table`` [codes, heads, groups]."""
-
-    sender: _Sender
-    part: _Layer
-    table: np.ndarray
-
-    @property
-    def heads(self) -> int:
-        return self.table.shape[1]
 
 
 @dataclass(eq=False)
@@ -146,21 +67,20 @@ class EdgePass(Edges):
     def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite], room: Room | None = None):
         super().__init__(network, batch, writes)
         self.room = room or Room()
-        self.senders: list[_Sender] = []
-        self.blocks: list[_MadeTerms] = []
-        #: of a layer's projections what its receivers are given, put together
-        self.projected: dict[nn.Module, _Projected] = {}
-        self._linear: dict[int, list[nn.Module]] = {}
+        self.senders: list[SentChange] = []
+        sites = {(write.write.site.component, write.write.site.layer) for write in writes}
+        self.blocks = TermBlocks(self.room, sum(self._heads_of(component) for component, _ in sites))
+        self.projections = EdgeProjections(network)
         self.ahead = _Ahead({}, [], torch.empty(0))
 
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
-        sender = _Sender(component, layer, tensor, self._factor(component, layer))
+        sender = SentChange(component, layer, tensor, self._factor(component, layer))
         for number in mine:
             points, tap, _, gap = self.made(number, tensor)
             self._put(sender, number, points, tap, gap)
         self.senders.append(sender)
 
-    def _put(self, sender: _Sender, number: int, points: Points, tap: Tap, gap: Tensor) -> None:
+    def _put(self, sender: SentChange, number: int, points: Points, tap: Tap, gap: Tensor) -> None:
         """Into the first part none of whose tokens it meets."""
         shape, index = sender.tensor.shape, points.on(sender.tensor.device)
         if tap.columns is not None and not (isinstance(tap.spot, slice) and gap.shape[-1] == shape[-1]):
@@ -172,7 +92,7 @@ class EdgePass(Edges):
             heads = self._heads_of(sender.component)
             every = points.every and len(gap) == code.numel()
             room = gap.reshape(shape) if every else torch.zeros_like(sender.tensor).index_put_(index, gap)
-            part = _Layer(room, code, [np.zeros((heads, self.count), np.uint8)])
+            part = SentWrites(room, code, [np.zeros((heads, self.count), np.uint8)])
             sender.parts.append(part)
         else:
             assert part.gap is not None  # terms are made once all writes of a sender are noted
@@ -243,14 +163,14 @@ class EdgePass(Edges):
         shape = (len(numbers), *tensor.shape[:2], self.network.facts.width or tensor.shape[-1])
         self.ahead = _Ahead(groups, numbers, self.room.take("sums", 0, shape, tensor))
 
-    def terms_for(self, senders: Sequence[_Sender], numbers: Sequence[int]) -> list[_Terms]:
+    def terms_for(self, senders: Sequence[SentChange], numbers: Sequence[int]) -> list[SentTerms]:
         """Of some senders the terms that reach any of these receivers."""
         found = []
         for sender in senders:
             for part in sender.parts:
                 table = np.stack(part.masks)[:, :, numbers]
                 if table.any():
-                    found.append(_Terms(sender, part, table))
+                    found.append(SentTerms(sender, part, table))
         return found
 
     def _bent(self, groups: Sequence[Sequence[Port]]) -> Tensor | None:
@@ -270,10 +190,10 @@ class EdgePass(Edges):
             self.inner = False
         return sums
 
-    def add(self, sums: Tensor, linear: Sequence[_Terms], new: bool = False) -> None:
+    def add(self, sums: Tensor, linear: Sequence[SentTerms], new: bool = False) -> None:
         """Add the terms of some senders to the sums of the groups [groups, rows, tokens, width]; ``new`` sums hold nothing yet."""
         groups = sums.shape[0]
-        for block, own in self._blocks(linear, sums):
+        for block, own in self.blocks.of(linear, sums):
             first, last = min(at for _, at in own), max(at + terms.heads for terms, at in own)
             flat, own = block.terms[first:last], [(terms, at - first) for terms, at in own]
             codes = [terms.part.of_rows for terms, _ in own]
@@ -304,73 +224,16 @@ class EdgePass(Edges):
             sums.zero_()
 
     @staticmethod
-    def _weights(own: Sequence[tuple[_Terms, int]], senders: int, groups: int, codes: list[np.ndarray]) -> np.ndarray:
+    def _weights(
+        own: Sequence[tuple[SentTerms, int]], senders: int, groups: int, codes: list[np.ndarray]
+    ) -> np.ndarray:
         """From which senders of a block each group is patched, by the codes of each of its terms [codes, groups, senders]."""
         found = np.zeros((len(codes[0]), groups, senders), np.float32)
         for (terms, at), code in zip(own, codes, strict=True):
             found[:, :, at : at + terms.heads] = terms.table[code].transpose(0, 2, 1)
         return found
 
-    def _blocks(self, linear: Sequence[_Terms], like: Tensor) -> Iterator[tuple[_MadeTerms, list[tuple[_Terms, int]]]]:
-        """The terms of some senders, each at a place of a block."""
-        kept: dict[int, tuple[_MadeTerms, list[tuple[_Terms, int]]]] = {}
-        others: list[_Terms] = []
-        for terms in linear:
-            if terms.part.kept is None:
-                self._keep(terms, like)
-            if terms.part.kept is None:
-                others.append(terms)
-            else:
-                block, at = terms.part.kept
-                kept.setdefault(id(block), (block, []))[1].append((terms, at))
-        yield from kept.values()
-        while others:
-            block, own = self._block(others[0].heads, like), []
-            while others and block.full + others[0].heads <= len(block.terms):
-                own.append((others[0], self._make(others.pop(0), block)))
-            yield block, own
-
-    def _keep(self, terms: _Terms, like: Tensor) -> None:
-        """Make terms where later receivers find them, while there is room."""
-        if not self.blocks or self.blocks[-1].full + terms.heads > len(self.blocks[-1].terms):
-            room = self.room.kept // (like[0].numel() * like.element_size()) - sum(
-                len(block.terms) for block in self.blocks
-            )
-            if room < terms.heads:
-                return
-            # one for all senders, if nothing is written twice at one place
-            size = TOGETHER if self.blocks else max(TOGETHER, self._senders)
-            self.blocks.append(self._block(terms.heads, like, min(size, room), len(self.blocks)))
-        terms.part.kept = self.blocks[-1], self._make(terms, self.blocks[-1])
-        terms.part.gap = None  # the terms have it
-
-    @cached_property
-    def _senders(self) -> int:
-        sites = {(write.write.site.component, write.write.site.layer) for write in self.writes}
-        return sum(self._heads_of(component) for component, _ in sites)
-
-    def _block(self, heads: int, like: Tensor, size: int = TOGETHER, number: int = -1) -> _MadeTerms:
-        return _MadeTerms(self.room.take("terms", number, (max(size, heads), *like.shape[1:]), like))
-
-    @staticmethod
-    def _make(terms: _Terms, block: _MadeTerms) -> int:
-        """Write what changes of each head of a sender in the stream into a block; gives where."""
-        assert terms.part.gap is not None
-        factor, gap, at = terms.sender.factor, terms.part.gap.flatten(0, 1), block.full
-        block.full += terms.heads
-        out = block.terms[at : block.full].flatten(1, 2)
-        if isinstance(factor, Tensor):
-            gap = gap.unflatten(-1, (terms.heads, -1)).transpose(0, 1)
-            if gap.device == out.device and not gap.requires_grad:
-                torch.bmm(gap, factor.detach().to(gap), out=out)
-            else:
-                out.copy_(torch.bmm(gap, factor.to(gap)))
-        else:
-            assert factor is not None
-            out.copy_((gap * factor)[None])
-        return at
-
-    def _mixed(self, sums: Tensor, terms: _Terms) -> None:
+    def _mixed(self, sums: Tensor, terms: SentTerms) -> None:
         """Add the terms of a sender behind whose projection is more than a factor: its heads are mixed for each group."""
         sender, tensor, part = terms.sender, terms.sender.tensor, terms.part
         assert part.gap is not None  # kept terms are linear
@@ -394,7 +257,6 @@ class EdgePass(Edges):
     def runs(self, layer: int, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[list[Port]], Tensor]]:
         """Receivers that read one projection are run together, as many as a cache holds: up to there a layer knows nothing of rows."""
         most = max(1, RUN_TOGETHER // (stream.numel() * stream.element_size()))
-        modules = self._projections(layer)
         waiting: list[tuple[list[Port], Tensor]] = []
         last: nn.Module | None = None
 
@@ -403,8 +265,7 @@ class EdgePass(Edges):
             return [same for same, _ in waiting], given
 
         for same, delta in self.deltas(ports):
-            read = {None if port.kind == "mlp" else self._tap(port).module for port in same}
-            module = read.pop() if len(read) == 1 and read <= set(modules) else None
+            module = self.projections.read_by(layer, same)
             if waiting and (module is None or module is not last or len(waiting) == most):
                 yield run()
                 waiting.clear()
@@ -413,29 +274,10 @@ class EdgePass(Edges):
         if waiting:
             yield run()
 
-    def _tap(self, port: Port) -> Tap:
-        return find_tap(self.network, Site(port.kind, port.layer, (port.head,)))
-
     @contextmanager
     def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
-        """The projections of attention compute the columns of some receivers alone; nothing else of this run is looked at."""
-        modules = self._projections(layer)
-        for module in modules:
-            self.projected.setdefault(module, _Projected())
-
-        def narrow(sets: Sequence[Sequence[Port]]) -> None:
-            for module in modules:
-                self.projected[module].own, self.projected[module].sets = [], len(sets)
-            for number, port in ((number, port) for number, same in enumerate(sets) for port in same):
-                tap = self._tap(port) if port.kind != "mlp" else None
-                if tap is not None and tap.module in modules and tap.columns is not None:
-                    self.projected[tap.module].own.append((number, tap.spot))
-                    self.projected[tap.module].full += len(tap.columns)
-
-        with ExitStack() as stack:
-            for module in modules:
-                module.forward = partial(_columns, module, self.projected[module])
-                stack.callback(module.__dict__.pop, "forward")
+        """The projections of attention compute the columns of some receivers alone."""
+        with self.projections.narrowed(layer) as narrow:
             yield narrow
 
     def _layer(self, layer: int, ports: list[Port]) -> list[Any]:
@@ -443,32 +285,10 @@ class EdgePass(Edges):
 
         def enter(*_: Any) -> None:
             if not self.inner:
-                running.enter_context(self._known_whole(layer))
+                running.enter_context(self.projections.known_whole(layer))
 
         handles = [*super()._layer(layer, ports), module.register_forward_pre_hook(enter)]
         return [*handles, module.register_forward_hook(lambda *_: running.close(), always_call=True)]
-
-    @contextmanager
-    def _known_whole(self, layer: int) -> Iterator[None]:
-        """Where every column of a projection is one that receivers have computed, it is not run again."""
-        with ExitStack() as stack:
-            for module in self._projections(layer):
-                known = self.projected.pop(module, None)
-                if known is not None and known.out is not None and known.full == known.out.shape[-1]:
-                    module.forward = partial(_known, known.out)
-                    stack.callback(module.__dict__.pop, "forward")
-            yield
-
-    def _projections(self, layer: int) -> list[nn.Module]:
-        """The linear maps that give the queries, keys and values of a layer."""
-        if layer not in self._linear:
-            found: dict[nn.Module, None] = {}
-            for kind in ("q", "k", "v"):
-                every = find_tap(self.network, Site(kind, layer, (0,)))
-                if every.side == "out" and _weight(every.module) is not None and "forward" not in every.module.__dict__:
-                    found[every.module] = None
-            self._linear[layer] = list(found)
-        return self._linear[layer]
 
     def _projection(self, layer: int | None) -> Tensor | None:
         """The output projection [heads, head, width] of a layer, where nothing but a factor is behind it."""
@@ -479,41 +299,11 @@ class EdgePass(Edges):
         module = self.network.layers[layer].get_submodule(own.z[:-1])
         if own.attn_out[:-1] not in (own.attention, own.z[:-1]):
             return None
-        weight, scale = _weight(module), find_tap(self.network, Site("attn_out", layer)).scale
+        weight, scale = weight_of(module), find_tap(self.network, Site("attn_out", layer)).scale
         if weight is None:
             return None
         heads = weight.unflatten(0, (self.network.facts.heads or 1, -1))
         return heads if scale == 1 else heads * scale
-
-
-def _weight(module: nn.Module) -> Tensor | None:
-    """The matrix [in, out] of a module that is a linear map; None of any other."""
-    if type(module) is nn.Linear:
-        return module.weight.T
-    if type(module).__name__ == "Conv1D" and isinstance(module.weight, Tensor):
-        return module.weight
-    return None
-
-
-def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:
-    """Some columns of what a linear map gives, beside those that are known; no one reads the others."""
-    weight = _weight(module)
-    assert weight is not None
-    each = given.unflatten(0, (known.sets, -1))
-    if known.out is None:
-        known.out = given.new_empty(*each.shape[1:-1], weight.shape[1])
-    for number, own in known.own:
-        bias = module.bias[own] if isinstance(module.bias, Tensor) else None
-        # the columns of a Linear are rows in memory
-        known.out[..., own] = nn.functional.linear(each[number], weight.T[own], bias)
-    if known.own or known.sets == 1:
-        return known.out
-    return known.out.new_zeros(()).expand(*given.shape[:-1], weight.shape[1])  # on the way to what is read
-
-
-def _known(out: Tensor, given: Tensor) -> Tensor:
-    """What a linear map gives, known before."""
-    return out
 
 
 @contextmanager
@@ -528,4 +318,4 @@ def edges_together(
         yield edges.changes
 
 
-__all__ = ["KEPT", "EdgePass", "Room", "edges_together"]
+__all__ = ["EdgePass", "edges_together"]

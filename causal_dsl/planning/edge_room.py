@@ -44,4 +44,14 @@ def edge_room(facts: Facts, budget: Budget, tokens: float) -> list[float]:
     ]
 
 
-__all__ = ["AHEAD", "KEPT", "LEAST_TOKENS", "RUN_TOGETHER", "TOGETHER", "edge_room", "edge_tokens", "kept_bytes", "senders_of"]
+__all__ = [
+    "AHEAD",
+    "KEPT",
+    "LEAST_TOKENS",
+    "RUN_TOGETHER",
+    "TOGETHER",
+    "edge_room",
+    "edge_tokens",
+    "kept_bytes",
+    "senders_of",
+]

@@ -38,12 +38,26 @@ if TYPE_CHECKING:
 @dataclass(frozen=True, eq=False)
 class Spot:
     """The tokens [m] that one write of a family touches: ``which`` of its rows, as rows of the pass, and where; ``live``
-    are those that can reach the read-out."""
+    are those that can reach what is read of the run."""
 
     which: np.ndarray
     rows: np.ndarray
     positions: np.ndarray
     live: np.ndarray
+
+
+@dataclass(frozen=True)
+class ReadOfRun:
+    """What is read of a run that is intervened on: its ``answer``, the places whose vectors others take (``taken``), and those
+    at which something is measured (``watched``)."""
+
+    answer: bool = True
+    taken: tuple[Place, ...] = ()
+    watched: tuple[Place, ...] = ()
+
+
+#: Of a fit, a trial and most tests.
+ANSWER = ReadOfRun()
 
 
 @dataclass(frozen=True, eq=False)
@@ -152,12 +166,13 @@ class _Alike:
         runs: tuple[g.Forward, ...] | None,
         chosen: np.ndarray,
         of: int,
+        read: ReadOfRun,
     ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
-        """The tokens of a write in the chosen of the first ``of`` pairs of a block, and which of them reach the read-out."""
-        key = (write.place, base, runs, of)
+        """The tokens of a write in the chosen of the first ``of`` pairs of a block, and which of them reach what is read of the run."""
+        key = (write.place, base, runs, of, read)
         if key not in self._tokens:
             which, tokens = layouts.tokens(write.place, base, chosen)
-            self._tokens[key] = (which, tokens, layouts.live(write, base, chosen))
+            self._tokens[key] = (which, tokens, layouts.live(write, base, chosen, read))
         return self._tokens[key]
 
 
@@ -187,12 +202,27 @@ class Layouts:
         start = np.repeat(bounds[pairs] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
         return which, tokens[start + np.arange(len(which))]
 
-    def live(self, write: g.WriteNode, base: g.Forward, pairs: np.ndarray) -> np.ndarray:
-        """Which tokens of a write can reach what is read of their pair's base, in the order of :meth:`tokens` [m]."""
+    def live(self, write: g.WriteNode, base: g.Forward, pairs: np.ndarray, read: ReadOfRun = ANSWER) -> np.ndarray:
+        """Which tokens of a write can reach what is read of the run in which their pair's base is written, in the order of
+        :meth:`tokens` [m]."""
         inputs, rows = self.plan.inputs[base.network], self.plan.rows[base][pairs]
         which, tokens = self.tokens(write.place, base, pairs)
-        mine = rows[which]
-        return reaching(inputs.facts, write.place.site, tokens, inputs.lengths[mine], inputs.reads[mine])
+        facts, site, lengths = inputs.facts, write.place.site, inputs.lengths[rows[which]]
+        found = np.zeros(len(which), bool)
+        if read.answer:
+            found |= reaching(facts, site, tokens, lengths, inputs.reads[rows[which]])
+        places = [(place, place_of(place.site, layers_of(facts))) for place in read.taken]
+        places += [(place, place_read(place.site, layers_of(facts), True)) for place in read.watched]
+        for place, at in places:
+            owners, seen = self.looked_at(place, base, pairs)
+            bounds = np.searchsorted(owners, np.arange(len(pairs) + 1))
+            counts = bounds[which + 1] - bounds[which]
+            for number in range(int(counts.max(initial=0))):  # the tokens of a place, one after another
+                left = np.flatnonzero(~found & (number < counts))
+                if len(left):
+                    target = seen[bounds[which[left]] + number]
+                    found[left] = reaching(facts, site, tokens[left], lengths[left], target, at)
+        return found
 
     def reaches(self, resume: g.Resume) -> list[bool]:
         """Of each write of an intervention, whether any of it can reach the read-out in any pair."""
@@ -257,14 +287,19 @@ class Layouts:
         # A base that is patched into itself is its own noise floor.
         outer = set(resumes)
         further = [(resume, most) for resume, most in extra if resume not in outer]
-        takes = {capture.run for run in runs for capture in captures(run)}
+        takes: dict[g.Forward | g.Resume, dict[Place, None]] = {}
+        for capture in (capture for run in runs for capture in captures(run)):
+            takes.setdefault(capture.run, {})[capture.place] = None
+        watched = self._watched(layout.network) if watch else {}
         alike = _Alike()
         for resume, most in [*((r, None) for r in runs), *further]:
             pairs = draws[resume.base.draw] if resume.base.draw in draws else np.zeros(0, np.int64)
             if len(pairs):
-                family = self._family(layout, resume, pairs[:most], count, step.shared, alike)
+                inner = most is None and resume not in outer
+                read = ReadOfRun(not inner, tuple(takes.get(resume, ())), tuple(watched.get(resume, ())))
+                family = self._family(layout, resume, pairs[:most], count, step.shared, alike, read)
                 if most is None:
-                    family = replace(family, taken=resume in takes, inner=resume not in outer)
+                    family = replace(family, taken=resume in takes, inner=inner)
                 layout.families.append(family)
                 layout.family.setdefault(resume, family)
                 count += len(family.pairs)
@@ -278,14 +313,21 @@ class Layouts:
         return layout
 
     def _family(
-        self, layout: Layout, resume: g.Resume, pairs: np.ndarray, first: int, distinct: bool, alike: _Alike
+        self,
+        layout: Layout,
+        resume: g.Resume,
+        pairs: np.ndarray,
+        first: int,
+        distinct: bool,
+        alike: _Alike,
+        read: ReadOfRun,
     ) -> Family:
         runs = self._decided_by(resume) if distinct else None
         chosen, back = (pairs, np.arange(len(pairs))) if runs is None else alike.pairs(self.plan, runs, pairs)
         rows = np.arange(first, first + len(chosen))
         spots = []
         for write in resume.writes:
-            which, tokens, live = alike.tokens(self, write, resume.base, runs, chosen, len(pairs))
+            which, tokens, live = alike.tokens(self, write, resume.base, runs, chosen, len(pairs), read)
             spots.append(Spot(which, rows[which], tokens, live))
         return Family(resume, chosen, back, rows, tuple(spots))
 
@@ -318,6 +360,16 @@ class Layouts:
         if place.position is not None:
             return self.tokens(place, forward, pairs)
         return np.arange(len(pairs)), self.plan.inputs[forward.network].reads[self.plan.rows[forward][pairs]]
+
+    def _watched(self, network: NetworkKey) -> dict[g.Forward | g.Resume, dict[Place, None]]:
+        """The places at which tests measure something in the runs on a network."""
+        found: dict[g.Forward | g.Resume, dict[Place, None]] = {}
+        for test in self.plan.tests:
+            for score in self.plan.scores[test.name] if test.network.key == network else ():
+                for _, read in score.reads:
+                    for looked in read.looks:
+                        found.setdefault(read.run, {}).update(dict.fromkeys(looked.look.places))
+        return found
 
     def _watch(self, layout: Layout) -> None:
         """Note what is read at places in the runs of a pass."""

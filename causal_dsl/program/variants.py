@@ -10,32 +10,36 @@ family. What is written out is called by its parameters, ``tau(step=512)``.
 from __future__ import annotations
 
 import itertools
-from collections.abc import Iterable, Iterator, Mapping, Sequence
+from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import dataclass, replace
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.program.beyond_places import decides, drawn_by, only_places, words_read_at
 from causal_dsl.program.counts import COUNTS, counted
+from causal_dsl.program.family_members import (
+    Named,
+    by_name,
+    member_name,
+    plain,
+    with_values,
+    with_values_in_test,
+)
 from causal_dsl.program.models import metrics_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import MOST_CELLS, meant_by, refuse_arguments, refuse_never, values_of
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.substitute import as_text, named_in, substitute, word
+from causal_dsl.syntax.substitute import named_in, substitute
 from causal_dsl.vocabulary.components import COMPONENTS
-from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.words import words
 
 #: What is swept over: the values of each parameter, in the order in which they are declared.
 Sweep = dict[str, tuple[tree.Expr, ...]]
-#: One value of each.
-Named = dict[str, tree.Expr]
 
 #: Words of the language beside measures, features and written values.
 _WORDS = frozenset(
     ("first", "last", "all", "base", "source", "label", "template", "layer", "module", "mean")
 ) | frozenset((*COUNTS, *(name for name, component in COMPONENTS.items() if not component.layer)))
-#: Read-outs and inputs are those of an alignment, not of a cell.
-_OF_ALIGNMENT = ("next_token", "mask", "logits", "input")
 
 
 #: The declarations that are families, or are of one network of a family.
@@ -136,7 +140,7 @@ class _Writer:
             family = declaration.name.name if named else ""
             given = self._given_in.get(id(one), {})
             members.append((named, Definition(written, definition.module, family, told, given)))
-        placing = _only_places(declaration) if isinstance(declaration, tree.AlignDecl) else frozenset[str]()
+        placing = only_places(declaration) if isinstance(declaration, tree.AlignDecl) else frozenset[str]()
         return _Family(members, placing)
 
     # ── networks ─────────────────────────────────────────────────────────────────────────────────
@@ -171,7 +175,7 @@ class _Writer:
                 and above is not None
                 and family is not None
             ):
-                given, rest = self._given(family.sweep, _by_name(value.arguments, list(self._all_of(above))))
+                given, rest = self._given(family.sweep, by_name(value.arguments, list(self._all_of(above))))
                 meant = [member for named, member in family.members if named == given and not rest]
                 if meant:
                     argument = replace(argument, value=tree.Name(meant[0].name, span=value.span))
@@ -181,12 +185,12 @@ class _Writer:
     # ── alignments ───────────────────────────────────────────────────────────────────────────────
 
     def _of_alignment(self, module: Module, declaration: tree.AlignDecl) -> Iterator[tuple[Named, tree.AlignDecl]]:
-        closed = _decides(declaration)  # a range over the layers of a network decides about places alone
+        closed = decides(declaration)  # a range over the layers of a network decides about places alone
         own = {n: v for n, v in self.sweep_of(declaration).items() if n in closed or not any(map(counted, v))}
-        decides = _decides(declaration) - self._variables(module, declaration) if own else frozenset()
-        outer = {name: values for name, values in own.items() if name in decides}
+        beyond = decides(declaration) - self._variables(module, declaration) if own else frozenset()
+        outer = {name: values for name, values in own.items() if name in beyond}
         for named in self._each(declaration, outer):
-            written = _with(declaration, named)
+            written = with_values(declaration, named)
             models = list(self._members(module, declaration, written.model, written.model_fixed, own))
             networks: list[Any] = [({}, None, ())]
             if written.network is not None:
@@ -210,7 +214,7 @@ class _Writer:
             yield {}, name, tuple(fixed)
             return
         sweep = family.sweep
-        given, rest = self._given(sweep, _by_name(fixed, list(sweep)))
+        given, rest = self._given(sweep, by_name(fixed, list(sweep)))
         for parameter, value in given.items():
             if value not in sweep[parameter]:
                 self._never(name.name, parameter, value, sweep, declaration)
@@ -261,7 +265,7 @@ class _Writer:
         order = self._all_of(above)
         if not own and not order:
             return
-        arguments = _by_name(on.arguments if isinstance(on, tree.Call) else (), list(order))
+        arguments = by_name(on.arguments if isinstance(on, tree.Call) else (), list(order))
         family = self.family(above)
         sweep = family.sweep if family is not None else {}
         given, rest = self._given(sweep, arguments)
@@ -270,7 +274,7 @@ class _Writer:
                 self._never(name.name, parameter, value, sweep, declaration)
                 return
         metrics = metrics_of(module)
-        drawn = _drawn(declaration, metrics) - variables
+        drawn = drawn_by(declaration, metrics) - variables
         fixed = {a.name.name for a in arguments if a.name is not None}
         outer = {key: values for key, values in own.items() if key in drawn}
         chosen = {k: v for k, v in order.items() if k in drawn and k not in fixed and k not in sweep and k not in own}
@@ -278,7 +282,7 @@ class _Writer:
         if family is not None:
             idle: Named = {}
             if not any(isinstance(member, tree.Do) for member in declaration.members):
-                read = _read_at((*declaration.members, *metrics.values()))
+                read = words_read_at((*declaration.members, *metrics.values()))
                 idle = {
                     key: values[0]
                     for key, values in sweep.items()
@@ -294,7 +298,7 @@ class _Writer:
             for named in self._each(declaration, {**chosen, **outer}):
                 fixing = tuple(tree.Argument(tree.Ident(k, span=name.span), named[k], span=name.span) for k in chosen)
                 every = {**left, **named}
-                made = _test_with(declaration, {**given, **every}, called, (*rest, *fixing), variables)
+                made = with_values_in_test(declaration, {**given, **every}, called, (*rest, *fixing), variables)
                 self._kept.append(made)
                 self._given_in[id(made)] = {k: v for k, v in {**given, **every}.items() if k not in variables}
                 yield every, made
@@ -309,7 +313,9 @@ class _Writer:
     ) -> Iterator[tuple[Named, tree.TestDecl | tree.FitDecl]]:
         """A test that gives parameters of its own to what it is on, `on tau(l=k)`: one of each of their values."""
         for named in self._each(declaration, own, later=True):
-            one = replace(_test_with(declaration, named, name, (), variables), on=substitute(declaration.on, named))
+            one = replace(
+                with_values_in_test(declaration, named, name, (), variables), on=substitute(declaration.on, named)
+            )
             self._kept.append(one)
             self._sweeps[id(one)] = {k: v for k, v in self.sweep_of(declaration).items() if k not in named}
             inner = list(self._of_test(module, one))
@@ -429,191 +435,4 @@ class _Writer:
             yield dict(zip(sweep, values, strict=True))
 
 
-# ── what decides more than a place ──────────────────────────────────────────────────────────────
-
-
-def _decides(declaration: tree.AlignDecl) -> frozenset[str]:
-    """The names in an alignment that stand for more than a place in the network."""
-    placed = {member.name.name for member in declaration.members if isinstance(member, tree.Placement)}
-    return _beyond_places(declaration) | placed
-
-
-def _only_places(declaration: tree.AlignDecl) -> frozenset[str]:
-    """The parameters that decide only where variables are."""
-    return frozenset(parameter.name.name for parameter in declaration.parameters) - _beyond_places(declaration)
-
-
-def _beyond_places(declaration: tree.AlignDecl) -> frozenset[str]:
-    found = {declaration.model.name}
-    if declaration.network is not None:
-        found.add(declaration.network.name)
-    for argument in (*declaration.model_fixed, *declaration.network_fixed):
-        found |= named_in(argument.value)
-    for member in declaration.members:
-        if isinstance(member, tree.Prompt) or any(_head(site) in _OF_ALIGNMENT for site in member.sites):
-            found |= named_in(member)
-    return frozenset(found)
-
-
-def _drawn(declaration: tree.TestDecl | tree.FitDecl, metrics: Mapping[str, tree.Expr]) -> frozenset[str]:
-    """The names in a test, and in the ``metrics`` that it names, that stand for more than a place or a number that is written."""
-    found: set[str] = set()
-    for metric in _named_metrics(declaration.members, metrics):
-        found |= _beside_places(metrics[metric])
-    for member in declaration.members:
-        if not isinstance(member, tree.Do):
-            found |= _beside_places(member)
-            continue
-        for action in member.actions:
-            found |= {end.name for end in _runs_named(action) if isinstance(end, tree.Name)}
-            if not isinstance(action, tree.PatchPath) and isinstance(action.target, tree.Name):
-                paths = any(isinstance(other, tree.PatchPath) for other in member.actions)
-                found |= {action.target.name} - (
-                    {"mlp"} if paths else set()
-                )  # `mlp = freeze` says how a path is patched
-    return frozenset(found)
-
-
-def _runs_named(action: tree.Node) -> Iterator[tree.Expr]:
-    """Where an action names runs: those that vectors are taken from, and those that a mean is over."""
-    if isinstance(action, tree.Interchange) or (isinstance(action, tree.PatchPath) and not action.sets):
-        yield action.source
-    for part in action.walk():
-        if isinstance(part, tree.Under):
-            yield part.run
-        if isinstance(part, tree.Call) and isinstance(part.function, tree.Name) and part.function.name == "mean":
-            yield from (argument.value for argument in part.arguments if argument.name is None)
-
-
-def _named_metrics(members: Iterable[tree.Node], metrics: Mapping[str, tree.Expr]) -> frozenset[str]:
-    """The metrics that the lines of a test name, and those that these are made of."""
-    found: set[str] = set()
-    open: list[tree.Node] = [member for member in members if isinstance(member, tree.Expect | tree.Report)]
-    while open:
-        new = {name for name in named_in(open.pop()) if name in metrics} - found
-        found |= new
-        open += [metrics[name] for name in new]
-    return frozenset(found)
-
-
-def _beside_places(node: tree.Node) -> frozenset[str]:
-    """The names in a line of a test, and the words after the names of runs (`base.u`), but for those of the places that are read."""
-    places = [part for part in node.walk() if isinstance(part, tree.Located)]
-    reads = [argument for place in places for argument in _of_reading(place.value)]
-    inside = {id(part) for place in (*(p.site for p in places), *reads) for part in place.walk()}
-    found: set[str] = set()
-    for part in node.walk():
-        if isinstance(part, tree.String):
-            found |= named_in(part)
-        elif isinstance(part, tree.Name) and id(part) not in inside:
-            found.add(part.name)
-        elif isinstance(part, tree.Attribute) and isinstance(part.value, tree.Name) and id(part) not in inside:
-            found.add(part.name.name)
-    return frozenset(found)
-
-
-def _of_reading(value: tree.Expr) -> Iterator[tree.Expr]:
-    """The tokens and the sites that are arguments of readings."""
-    for part in value.walk():
-        if isinstance(part, tree.Call) and isinstance(part.function, tree.Name) and part.function.name in READINGS:
-            kinds = READINGS[part.function.name].arguments
-            for kind, argument in zip(kinds, part.arguments, strict=False):
-                if kind in ("position", "site"):
-                    yield argument.value
-
-
-def _read_at(nodes: Iterable[tree.Node]) -> frozenset[str]:
-    """The words of the places that are read."""
-    return frozenset(
-        part.name
-        for node in nodes
-        for place in node.walk()
-        if isinstance(place, tree.Located)
-        for part in place.walk()
-        if isinstance(part, tree.Name | tree.Ident)
-    )
-
-
-def _head(site: tree.Expr) -> str:
-    while not isinstance(site, tree.Name):
-        if isinstance(site, tree.Attribute | tree.Subscript):
-            site = site.value
-        elif isinstance(site, tree.Call):
-            site = site.function
-        else:
-            return ""
-    return site.name
-
-
-# ── writing out ─────────────────────────────────────────────────────────────────────────────────
-
-
-def _with(declaration: tree.AlignDecl, named: Named) -> tree.AlignDecl:
-    """An alignment with some of its parameters written out."""
-    if not named:
-        return declaration
-    members = tuple(
-        replace(substitute(m, named, words=True), name=word(m.name, named))
-        if isinstance(m, tree.Placement)
-        else substitute(m, named)
-        for m in declaration.members
-    )
-    return replace(
-        declaration,
-        members=members,
-        model=word(declaration.model, named),
-        network=None if declaration.network is None else word(declaration.network, named),
-        model_fixed=tuple(substitute(a, named) for a in declaration.model_fixed),
-        network_fixed=tuple(substitute(a, named) for a in declaration.network_fixed),
-    )
-
-
-def _test_with(
-    declaration: tree.TestDecl | tree.FitDecl,
-    named: Named,
-    on: tree.Name,
-    fixed: tuple[tree.Argument, ...],
-    variables: frozenset[str],
-) -> tree.TestDecl | tree.FitDecl:
-    """A test with some parameters written out, on an alignment that is none of a family. In `base.u`, `u` may be a parameter that stands
-    for a variable, but for one that is called as one of the ``variables``."""
-    words = {name: value for name, value in named.items() if name not in variables}
-    members = tuple(
-        substitute(m, named, words=True)
-        if isinstance(m, tree.Do)
-        else substitute(substitute(m, words, words=True), named)
-        for m in declaration.members
-    )
-    called: tree.Expr = tree.Call(on, fixed, span=declaration.on.span) if fixed else on
-    made = replace(declaration, members=members, on=called)  # type: ignore[arg-type]
-    if isinstance(made, tree.TestDecl):
-        made = replace(made, parameters=tuple(p for p in made.parameters if p.name.name not in named))
-    return made
-
-
-def _by_name(arguments: Sequence[tree.Argument], order: Sequence[str]) -> list[tree.Argument]:
-    """Arguments with the names of the parameters that they are of, where they are given in order."""
-    return [
-        replace(argument, name=tree.Ident(order[at], span=argument.span))
-        if argument.name is None and at < len(order)
-        else argument
-        for at, argument in enumerate(arguments)
-    ]
-
-
-def member_name(name: str, named: Mapping[str, tree.Expr]) -> str:
-    """What a member of a family is called: ``mlp(seed=3)``."""
-    return f"{name}({', '.join(f'{key}={as_text(value)}' for key, value in named.items())})" if named else name
-
-
-def plain(value: tree.Expr) -> int | float | str:
-    """A value as results tell it."""
-    match value:
-        case tree.Number(value=number, unit=None) if not isinstance(number, bool):
-            return number
-        case tree.Unary(op="-", operand=tree.Number(value=number, unit=None)):
-            return -number
-    return as_text(value)
-
-
-__all__ = ["member_name", "write_out"]
+__all__ = ["write_out"]

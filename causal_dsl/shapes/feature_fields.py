@@ -18,7 +18,7 @@ class InterventionJson(TypedDict):
     change: float | None
     "mean of |new - old| / |old| over them, without a unit"
     unreachable: Count
-    "at how many it was left out because nothing there reaches the read-out"
+    "at how many it was left out because nothing there reaches what is read of the run"
 
 
 class IntervalJson(TypedDict):

@@ -13,7 +13,7 @@ import pytest
 
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
-from causal_dsl.causal.drawn_rows import RowDrawer
+from causal_dsl.causal.row_candidates import RowCandidates
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
 from tests.causal import causal_models as plain
 from tests.thinning import some
@@ -50,13 +50,13 @@ def refused(design: Design) -> str:
 @pytest.fixture
 def never_by_chance(monkeypatch: pytest.MonkeyPatch) -> None:
     """As if no random candidate ever met the condition, and there were too many inputs to list."""
-    whole = RowDrawer.propose
+    whole = RowCandidates.propose
 
-    def propose(self: RowDrawer, rows: np.ndarray, attempts: np.ndarray) -> Any:
+    def propose(self: RowCandidates, rows: np.ndarray, attempts: np.ndarray) -> Any:
         _, proposed, complete = whole(self, rows[:0], attempts[:0])
         return np.zeros(0, np.int64), proposed, complete
 
-    monkeypatch.setattr(RowDrawer, "propose", propose)
+    monkeypatch.setattr(RowCandidates, "propose", propose)
 
 
 def unlisted(text: str) -> Any:
@@ -105,6 +105,7 @@ def fits(counts: Counter, expected: dict[Any, float], n: int) -> bool:
     return square < freedom + 5 * (2 * freedom) ** 0.5
 
 
+@pytest.mark.thinned(always=14, slow=13)
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.usefixtures("never_by_chance")
 def test_the_distribution_is_that_of_enumeration(seed: int) -> None:
@@ -130,6 +131,7 @@ def test_the_distribution_is_that_of_enumeration(seed: int) -> None:
         assert all((again_[name] == columns[name]).all() for name in decoded.variables)
 
 
+@pytest.mark.thinned(always=4, slow=4)
 @pytest.mark.parametrize("seed", range(12))
 @pytest.mark.usefixtures("never_by_chance")
 def test_balance_is_built(seed: int) -> None:
@@ -162,9 +164,9 @@ def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.Mo
         plain.design(model, "base", n=n, seed=seed, where="base.a == 0 and base.pick == 2").statements[0], balance=()
     )
     where = plain.predicate(" and ".join(parts), dict.fromkeys(ROLES, model))
-    whole = RowDrawer.propose
+    whole = RowCandidates.propose
 
-    def propose(self: RowDrawer, rows: np.ndarray, attempts: np.ndarray) -> Any:
+    def propose(self: RowCandidates, rows: np.ndarray, attempts: np.ndarray) -> Any:
         at, proposed, complete = whole(self, rows, attempts)
         return (
             (at, proposed, complete)
@@ -172,7 +174,7 @@ def test_given_rows_get_a_partner_of_their_own(seed: int, monkeypatch: pytest.Mo
             else (at[:0], *whole(self, rows[:0], rows[:0])[1:])
         )
 
-    monkeypatch.setattr(RowDrawer, "propose", propose)
+    monkeypatch.setattr(RowCandidates, "propose", propose)
     found = drawn(Design((base, DrawStatement(("source",), model, n, 0, (), False, where, NOWHERE)))).values
     names = ("a", "b", "c", "pick")
     given: dict[Any, dict[Any, float]] = {}

@@ -341,7 +341,7 @@ def test_lists_kept_between_draws_belong_to_their_inputs(monkeypatch: pytest.Mon
     ]
     together = [drawn(design).values for design in designs]
     for design, found in zip(designs, together, strict=True):
-        monkeypatch.setattr("causal_dsl.causal.drawn_rows.SHARED", 0)  # nothing is kept
+        monkeypatch.setattr("causal_dsl.causal.row_candidates.SHARED", 0)  # nothing is kept
         alone = drawn(design).values
         for role, columns in alone.items():
             for name, codes in columns.items():

@@ -157,6 +157,7 @@ def test_rows_without_a_partner_are_proved_to_have_none() -> None:
     assert fault.label == f"{alone} of 64 rows have no partner"
 
 
+@pytest.mark.thinned(always=14, slow=13)
 @pytest.mark.parametrize("seed", range(40))
 def test_bounds_hold_on_random_conditions(seed: int) -> None:
     """No input that satisfies a condition lies outside of the boxes."""

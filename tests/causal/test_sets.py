@@ -61,6 +61,7 @@ def best(rows: list[tuple[object, set[int], Fraction]], own: bool = False) -> Fr
     return total
 
 
+@pytest.mark.thinned(always=8)
 @pytest.mark.parametrize("swapped", ["a", "b"])
 @pytest.mark.parametrize("mechanism", SETS)
 @pytest.mark.parametrize("where", ["", "base.b < source.b"])

@@ -11,7 +11,7 @@ import pytest
 import torch
 from torch import Tensor
 
-from causal_dsl import api, running
+from causal_dsl import api, scored_tests
 from causal_dsl.api import Options
 from causal_dsl.measures.circuit_run_names import FULL
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
@@ -250,7 +250,7 @@ def test_runs_that_are_not_what_they_have_to_be_are_told(
     wrong: float, said: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     """One number of the full circuit's run is changed on its way, as a fault of the pass would."""
-    right = running.with_runs
+    right = scored_tests.with_runs
 
     def tampered(*given: Any) -> Any:
         found = right(*given)
@@ -262,7 +262,7 @@ def test_runs_that_are_not_what_they_have_to_be_are_told(
                     cell.columns.sources[FULL][quantity] = values
         return found
 
-    monkeypatch.setattr(running, "with_runs", tampered)
+    monkeypatch.setattr(scored_tests, "with_runs", tampered)
     cell = api.run(api.parse(spec("llama", "outside(c) <- source", "faithfulness(gap)"))).tests[0].cells[0]
     (told,) = [finding for finding in cell.findings if finding.code == "circuit_check"]
     assert said in told.text and told.severity == "alarm" and cell.circuit is not None

@@ -15,7 +15,7 @@ from torch import Tensor
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.network import edge_pass
+from causal_dsl.network import edge_terms
 from causal_dsl.planning import edge_room
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.memory import Budget
@@ -225,7 +225,7 @@ def test_both_executors_and_all_self_checks(name: str) -> None:
 @pytest.mark.parametrize("kept", [0, 1 << 28])
 def test_terms_that_are_kept_or_made_again_and_edges_at_some_tokens(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens of a row have masks of their own here, and terms are made for each layer where none are kept."""
-    monkeypatch.setattr(edge_pass, "KEPT", kept)
+    monkeypatch.setattr(edge_terms, "KEPT", kept)
     text = spec("llama", "outside(c, at=[x, last]) <- source", "change(gap)").replace("n=6", "n=4, controls=none")
     text += (
         text[text.index("test t on a") :].replace("test t", "test u").replace("outside(c, at=[x, last])", "outside(c)")

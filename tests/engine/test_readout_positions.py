@@ -5,9 +5,10 @@ from __future__ import annotations
 import numpy as np
 import pytest
 import torch
+from torch import Tensor
 
 import causal_dsl as cd
-from tests.engine.byhand import ByHand
+from tests.engine.byhand import ByHand, hook
 from tests.engine.tiny import folder_of
 from tests.thinning import some, spread
 
@@ -186,3 +187,75 @@ def test_one_prompt_is_read_at_two_tokens(order: tuple[str, str]) -> None:
     together = scores(order)
     assert together == scores(order[:1]) | scores(order[1:])
     assert together["last"][0] == 1 and together["inner"][0] != 1
+
+
+BEHIND = """
+domain W = {"w10", "w11", "w12", "w13", "w14"}
+causal m {
+  x, y, z ~ W
+  output o := if x == y then z else x
+}
+network net = hf("FOLDER")
+align at : m -> net {
+  prompt "{x} w1 {y} w2 {z} w3"
+  o @ next_token(among=W)[y]
+}
+test measured on at {
+  base, source ~ m(n=6, seed=2)
+  do(layer[0].resid_post[last] = 0)
+  report norm @ layer[0].resid_post[last], norm @ layer[1].resid_post[last], kl
+}
+test taken on at {
+  base, source ~ m(n=6, seed=2)
+  do(layer[1].resid_post[y] <- source(layer[0].resid_post[last] = 0).layer[1].resid_post[last])
+  report kl
+}
+test taken_where_written on at {
+  base, source ~ m(n=6, seed=2)
+  do(layer[1].resid_post[y] <- source(layer[1].resid_post[last] = 0).layer[1].resid_post[last])
+  report kl
+}
+"""
+
+
+@torch.no_grad()
+def test_what_is_written_behind_the_answer_is_there_where_it_is_read() -> None:
+    """It cannot reach the answer: a measure at a place, and a run that vectors are taken from, are reached all the same."""
+    text = BEHIND.replace("FOLDER", folder_of("gpt2"))
+    checked = cd.check(cd.parse(text))
+    assert checked.plan is not None
+    hand, drawn = ByHand("gpt2"), checked.plan.draw_of(checked.plan.tests[0])
+    layers = hand.model.transformer.h
+
+    def ids(role: str, row: int) -> tuple[int, ...]:
+        x, y, z = (int(checked.plan.tests[0].model.decode(v, [drawn.values[role][v][row]])[0][1:]) for v in "xyz")  # type: ignore[union-attr, index]
+        return (x, 1, y, 2, z, 3)
+
+    def after(prompt: tuple[int, ...]) -> Tensor:
+        """The stream behind layer 1 at the last token, where that behind layer 0 is zero."""
+        seen: list[Tensor] = []
+        zeroed = torch.tensor([1.0] * 5 + [0.0])[None, :, None]
+        handles = [
+            hook(layers[0], "out", lambda tensor: tensor * zeroed),
+            hook(layers[1], "out", lambda tensor: seen.append(tensor[0, -1].clone()) or tensor),
+        ]
+        hand.logits(prompt)
+        for handle in handles:
+            handle.remove()
+        return seen[0]
+
+    norms, kls, wheres = [], [], []
+    for row in range(drawn.n):
+        base, source = ids("base", row), ids("source", row)
+        norms.append(float(after(base).norm()))
+        before = torch.log_softmax(hand.logits(base)[2].double(), 0)
+        for vector, into in ((after(source), kls), (torch.zeros(32), wheres)):
+            patched = torch.log_softmax(hand.patched(base, "resid_post", 1, 2, vector)[2].double(), 0)
+            into.append(float((before.exp() * (before - patched)).sum()))
+    for options in (cd.Options(), cd.Options(reference=True)):
+        measured, taken, there = (test.cell().scores for test in cd.run(cd.parse(text), options).tests)
+        assert measured["kl"].value == pytest.approx(0, abs=1e-7)
+        assert measured["norm @ layer[0].resid_post[last]"].value == 0
+        assert measured["norm @ layer[1].resid_post[last]"].value == pytest.approx(np.mean(norms), rel=1e-4)
+        assert taken["kl"].value == pytest.approx(np.mean(kls), rel=1e-4)
+        assert there["kl"].value == pytest.approx(np.mean(wheres), rel=1e-4)

@@ -101,6 +101,7 @@ def test_disjoint_blocks_make_up_the_whole(
     assert off(feature.decode(f, feature.encode(base)[1]), first) <= 1e-6, "and one block leaves the other"
 
 
+@pytest.mark.thinned(always=17)
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("half", [torch.bfloat16, torch.float16])
 def test_vectors_of_half_precision(name: str, half: torch.dtype) -> None:
@@ -114,6 +115,7 @@ def test_vectors_of_half_precision(name: str, half: torch.dtype) -> None:
     assert torch.equal(feature.swap(base, base), base)
 
 
+@pytest.mark.thinned(always=17)
 @pytest.mark.parametrize("name", ALL)
 @pytest.mark.parametrize("hard", [False, True])
 def test_saved_and_loaded_it_swaps_the_same_bits(name: str, hard: bool) -> None:

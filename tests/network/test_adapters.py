@@ -9,7 +9,6 @@ from copy import deepcopy
 from pathlib import Path
 from typing import Any
 
-import peft
 import pytest
 import torch
 from safetensors.torch import load_file, save_file
@@ -57,6 +56,8 @@ def adapter(folder: Path, family: str = "llama", kind: str = "LORA", base: str |
     """Save an adapter of random numbers for a family's model; gives peft's model with it."""
     torch.manual_seed(1)
     targets = TARGETS.get(kind, TARGETS.get(family, ALL))
+    import peft  # takes more than a second
+
     config = peft.PEFT_TYPE_TO_CONFIG_MAPPING[kind](**{"target_modules": targets, **SETTINGS[kind], **more})
     made: Any = peft.get_peft_model(deepcopy(model_of(family)), config)
     for parameter in made.parameters():
@@ -323,6 +324,8 @@ def test_without_peft_a_run_says_which_to_install(tmp_path: Path, monkeypatch: p
 
 def test_a_merge_that_gives_other_numbers_is_refused(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     adapter(tmp_path)
+    import peft
+
     merge = peft.LoraModel.merge_and_unload
 
     def wrong(self: Any, **settings: Any) -> Any:

@@ -83,6 +83,7 @@ LEFT = [
 ]
 
 
+@pytest.mark.thinned(always=9)
 @pytest.mark.parametrize(("name", "key", "code"), LEFT, ids=[key for _, key, _ in LEFT])
 def test_weights_that_are_left_over(name: str, key: str, code: str, tmp_path: Path) -> None:
     folder = saved(tmp_path, name)

@@ -195,6 +195,7 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
     assert "differs from whole forward passes" in proof.slow
 
 
+@pytest.mark.thinned(always=7)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 @pytest.mark.parametrize("trap", ["backwards alone", "another prompt"])
 def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_packed(

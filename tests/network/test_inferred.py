@@ -78,6 +78,7 @@ def found(model: nn.Module) -> Network:
     return inferred(replace(network, layout=None, layers=()))
 
 
+@pytest.mark.thinned(always=15)
 @pytest.mark.parametrize("name", RECORDS)
 def test_what_is_inferred_is_what_the_record_says(name: str) -> None:
     model = model_of(name)

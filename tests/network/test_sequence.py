@@ -481,6 +481,7 @@ def test_a_layer_is_given_before_it_is_known_how_many_there_are(
     assert found["tests"][0]["cells"][0]["scores"] == every["tests"][0]["cells"][2]["scores"]
 
 
+@pytest.mark.thinned(always=2)
 @pytest.mark.parametrize(
     ("counted", "plain"),
     [

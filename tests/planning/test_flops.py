@@ -15,6 +15,7 @@ torch.set_num_threads(1)
 TOKENS = 24
 
 
+@pytest.mark.thinned(always=13)
 @pytest.mark.parametrize("name", list(CONFIGS))
 @torch.no_grad()
 def test_flops_of_a_layer(name: str) -> None:

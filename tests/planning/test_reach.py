@@ -22,6 +22,7 @@ PROMPT = [40, 3, 33, 8, 27, 14]
 READ = 3
 
 
+@pytest.mark.thinned(always=14, slow=14)
 @pytest.mark.parametrize("name", [*CONFIGS, "llama:1", "bert:1", "gpt2:2", "falcon:1"])
 @torch.no_grad()
 def test_noise_moves_the_answer_where_it_can_reach_it(name: str) -> None:

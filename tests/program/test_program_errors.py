@@ -170,6 +170,7 @@ MENDS = [
 ]
 
 
+@pytest.mark.thinned(always=35)
 @pytest.mark.parametrize(("name", "old", "new"), MENDS, ids=lambda value: value if value.isidentifier() else "")
 def test_the_help_mends_the_spec(name: str, old: str, new: str) -> None:
     spec = api.load(f"{name}.causal")

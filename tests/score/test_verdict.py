@@ -4,13 +4,11 @@ from __future__ import annotations
 
 import ast
 import itertools
-from pathlib import Path
 from typing import Any
 
 import numpy as np
 import pytest
 
-import causal_dsl
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.measures.quantities import NOT_FINITE, SAID, TIED, TRACE
 from causal_dsl.score.codes import FORBIDDING, FULL, LADDER
@@ -21,6 +19,7 @@ from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import by_design, demote, settled, top_of, verdict
 from causal_dsl.score.wrong_answers import Speech
 from causal_dsl.vocabulary.findings import FINDINGS
+from tests.package_trees import PACKAGE, tree_of
 from tests.score.scoring import ANSWER, compiled, made_up
 
 N = 2000
@@ -245,8 +244,8 @@ def test_never_moved_says_whether_logits_did(moved: float, words: str) -> None:
 def used() -> set[str]:
     """The codes that the package gives to findings."""
     found = set()
-    for path in Path(causal_dsl.__file__).parent.rglob("*.py"):
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+    for path in PACKAGE.rglob("*.py"):
+        for node in ast.walk(tree_of(path)) if "Finding(" in path.read_text(encoding="utf-8") else ():
             if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Finding":
                 code = node.args[0]
                 if isinstance(code, ast.Constant):
@@ -260,7 +259,7 @@ def test_every_code_has_a_record() -> None:
     assert set(LADDER) == {code for code, kind in FINDINGS.items() if kind.about == "verdict"}
     texts = [
         path.read_text(encoding="utf-8")
-        for path in Path(causal_dsl.__file__).parent.rglob("*.py")
+        for path in PACKAGE.rglob("*.py")
         if path.name != "findings.py" or path.parent.name != "vocabulary"
     ]
     assert [code for code in FINDINGS if not any(f'"{code}"' in text for text in texts)] == []

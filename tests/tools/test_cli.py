@@ -8,7 +8,7 @@ from typing import Any
 
 import pytest
 
-from causal_dsl import api, faults, running
+from causal_dsl import api, faults, running, scored_tests
 from causal_dsl.faults import OwnFault
 from causal_dsl.tools.cli import main
 from causal_dsl.tools.command_line import memory_size
@@ -156,14 +156,14 @@ def test_a_mistake_of_the_package_in_one_test_loses_nothing_of_the_others(
     )
     assert main(["run", "--json", "two.causal"]) in (0, 1)
     whole = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
-    real = running.with_attributions
+    real = scored_tests.with_attributions
 
     def broken(scored: object, test: Any, *more: Any) -> object:
         if test.name == "broken":
             raise OwnFault("of all things")
         return real(scored, test, *more)  # type: ignore[arg-type]
 
-    monkeypatch.setattr(running, "with_attributions", broken)
+    monkeypatch.setattr(scored_tests, "with_attributions", broken)
     with pytest.raises(OwnFault):
         running.run_specs([api.load("two.causal")], api.Options())
     monkeypatch.setattr(faults, "fall_back", True)

@@ -10,9 +10,9 @@ import pytest
 from causal_dsl.program.sae_metadata import architectures_named
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.features import FEATURES
+from tests.package_trees import PACKAGE, tree_of
 
 ROOT = Path(__file__).parents[2]
-PACKAGE = ROOT / "causal_dsl"
 
 
 @pytest.mark.slow
@@ -28,7 +28,7 @@ def test_no_file_beside_the_records_names_one(names: dict[str, object], home: tu
     for path in PACKAGE.rglob("*.py"):
         if path.relative_to(PACKAGE).as_posix().startswith(home):
             continue
-        for node in ast.walk(ast.parse(path.read_text(encoding="utf-8"))):
+        for node in ast.walk(tree_of(path)):
             if isinstance(node, ast.Constant) and node.value in names and node.value not in other:
                 found.append(f"{path.relative_to(PACKAGE)}:{node.lineno} {node.value}")
     assert found == []
