@@ -17,44 +17,10 @@ from collections.abc import Callable
 
 import torch
 
+from benchmarks.ioi_search import SEARCH, Searched, spec
 from causal_dsl import api
-from causal_dsl.discovery.input_pairs import Pairs
-from causal_dsl.discovery.metric_gradient import MetricGradient
-from causal_dsl.discovery.part_scores import PartScorer, Way
-from causal_dsl.engine.budgets import budget_of
-from causal_dsl.planning import graph as g
-from causal_dsl.program.discovery import metric_of
-from causal_dsl.score.targets import target_ids
+from causal_dsl.discovery.part_scores import Way
 from causal_dsl.session import Session
-
-_SPEC = """\
-domain Name  = {"Mary", "John", "Tom", "James", "Anna", "Alice", "Sarah", "David", "Emma", "Jack", "Paul", "Peter"}
-domain Place = {"store", "park", "school", "office", "station", "garden"}
-
-causal ioi {
-  one, two ~ Name where one != two
-  subject  ~ {one, two}
-  place    ~ Place
-
-  output answer := if subject == one then two else one
-}
-
-network net = zoo("NETWORK")
-
-align sites : ioi -> net {
-  prompt "Then, {one} and {two} went to the {place}. {subject} gave a ring to"
-
-  answer @ next_token
-}
-
-circuit found : net = discover(edges, method=eap, keep=1%, by=absolute)
-
-test judged on sites {
-  base, source ~ ioi(n=PAIRS, seed=0) where base.answer != source.answer
-  do(outside(found) <- source)
-  report faithfulness(logit(answer) - logit(source.answer))
-}
-"""
 
 
 def main() -> None:
@@ -64,24 +30,15 @@ def main() -> None:
     parser.add_argument("--pairs", type=int, default=16)
     parser.add_argument("--rounds", type=int, default=3)
     given = parser.parse_args()
-    spec = api.parse(_SPEC.replace("NETWORK", given.network).replace("PAIRS", str(given.pairs)))
-    checked = api.check(spec)
+    checked = api.check(api.parse(spec(SEARCH, given.network, given.pairs)))
     checked.raise_errors()
-    assert checked.searches is not None and checked.program is not None
-    (test,), (search,), plan = checked.program.tests, checked.searches.tests, checked.searches
-    network = Session().network(search.network)
-    metric, draw = metric_of(test), plan.scores[search.name][0].label.draw
-    assert metric is not None
-    rows = [plan.rows[g.Forward(search.network.key, draw, role)] for role in ("base", "source")]
-    pairs = Pairs(plan.inputs[search.network.key], *rows)
-    targets = target_ids(plan, checked.answers, {search.network.key: network})
-    objective = MetricGradient(metric, search, checked.answers[search.name], targets)
+    assert checked.searches is not None
+    searched = Searched(checked, Session().networks(checked.searches.networks.values()))
+    network, batch = searched.network, searched.batch
 
     def scored(edges: bool, way: Way) -> Callable[[], object]:
-        of = PartScorer(network, pairs, objective, budget_of(network, None), ("embed", "head", "mlp"), network.padding)
+        of = searched.scorer()
         return lambda: of.score_edges(way) if edges else of.score_nodes(way)
-
-    batch = network.given.batch(network, pairs.inputs.rows(pairs.base), network.padding)
 
     @torch.no_grad()
     def plain() -> None:

@@ -16,32 +16,14 @@ from collections.abc import Callable
 import numpy as np
 import torch
 
+from benchmarks.ioi_search import spec
 from benchmarks.rounds import PLAIN, cpu_times, print_ratios
 from causal_dsl import api
 from causal_dsl.engine.execute import Execution
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
 
-_SPEC = """\
-domain Name  = {"Mary", "John", "Tom", "James", "Anna", "Alice", "Sarah", "David", "Emma", "Jack", "Paul", "Peter"}
-domain Place = {"store", "park", "school", "office", "station", "garden"}
-
-causal ioi {
-  one, two ~ Name where one != two
-  subject  ~ {one, two}
-  place    ~ Place
-
-  output answer := if subject == one then two else one
-}
-
-network net = zoo("NETWORK")
-
-align sites(l in 0:LAYERS, h in 0:HEADS) : ioi -> net {
-  prompt "Then, {one} and {two} went to the {place}. {subject} gave a ring to"
-
-  answer @ next_token(among=Name)
-}
-
+_TEST = """
 test reads on sites {
   base ~ ioi(n=PAIRS, seed=0)
   report LINES
@@ -66,8 +48,9 @@ def executions(network: str, layers: int, heads: int, pairs: int) -> tuple[dict[
     loaded, rows = None, None
     session = Session(api.Options())
     for name, lines in READS.items():
-        text = _SPEC.replace("NETWORK", network).replace("LAYERS", str(layers)).replace("HEADS", str(heads))
-        checked = api.check(api.parse(text.replace("PAIRS", str(pairs)).replace("LINES", lines)), api.Options())
+        test = _TEST.replace("LINES", lines)
+        text = spec(test, network, pairs, (layers, heads), "next_token(among=Name)")
+        checked = api.check(api.parse(text), api.Options())
         checked.raise_errors()
         plan = checked.plan
         assert plan is not None

@@ -7,16 +7,18 @@ from dataclasses import replace
 
 import numpy as np
 
+from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM
+from causal_dsl.measures.beside_random import beside_random
+from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
 from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.measures.weighted_sums import Matrix
-from causal_dsl.planning.circuit_runs import compared
+from causal_dsl.planning.circuit_runs import compared, patched_of
 from causal_dsl.planning.random_circuits import nodes_tried
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.circuit_members import name as name_of
@@ -33,7 +35,12 @@ from causal_dsl.score.circuit_results import (
     like_random,
     random_of,
 )
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.in_its_place import in_its_place, of_random_circuits, one_cell
+from causal_dsl.score.of_run import cells_of, pairs_of
+from causal_dsl.score.prepared import prepare
 from causal_dsl.score.results import TestResult
+from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 
@@ -45,7 +52,8 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
     probe, theirs = beside
     more: dict[int, dict[str, MutableMapping[Quantity, np.ndarray]]] = {}
     for (number, name), one in zip(probe.names, theirs.cells, strict=True):
-        more.setdefault(number, {})[name] = one.columns.patched
+        if one.done.all() or not is_random(name):  # what random circuits did not come to, they are not compared by
+            more.setdefault(number, {})[name] = one.columns.patched
     cells = [
         replace(
             cell, columns=Columns(cell.columns.base, cell.columns.patched, {**cell.columns.sources, **more.get(i, {})})
@@ -53,25 +61,37 @@ def with_runs(run: TestRun, execution: Execution) -> TestRun:
         for i, cell in enumerate(run.cells)
     ]
     for i, cell in enumerate(cells):
-        mine = [one for (number, _), one in zip(probe.names, theirs.cells, strict=True) if number == i]
+        mine = [
+            one for (of, name), one in zip(probe.names, theirs.cells, strict=True) if of == i and not is_random(name)
+        ]
         cell.done = np.logical_and.reduce([np.asarray(one.done) for one in (cell, *mine)])
     return replace(run, cells=cells, seconds=run.seconds + theirs.seconds)
 
 
-def with_circuits(result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None) -> TestResult:
-    """The result with the numbers of circuits in its cells: sizes and choices; of scores of circuits, self-checks and random circuits,
-    too. ``kept`` [n] are the pairs that are scored (None: all)."""
+def with_circuits(
+    result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None, ceilings: Mapping[str, Ceiling]
+) -> TestResult:
+    """The result with the numbers of circuits in its cells: sizes and choices, self-checks and random circuits. ``kept`` [n] are the pairs
+    that are scored (None: all), ``ceilings`` those of the test."""
     beside, test = _beside(run.test, execution), run.test
     probe = None if beside is None else beside[0]
     cells = list(result.cells)
+    scores = {} if probe is None else beside_random(test.scores)
+    env = _env(result, run, execution, kept, ceilings) if scores else None
     for number, (cell, own) in enumerate(zip(test.cells, run.cells, strict=True)):
         at = next((i for i, one in enumerate(cells) if one.cell == dict(own.node.cell)), None)
-        ablation = cell.interventions[0].circuit if len(cell.interventions) == 1 else None
+        ablation = cell.circuit
         if at is None or ablation is None:
             continue
         told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
+        if env is not None:
+            values = {name: estimate.value for name, estimate in cells[at].scores.items()}
+            runs = in_its_place(env.frames[at].columns, patched_of(ablation))
+            random = of_random_circuits(scores, ((one_cell(env, at, one), one) for one in runs), values)
+            told = replace(told, random={**told.random, **random})
+        elsewhere = _found_elsewhere(ablation, test, execution)
         silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")
-        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent)))
+        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent), *elsewhere))
     if probe is None:
         return replace(result, cells=tuple(cells))
     curves = _curves(probe, test, run, execution, kept) if len(cells) == len(test.cells) else {}
@@ -84,6 +104,34 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
         if other.control[0] == test.name and isinstance(other.probe, CircuitRuns):
             return other.probe, execution.runs[other.name]
     return None
+
+
+def _found_elsewhere(ablation: Ablation, test: Test, execution: Execution) -> list[Finding]:
+    """What says that the file of a circuit is of other weights than the test runs on."""
+    inputs = execution.networks[test.network.key].inputs
+    return [
+        Finding(
+            "circuit_elsewhere",
+            f"`{file}` says that its circuit was found on weights with the SHA-256 {digest[:12]}…, and those of `{test.network.name}` have "
+            f"{inputs.weights[:12]}…: it is of another checkpoint, or of the same one in other files.",
+        )
+        for file, digest in ablation.files
+        if inputs is not None and digest != inputs.weights
+    ]
+
+
+def _shared(facts: Facts) -> bool:
+    """Whether several query heads of a network share keys and values."""
+    return bool(facts.heads and facts.kv_heads and facts.kv_heads < facts.heads)
+
+
+def _env(
+    result: TestResult, run: TestRun, execution: Execution, kept: np.ndarray | None, ceilings: Mapping[str, Ceiling]
+) -> Evaluation:
+    """The cells of a result as their scores are computed."""
+    numbers = {tuple(dict(own.node.cell).items()): own for own in run.cells}
+    finished = [numbers[tuple(cell.cell.items())] for cell in result.cells]
+    return prepare(cells_of(finished), **pairs_of(run.test, execution.plan, ceilings, kept)).estimator.env
 
 
 def _circuit(
@@ -116,6 +164,7 @@ def _circuit(
         tests=tests,
         parallel=test.network.facts.parallel,
         stated=ablation.weights,
+        shared=_shared(test.network.facts),
     )
 
 
@@ -144,7 +193,7 @@ def _curves(
         return {}
     frames = [_frame(test, own, execution, kept) for own in run.cells]
     env = Evaluation(frames, [dict(own.node.cell) for own in run.cells], Matrix(np.ones((1, frames[0].n))))
-    ablation = test.cells[0].interventions[0].circuit
+    ablation = test.cells[0].circuit
     assert ablation is not None
     whole = size(ablation.members, test.network.facts, ablation.every).of_edges
     shares = np.asarray([sizes[1 : count + 1] for sizes in probe.sizes]) / max(1, whole)

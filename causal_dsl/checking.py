@@ -189,7 +189,7 @@ def _plan(
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
     ready, seen = [], dict[Any, str | None]()
     every = [one for test in program.tests for one in test.each]
-    parts = {one.name for test in program.tests for one in test.parts}
+    wholes = {one.name: test for test in program.tests for one in test.parts}
     for test in program.tests:
         if test.parts and not test.model.needs_trust and (drawn := memo.draw(test.design, found)) is not None:
             checked.distinct[test.name] = count_distinct(drawn.ids)
@@ -206,7 +206,7 @@ def _plan(
         if test.swaps:
             output, gaps = test.readout.variable, test.readout.gaps
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), output, drawn, gaps)
-        refuse_unanswered(test, drawn, several=test.name in parts)
+        refuse_unanswered(test, drawn, several=test.name in wholes)
         if test.network.facts.kind == "unknown" and tokens is not None and tokens.words:
             refuse_other_words(test, drawn, tokens)
         if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
@@ -224,7 +224,7 @@ def _plan(
         return None
     controls = []
     for test in ready:
-        for control in (*controls_of(test), *(circuit_runs(test) if beside else ())):
+        for control in (*controls_of(test), *(circuit_runs(test, wholes.get(test.name)) if beside else ())):
             controls.append(_answered(control, tokenizers(control.network), checked))
 
     def probes(plan: Plan) -> Iterator[Test]:

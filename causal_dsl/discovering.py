@@ -305,10 +305,10 @@ def _told(kept: Kept, one: Found) -> Discovered:
     )
 
 
-def file_of(one: Found, network: NetworkRef) -> bytes:
-    """The scores as a file that `json("…", keep=10%, by=absolute)` reads, with the network that they are of."""
+def file_of(one: Found, network: NetworkRef, weights: str) -> bytes:
+    """The scores as a file that `json("…", keep=10%, by=absolute)` reads, with the network that they are of, and the SHA-256 of its weights."""
     held = {one.discovery.what: one.scores, "method": one.discovery.text, "metric": one.metric, "pairs": one.pairs}
-    held["network"] = network_of(network)
+    held["network"] = network_of(network, weights)
     return json.dumps(held, indent=1).encode()
 
 

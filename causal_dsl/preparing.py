@@ -205,7 +205,9 @@ def discovered(
         assert folder is not None
         number = list(found).index(discovery) + 1
         ref = next(test.network for test in checked.program.tests if test.name == discovery.test)
-        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", file_of(one, ref))
+        inputs = networks[ref.key].inputs
+        data = file_of(one, ref, "" if inputs is None else inputs.weights)
+        folder.write(f"circuits/{discovery.test}-{discovery.what}-{number}.json", data)
     return again
 
 

@@ -58,7 +58,7 @@ def scored_test(
             scored = with_probes(scored, one, execution)
         else:
             scored = with_places(scored, one, execution)
-        scored = with_agreement(with_found(with_circuits(scored, run, execution, kept), checked.found))
+        scored = with_agreement(with_found(with_circuits(scored, run, execution, kept, ceilings), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
         scored = with_attributions(scored, one, [cell.columns for cell in cells], kept)

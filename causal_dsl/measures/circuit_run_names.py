@@ -20,6 +20,11 @@ def of_random(number: int, run: str) -> str:
     return run if run == EMPTY or not run.startswith("@") else f"@random {number} {run[1:]}"
 
 
+def is_random(run: str) -> bool:
+    """Whether a random circuit stands in the place of the circuit in a run."""
+    return run.startswith("@random ")
+
+
 def kept_without(number: int) -> str:
     """The circuit alone, without the subset K of this number."""
     return f"@keep without {number}"
@@ -60,6 +65,7 @@ __all__ = [
     "cut_subset",
     "half_without",
     "inflated",
+    "is_random",
     "kept_without",
     "kept_without_node",
     "of_random",

@@ -9,6 +9,7 @@ from collections.abc import Callable, Iterator, Sequence
 from dataclasses import replace
 from functools import partial
 
+from causal_dsl.measures.beside_random import beside_random
 from causal_dsl.measures.circuit_run_names import (
     CUT,
     EMPTY,
@@ -44,32 +45,44 @@ from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 
-def circuit_runs(test: Test) -> Iterator[Test]:
-    """The test that runs what stands beside the circuits of a test, where it has scores of them."""
-    if test.control[0] or test.scores.context.circuit is None:
+def circuit_runs(test: Test, whole: Test | None = None) -> Iterator[Test]:
+    """The test that runs what stands beside the circuits of a test: what its scores of circuits are made from, random circuits in the
+    place of each for all of its scores, and what its runs have to have in common. Where none of its scores are of circuits and it has no
+    controls, nothing does. ``whole``: the test of several outputs of which it is one."""
+    if test.control[0] or all(cell.circuit is None for cell in test.cells):
         return
     scores = [
         part for value in test.scores.cell_scores.values() for part in value.walk() if isinstance(part, OfCircuit)
     ]
     scores += [part for value in test.scores.values for part in value.walk() if isinstance(part, OfCircuit)]
-    if not scores:
+    plain = list(beside_random((whole or test).scores).values()) if test.controls else []
+    if not scores and not plain:
         return
     wanted = {run for score in scores for run in score.runs if run.startswith("@")}
     if test.controls:
         others = [score.of_random(i) for score in dict.fromkeys(scores) if score.beside for i in range(RANDOM)]
         wanted |= {run for score in others for run in score.runs if run.startswith("@")}
     quantities = {quantity for score in scores for _, quantity in score.needs()}
+    asked = {quantity for score in plain for run, quantity in score.needs() if run == "patched"}
+    quantities |= {replace(one, at="") for one in asked if one.at in ("", test.readout.variable)}
+    ends = bool(scores) or bool(compared(frozenset(quantities)))
     cells: list[Cell] = []
     names: list[tuple[int, str]] = []
-    sizes = []
+    sizes: list[tuple[float, ...]] = []
     for number, cell in enumerate(test.cells):
-        ablation = cell.interventions[0].circuit
-        assert ablation is not None
+        ablation = cell.circuit
+        if ablation is None:
+            sizes.append(())
+            continue
         random = random_circuits(ablation, test.network.facts) if test.controls else ()
         sizes.append(tuple(size_of(c, test.network.facts).weighted for c in (ablation.members, *random)))
-        for name, interventions in _runs(ablation, random, wanted).items():
+        in_its_place = {of_random(i, patched_of(ablation)) for i in range(RANDOM if plain else 0)}
+        looks = tuple(look for look in cell.looks if any(one.place == look.asked for one in quantities))
+        for name, interventions in _runs(ablation, random, wanted | in_its_place, ends).items():
             names.append((number, name))
-            cells.append(Cell((*cell.values, ("run", name)), interventions))
+            cells.append(Cell((*cell.values, ("run", name)), interventions, looks=looks))
+    if not cells:
+        return
     probe = CircuitRuns(tuple(names), tuple(sizes))
     made = without_lines(
         test, name=f"{test.name}: circuits", cells=tuple(cells), control=(test.name, "circuits"), probe=probe
@@ -77,16 +90,25 @@ def circuit_runs(test: Test) -> Iterator[Test]:
     yield replace(made, scores=replace(made.scores, also=frozenset(quantities)))
 
 
-def _runs(ablation: Ablation, random: Sequence[Members], wanted: set[str]) -> dict[str, tuple[Intervention, ...]]:
-    """What is done in each run beside one cell."""
+def patched_of(ablation: Ablation) -> str:
+    """The run beside a circuit in which the same is done as in the patched run."""
+    return KEEP if ablation.outside else CUT
+
+
+def _runs(
+    ablation: Ablation, random: Sequence[Members], wanted: set[str], ends: bool
+) -> dict[str, tuple[Intervention, ...]]:
+    """What is done in each run beside one cell; ``ends``: those too that have to be alike."""
     circuit, every = ablation.members, ablation.every
     rest = less(every, circuit)
-    found: dict[str, tuple[Intervention, ...]] = {
-        EMPTY: (write(ablation, every),),
-        FULL: (write(ablation, every, FromRun("base", ())),),
-    }
+    found: dict[str, tuple[Intervention, ...]] = {}
     # each set of constants is found by itself, and noise depends on which places are written together
-    if not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise)):
+    halves = ends and not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise))
+    if halves or EMPTY in wanted:
+        found[EMPTY] = (write(ablation, every),)
+    if ends:
+        found[FULL] = (write(ablation, every, FromRun("base", ())),)
+    if halves:
         found[HALVES] = tuple(write(ablation, part) for part in (circuit, rest) if part)
     found |= _of(ablation, circuit, wanted)
     for i, other in enumerate(random):
@@ -142,4 +164,4 @@ def compared(quantities: frozenset[Quantity]) -> tuple[Quantity, ...]:
     return tuple(sorted((q for q in quantities if q.kind in ("logit", "log_normalizer")), key=str))
 
 
-__all__ = ["circuit_runs", "compared"]
+__all__ = ["circuit_runs", "compared", "patched_of"]

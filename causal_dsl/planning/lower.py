@@ -202,8 +202,28 @@ class _Lowering:
         of = READINGS[look.kind].of if look.kind in READINGS else ""
         if of == "pattern":
             self._scored(look, run)
+        if of == "weights":
+            self._seen(look, run)
         if of == "pairs" and look.kind != "save":
             self._probed(look, run)
+
+    def _seen(self, look: PlaceRead, run: g.Forward) -> None:
+        """W839 where no token that is looked at comes before the one that looks, in a network in which each token sees those before it."""
+        (place,), rows = look.places, self.plan.rows[run]
+        if self.inputs.facts.both_ways or place.position is None or place.key is None:
+            return
+        which, tokens = self.inputs.spans(place.position, rows)
+        of, keys = self.inputs.spans(place.key, rows)
+        own = np.zeros(len(rows), dtype=np.int64)
+        own[which] = tokens
+        if len(keys) and (keys > own[of]).all():
+            self.diagnostics.report(
+                "W839",
+                f"`{place.key}` comes after `{place.position}` in every prompt, so the attention weight is 0",
+                look.span,
+                notes=("each token of this network sees itself and those before it",),
+                help=f"name the token that looks first: attention({place.key}, {place.position})",
+            )
 
     def _by_gradients(self, look: PlaceRead, base: g.Forward, run: g.Forward | g.Resume) -> None:
         """Find the tokens of what gradients are taken by, in the base run and in the baseline's: as many in each (E539)."""

@@ -104,6 +104,10 @@ class Ablation:
     found: tuple[Kept, ...] = ()
     #: the scores of its edges, if a file says them
     weights: tuple[tuple[str, float], ...] = ()
+    #: whether the value is added to what is there
+    add: bool = False
+    #: the files that it is read from, each with the SHA-256 of the weights that it was found on
+    files: tuple[tuple[str, str], ...] = ()
 
     def written(self, kept: Members) -> Members:
         """What is written where ``kept`` stands in the place of the circuit."""

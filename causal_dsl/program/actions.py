@@ -9,6 +9,7 @@ from pathlib import Path
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.circuit_actions import Circuits, read_circuit_action
 from causal_dsl.program.circuit_edges import with_port
+from causal_dsl.program.circuit_files import SaidByFiles
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.components import in_time
 from causal_dsl.program.encodings import encodes
@@ -53,13 +54,11 @@ class ActionReader:
         about = self.alignment
         return SiteReader(about.network.facts, about.templates, self.diagnostics, self.cell, about.model)
 
-    def circuit_reader(self, weights: dict[str, float] | None = None) -> CircuitReader:
-        """What reads circuits in this cell. ``weights``: where the scores of edges that a file says are entered."""
+    def circuit_reader(self, said: SaidByFiles | None = None) -> CircuitReader:
+        """What reads circuits in this cell. ``said``: where it is entered what files say beside members."""
         about, searches = self.alignment, self.circuits.searches
         found, model = self.diagnostics, about.model
-        return CircuitReader(
-            about.network, about.templates, found, self.cell, model, searches=searches, weights=weights
-        )
+        return CircuitReader(about.network, about.templates, found, self.cell, model, searches=searches, said=said)
 
     def read(self, action: tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo) -> Intervention | None:
         """The intervention of one action; None where a fault was reported."""

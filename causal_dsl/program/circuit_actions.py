@@ -8,11 +8,13 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
+from causal_dsl.program.circuit_files import SaidByFiles
 from causal_dsl.program.circuit_members import Members, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
+from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at
 from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, KINDS, Spot, dictionaries_of, kinds_of, of_dictionary, written_at
@@ -126,8 +128,8 @@ def read_circuit_action(
         return None
     kinds: tuple[str, ...] = kinds_of(network.facts)
     positions: tuple[Position, ...] | None = None
-    weights: dict[str, float] = {}
-    named = reader.circuit_reader(weights)
+    said = SaidByFiles()
+    named = reader.circuit_reader(said)
     looked_at: Sequence[Spot] | None = None
     if outside:
         read = _outside(target, reader, named)
@@ -166,10 +168,12 @@ def read_circuit_action(
         )
         return None
     kept = inside(members, every, positions, network.facts)
+    if network.facts.kind != "unknown" and len(asked) == before:
+        warn_of_nothing_looked_at(target, expr, bool(members), kept, circuits.module, reader.cell, found)
     value = _value(action, reader)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
-    if outside and isinstance(kept, EdgeSet) and positions is None and not weights and len(asked) == before:
+    if outside and isinstance(kept, EdgeSet) and positions is None and not said.scores and len(asked) == before:
         source = isinstance(value, FromRun)
         warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, found)
     ablation = Ablation(
@@ -182,10 +186,11 @@ def read_circuit_action(
         _text(action),
         size(kept, network.facts, every).share,
         tuple(dict.fromkeys(asked[before:])),
-        tuple(weights.items()),
+        tuple(said.scores.items()),
+        isinstance(action, tree.AddTo),
+        tuple(said.weights.items()),
     )
-    add = isinstance(action, tree.AddTo)
-    return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation, add=add)
+    return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation)
 
 
 def write(ablation: Ablation, members: Members, value: Value | None = None) -> Intervention:
@@ -201,8 +206,9 @@ def write(ablation: Ablation, members: Members, value: Value | None = None) -> I
         placed = written_at(members, apart=any(True for _ in whole.find(ProjectOut)))
         places, reached = tuple(place for place, _ in placed), ()
         nodes = tuple(parts for _, parts in placed)
+    add = ablation.add and value is None
     value = at(ablation.value if value is None else value, places)
-    return Intervention(places, value, text=ablation.text, to=reached, nodes=nodes if any(nodes) else ())
+    return Intervention(places, value, add, text=ablation.text, to=reached, nodes=nodes if any(nodes) else ())
 
 
 def _everywhere(facts: Facts) -> Position | None:

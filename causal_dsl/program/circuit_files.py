@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Callable
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import Any
 
@@ -12,7 +13,7 @@ from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, show
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
-from causal_dsl.program.file_networks import warn_of_another
+from causal_dsl.program.file_networks import warn_of_another, weights_said
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import parsed
@@ -39,19 +40,28 @@ _PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)
 _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(\d+)\]|out\[(\d+)\])|input\[(\d+)\]")
 
 
+@dataclass
+class SaidByFiles:
+    """What the files of the circuits of an action say beside their members: the ``scores`` of edges by their names, and by the path of
+    each file the SHA-256 of the ``weights`` that the circuit was found on."""
+
+    scores: dict[str, float] = field(default_factory=dict)
+    weights: dict[str, str] = field(default_factory=dict)
+
+
 def read_file(
     call: tree.Call,
     folder: Path,
     network: NetworkRef,
     found: Diagnostics,
     position: Callable[[tree.Expr], Position | None] = lambda expr: None,
-    scores: dict[str, float] | None = None,
+    said: SaidByFiles | None = None,
     through: Callable[[tree.Through], tuple[Spot, ...] | None] = lambda member: None,
 ) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
     edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads.
-    The scores of the edges that are kept are entered into ``scores``. A node of a dictionary, `layer[3].resid_post via sae("…", latents=[5])`, is
+    The scores of the edges that are kept, and the weights that they were found on, are entered into ``said``. A node of a dictionary, `layer[3].resid_post via sae("…", latents=[5])`, is
     read by ``through``. A file of another ``network`` is warned of (W805), and so are entries that decide nothing (W806)."""
     facts = network.facts
     settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
@@ -75,6 +85,8 @@ def read_file(
         return None
     if "network" in there:
         warn_of_another(there["network"], network, shown_path(path), call.span, found)
+        if said is not None and (digest := weights_said(there["network"])):
+            said.weights[shown_path(path)] = digest
     unread = [name for name in there if name not in _ENTRIES]
     if unread:
         found.report(
@@ -95,10 +107,10 @@ def read_file(
         if ranked is None:
             return None
         chosen = ranked
-        if what == "edges" and scores is not None:
+        if what == "edges" and said is not None:
             known = ((_at_tokens(name, call.span, position)[0], nodes[name]) for name in ranked)
             edges = ((edge_of(name), score) for name, score in known)
-            scores |= {edge_name(*edge): float(score) for edge, score in edges if edge is not None}
+            said.scores |= {edge_name(*edge): float(score) for edge, score in edges if edge is not None}
     else:
         help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
         odd = _no_score(nodes) if isinstance(nodes, dict) else None

@@ -10,12 +10,13 @@ from typing import Literal
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.circuit_edges import declared_edges, is_wide, refuse_edges, refuse_neurons
-from causal_dsl.program.circuit_files import read_file
+from causal_dsl.program.circuit_files import SaidByFiles, read_file
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.counts import numbers_of
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.discovery import Searches, read_discover
 from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
+from causal_dsl.program.empty_circuits import warn_of_none
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
@@ -69,8 +70,8 @@ class CircuitReader:
     free: bool = False
     #: what the test discovers; None where a circuit is declared
     searches: Searches | None = None
-    #: where the scores of edges that a file says are entered
-    weights: dict[str, float] | None = None
+    #: where it is entered what files say beside members
+    said: SaidByFiles | None = None
     #: the folder that paths of dictionaries start from
     folder: Path = Path()
 
@@ -270,7 +271,7 @@ class CircuitReader:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
             found: Members | None = read_file(
-                call, module.folder, self.network, self.diagnostics, self.sites.position, self.weights, self.through
+                call, module.folder, self.network, self.diagnostics, self.sites.position, self.said, self.through
             )
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
@@ -427,7 +428,9 @@ def check_circuit(
                 )
             groups[member.name.name] = member
     if network is not None and good:
-        CircuitReader(network, (), diagnostics, free=True).circuit(definition, (), declaration.name.span)
+        circuit = CircuitReader(network, (), diagnostics, free=True).circuit(definition, (), declaration.name.span)
+        if circuit is not None and network.facts.kind != "unknown":
+            warn_of_none(declaration, circuit.members, definition.module, diagnostics)
     return network
 
 

@@ -15,11 +15,18 @@ from causal_dsl.program.program import NetworkRef
 _SIZES = ("architecture", "layers", "heads", "kv_heads", "width")
 
 
-def network_of(ref: NetworkRef) -> dict[str, Any]:
-    """Who a network is, as data: its name as a spec declares it, without the folders above its own, and its sizes as far as they are
-    known."""
+def network_of(ref: NetworkRef, weights: str = "") -> dict[str, Any]:
+    """Who a network is, as data: its name as a spec declares it, without the folders above its own, its sizes as far as they are
+    known, and the SHA-256 of its ``weights``."""
     sizes = {name: getattr(ref.facts, name) for name in _SIZES}
-    return {"name": _name(ref), **{name: size for name, size in sizes.items() if size not in (None, "")}}
+    told = {name: size for name, size in sizes.items() if size not in (None, "")}
+    return {"name": _name(ref), **told, **({"weights": weights} if weights else {})}
+
+
+def weights_said(said: object) -> str:
+    """The SHA-256 of the weights that a file says its circuit was found on; empty where it says none."""
+    digest = said.get("weights") if isinstance(said, Mapping) else None
+    return digest if isinstance(digest, str) else ""
 
 
 def _name(ref: NetworkRef) -> str:
@@ -51,4 +58,4 @@ def _told(held: Mapping[str, Any]) -> str:
     return ", ".join([str(held.get("name", "a network without a name"))[:80], *sizes])
 
 
-__all__ = ["network_of", "warn_of_another"]
+__all__ = ["network_of", "warn_of_another", "weights_said"]

@@ -126,8 +126,7 @@ def _unlike_lines(alignment: Alignment) -> list[int]:
 
 def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
     """What scores of circuits are of, where each cell intervenes on one circuit and does nothing else."""
-    every = [cell.interventions[0].circuit for cell in cells if len(cell.interventions) == 1]
-    found = [one for one in every if one is not None]
+    found = [cell.circuit for cell in cells if cell.circuit is not None]
     if not found or len(found) < len(cells) or len({one.outside for one in found}) > 1:
         return None
     sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}

@@ -164,6 +164,11 @@ class Cell:
         return dict(self.values)
 
     @property
+    def circuit(self) -> Ablation | None:
+        """The ablation of a circuit that is all it does; None where it does nothing of the kind, or something else as well."""
+        return self.interventions[0].circuit if len(self.interventions) == 1 else None
+
+    @property
     def does(self) -> tuple[object, ...]:
         """What it writes and reads: cells for which it is equal have equal numbers. Their controls are equal, too, if their
         variables are ``placed`` alike."""

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import re
-from collections.abc import Iterable, Iterator
+from collections.abc import Iterable, Iterator, Mapping
 
 from rich.console import RenderableType
 from rich.padding import Padding
@@ -15,6 +15,8 @@ from causal_dsl.score.format_numbers import show, show_cell
 from causal_dsl.score.results import TestResult
 
 _MOST_CELLS = 40
+#: Of each score as many cells stand beside random circuits: the JSON has all.
+_MOST_ROWS = 12
 #: More nodes or edges than these are not listed: they are in the JSON.
 _MOST_MEMBERS = 60
 
@@ -31,13 +33,23 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
         for line in _members(first):
             yield _indented(Text(f"  {line}", style="dim"))
         for name, random in first.random.items():
-            yield from map(_indented, _random(name, random, "random circuits of its size"))
+            if random.better is not None:
+                yield from map(_indented, _random(name, random, "random circuits of its size"))
+        if any(random.better is None for random in first.random.values()):
+            yield _indented(_among("random circuits of its size", first.random))
         for name, one in first.tests.items():
             yield from map(_indented, _hypothesis(name, one))
     else:
         yield _indented(_table(test))
         if len(cells) > _MOST_CELLS:
             yield _indented(Text(f"and {len(cells) - _MOST_CELLS} more cells", style="dim"))
+        plain = dict.fromkeys(n for _, circuit in cells for n, one in circuit.random.items() if one.better is None)
+        for name in plain:
+            there = [(show_cell(cell.cell), circuit.random[name]) for cell, circuit in cells if name in circuit.random]
+            yield Text("")
+            yield _indented(_among(f"random circuits: {name}", dict(there[:_MOST_ROWS])))
+            if len(there) > _MOST_ROWS:
+                yield _indented(Text(f"and {len(there) - _MOST_ROWS} more cells", style="dim"))
     for name, random in test.random.items():
         yield from map(_indented, _random(name, random, "sweeps of random circuits of these sizes"))
     for found in dict.fromkeys(one for _, circuit in cells for one in _found(circuit)):
@@ -53,17 +65,33 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
 
 def _random(name: str, random: RandomCircuits, what: str) -> Iterator[Text]:
     """A score of random circuits in one line."""
-    known = [value for value in random.values if value is not None]
+    count = random.known
     if random.range is None or random.as_good is None:
         return
     low, high = random.range
     told = f"{show(low)} to {show(high)}" if low < high else show(low)
-    line = f"{len(known)} {what}: {name} {told}, as {random.better} in {round(random.as_good * len(known))}"
+    line = f"{count} {what}: {name} {told}, as {random.better} in {round(random.as_good * count)}"
     if random.alike:
-        line = f"{len(known)} {what}: {name} {show(random.own)} in each, as in the circuit"
+        line = f"{count} {what}: {name} {show(random.own)} in each, as in the circuit"
     if random.searched:
         line += f" ({random.searched}, where the circuit has {show(random.own)})"
     yield Text(line)
+
+
+def _among(title: str, random: Mapping[str, RandomCircuits]) -> Table:
+    """Scores that are not good in themselves, of random circuits: a row each."""
+    table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
+    for name in (title, "circuit", "least", "median", "most", "as high", "as low"):
+        table.add_column(Text(name, style="dim"), justify="left" if not table.columns else "right")
+    for name, one in random.items():
+        if one.better is not None or one.range is None:
+            continue
+        shares = [
+            "" if share is None else f"{round(share * one.known)} of {one.known}" for share in (one.as_high, one.as_low)
+        ]
+        numbers = [one.own, one.range[0], one.median, one.range[1]]
+        table.add_row(Text(name), *(Text(show(number)) for number in numbers), *map(Text, shares))
+    return table
 
 
 def _hypothesis(name: str, one: HypothesisTest) -> Iterator[Text]:
@@ -82,10 +110,11 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
     """How a circuit was found, in words."""
     for one in circuit.found:
         kept = f"{one.keep:.3g}" if one.keep > 1 or isinstance(one.keep, int) else f"{100 * one.keep:.3g}%"
-        which = f"{kept} of {len(one.scores)} {one.what}, the highest by {one.by} score"
+        what = f"{one.what} by key head" if one.what == "edges" and circuit.shared else one.what
+        which = f"{kept} of {len(one.scores)} {what}, the highest by {one.by} score"
         if one.by == "threshold":
             count = sum(score >= one.keep for score in one.scores.values())
-            which = f"{count} of {len(one.scores)} {one.what} "
+            which = f"{count} of {len(one.scores)} {what} "
             which += (
                 "were not dropped"
                 if one.method.startswith("acdc")
@@ -107,7 +136,10 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
 
 def _size(circuit: CircuitResult) -> str:
     size = circuit.size
-    return f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} edges, {size.weighted:.1f} weighted"
+    edges = "edges by query head" if circuit.shared else "edges"
+    return (
+        f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} {edges}, {size.weighted:.1f} weighted"
+    )
 
 
 def _members(circuit: CircuitResult) -> Iterator[str]:
@@ -136,7 +168,9 @@ def _latents_together(lines: Iterable[str]) -> Iterator[str]:
 def _table(test: TestResult) -> Table:
     table = Table(box=None, padding=(0, 2, 0, 0), pad_edge=False)
     cells = [(cell, cell.circuit) for cell in test.cells if cell.circuit is not None]
-    names = list(dict.fromkeys(name for _, circuit in cells for name in circuit.random))
+    names = list(
+        dict.fromkeys(n for _, circuit in cells for n, one in circuit.random.items() if one.better is not None)
+    )
     for name in ("circuit", "nodes", "edges", "weighted", *(f"random {name}" for name in names)):
         table.add_column(Text(name, style="dim"), justify="left" if name == "circuit" else "right")
     for cell, circuit in cells[:_MOST_CELLS]:

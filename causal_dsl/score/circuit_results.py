@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import dataclass, field
+from statistics import median
 from typing import TYPE_CHECKING, Literal
 
 from causal_dsl.measures.hypothesis_tests import Tested
@@ -26,6 +27,9 @@ if TYPE_CHECKING:
 CLOSE = 1e-3
 #: Scores that differ by no more, of numbers of the size of 1, differ by how logits are rounded: they are tied.
 _TIED = 1e-5
+_ONE_IN_TWENTY = 0.05
+#: Which of two values of a score speaks more for a circuit; None where that depends on the hypothesis.
+Better = Literal["high", "low"] | None
 
 
 @dataclass(frozen=True)
@@ -46,16 +50,17 @@ class SelfCheck:
 
 @dataclass(frozen=True)
 class RandomCircuits:
-    """A score of random circuits: ``values`` of each, and the share of them that are at least as high as the circuit's ``own``, and at
-    least as good (``better`` says whether a high or a low score is). Where circuits are searched, ``searched`` says how these are, and
-    ``own`` is of as small a search."""
+    """A score of random circuits: ``values`` of each, and the share of them that are at least as high as the circuit's ``own``, at
+    least as good (``better`` says whether a high or a low score is; None: neither is), and at most as high. Where circuits are searched,
+    ``searched`` says how these are, and ``own`` is of as small a search."""
 
     values: tuple[float | None, ...]
     as_high: float | None
     as_good: float | None
     own: float | None
-    better: Literal["high", "low"] = "high"
+    better: Better = "high"
     searched: str = ""
+    as_low: float | None = None
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -63,18 +68,36 @@ class RandomCircuits:
         return (min(known), max(known)) if known else None
 
     @property
+    def median(self) -> float | None:
+        known = [value for value in self.values if value is not None]
+        return median(known) if known else None
+
+    @property
+    def known(self) -> int:
+        """How many of them have the score: of others it is undefined."""
+        return sum(value is not None for value in self.values)
+
+    @property
+    def among(self) -> bool:
+        """Whether more than one in twenty are at least as high as the circuit, and more than one in twenty at most as high."""
+        return self.as_high is not None and self.as_low is not None and min(self.as_high, self.as_low) > _ONE_IN_TWENTY
+
+    @property
     def alike(self) -> bool:
         """Whether all of them have the score of the circuit itself, up to rounding."""
-        own, known = self.own, [value for value in self.values if value is not None]
+        if self.as_low is not None:
+            return self.as_high == self.as_low == 1
+        own, known = self.own, [value for value in self.values if value is not None]  # an older document
         return own is not None and bool(known) and all(abs(value - own) <= _slack(own) for value in known)
 
     def to_json(self) -> shapes.RandomCircuitsJson:
         return {
             "values": [number(value) for value in self.values],
             "as_high": number(self.as_high),
+            "as_low": number(self.as_low),
             "as_good": number(self.as_good),
             "own": number(self.own),
-            "better": self.better,
+            "better": self.better or "neither",
             "searched": self.searched,
         }
 
@@ -187,6 +210,8 @@ class CircuitResult:
     parallel: bool = False
     #: the scores of its edges that a file says
     stated: tuple[tuple[str, float], ...] = ()
+    #: whether query heads of its network share keys and values
+    shared: bool = False
 
     @property
     def weights(self) -> dict[str, float]:
@@ -229,6 +254,8 @@ class CircuitResult:
             found["found"] = [one.to_json() for one in self.found]
         if self.parallel:
             found["parallel"] = True
+        if self.shared:
+            found["shared_keys"] = True
         if self.stated:
             found["stated"] = {name: number(score) for name, score in self.stated}
         return found
@@ -248,17 +275,37 @@ class CircuitResult:
             for check in self.checks
             if not check.holds
         ]
-        for name, random in self.random.items():
-            if name not in self.tests and not any(f"`{name}`" in text for text in silent):
+        told = {
+            name: random
+            for name, random in self.random.items()
+            if name not in self.tests and not any(f"`{name}`" in text for text in silent)
+        }
+        for name, random in told.items():
+            if random.better is not None:
                 found += like_random(name, f"`{self.name}`", random)
-        return tuple(found)
+        return (*found, *self._among_random({name: one for name, one in told.items() if one.better is None}))
+
+    def _among_random(self, told: Mapping[str, RandomCircuits]) -> Iterator[Finding]:
+        """The finding that scores lie among those of random circuits: one of all that as many of these have."""
+        alike: dict[int, list[str]] = {}
+        for name, random in told.items():
+            if random.among:
+                alike.setdefault(random.known, []).append(f"`{name}`")
+        for count, names in alike.items():
+            which = names[0] if len(names) == 1 else f"{', '.join(names[:-1])} and {names[-1]}"
+            lie, of_each = ("lies", "") if len(names) == 1 else ("lie", "of each score, ")
+            yield Finding(
+                "circuit_among_random",
+                f"{which} of `{self.name}` {lie} among those of {count} random circuit{'s' * (count > 1)} of its size: {of_each}more "
+                "than one in twenty are at least as high, and more than one in twenty at most as high.",
+            )
 
 
 def like_random(name: str, circuit: str, random: RandomCircuits) -> list[Finding]:
     """The finding that random circuits are as good by a score."""
-    if random.as_good is None or random.as_good <= 0.05:
+    if random.as_good is None or random.as_good <= _ONE_IN_TWENTY:
         return []
-    count = sum(value is not None for value in random.values)
+    count = random.known
     which = f" ({random.searched})" if random.searched else ""
     if random.alike:
         every = f"all {count} random circuits" if count > 1 else "the random circuit"
@@ -268,20 +315,26 @@ def like_random(name: str, circuit: str, random: RandomCircuits) -> list[Finding
     return [Finding("circuit_like_random", text)]
 
 
-def _slack(own: float) -> float:
-    return _TIED * max(1.0, abs(own))
+def _slack(own: float, scale: float = 1.0) -> float:
+    return _TIED * max(scale, abs(own))
 
 
 def random_of(
-    own: float | None, values: Sequence[float | None], better: Literal["high", "low"] = "high", searched: str = ""
+    own: float | None,
+    values: Sequence[float | None],
+    better: Better = "high",
+    searched: str = "",
+    scale: float = 1.0,
 ) -> RandomCircuits:
-    """Where a circuit's score stands among those of random circuits."""
+    """Where a circuit's score stands among those of random circuits. ``scale``: how large the numbers are that it is rounded like, where
+    it is not larger itself."""
     known = [value for value in values if value is not None]
-    high = good = None
+    high = low = None
     if own is not None and known:
-        high = sum(value >= own - _slack(own) for value in known) / len(known)
-        good = high if better == "high" else sum(value <= own + _slack(own) for value in known) / len(known)
-    return RandomCircuits(tuple(values), high, good, own, better, searched)
+        high = sum(value >= own - _slack(own, scale) for value in known) / len(known)
+        low = sum(value <= own + _slack(own, scale) for value in known) / len(known)
+    good = {"high": high, "low": low, None: None}[better]
+    return RandomCircuits(tuple(values), high, good, own, better, searched, low)
 
 
 __all__ = [

@@ -277,12 +277,21 @@ def _circuit(one: Json) -> CircuitResult:
         tests={name: _hypothesis(test) for name, test in one["tests"].items()},
         parallel=one.get("parallel", False),
         stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
+        shared=one.get("shared_keys", False),
     )
 
 
 def _random(found: Json) -> dict[str, RandomCircuits]:
     return {
-        name: RandomCircuits(tuple(r["values"]), r["as_high"], r["as_good"], r["own"], r["better"], r["searched"])
+        name: RandomCircuits(
+            tuple(r["values"]),
+            r["as_high"],
+            r["as_good"],
+            r["own"],
+            None if r["better"] == "neither" else r["better"],
+            r["searched"],
+            r.get("as_low"),
+        )
         for name, r in found.items()
     }
 

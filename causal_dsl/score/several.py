@@ -8,6 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
 from dataclasses import dataclass, replace
+from typing import Any
 
 import numpy as np
 
@@ -15,14 +16,18 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import scope_of
 from causal_dsl.causal.together import Together
 from causal_dsl.engine.measured_cells import CellRun, TestRun
+from causal_dsl.measures.beside_random import beside_random
+from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Columns, Quantity
+from causal_dsl.planning.circuit_runs import patched_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.in_its_place import in_its_place, of_random_circuits, one_cell
 from causal_dsl.score.of_run import cells_of, info_of, pairs_of
-from causal_dsl.score.prepared import prepare
+from causal_dsl.score.prepared import Prepared, prepare
 from causal_dsl.score.results import CellInfo, CellResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import settled
@@ -60,37 +65,75 @@ def score_several(
     together = whole.model.accepted(whole.outputs)
     assert isinstance(together, Together)
     own, first = list(pairs.values()), outputs[0]
-    found = score_test(
-        whole.scores,
-        [
-            (cell, _joined(together, [one.finished[number].columns for one in outputs]))
-            for number, (cell, _) in enumerate(cells_of(first.finished))
-        ],
-        ids=_ids([given["ids"] for given in own]),
-        base_answers=together.codes([given["base_answers"] for given in own]),
-        labels=None if not whole.swaps else together.codes([given["labels"] for given in own]),
-        source_answers={
+    joined = [
+        (cell, _joined(together, [one.finished[number].columns for one in outputs]))
+        for number, (cell, _) in enumerate(cells_of(first.finished))
+    ]
+    drawn: dict[str, Any] = {
+        "ids": _ids([given["ids"] for given in own]),
+        "base_answers": together.codes([given["base_answers"] for given in own]),
+        "labels": None if not whole.swaps else together.codes([given["labels"] for given in own]),
+        "source_answers": {
             role: together.codes([given["source_answers"][role] for given in own]) for role in own[0]["source_answers"]
         },
-        ceilings={name: ceiling for name, ceiling in ceilings.items() if name != "informative"},
-        exhaustive=own[0]["exhaustive"],
-        kept=kept,
+        "ceilings": {name: ceiling for name, ceiling in ceilings.items() if name != "informative"},
+        "exhaustive": own[0]["exhaustive"],
+        "kept": kept,
+        "cover": own[0]["cover"],
+        "accepted": together,
+        "outputs": prepared,
+    }
+    found = score_test(
+        whole.scores,
+        joined,
+        **drawn,
         info=_info([info_of(one.test, one.finished) for one in outputs]),
         seconds=sum(one.run.seconds for one in outputs),
-        cover=own[0]["cover"],
         speech=_speech(together, outputs),
         scope=scope_of(whole.design),
         part=any(whole.design.splits.values()),
-        accepted=together,
-        outputs=prepared,
     )
+    circuits = any(cell.circuit is not None for cell in first.result.cells)
+    env = prepare(joined, **drawn).estimator.env if circuits else None
     results = {one.test.readout.variable: one.result for one in outputs}
     cells = [
         _with_findings(cell, {name: result.cells[number].findings for name, result in results.items()})
         for number, cell in enumerate(found.cells)
     ]
+    if env is not None:
+        cells = [
+            _with_circuit(cell, whole, number, outputs, prepared, env, together) for number, cell in enumerate(cells)
+        ]
     more = _carried({name: result.findings for name, result in results.items()}, found.findings)
     return replace(found, cells=tuple(cells), findings=(*found.findings, *more), outputs=results)
+
+
+def _with_circuit(
+    cell: CellResult,
+    whole: Test,
+    number: int,
+    outputs: Sequence[OneOutput],
+    prepared: Mapping[str, Prepared],
+    env: Evaluation,
+    together: Together,
+) -> CellResult:
+    """A cell with its circuit, and its scores of all outputs with random circuits in the place of that."""
+    circuit = outputs[0].result.cells[number].circuit
+    ablation = {one.values: one.circuit for one in whole.cells}[outputs[0].finished[number].node.cell]
+    if circuit is None or ablation is None:
+        return cell
+    each = [in_its_place(one.finished[number].columns, patched_of(ablation)) for one in outputs]
+    there = []
+    for columns in zip(*each, strict=False):
+        frames = {name: one.frames[number].of(own) for (name, one), own in zip(prepared.items(), columns, strict=True)}
+        there.append((one_cell(env, number, _joined(together, columns), frames), columns[0]))
+    values = {name: estimate.value for name, estimate in cell.scores.items()}
+    checks = [check for one in outputs if (own := one.result.cells[number].circuit) is not None for check in own.checks]
+    random = of_random_circuits(beside_random(whole.scores), there, values)
+    silent = tuple(one.text for one in cell.findings if one.code == "no_contrast")
+    found = replace(circuit, random=random, checks=()).findings(silent)  # what outputs' checks find is told already
+    circuit = replace(circuit, random=random, checks=tuple(dict.fromkeys(checks)))
+    return replace(cell, circuit=circuit, findings=(*cell.findings, *found))
 
 
 def _joined(together: Together, columns: Sequence[Columns]) -> Columns:

@@ -58,11 +58,13 @@ class RandomCircuitsJson(TypedDict):
     as_high: Share | None
     "the share of them that are at least as high as the circuit's, in [0, 1]"
     as_good: Share | None
-    "the share of them that are at least as good as the circuit's, in [0, 1]"
+    "the share of them that are at least as good as the circuit's, in [0, 1]; null if `better` is neither"
+    as_low: NotRequired[Share | None]
+    "the share of them that are at most as high as the circuit's, in [0, 1]"
     own: float | None
     "that of the circuit, by as small a search"
     better: str
-    "whether a score that is `high` or `low` speaks for a circuit"
+    "whether a score that is `high` or `low` speaks for a circuit; `neither`: that depends on the hypothesis"
     searched: str
     "over what of each circuit the score is searched here; empty if it is not searched"
 
@@ -159,6 +161,8 @@ class CircuitJson(TypedDict):
     "how it was found, where a run found it"
     parallel: NotRequired[bool]
     "true where the MLPs of its network read the same stream as the heads of their layer"
+    shared_keys: NotRequired[bool]
+    "true where several query heads of its network share keys and values: `size` then counts edges by query head, and `found` by key head"
     stated: NotRequired[dict[str, float | None]]
     "the scores of its edges that a file says, where one does"
 

@@ -253,6 +253,18 @@ _ALL = (
         "more than one in twenty random circuits of the same size score at least as well",
     ),
     FindingKind(
+        "circuit_elsewhere",
+        "beside",
+        "info",
+        "a circuit is read from a file that says it was found on other weights than the test runs on: another checkpoint, or the same one in other files",
+    ),
+    FindingKind(
+        "circuit_among_random",
+        "beside",
+        "info",
+        "a score of a test on a circuit lies among those with random circuits of its size in its place: more than one in twenty are at least as high, and more than one in twenty at most as high",
+    ),
+    FindingKind(
         "differences_matter",
         "beside",
         "info",

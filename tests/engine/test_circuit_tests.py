@@ -216,7 +216,7 @@ def test_scores_that_rounding_alone_tells_apart_are_tied() -> None:
 
 def test_medians_and_worst_pairs_stand_beside_ratios(tmp_path: Any) -> None:
     text = spec("llama", "outside(c) <- source", "recovered(gap), change(gap), relative_change(gap)")
-    results = api.run(api.parse(text.replace("n=6", "n=16")))
+    results = api.run(api.parse(text.replace("n=6", "n=16, controls=none")))
     (cell,) = results.tests[0].cells
     ratio = {name: cell.scores[f"recovered{name}(gap)"] for name in ("", "_per_pair", "_median")}
     assert len({one.value for one in ratio.values()}) == 3 and all(one.low is not None for one in ratio.values())
@@ -255,7 +255,11 @@ circuit d : net { last = layer[2].head[1].z[z], layer[2].mlp_out }
         ("outside(c) = clamp(-1, 1)", "value clamp(-1, 1); positions all"),
         ("d <- source", "of its members"),
     ):
-        text = spec("llama", action, "change(gap)").replace("test t on", f"{more}test t on")
+        text = (
+            spec("llama", action, "change(gap)")
+            .replace("test t on", f"{more}test t on")
+            .replace("n=6", "n=6, controls=none")
+        )
         (cell,) = api.run(api.parse(text)).tests[0].cells
         assert cell.circuit is not None and told in str(cell.circuit.choices) and cell.circuit.size.nodes
         assert not cell.circuit.checks and not cell.circuit.random

@@ -274,6 +274,7 @@ def test_runs_that_are_not_what_they_have_to_be_are_told(
 def test_several_directions_are_taken_out_of_each_node() -> None:
     """Of each head its own, of the embedding and an MLP theirs: in order, what each gives in the run itself, by hooks by hand."""
     text = spec("llama", "c = project_out(source, mean, source + mean)", "change(gap)")
+    text = text.replace("n=6", "n=6, controls=none")
     found = [api.run(api.parse(text), options).tests[0].cells[0] for options in (Options(), Options(reference=True))]
     execution, _ = execution_of(text)
     plan, network = execution.plan, network_of(text)

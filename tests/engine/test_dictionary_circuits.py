@@ -27,7 +27,7 @@ from tests.thinning import some
 torch.set_num_threads(1)
 pytestmark = pytest.mark.slow
 CLOSE = 1e-4
-DRAW = "base, source ~ m(n=6, seed=3, like=base, vary=[z])"
+DRAW = "base, source ~ m(n=6, seed=3, like=base, vary=[z], controls=none)"
 KIND = "jumprelu"
 #: A transcoder of layer 1's MLP, and an autoencoder of what leaves that layer: the second reads what the first has changed.
 CIRCUITS = f"""

@@ -173,7 +173,7 @@ def test_a_circuit_of_edges_is_a_double_forward_by_hand(name: str) -> None:
     tests = "".join(
         f"""
 test t{n} on a(l=0, p=last) {{
-  base, source ~ m(n=5, seed=3) where base.template == source.template
+  base, source ~ m(n=5, seed=3, controls=none) where base.template == source.template
   do({action} <- source)
   report kl
 }}

@@ -193,7 +193,7 @@ def test_edges_take_what_runs_with_writes_have(name: str) -> None:
     tests = "".join(
         f"""
 test t{number} on a(l=0, p=last) {{
-  base, source ~ m(n=5, seed=3) where base.template == source.template
+  base, source ~ m(n=5, seed=3, controls=none) where base.template == source.template
   do({action})
   report kl
 }}

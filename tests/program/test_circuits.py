@@ -255,6 +255,15 @@ test t on a(l=0, p=last) {
             (one,) = checked.diagnostics
             assert "architecture llama" in one.notes[0] and "architecture gpt2" in one.notes[1]
             assert str(tmp_path) not in str(one.notes) and folder_of(name) not in str(held)
+    for number, (weights, alike) in enumerate([(held["network"]["weights"], True), ("0" * 64, False)]):
+        (tmp_path / f"{number}" / "found.json").write_text(
+            json.dumps({**held, "network": {**held["network"], "weights": weights}})
+        )
+        (tmp_path / f"{number}" / "s.causal").write_text(text + read + test)
+        results = api.run(api.load(tmp_path / f"{number}" / "s.causal"))
+        assert not [one for one in results.specs[0].warnings if one.code == "W805"]
+        told = [one for one in results.tests[0].cells[0].findings if one.code == "circuit_elsewhere"]
+        assert (not told) == alike and all("found.json" in one.text and one.severity == "info" for one in told)
 
 
 def test_networks_whose_heads_are_not_known_are_refused(tmp_path: Path, capsys: pytest.CaptureFixture[str]) -> None:
