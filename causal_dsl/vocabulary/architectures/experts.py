@@ -37,7 +37,7 @@ FAMILY = (
         "mixtral",
         neurons=None,
         inner=_plain,
-        count=_number,
+        count=lambda get: get("num_local_experts"),
         router="mlp.gate",
         experts="mlp.experts",
         checkpoints=("mixtral",),
