@@ -318,6 +318,18 @@ def comma(stuck: Stuck) -> Diagnostic | None:
     return None
 
 
+def nameless_member(stuck: Stuck) -> Diagnostic | None:
+    """``circuit c : net { layer[0].head[1] }``: neither a set of a circuit nor an edge."""
+    if stuck.inside != "circuit" or stuck.found != END or "RARROW" not in stuck.accepts or stuck.opened:
+        return None
+    title = "members of a circuit stand in a named set, or are edges"
+    if any(token.type == "EQUAL" for token in stuck.tokens):
+        return stuck.fault("E101", title, help="put a `,` between two members of a set")
+    text = "".join(token.text for token in stuck.tokens).replace(",", ", ")
+    edge = "" if ", " in text else f", or an edge `{text} -> receiver`"
+    return stuck.fault("E101", title, help=f"write `name = {text}`{edge}")
+
+
 def declarations(stuck: Stuck) -> Diagnostic | None:
     """``import "x"``, ``network n = "gpt2"``"""
     if stuck.found == "IMPORT" and not stuck.inside:
@@ -343,6 +355,7 @@ _LOOKS: tuple[Callable[[Stuck], Diagnostic | None], ...] = (
     from_table,
     nearly_keyword,
     brackets,
+    nameless_member,
     comma,
     left_over,
     no_domain,
