@@ -74,7 +74,7 @@ def _number(run: TestRun, cell: CellResult) -> int:
 
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
-    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
+    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed if one.why != "other")
     for layer in layers:
         mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
         yield mine[0], tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed])
