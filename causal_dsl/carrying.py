@@ -161,13 +161,15 @@ class Carrying:
         return (n * (1 - self.follows(best)) + self.unseen) / (n + 2 * self.unseen)
 
     def carrier(self, units: Sequence[int]) -> tuple[int, ...] | None:
-        """Those units outside ``units`` that carry most of what is needed beside the placed variables; None if none carry it."""
+        """Those units outside ``units`` that carry most of what is needed beside the placed variables; None if none carry it, short of
+        all unclaimed ones together."""
         if len(self.base) < _FEWEST:
             return None
-        known = [one for one in self._followed if not set(one) & set(units)]
+        every = len(self.probe.units[0])
+        known = [one for one in self._followed if not set(one) & set(units) and len(one) < every]
         best = max(known, key=self.follows, default=())
         if not best or self.follows(best) < 1.0:
-            for number, one in enumerate(self._candidates(units)):
+            for number, one in enumerate(some for some in self._candidates(units) if len(some) < every):
                 if not best or self.follows(one) > self.follows(best):
                     best = one
                 if self.follows(best) == 1.0 or number + 1 == _TRIED:

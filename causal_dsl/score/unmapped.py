@@ -232,6 +232,15 @@ def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding
     return Finding("not_tried", f"Of {of}, {told}.")
 
 
+def alike_only_finding(site: str, placed: Sequence[str], output: str) -> Finding:
+    """`not_tried`: nothing of a layer was taken from inputs in which the answer needs something else beside the ``placed`` variables."""
+    return Finding(
+        "not_tried",
+        f"What no variable claims at {site} was taken only from inputs that leave `{output}` of the causal model as it is, given "
+        f"{_listed(placed)}. A part that steps in where copies of another input that `{output}` needs differ does not show there.",
+    )
+
+
 def unheld_finding(why: str) -> Finding:
     """`not_tried`: no other values were written in place of an ablation, and ``why``."""
     return Finding("not_tried", f"No other values were written at the places of this test, because {why}.")
@@ -360,6 +369,7 @@ __all__ = [
     "OtherValues",
     "Taken",
     "Unclaimed",
+    "alike_only_finding",
     "early_finding",
     "moves",
     "not_beyond_finding",
