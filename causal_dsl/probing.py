@@ -266,7 +266,8 @@ def _copied(
     elif not writes_all(intervention, test.network.facts):
         return []  # a fitted map is judged by its controls
     else:
-        return held_findings(held_there(name, places, held, mine, values[name]), beside)
+        inputs = {n: values[n] for n in test.model.exogenous}
+        return held_findings(held_there(name, places, held, mine, values[name], inputs), beside)
     return [Finding("input_copy", told)]
 
 
