@@ -9,6 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field, replace
+from functools import partial
 from itertools import combinations
 
 import numpy as np
@@ -19,6 +20,7 @@ from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.readout import greedy
+from causal_dsl.measures.quantities import TIED
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.alike_pairs import told
 from causal_dsl.planning.graph import Forward
@@ -34,6 +36,8 @@ _INPUTS, _MANY, _PAIRS, _FEWEST = 128, 256, 64, 4
 _FOLLOWED = 0.98
 #: Of the units, how many are looked at in pairs; how many candidates are tried; and decimals in which two numbers are one.
 _PAIRED, _TRIED, _DIGITS = 24, 24, 6
+#: Rows that are run in one pass.
+_AT_ONCE = 2**14
 
 
 @dataclass
@@ -150,17 +154,59 @@ class Carrying:
         None if no such units carry it."""
         if self.decided:
             return 0.0
-        if len(self.base) < _FEWEST:
-            return None
-        best = 0.0
-        for number, one in enumerate(self._candidates(units)):
-            best = max(best, self.follows(one))
-            if best == 1.0 or number + 1 == _TRIED:
-                break
-        if best < _FOLLOWED - 2 * self.natural:
+        best = self.carrier(units)
+        if best is None:
             return None
         n = len(self.base)
-        return (n * (1 - best) + self.unseen) / (n + 2 * self.unseen)
+        return (n * (1 - self.follows(best)) + self.unseen) / (n + 2 * self.unseen)
+
+    def carrier(self, units: Sequence[int]) -> tuple[int, ...] | None:
+        """Those units outside ``units`` that carry most of what is needed beside the placed variables; None if none carry it, short of
+        all unclaimed ones together."""
+        if len(self.base) < _FEWEST:
+            return None
+        every = len(self.probe.units[0])
+        known = [one for one in self._followed if not set(one) & set(units) and len(one) < every]
+        best = max(known, key=self.follows, default=())
+        if not best or self.follows(best) < 1.0:
+            for number, one in enumerate(some for some in self._candidates(units) if len(some) < every):
+                if not best or self.follows(one) > self.follows(best):
+                    best = one
+                if self.follows(best) == 1.0 or number + 1 == _TRIED:
+                    break
+        return best if best and self.follows(best) >= _FOLLOWED - 2 * self.natural else None
+
+    @torch.no_grad()
+    def moved(self, sets: Sequence[tuple[int, ...]], n: int) -> Iterator[np.ndarray]:
+        """For each set of units, in which of the first ``n`` pairs the answer is another one [n] when it is taken from the other input."""
+        plan, key, at_once = self.execution.plan, self.test.network.key, max(1, _AT_ONCE // n)
+        base, own = self.inputs[self.base[:n]], self.answers[self.base[:n]]
+        lines = self.values["template"][self.base[:n]] if "template" in self.values else None
+        for start in range(0, len(sets), at_once):
+            some = sets[start : start + at_once]
+            mask = torch.zeros((len(some), self.vectors.shape[1]), dtype=torch.bool, device=self.vectors.device)
+            for k, units in enumerate(some):
+                mask[k, list(units)] = True
+            mask, taken = mask.repeat_interleave(n, 0), self.vectors[self.other[:n]].repeat(len(some), 1)
+            every = torch.arange(len(taken))
+            write = SiteWrite(replace(self.probe.site, dims=None), every, None, partial(_where, mask, taken))
+            rows = plan.inputs[key].rows(np.tile(base, len(some)))
+            logits = forward(self.execution.networks[key], rows, writes=[write], readout=every).logits
+            said = codes_of(self.execution, self.test, logits, None if lines is None else np.tile(lines, len(some)))
+            yield from ((one != own) & (one != TIED) for one in said.reshape(len(some), n))
+
+    def natural_mix(self, units: Sequence[int], n: int) -> np.ndarray:
+        """In which of the first ``n`` pairs [n] the unclaimed units are as in some input when ``units`` are taken from the other one."""
+        mixed = self.held[self.base[:n]]
+        mixed[:, list(units)] = self.held[self.other[:n]][:, list(units)]
+        rest = list(self.probe.units[0])
+        codes = numbered(np.concatenate([self.held[:, rest], mixed[:, rest]]))
+        return np.isin(codes[len(self.held) :], codes[: len(self.held)])
+
+    def varied(self) -> tuple[str, ...]:
+        """The inputs of the model in which some pair differs."""
+        names = self.test.model.exogenous
+        return tuple(name for name in names if (self.values[name][self.base] != self.values[name][self.other]).any())
 
     def _candidates(self, units: Sequence[int]) -> Iterator[tuple[int, ...]]:
         """Sets of units outside ``units`` that may carry it, the likeliest first."""
@@ -169,9 +215,10 @@ class Carrying:
         if not rest:
             return
         codes, needed = self.codes, self.needed
-        # no copies of what was taken
-        same = numbered(self.held[:, list(units)])
-        seen: dict[tuple[int, ...], None] = {tuple(unit for unit in rest if not decides(same, codes[unit])): None}
+        seen: dict[tuple[int, ...], None] = {}
+        if units:  # no copies of what was taken
+            same = numbered(self.held[:, list(units)])
+            seen[tuple(unit for unit in rest if not decides(same, codes[unit]))] = None
         if needed is not None:
             # those that hold nothing but what is needed, and those that tell it
             seen[tuple(unit for unit in rest if codes[unit].max() and decides(needed, codes[unit]))] = None
@@ -184,6 +231,10 @@ class Carrying:
         seen[tuple(rest)] = None
         seen |= {one: None for one in self.probe.units if not set(one) & set(units)}
         yield from (one for one in seen if one)
+
+
+def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
+    return torch.where(mask.to(here.device), taken.to(here), here)
 
 
 def codes_of(

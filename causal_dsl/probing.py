@@ -28,7 +28,7 @@ from causal_dsl.score.held import held_findings
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, TestResult
-from causal_dsl.score.stillness import as_meant, meant_to_fail, not_at_rest
+from causal_dsl.score.stillness import not_at_rest
 from causal_dsl.score.unmapped import OtherValues, replacement_findings, untried_finding
 from causal_dsl.score.verdict import settled
 from causal_dsl.unclaiming import with_unclaimed
@@ -94,8 +94,6 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
     cells = _shared(cells, result.cells, test)
-    if meant_to_fail(test.scores.expectations):
-        cells = list(map(as_meant, cells))
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
@@ -268,7 +266,8 @@ def _copied(
     elif not writes_all(intervention, test.network.facts):
         return []  # a fitted map is judged by its controls
     else:
-        return held_findings(held_there(name, places, held, mine, values[name]), beside)
+        inputs = {n: values[n] for n in test.model.exogenous}
+        return held_findings(held_there(name, places, held, mine, values[name], inputs), beside)
     return [Finding("input_copy", told)]
 
 

@@ -27,6 +27,7 @@ from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.several import OneOutput, score_several
 from causal_dsl.score.speech import speech_of
+from causal_dsl.score.stillness import as_meant
 from causal_dsl.score.tied import with_ties
 from causal_dsl.score.truth import kept_of
 from causal_dsl.score.verdict import settled
@@ -65,6 +66,7 @@ def scored_test(
         scored = with_gradient_checks(scored, one, finished, [cell.columns for cell in cells], kept)
         if not test.parts:
             scored = with_ties(scored, test, plan.draw_of(one))
+        scored = as_meant(scored, one.scores.expectations)
         scored = replace(scored, cells=tuple(map(settled, scored.cells)))
         speech = speech_of(one, plan, checked.answers[one.name], tokens)
         outputs.append(OneOutput(one, run, cells, ceilings, scored, speech))
@@ -72,7 +74,8 @@ def scored_test(
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
     whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
-    return with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
+    whole = with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
+    return as_meant(whole, test.scores.expectations)
 
 
 def _finished(test: Test, execution: Execution) -> list[int] | None:

@@ -14,6 +14,7 @@ from causal_dsl.carrying import Carrying, codes_of
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
+from causal_dsl.in_others import with_others
 from causal_dsl.interchanging import moved
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -106,6 +107,7 @@ def with_unclaimed(
         if probe.why == "alike" and not full and (cell.verdict is None or cell.verdict.code != "partly"):
             told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
         cell = replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
+        cell = with_others(cell, probe, test, execution, natural, away)
     if away and full and not _alarmed(cell):
         hidden = unmapped_beside(unmapped_findings(told_of(every)))
         known = {one.code for one in cell.findings}

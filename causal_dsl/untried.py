@@ -9,6 +9,7 @@ from causal_dsl.engine.measured_cells import TestRun
 from causal_dsl.planning.beyond import not_beyond
 from causal_dsl.planning.in_parts import unparted
 from causal_dsl.planning.other_values import other_values
+from causal_dsl.planning.probe_rows import is_small
 from causal_dsl.planning.unclaimed import untried
 from causal_dsl.planning.unit_sets import tried_to
 from causal_dsl.planning.written_apart import unwritten
@@ -19,6 +20,7 @@ from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import (
     Unclaimed,
+    alike_only_finding,
     early_finding,
     not_beyond_finding,
     unheld_finding,
@@ -59,6 +61,8 @@ def not_tried(
             if cells[at] in full:
                 found[early_finding(str(Place(probe.site)), probe.placed)] = None
         found |= dict.fromkeys(_untaken([sets for cell in full for sets in _sets(cell)]))
+        if not is_small(plan.inputs[test.network.key]):
+            found |= dict.fromkeys(_alike_only(test, full))
     else:
         for number, node in enumerate(test.cells):
             if why := other_values(plan, test, number, node)[1]:
@@ -74,10 +78,23 @@ def _number(run: TestRun, cell: CellResult) -> int:
 
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
-    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed)
+    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed if one.why != "other")
     for layer in layers:
         mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
         yield mine[0], tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed])
+
+
+def _alike_only(test: Test, full: Sequence[CellResult]) -> Iterator[Finding]:
+    """Of which layers parts were taken only from inputs in which the answer needs the same beside the placed variables."""
+    for one in dict.fromkeys(
+        (one.site, one.placed) for cell in full for one in cell.unclaimed if _needs_more(test, one)
+    ):
+        yield alike_only_finding(*one, test.readout.variable)
+
+
+def _needs_more(test: Test, one: Unclaimed) -> bool:
+    """Whether the answer may need more than the placed variables: else any other input is tried."""
+    return one.why != "decided" and not (one.tokens and set(one.varied) == set(test.model.exogenous))
 
 
 def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:

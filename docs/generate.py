@@ -29,7 +29,7 @@ from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
-from causal_dsl.vocabulary.findings import FINDINGS
+from causal_dsl.vocabulary.findings import FINDINGS, FindingKind
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.settings import Setting
@@ -129,10 +129,18 @@ def of_numbers() -> str:
     return _table("| name | is |", rows)
 
 
+_MEANT = "; info if the expectations ask for a failure"
+
+
+def _weight(finding: FindingKind) -> str:
+    """The severity of a finding, and where it is another one."""
+    return (finding.graded or finding.severity) + _MEANT * finding.against
+
+
 def findings() -> str:
     """The findings, but for those of learned features."""
     rows = [
-        (f"`{f.code}`", f.says, f.graded or f.severity, f.forbids_when or ("yes" if f.forbids else ""))
+        (f"`{f.code}`", f.says, _weight(f), f.forbids_when or ("yes" if f.forbids else ""))
         for f in FINDINGS.values()
         if f.about != "feature"
     ]
@@ -142,7 +150,7 @@ def findings() -> str:
 def findings_of_features() -> str:
     """The findings of learned features."""
     rows = [
-        (f"`{f.code}`", f.says, f.severity, "yes" if f.forbids else "")
+        (f"`{f.code}`", f.says, f.severity + _MEANT * f.against, "yes" if f.forbids else "")
         for f in FINDINGS.values()
         if f.about == "feature"
     ]

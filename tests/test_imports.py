@@ -43,6 +43,7 @@ ORDER = [
     "discovery",
     "score",
     "carrying",
+    "in_others",
     "interchanging",
     "unclaiming",
     "checked",

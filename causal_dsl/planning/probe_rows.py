@@ -21,8 +21,8 @@ if TYPE_CHECKING:
 
 
 #: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
-#: cost nothing, at least ``FREE`` rows.
-SHARE, FREE, _SMALL = 0.2, 2**14, 10**6
+#: cost nothing, at least ``FREE`` rows, and in any other at least ``FLOOR``: beside a small test a fifth is next to nothing.
+SHARE, FREE, FLOOR, _SMALL = 0.2, 2**14, 2**7, 10**6
 
 
 #: Fewest and most rows of one probe; most in such a small network.

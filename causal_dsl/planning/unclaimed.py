@@ -23,6 +23,7 @@ from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike, are_few
 from causal_dsl.planning.claims import claims_of, ways_of
 from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
+    FLOOR,
     FREE,
     LEAST,
     MANY,
@@ -246,9 +247,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     share -= (PARTED if len(test.swaps) == 1 else PARTED / 2) if parted(test, cell) else 0
     rows = int(share * cost / ((length - first) * above))
-    if is_small(inputs):
-        rows = max(rows, FREE // test.unlike)
-    return rows
+    return max(rows, (FREE if is_small(inputs) else FLOOR) // test.unlike)
 
 
 def _written_beside(

@@ -14,10 +14,13 @@ FORBIDDING = frozenset(code for code, kind in FINDINGS.items() if kind.forbids)
 #: Beside one of these no verdict is `exact`, even where it leaves a verdict be: a pair was seen that the hypothesis rules out.
 REFUTING = frozenset({"unmapped_moves", "joint_only"})
 
+#: What speaks against the hypothesis of a test: no alarm where each expectation asks for its failure.
+AGAINST = frozenset(code for code, kind in FINDINGS.items() if kind.against)
+
 
 def severity(code: str) -> Severity:
     """Whether a finding is an alarm; one that nobody has judged is."""
     return FINDINGS[code].severity if code in FINDINGS else "alarm"
 
 
-__all__ = ["FORBIDDING", "FULL", "LADDER", "REFUTING", "Severity", "severity"]
+__all__ = ["AGAINST", "FORBIDDING", "FULL", "LADDER", "REFUTING", "Severity", "severity"]

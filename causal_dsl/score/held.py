@@ -11,6 +11,7 @@ from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, linearly_off
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
+from causal_dsl.score.table_codes import is_table
 
 #: Of the spread of a number, the decimals in which two vectors are one.
 _DIGITS = 6
@@ -42,13 +43,20 @@ class HoldsMore:
     code: bool
     #: of a place of one number: the share of its variance, over all inputs, that lies within a value (a code of several numbers varies)
     spread: float = 0.0
+    #: whether it is a table of the inputs (:mod:`causal_dsl.score.table_codes`)
+    table: bool = False
 
 
 def held(
-    variable: str, place: str, vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray
+    variable: str,
+    place: str,
+    vectors: np.ndarray,
+    above: Mapping[str, np.ndarray],
+    values: np.ndarray,
+    inputs: Mapping[str, np.ndarray],
 ) -> HoldsMore:
     """What ``vectors`` [n, width] at a place hold, in n distinct inputs: ``above`` are the codes [n] of the inputs that the variable
-    depends on, ``values`` its own."""
+    depends on, ``values`` its own, ``inputs`` those of all inputs."""
     spread = np.ptp(vectors, axis=0)
     scaled = vectors / np.where(spread > 0, spread, 1.0)
     patterns = _numbered(np.round(scaled, _DIGITS))
@@ -75,6 +83,7 @@ def held(
         and together == kinds
         and _code(means, own, alone),
         _within(scaled, np.unique(values, return_inverse=True)[1].reshape(-1)) if scaled.shape[1] == 1 else 0.0,
+        is_table(scaled, inputs, values),
     )
 
 
@@ -123,6 +132,9 @@ def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
     share = f"{show(found.within)} of the variance between settings of the inputs of `{found.variable}` lies within its values"
     if found.code and beside in (*FULL, "partly"):
         text = f"{shown}: every setting of the inputs on which it depends has its own vector, and the vectors of one value are not near each other ({share}). The place holds a code of these inputs; settings with the same value of `{found.variable}` become alike only after it."
+        return [Finding("holds_more", text)]
+    if found.table and beside in (*FULL, "partly"):
+        text = f"{shown}, one for each input, and near vectors have no more in common than any: the nearest input shares no value more often than by chance, and no map of the second degree tells `{found.variable}` of inputs that it was not fitted on. The place holds a table of the inputs, from which `{found.variable}` is read only after it."
         return [Finding("holds_more", text)]
     if found.vectors > found.values and found.within >= _MUCH:
         return [Finding("holds_more", f"{shown}. {share}: the place holds more than the variable.", "info")]

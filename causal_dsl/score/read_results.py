@@ -237,7 +237,9 @@ def _unclaimed(one: Json) -> Unclaimed:
         Taken(tuple(t["units"]), t["place"], _estimate(t["moved"]), mixed=t.get("mixed", False)) for t in one["taken"]
     )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
-    return Unclaimed(one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0)
+    return Unclaimed(
+        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, one.get("carrier", "")
+    )
 
 
 def _apart(one: Json) -> WrittenApart:

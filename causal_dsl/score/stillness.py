@@ -1,4 +1,5 @@
-"""Whether nothing is meant to move: an ablation that should have no effect, whose stillness is then no alarm."""
+"""What is meant to be so and is then no alarm: the stillness of an ablation that should have no effect, and what speaks against a
+hypothesis that is expected to fail."""
 
 from __future__ import annotations
 
@@ -8,8 +9,9 @@ from dataclasses import replace
 from causal_dsl.measures.context import Expectation
 from causal_dsl.measures.per_cell import PairMean
 from causal_dsl.measures.per_pair import Moved, OfDistribution
-from causal_dsl.score.codes import REFUTING, Severity
-from causal_dsl.score.results import CellResult
+from causal_dsl.score.codes import AGAINST, Severity
+from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.results import CellResult, TestResult
 
 #: What says that nothing moved.
 _STILL = ("never_moved", "changed_nothing")
@@ -46,9 +48,19 @@ def meant_to_fail(expectations: Sequence[Expectation]) -> bool:
     return bool(expectations) and all(expectation.truth.assume(perfect) == 0 for expectation in expectations)
 
 
-def as_meant(cell: CellResult) -> CellResult:
-    """The cell with what refutes its hypothesis told as information."""
-    return replace(cell, findings=tuple(replace(f, level="info") if f.code in REFUTING else f for f in cell.findings))
+def as_meant(result: TestResult, expectations: Sequence[Expectation]) -> TestResult:
+    """The result with what speaks against the hypothesis told as information, where the test is :func:`meant_to_fail`."""
+    if not meant_to_fail(expectations):
+        return result
+    return replace(result, findings=_informing(result.findings), cells=tuple(map(_as_meant, result.cells)))
+
+
+def _as_meant(cell: CellResult) -> CellResult:
+    return replace(cell, findings=_informing(cell.findings))
+
+
+def _informing(findings: Sequence[Finding]) -> tuple[Finding, ...]:
+    return tuple(replace(f, level="info") if f.code in AGAINST else f for f in findings)
 
 
 def at_rest(cell: CellResult) -> CellResult:

@@ -55,21 +55,24 @@ class Taken:
 class Unclaimed:
     """The unclaimed rest of a layer. ``natural``: the share of inputs that the network answers wrong. ``judged``: for
     each of ``taken``, whether it must not move the answer if the hypothesis is true. ``allowed``: the share of answers that may move
-    without being said."""
+    without being said. ``carrier``: the place of other units, which carry what the answer needs beside the placed variables, in the share
+    ``followed`` of pairs (:mod:`causal_dsl.in_others`)."""
 
     site: str
     placed: tuple[str, ...]
     varied: tuple[str, ...]
-    why: Literal["decided", "idle", "through", "alike"]
+    why: Literal["decided", "idle", "through", "alike", "other"]
     tokens: bool
     output: str
     taken: tuple[Taken, ...]
     natural: float
     judged: tuple[bool, ...]
     allowed: float
+    carrier: str = ""
+    followed: float = 0.0
 
     def to_json(self) -> shapes.UnclaimedJson:
-        return {
+        found: shapes.UnclaimedJson = {
             "site": self.site,
             "placed": list(self.placed),
             "varied": list(self.varied),
@@ -81,6 +84,7 @@ class Unclaimed:
                 if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
             ],
         }
+        return {**found, "carrier": self.carrier} if self.carrier else found
 
 
 @dataclass(frozen=True)
@@ -228,6 +232,15 @@ def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding
     return Finding("not_tried", f"Of {of}, {told}.")
 
 
+def alike_only_finding(site: str, placed: Sequence[str], output: str) -> Finding:
+    """`not_tried`: nothing of a layer was taken from inputs in which the answer needs something else beside the ``placed`` variables."""
+    return Finding(
+        "not_tried",
+        f"What no variable claims at {site} was taken only from inputs that leave `{output}` of the causal model as it is, given "
+        f"{_listed(placed)}. A part that steps in where copies of another input that `{output}` needs differ does not show there.",
+    )
+
+
 def unheld_finding(why: str) -> Finding:
     """`not_tried`: no other values were written in place of an ablation, and ``why``."""
     return Finding("not_tried", f"No other values were written at the places of this test, because {why}.")
@@ -274,6 +287,10 @@ def _because(found: Unclaimed) -> str:
             return f"the inputs differ only in {_listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
         case "alike":
             return f"the causal model answers both inputs alike, with the value{'s' * (len(found.placed) > 1)} of {names} in the first"
+        case "other" if found.carrier:
+            return f"{found.carrier}, taken alone from the other input, gives the answer that the causal model then has in {show(found.followed)} of such pairs: what `{found.output}` needs beside {names} is there"
+        case "other":
+            return f"the inputs differ in what `{found.output}` needs beside {names}"
     raise AssertionError(found.why)
 
 
@@ -352,6 +369,7 @@ __all__ = [
     "OtherValues",
     "Taken",
     "Unclaimed",
+    "alike_only_finding",
     "early_finding",
     "moves",
     "not_beyond_finding",

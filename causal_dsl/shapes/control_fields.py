@@ -30,12 +30,14 @@ class UnclaimedJson(TypedDict):
     "the variables that are placed there"
     varied: list[str]
     "the inputs in which the other run differs"
-    why: Literal["decided", "idle", "through", "alike"]
+    why: Literal["decided", "idle", "through", "alike", "other"]
     "why it must not move the answer (docs/measures.md)"
     natural: Share
     "share of answers that may move without being said, in [0, 1]"
     taken: list[TakenJson]
-    "each set of units"
+    "each set of units; for `other`, those that move the answer"
+    carrier: NotRequired[str]
+    "for `other`: the place of units that carry what the answer needs beside the placed variables"
 
 
 class ReplacedJson(TypedDict):

@@ -17,7 +17,8 @@ class FindingKind:
 
     An ``alarm`` warns that a number may mislead, whatever its value; ``info`` says how a number came about. ``forbids``: no verdict
     beside it is ``exact``, ``supported`` or ``partly``, because the score then does not mean what it seems to. ``graded`` and
-    ``forbids_when`` state when a finding of this kind weighs less.
+    ``forbids_when`` state when a finding of this kind weighs less. ``against``: it speaks against the hypothesis of the test, and so it
+    is information if each expectation is one that a network fails in which the hypothesis holds (``iia <= 60%``).
     """
 
     code: str
@@ -27,6 +28,7 @@ class FindingKind:
     forbids: bool = False
     graded: str = ""
     forbids_when: str = ""
+    against: bool = False
 
 
 _ALL = (
@@ -58,8 +60,16 @@ _ALL = (
         "the answer changed in no pair; the sentence says whether any logit did",
         graded="alarm; info for an ablation that should move nothing",
         forbids=True,
+        against=True,
     ),
-    FindingKind("unreachable", "cell", "alarm", "nothing at the written places can reach the read-out", forbids=True),
+    FindingKind(
+        "unreachable",
+        "cell",
+        "alarm",
+        "nothing at the written places can reach the read-out",
+        forbids=True,
+        against=True,
+    ),
     FindingKind(
         "changed_nothing",
         "cell",
@@ -67,6 +77,7 @@ _ALL = (
         "the intervention wrote what was already there",
         graded="alarm; info for an ablation that should move nothing",
         forbids=True,
+        against=True,
     ),
     FindingKind(
         "noise", "cell", "alarm", "patching the base into itself moves a logit by more than 0.01", forbids=True
@@ -170,6 +181,7 @@ _ALL = (
         "alarm",
         "iia is not above one of these controls: the interval of its `difference` reaches 0 or less",
         forbids=True,
+        against=True,
     ),
     FindingKind(
         "illusion_risk",
@@ -204,9 +216,10 @@ _ALL = (
         "beside",
         "alarm",
         "units that no variable claims move the answer",
-        graded="alarm; info if a network that is not exact may do as much by itself, or if the expectations ask for a failure",
+        graded="alarm; info if a network that is not exact may do as much by itself",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
+        against=True,
     ),
     FindingKind(
         "unjudged_moves",
@@ -218,7 +231,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: up to how many unclaimed units all sets were tried, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
+        "beside `exact` or `supported`: up to how many unclaimed units all sets were tried, or that none was taken from inputs in which the answer needs something else, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
         "unanswered",
@@ -314,6 +327,7 @@ _ALL = (
         graded="alarm; info in up to 2% of the pairs",
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
+        against=True,
     ),
     FindingKind(
         "only_there",
@@ -321,6 +335,7 @@ _ALL = (
         "alarm",
         "beside `exact` or `supported`: what a test claims under its `where` is not so in pairs that do not pass it, or in other inputs; or what it writes beside its variables takes away units that move the answer",
         graded="alarm; info if the network does not do the task there, and of what is taken away",
+        against=True,
     ),
     FindingKind(
         "idle_place",
@@ -328,6 +343,7 @@ _ALL = (
         "alarm",
         "beside `exact` or `supported`: one of several places of a variable changes no answer, alone or beside the others",
         graded="alarm; info if the place tells the variable all the same, and for some numbers of one place unless they are half of four or fewer",
+        against=True,
     ),
     FindingKind(
         "replacement_matters",
@@ -340,6 +356,7 @@ _ALL = (
         "beside",
         "alarm",
         "the place of a variable holds no more than the inputs from which it is computed",
+        against=True,
     ),
     FindingKind(
         "holds_less",
@@ -353,6 +370,7 @@ _ALL = (
         "alarm",
         "the place of a variable distinguishes inputs for which the variable has the same value",
         graded="alarm for a code of its inputs beside `exact`, `supported` or `partly`, otherwise info",
+        against=True,
     ),
 )
 FINDINGS: Mapping[str, FindingKind] = {finding.code: finding for finding in _ALL}

@@ -83,6 +83,24 @@ def by_w() -> Network:
     return Network(lambda x: units(s(x), x[:, 3], x[:, 3], x[:, 3]), lambda h: stepped(h) * h[:, 3])
 
 
+def by_copies_of_w() -> Network:
+    """Two copies of w, which have to be alike, and a third that is read."""
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 3], x[:, 3]), lambda h: differ(stepped(h), h[:, 3]))
+
+
+def by_copies_beside_pieces() -> Network:
+    """The same, where w is read from two units together."""
+    return Network(
+        lambda x: units(s(x), x[:, 3], x[:, 3], differ(x[:, 3], x[:, 2] % 2), x[:, 2] % 2),
+        lambda h: differ(stepped(h), differ(h[:, 3], h[:, 4])),
+    )
+
+
+def by_what_is_read() -> Network:
+    """Two copies of w, which have to be alike, and one of them is read."""
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 3]), lambda h: differ(stepped(h), h[:, 1]))
+
+
 def by_j_and_thrice_w() -> Network:
     return Network(
         lambda x: units(s(x), x[:, 2], x[:, 2], x[:, 3], x[:, 3], x[:, 3]),
@@ -117,6 +135,13 @@ def by_three_of_nine() -> Network:
 
 
 # ── nothing steps in, and w is held in pieces ───────────────────────────────────────────────────
+
+
+def by_vote() -> Network:
+    """Three copies of w, of which the most count."""
+    return Network(
+        lambda x: units(s(x), x[:, 3], x[:, 3], x[:, 3]), lambda h: differ(h[:, 0], (h[:, 1:].sum(1) > 1.5).double())
+    )
 
 
 def plain() -> Network:

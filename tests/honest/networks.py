@@ -157,6 +157,20 @@ def hidden_by_copies() -> Network:
     )
 
 
+def tabled() -> Network:
+    """A random vector for each input, in which p is looked up."""
+    table = torch.rand(128, 3, generator=torch.Generator().manual_seed(5), dtype=torch.float64)
+    number = lambda x: (x @ torch.tensor([1.0, 4, 16, 64], dtype=torch.float64)).round().long().clamp(0, 127)  # noqa: E731
+    return Network(
+        lambda x: torch.cat([table[number(x)], units(q(x))], 1),
+        lambda h: differ(_first_is_more(torch.cdist(h[:, :3], table).argmin(1)), h[:, 3]),
+    )
+
+
+def _first_is_more(number: Tensor) -> Tensor:
+    return (number % 4 > number // 4 % 4).double()
+
+
 def hidden_among_many() -> Network:
     """Twelve copies of e, which turn the answer where they are not alike."""
     return Network(

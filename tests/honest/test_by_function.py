@@ -81,6 +81,25 @@ def test_an_edge_keeps_no_input_fixed(case: str, draw: str, tmp_path: Path) -> N
     assert is_named(run(tmp_path, *FALSE[case], draw=draw))
 
 
+COMPARED = ["by_copies_of_w", "by_copies_beside_pieces"]
+
+
+@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.parametrize("network", spread(COMPARED, 1))
+def test_copies_of_what_the_answer_needs_are_compared(network: str, tmp_path: Path) -> None:
+    """They are alike wherever the inputs of a pair need the same."""
+    found = run(tmp_path, network, draw=DRAWS[1])
+    assert is_named(found), found
+    assert "layer[0].out[1] is taken from another input" in found["unmapped_moves"].text
+    assert "what `y` needs beside `s` is there" in found["unmapped_moves"].text
+
+
+def test_where_no_part_is_known_to_carry_it_that_is_said(tmp_path: Path) -> None:
+    found = run(tmp_path, "by_what_is_read")
+    assert "supported" in found and "the inputs differ in what `y` needs" in found["unjudged_moves"].text, found
+    assert not {"unmapped_moves", "unjudged_moves"} & set(run(tmp_path, "by_vote", draw=DRAWS[1]))
+
+
 PLACED_W = ("q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[WHERE]")
 
 

@@ -68,6 +68,11 @@ FALSE = {
         "unmapped_moves",
         "layer[0].out[1]",
     ),
+    "a table of all inputs": (
+        ("tabled", "p @ layer[0].out[0:3]\n  q @ layer[0].out[3]"),
+        "holds_more",
+        "a table of the inputs",
+    ),
     "a backup among many units": (("hidden_among_many", BOTH), "unmapped_moves", "`p` and `q` alone determine `out`"),
     "half of what holds it": (
         ("on_two_units", "p @ layer[0].out[0]\n  q @ layer[0].out[2]"),

@@ -52,9 +52,9 @@ def test_what_does_not_move_of_one_output_is_said_of_its_logits(tmp_path: Path) 
     assert told.startswith("`second`: ") and "no compared logit changed" in told
 
 
-def result_of(folder: Path, network: str, places: str, do: str, more: str = "") -> cd.CellResult:
+def result_of(folder: Path, network: str, places: str, do: str, more: str = "", draw: str = PAIRS) -> cd.CellResult:
     shutil.copy(HERE / "networks.py", folder / "networks.py")
-    text = MODEL.replace("NETWORK", network).replace("PLACES", places).replace("DRAW", PAIRS).replace("DO", do)
+    text = MODEL.replace("NETWORK", network).replace("PLACES", places).replace("DRAW", draw).replace("DO", do)
     (folder / "claim.causal").write_text(
         text.replace("  p := x > y", "  p := x > y\n  lost := x > y").replace(
             "  report accuracy", more or "  report accuracy"
@@ -86,6 +86,14 @@ def test_what_refutes_a_claim_is_no_alarm_where_the_claim_is_meant_to_fail(
     told = next(one for one in cell.findings if one.code == "unmapped_moves")
     assert told.severity == severity
     assert cell.verdict is not None and cell.verdict.code == "inconclusive"
+
+
+@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.parametrize(("expect", "severity"), [("iia <= 60%", "info"), ("iia >= 60%", "alarm")])
+@pytest.mark.parametrize("draw", [PAIRS, PAIRS.replace(")", ", controls=none)")])
+def test_so_it_is_of_a_place_that_nothing_reads(expect: str, severity: str, draw: str, tmp_path: Path) -> None:
+    cell = result_of(tmp_path, "plain", "p @ layer[0].out[2]", "do(p <- source)", f"  expect {expect}", draw)
+    assert next(one for one in cell.findings if one.code == "never_moved").severity == severity
 
 
 @pytest.mark.slow

@@ -1,0 +1,119 @@
+"""Unclaimed units taken from inputs in which the answer needs something else beside the placed variables.
+
+Where the rest of a layer holds what the answer needs, a part of it must stay as it is in the pairs of :mod:`causal_dsl.planning.unclaimed`: these
+differ in nothing that the rest is needed for. So units that are alike in all inputs of a pair are never unlike each other there, though a
+network may compare them. Here the pairs differ in what is needed. Which units may then move the answer is known once some are found
+that carry it by themselves: no others may.
+"""
+
+from __future__ import annotations
+
+from dataclasses import replace
+
+from causal_dsl.carrying import Carrying
+from causal_dsl.engine.execute import Execution
+from causal_dsl.planning.probe_rows import FREE, LEAST, is_small
+from causal_dsl.planning.unclaimed import part
+from causal_dsl.program.probed import Unmapped
+from causal_dsl.program.program import Test
+from causal_dsl.score.codes import FULL
+from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.results import CellResult
+from causal_dsl.score.unmapped import Taken, Unclaimed, moves, of_pairs, one_of, unmapped_findings
+from causal_dsl.vocabulary.locations import Place
+
+#: Of how many sets that move the answer it is asked whether they may.
+_JUDGED = 24
+
+
+def with_others(
+    cell: CellResult, probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int]
+) -> CellResult:
+    """The cell, told of units that no variable claims and that move the answer though others carry what is needed; or that none are
+    known to carry it. ``natural``: the share of inputs that the network answers wrong. ``away``: units that the test sets to other values.
+
+    Of a small vector network only, and once for what is placed in a layer.
+    """
+    site = str(Place(probe.site))
+    if probe.tokens or probe.why == "decided" or not is_small(execution.plan.inputs[test.network.key]):
+        return cell
+    if cell.verdict is None or cell.verdict.code not in (*FULL, "partly") or len(probe.units[0]) < 2:
+        return cell
+    if any(one.code == "unmapped_moves" and one.severity == "alarm" for one in cell.findings):
+        return cell
+    if any((one.site, one.placed, one.why) == (site, probe.placed, "other") for one in cell.unclaimed):
+        return cell
+    found = _of_layer(probe, test, execution, natural, away)
+    if found is None:
+        return cell
+    told = unmapped_findings(found)
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told)) if told else cell
+
+
+def _of_layer(probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int]) -> Unclaimed | None:
+    carrying = Carrying(execution, test, probe, natural)
+    n = len(carrying.base)
+    sets = [one for one in dict.fromkeys((*probe.units[1:], *probe.sets)) if not away & set(one)]
+    if n < 2 or not sets:
+        return None
+    cells = execution.runs[test.control[0]].test.unlike
+    m = min(n, max(LEAST, FREE // cells // len(sets)))
+    sets = sets[: max(1, FREE // cells // m)]
+    every = m == n and not carrying.unseen
+    hits = dict(zip(sets, carrying.moved(sets, m), strict=True))
+    moving = [one for one in sets if moves(_taken(probe, one, of_pairs(hits[one], every)), natural, len(sets) + 1)]
+    moving.sort(key=lambda one: (len(one), -int(hits[one].sum())))
+    for one in moving[:_JUDGED]:
+        missed, carrier = carrying.missed(one), carrying.carrier(one)
+        if missed is None or carrier is None:
+            continue
+        allowed = max(natural, missed)
+        apart = [some for some in moving if not set(carrier) & set(some)]
+        taken = [_taken(probe, some, of_pairs(hits[some], every)) for some in apart]
+        taken = [some for some in taken if moves(some, allowed, len(sets) + 1)]
+        if taken:
+            at = str(part(probe.site, carrier, False))
+            return _unclaimed(probe, test, carrying, taken, True, allowed, at, carrying.follows(carrier))
+    if not moving or carrying.carrier(()) is not None:
+        return None
+    # Nothing less than all of it is known to carry what is needed. Values that go together in some input may well move the answer.
+    strange = [
+        one
+        for one in moving
+        if moves(_taken(probe, one, of_pairs(hits[one] & ~carrying.natural_mix(one, m), every)), natural, len(sets) + 1)
+    ]
+    taken = [_taken(probe, one, of_pairs(hits[one], every)) for one in strange]
+    return _unclaimed(probe, test, carrying, taken, False, natural) if taken else None
+
+
+def _taken(probe: Unmapped, units: tuple[int, ...], moved: Estimate) -> Taken:
+    return Taken(units, str(part(probe.site, units, False)), moved)
+
+
+def _unclaimed(
+    probe: Unmapped,
+    test: Test,
+    carrying: Carrying,
+    taken: list[Taken],
+    judged: bool,
+    allowed: float,
+    carrier: str = "",
+    followed: float = 0.0,
+) -> Unclaimed:
+    return Unclaimed(
+        str(Place(probe.site)),
+        probe.placed,
+        carrying.varied(),
+        "other",
+        False,
+        test.readout.variable,
+        tuple(taken),
+        carrying.natural,
+        (judged,) * len(taken),
+        allowed,
+        carrier,
+        followed,
+    )
+
+
+__all__ = ["with_others"]
