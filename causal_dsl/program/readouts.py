@@ -159,7 +159,11 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
             return None
     dims = None if place is None else place.site.dims
     alone = facts.classes == 1 or len(facts.labels) == 1
-    if dims is None and (alone or facts.unseen) and (step.indices is None or [constant(index) for index in step.indices] == [0]):
+    if (
+        dims is None
+        and (alone or facts.unseen)
+        and (step.indices is None or [constant(index) for index in step.indices] == [0])
+    ):
         dims = (0,)
     if dims is None or len(dims) != 1:
         found.report(
