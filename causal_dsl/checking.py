@@ -12,7 +12,6 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.designs import count_distinct
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checked import Checked
@@ -66,7 +65,7 @@ from causal_dsl.program.told_once import told_once
 from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.reading import readable, within
-from causal_dsl.score.make_findings import no_room, vacuous_expectation
+from causal_dsl.score.chance_warnings import warn_of_chance
 from causal_dsl.score.unanswered import of_the_answered, refuse_unanswered
 from causal_dsl.specs import Options, Spec, opened
 from causal_dsl.store.reads import Reads, note, recording
@@ -142,18 +141,7 @@ def _check(
     if not found.errors:
         for warning in (*unused, *never_apart(program.tests)):
             found.add(warning)
-    for test in program.tests:
-        room = no_room(checked.ceilings.get(test.name, {}), len(test.cells) > 1, test.span)
-        if room is not None and not found.errors:
-            found.add(room)
-        for expectation in test.scores.expectations:
-            for part in (test, *test.parts):
-                of = "" if part is test else part.readout.variable
-                accepted = [part.model.accepted(readout.variable) for readout in part.readouts]
-                choice = any(isinstance(one, AcceptedSets) for one in accepted)
-                vacuous = vacuous_expectation(checked.ceilings.get(part.name, {}), expectation, of, choice)
-                if vacuous is not None:
-                    found.add(vacuous)
+    warn_of_chance(program.tests, checked.ceilings, found)
     members = {name: family for one in every for family, names in one.families.items() for name in names}
     checked.diagnostics = told_once((("", one) for one in found), members)
     return checked

@@ -438,6 +438,7 @@ def _result(
     cost: dict[str, Any] = {"seconds": time.perf_counter() - started}
     if execution is not None:
         cost |= execution.cost.to_json()
+        cost |= {"blocks": len(execution.blocks), "stored_blocks": execution.reused}
         steps = {step.network: step for step in execution.plan.steps}
         for name, ref in refs.items():
             if ref.key in steps:

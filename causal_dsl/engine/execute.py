@@ -106,6 +106,8 @@ class Execution:
         self._broken: set[NetworkKey] = set()
         #: how many blocks were left out, where only what is stored is used
         self.left = 0
+        #: how many blocks were run, halves of them for themselves; and how many were taken whole from the store
+        self.ran = self.reused = 0
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         self._told: BlockProgress | None = None
@@ -222,15 +224,18 @@ class Execution:
     def _run_or_find(self, number: int, step: Step, block: Block, context: Context) -> None:
         found = self.store.get(number, block, self.plan) if self.store is not None else None
         if found is not None:
+            self.reused += 1
             self.measured.merge(found)
             return
         give_back()
+        before = self.ran + self.left
         try:
             self.run_block(number, step, block, context)
         except Exception as error:
             self._go_around(step, error)
             context.means = Means(context.layouts, self.given)
             self.run_block(number, step, block, context)
+        self.reused += self.ran + self.left == before  # both of its halves were stored
 
     @torch.no_grad()
     def logits(self) -> dict[g.Resume, Tensor]:
@@ -302,6 +307,7 @@ class Execution:
                 self.left += 1
                 return
             started = time.perf_counter()
+            self.ran += 1
             self._means(number, step, context)
             try:
                 block_results = self._executor(step, context).run(step, block)

@@ -21,6 +21,7 @@ class BlockRunner(Protocol):
     plan: Plan
     store: ChunkStore | None
     measured: MeasuredCells
+    reused: int
 
     def run_block(self, number: int, step: Step, block: Block, context: Context) -> None: ...
 
@@ -81,6 +82,7 @@ def share_out(
         found = found_by_first(sharded, execution.store, number, blocks, execution.plan)
         for block_results in found:
             if block_results is not None:
+                execution.reused += 1
                 execution.measured.merge(block_results)
         left = [block for block, known in zip(blocks, found, strict=True) if known is None]
         give_back()

@@ -4,18 +4,18 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from dataclasses import dataclass
+from itertools import chain
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.gradient_passes import gradient_passes
 from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
-from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized, columns_of
+from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized
 from causal_dsl.planning.steps import Block, Step, early_means, in_tree, late_captures, layers_of
 from causal_dsl.program.components import depth, width
-from causal_dsl.program.facts import layout_of
-from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
@@ -78,22 +78,30 @@ MOST_COUNTED = 48
 def sizes(plan: Plan) -> Iterator[tuple[Step, Sized, float]]:
     """The passes of a plan, each with how many it stands for."""
     peaks = Peaks(plan)
+    chosen, stands_for = _counted(plan)
+    for step, block in chosen:
+        sized = peaks.size(step, block)
+        yield step, sized, stands_for * sized.share
+    for step, sized in _before(plan, peaks):
+        yield step, sized, 1.0
+
+
+def _counted(plan: Plan) -> tuple[list[tuple[Step, Block]], float]:
+    """The blocks of a plan that are counted, and how many each of them stands for."""
     every = [(step, block) for step in plan.steps for block in step.blocks]
     rows = sum(plan.drawn[r.base.draw].n for step in plan.steps for r in step.resumes)
     few = len(every) <= MOST_COUNTED or rows <= MOST_ROWS
     chosen = range(len(every)) if few else np.unique(np.linspace(0, len(every) - 1, MOST_COUNTED).astype(int)).tolist()
-    for i in chosen:
-        sized = peaks.size(*every[i])
-        yield every[i][0], sized, len(every) / len(chosen) * sized.share
+    return [every[i] for i in chosen], len(every) / max(1, len(chosen))
+
+
+def _before(plan: Plan, peaks: Peaks) -> Iterator[tuple[Step, Sized]]:
+    """The passes in which means and late vectors are taken before a step."""
     for step in plan.steps:
         early = [capture for node in early_means(step) for capture in node.captures] + late_captures(step)
         if early:
             layout = peaks.layouts.make(step, Block(), only=early)
-            yield (
-                step,
-                Sized(layout, layout.schedule(step, layers_of(plan.inputs[step.network].facts), False), 1.0),
-                1.0,
-            )
+            yield step, Sized(layout, layout.schedule(step, layers_of(plan.inputs[step.network].facts), False), 1.0)
 
 
 def work_of(plan: Plan) -> dict[g.Node, Work]:
@@ -154,15 +162,17 @@ def cost_of(plan: Plan) -> Cost:
     exact = True
     peaks = Peaks(plan)
     budget = Budget(default_bytes())
-    for step, sized, times in sizes(plan):
-        facts = plan.inputs[step.network].facts
+    chosen, stands_for = _counted(plan)
+    blocks = ((step, *peaks.figures(step, block, budget), stands_for) for step, block in chosen)
+    means = ((step, *peaks.figures_of(step, sized, budget), 1.0) for step, sized in _before(plan, peaks))
+    for _, size, found, many in chain(blocks, means):
+        times = many * size.share
         exact = exact and times == 1
-        rows += len(sized.schedule.home) * times
-        tokens += sized.schedule.layer_tokens * times
-        keys += sized.schedule.key_tokens * times
-        passes += times / sized.share
-        flops += flops_of(step, sized, facts, columns_of(plan, step)) * times
-        found = peaks.held(step, sized, budget)
+        rows += size.rows * times
+        tokens += size.layer_tokens * times
+        keys += size.key_tokens * times
+        passes += times / size.share
+        flops += size.flops * times
         peak, process = max(peak, found.tensors), max(process, found.taken)
     of_gradients = 0
     for one in gradient_passes(plan):
@@ -220,34 +230,3 @@ def _sources(resume: g.Resume) -> set[g.Forward]:
         elif not isinstance(node, g.DrawNode):
             stack.extend(node.inputs)
     return found - {resume.base}
-
-
-def flops_of(step: Step, sized: Sized, facts: Facts, columns: int | None) -> float:
-    """Multiplications and additions of one pass: layers, attention's own products, the unembedding."""
-    frames = sized.schedule.frames
-    total = sized.schedule.layer_tokens * layer_flops(facts) + sized.schedule.key_tokens * keys_flops(facts)
-    if facts.has_tokens:
-        heads = (facts.heads or 0) * (facts.head_dim or 0)
-        seen = [sized.schedule.lengths[f.rows] if facts.both_ways else f.positions + 1 for f in frames[:-1]]
-        looked = sum(int(tokens.sum()) for tokens in seen)
-        total += 4.0 * heads * looked
-        total += 2.0 * frames[-1].tokens * (facts.width or 0) * (columns or facts.outputs or 0)
-    return total
-
-
-def layer_flops(facts: Facts) -> float:
-    """Multiplications and additions of one layer for one token, attention's own products aside."""
-    if not facts.has_tokens:
-        pairs = zip(facts.widths, facts.widths[1:], strict=False)
-        return 2.0 * sum(a * b for a, b in pairs) / max(1, len(facts.widths) - 1)
-    wide, head = facts.width or 0, facts.head_dim or 0
-    heads, shared = facts.heads or 0, facts.kv_heads or 0
-    record = layout_of(facts)
-    maps = 2 if record is not None and not record.gated else 3
-    return 2.0 * wide * (2 * heads * head + 2 * shared * head + maps * (facts.inner or facts.mlp_width or 0))
-
-
-def keys_flops(facts: Facts) -> float:
-    """Of one layer for one token of which only keys and values are wanted: its queries come with them."""
-    head = facts.head_dim or 0
-    return 2.0 * (facts.width or 0) * head * ((facts.heads or 0) + 2 * (facts.kv_heads or 0))

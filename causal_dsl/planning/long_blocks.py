@@ -11,9 +11,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.planning.cost import flops_of
+from causal_dsl.planning.flops import flops_of
 from causal_dsl.planning.memory import Budget
-from causal_dsl.planning.peak import Peaks, Sized, columns_of
+from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.probe_rows import is_small
 from causal_dsl.planning.steps import Block, Step, early_means, layers_of
 from causal_dsl.program.weights_held import STREAMED
@@ -38,14 +38,14 @@ def parts_of_long(plan: Plan, step: Step, parts: int, most: int, budget: Budget,
         return parts
     long, each, least = (LONG_CPU, EACH_CPU, LEAST_CPU) if budget.on_cpu else (LONG_DEVICE, EACH_DEVICE, LEAST_DEVICE)
     long = max(long, each * len(step.resumes))
-    whole, tokens = _work(plan, step, parts, peaks)
+    whole, tokens = _work(plan, step, parts, budget, peaks)
     if whole <= parts * long:
         return parts
     passes = len(step.resumes) + len(step.forwards) if step.why else 1
     room = tokens / (max(1, layers_of(inputs.facts)) * passes * least)
     wanted = min(most, int(whole / long), int(room))
     while wanted > parts:
-        if _work(plan, step, wanted, peaks)[0] <= whole * (1 + MORE):
+        if _work(plan, step, wanted, budget, peaks)[0] <= whole * (1 + MORE):
             return wanted
         wanted = wanted * 3 // 4
     return parts
@@ -57,22 +57,22 @@ def _streamed(plan: Plan, step: Step) -> bool:
     return ref is not None and ref.held == STREAMED
 
 
-def _work(plan: Plan, step: Step, parts: int, peaks: Peaks) -> tuple[float, float]:
+def _work(plan: Plan, step: Step, parts: int, budget: Budget, peaks: Peaks) -> tuple[float, float]:
     """Multiplications and additions of a step in so many parts, and its layer-tokens; a few parts stand for all."""
     facts, columns = plan.inputs[step.network].facts, columns_of(plan, step)
     chosen = sorted({0, parts // 2, parts - 1})
     flops, tokens = [], []
     for part in chosen:
-        sized = peaks.size(step, Block(part, part + 1, parts))
-        flops.append(flops_of(step, sized, facts, columns) * sized.share)
-        tokens.append(sized.schedule.layer_tokens * sized.share)
+        size, _ = peaks.figures(step, Block(part, part + 1, parts), budget)
+        flops.append(size.flops * size.share)
+        tokens.append(size.layer_tokens * size.share)
     cut = replace(step, blocks=tuple(Block(part, part + 1, parts) for part in range(parts)))
     means = [capture for node in early_means(cut, ahead=bool(step.why)) for capture in node.captures]
     before = 0.0
     if means:
         layout = peaks.layouts.make(step, Block(), only=means)
         schedule = layout.schedule(step, layers_of(facts), False)
-        before = flops_of(step, Sized(layout, schedule, 1.0), facts, columns)
+        before = flops_of(schedule, facts, columns)
     return float(np.mean(flops)) * parts + before, float(np.mean(tokens)) * parts
 
 

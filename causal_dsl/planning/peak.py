@@ -17,6 +17,8 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.floors import floors_of
+from causal_dsl.planning.flops import flops_of
+from causal_dsl.planning.known_sizes import Figures
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
@@ -50,6 +52,7 @@ class Peaks:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.layouts = Layouts(plan)
+        self._known = plan.sizes.begin(plan)
         self._last: tuple[Step, Block, Sized] | None = None
         self._computed: tuple[Step, int | None] | None = None
 
@@ -94,12 +97,36 @@ class Peaks:
 
     def excess(self, step: Step, block: Block, budget: Budget) -> float:
         """How many times what is allowed a block takes: of memory or of tokens, whichever is more."""
-        sized = self.size(step, block)
-        tokens = max((f.tokens for f in sized.schedule.frames), default=0) * sized.share
+        size, held = self.figures(step, block, budget)
         return max(
-            self.held(step, sized, budget).taken / budget.room,
-            tokens / budget.most_of(self.plan.inputs[step.network].facts),
+            held.taken / budget.room,
+            size.most_tokens * size.share / budget.most_of(self.plan.inputs[step.network].facts),
         )
+
+    def figures(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld]:
+        """What a block takes, and what is alive at its peak; it is laid out only if that is not known."""
+        found = self._known.get(step, block, budget)
+        if found is None:
+            found = self.figures_of(step, self.size(step, block), budget)
+            self._known.put(step, block, budget, found)
+        return found
+
+    def figures_of(self, step: Step, sized: Sized, budget: Budget) -> tuple[Figures, PeakHeld]:
+        """The same of a pass that is laid out."""
+        facts, schedule = self.plan.inputs[step.network].facts, sized.schedule
+        return Figures(
+            len(schedule.home),
+            schedule.layer_tokens,
+            schedule.key_tokens,
+            max((frame.tokens for frame in schedule.frames), default=0),
+            flops_of(schedule, facts, self._columns(step)),
+            sized.share,
+        ), self.held(step, sized, budget)
+
+    def _columns(self, step: Step) -> int | None:
+        if self._computed is None or self._computed[0] is not step:
+            self._computed = (step, columns_of(self.plan, step))
+        return self._computed[1]
 
     def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
         """What is alive at the peak of a pass."""
@@ -108,9 +135,7 @@ class Peaks:
         whole = [*self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
         if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
-        if self._computed is None or self._computed[0] is not step:
-            self._computed = (step, columns_of(self.plan, step))
-        columns = self._computed[1]
+        columns = self._columns(step)
         if step.why == EDGES:
             together = sum(float(sized.schedule.lengths[sized.schedule.home[f.rows]].sum()) for f in layout.families)
             whole += [round(numbers / share) for numbers in edge_room(facts, budget, together * share)]

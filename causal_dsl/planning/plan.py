@@ -12,6 +12,7 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.displayed import Shown
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.known_sizes import KnownSizes
 from causal_dsl.planning.show import to_json, to_mermaid, to_text
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.identity import NetworkKey
@@ -57,6 +58,8 @@ class Plan(Shown):
     without: tuple[str, ...] = ()
     #: what would ride beside a test, of which a place is not in the prompts that it would run: these tests are left out
     unplaced: list[Test] = field(default_factory=list)
+    #: what its blocks take, as far as it was asked
+    sizes: KnownSizes = field(default_factory=KnownSizes, compare=False, repr=False)
     _reads: dict[g.Resume, list[g.ReadNode]] = field(default_factory=dict)
     _graph: nx.DiGraph | None = None
 

@@ -7,7 +7,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.cost import layer_flops
+from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.nodes import universe

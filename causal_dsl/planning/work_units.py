@@ -16,11 +16,12 @@ from typing import TYPE_CHECKING, Any, Literal
 import numpy as np
 
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
-from causal_dsl.planning.cost import MOST_COUNTED, flops_of, layer_flops
+from causal_dsl.planning.cost import MOST_COUNTED
 from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
+from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_UNASKED, Budget
 from causal_dsl.planning.network_parts import of_tests, swept, weights_of
-from causal_dsl.planning.peak import Peaks, columns_of
+from causal_dsl.planning.peak import Peaks
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.planning.work_before import BeforeUnit, constants_of, gradients_of, searches_of
@@ -191,10 +192,8 @@ def _sized(plan: Plan, blocks: Sequence[tuple[Step, Block]], budget: Budget) -> 
     )
     for number in counted:
         step, block = blocks[number]
-        sized = peaks.size(step, block)
-        facts = plan.inputs[step.network].facts
-        flops = flops_of(step, sized, facts, columns_of(plan, step)) * sized.share
-        known[number] = flops, int(peaks.held(step, sized, budget).taken)
+        size, held = peaks.figures(step, block, budget)
+        known[number] = size.flops * size.share, int(held.taken)
     places = np.array(sorted(known))
     nearest = [int(places[np.abs(places - number).argmin()]) for number in range(len(blocks))]
     return [known[number] for number in nearest]

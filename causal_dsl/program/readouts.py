@@ -150,16 +150,20 @@ def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) ->
 
 
 def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found: Diagnostics) -> Readout | None:
-    """`y @ logits[0]`: the number that a vector network gives there."""
+    """`y @ logits[0]`: the number that a vector network gives there, or a head of one logit."""
     facts = aligned.network.facts
     place = None
-    if facts.kind == "vector":
+    if facts.kind == "vector" or (facts.kind == "unknown" and step.indices is not None):
         place = SiteReader(facts, (), found).place(member.sites[0])
         if place is None:
             return None
     dims = None if place is None else place.site.dims
     alone = facts.classes == 1 or len(facts.labels) == 1
-    if dims is None and alone and (step.indices is None or [constant(index) for index in step.indices] == [0]):
+    if (
+        dims is None
+        and (alone or facts.unseen)
+        and (step.indices is None or [constant(index) for index in step.indices] == [0])
+    ):
         dims = (0,)
     if dims is None or len(dims) != 1:
         found.report(
@@ -167,7 +171,7 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
             f"`{member.name.name}` is a number, and is read from one",
             step.span,
             help=f"write `{member.name.name} @ logits[0]`, or a metric, as in `logit(1) - logit(0)`"
-            if facts.kind == "vector" or alone
+            if facts.kind != "language" or alone or facts.unseen
             else f'write a metric, as in `{member.name.name} @ logit("yes") - logit("no")`',
         )
         return None
@@ -384,7 +388,7 @@ def _logits(
 ) -> Readout | None:
     if aligned.network.facts.labels:
         return _classes(member, step, values, aligned, found)
-    if aligned.network.facts.kind == "language":
+    if aligned.network.facts.kind == "language" and not aligned.network.facts.unseen:
         found.report(
             "E676",
             f"the logits of `{aligned.network.name}` are over its vocabulary",

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostic, Span
@@ -11,7 +11,7 @@ from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OverCells
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_percent, show_share
 from causal_dsl.score.results import CellInfo, Measured
-from causal_dsl.score.verdict import RULES, by_design
+from causal_dsl.score.verdict import RULES, VACUOUS, by_design
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -242,42 +242,94 @@ _PASSERS = {
 
 
 def vacuous_expectation(
-    ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str = "", choice: bool = False
+    ceilings: Mapping[str, Ceiling],
+    expectation: Expectation,
+    output: str = "",
+    choice: bool = False,
+    others: Callable[[], Iterable[tuple[str, Mapping[str, Ceiling]]]] = tuple,
 ) -> Diagnostic | None:
     """A warning (W620 to W622) where a trivial rule already passes an expectation that a perfect network passes too.
 
     An expectation that a perfect network fails (``iia <= 60%``, at a control site) is not meant to tell the two apart.
     ``output``: the scores are those of one output of several, and ``ceilings`` its own. ``choice``: a run has several right answers, and
-    a rule's score is that of its best choice among them.
+    a rule's score is that of its best choice among them. ``others``: other draws, as they are written, and their ceilings; they are
+    asked for only if there is something to warn of.
     """
-
-    def named(scores: Mapping[str, float]) -> dict[str, float]:
-        return {f"{name}({output})" if output else name: score for name, score in scores.items()}
-
-    perfect = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
-    if expectation.truth.assume(named(perfect)) != 1:
+    if expectation.truth.assume(_named(_PERFECT, output)) != 1:
         return None
-    for name, (code, who) in _PASSERS.items():
-        ceiling = ceilings.get(name)
-        if ceiling is None:
-            continue
-        # the best rule's own score is known from below; what it may score at most warns of nothing
-        least = ceiling.low if name == "output_only" else ceiling.value
-        if expectation.truth.assume(named(_scores(name, least, ceilings.get("output_only")))) != 1:
-            continue
-        how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
-        at_least = "at least " if least < ceiling.value else ""
-        one_of = choice and name != "output_only"  # the best rule of the answers is a choice in any case
-        more = ("it is the score of the best choice among several right answers: another choice may score less",)
-        return Diagnostic(
-            code,
-            f"{who} {'can pass' if one_of else 'passes'} this expectation",
-            expectation.span,
-            label=f"its {next(iter(named(perfect)))} {'can be' if one_of else 'is'} {at_least}{show(least)} ({how})",
-            notes=(*(more if one_of else ()), "a pass shows nothing beyond the answers"),
-            help="draw pairs whose answers differ (`where base.x != source.x`), expect more, or expect `iia_star`",
-        )
+    name = _passer(ceilings, expectation, output)
+    if name is None:
+        return None
+    (code, who), ceiling = _PASSERS[name], ceilings[name]
+    least = _least(name, ceiling)
+    how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
+    at_least = "at least " if least < ceiling.value else ""
+    one_of = choice and name != "output_only"  # the best rule of the answers is a choice in any case
+    more = ("it is the score of the best choice among several right answers: another choice may score less",)
+    return Diagnostic(
+        code,
+        f"{who} {'can pass' if one_of else 'passes'} this expectation",
+        expectation.span,
+        label=f"its {next(iter(_named(_PERFECT, output)))} {'can be' if one_of else 'is'} {at_least}{show(least)} ({how})",
+        notes=(*(more if one_of else ()), "a pass shows nothing beyond the answers"),
+        help=_mend(name, ceilings, expectation, output, others()),
+    )
+
+
+_PERFECT = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
+#: What the pairs lack on which a rule passes.
+_LACKING = {
+    "noop": "more pairs in which an answer that is right for the base is wrong under the intervention",
+    "source": "more pairs in which an answer that is right for the source is wrong under the intervention",
+    "output_only": "pairs in which the same answers of base and source go with different labels",
+}
+
+
+def _named(scores: Mapping[str, float], output: str) -> dict[str, float]:
+    return {f"{name}({output})" if output else name: score for name, score in scores.items()}
+
+
+def _least(name: str, ceiling: Ceiling) -> float:
+    """What a rule scores at least: the best rule's own score is known from below; what it may score at most warns of nothing."""
+    return ceiling.low if name == "output_only" else ceiling.value
+
+
+def _passer(ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str) -> str | None:
+    """The first trivial rule that passes an expectation."""
+    for name in _PASSERS:
+        if name in ceilings:
+            scores = _scores(name, _least(name, ceilings[name]), ceilings.get("output_only"))
+            if expectation.truth.assume(_named(scores, output)) == 1:
+                return name
     return None
+
+
+def _mend(
+    name: str,
+    ceilings: Mapping[str, Ceiling],
+    expectation: Expectation,
+    output: str,
+    others: Iterable[tuple[str, Mapping[str, Ceiling]]],
+) -> str:
+    """What to write in place of draws on which a rule passes: those draws of the others on which a rule of the answers
+    scores least and none passes; else what the pairs lack."""
+    answers = ceilings.get("output_only")
+    most = 1.0 if answers is None else answers.value
+    better = [
+        (text, found)
+        for text, found in others
+        if "output_only" in found
+        and found["output_only"].value < min(VACUOUS, most)
+        and _passer(found, expectation, output) is None
+    ]
+    if better:
+        text, found = min(better, key=lambda one: one[1]["output_only"].value)
+        left = found["output_only"]
+        scores = f"scores {show(left.value)}" if left.exact else f"scores at most {show(left.value)}"
+        return f"{text}: {RULES['output_only']} then {scores}"
+    if answers is None or answers.value >= 1:
+        return f"draw {_LACKING[name]}"
+    return f"draw {_LACKING[name]}; or expect an `iia` above {show(answers.value)}, or an `iia_star` above 0"
 
 
 def _scores(name: str, score: float, output_only: Ceiling | None) -> dict[str, float]:

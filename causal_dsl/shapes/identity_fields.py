@@ -33,10 +33,14 @@ class CostJson(TypedDict):
 
 
 class RunCostJson(TypedDict):
-    """What a run took, and the plan's cost where it was executed."""
+    """What a run took, and the cost of its whole plan where that was executed."""
 
     seconds: float
     "wall-clock time, in seconds"
+    blocks: NotRequired[Count]
+    "blocks of the plan"
+    stored_blocks: NotRequired[Count]
+    "those of them that were not run but taken from the store: by a run before, or by workers of this one"
     rows: NotRequired[Count]
     "as in the cost of a plan"
     layer_tokens: NotRequired[Count]

@@ -9,7 +9,8 @@ import numpy as np
 
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import Diagnostic, Span
-from causal_dsl.planning.cost import cost_of, layer_flops
+from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import layers_of
 

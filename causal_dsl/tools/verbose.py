@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import argparse
 import difflib
-from collections.abc import Iterator
-from typing import TYPE_CHECKING
+from collections.abc import Iterator, Mapping
+from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import printable, shown_path
 
@@ -46,11 +46,20 @@ def _ran(spec: SpecResult) -> Iterator[str]:
     cost = spec.cost
     if "passes" in cost:
         yield (
-            f"  {cost['seconds']:.1f} s; {cost['passes']} passes, {cost['layer_tokens']:,} layer-tokens "
+            f"  {cost['seconds']:.1f} s; {_taken(cost)}{cost['passes']:,} pass{'es' * (cost['passes'] != 1)}, {cost['layer_tokens']:,} layer-tokens "
             f"({cost['naive_layer_tokens']:,} as written by hand), {cost['flops']:.3g} FLOP"
         )
     versions = ", ".join(f"{name} {known}" for name, known in spec.versions.items() if len(known) < 40)
     yield f"  {versions}"
+
+
+def _taken(cost: Mapping[str, Any]) -> str:
+    """How many blocks this process did not run because they were stored; what follows is the cost of all of them."""
+    blocks, stored = cost.get("blocks", 0), cost.get("stored_blocks", 0)
+    if not stored:
+        return ""
+    of = "its only block was" if blocks == 1 else f"{stored} of {blocks} blocks {'was' if stored == 1 else 'were'}"
+    return f"{of} taken from the store, not run by this process; the whole plan: "
 
 
 def layout_diff(before: str, after: str, name: str) -> str:

@@ -74,6 +74,11 @@ class Facts:
         return self.kind != "vector"
 
     @property
+    def unseen(self) -> bool:
+        """Whether nothing was seen of it yet, neither a config nor modules: `check` reads the spec again when it is loaded."""
+        return self.kind == "unknown" or (self.kind == "language" and not self.architecture)
+
+    @property
     def outputs(self) -> int | None:
         """How many logits there are."""
         if self.labels:

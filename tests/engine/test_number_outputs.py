@@ -155,3 +155,70 @@ def test_a_number_that_is_placed_in_python_is_the_same_text() -> None:
     assert "same @ logit(1) - logit(0)" in cd.spec(at).source()
     assert "same @ logit(1) - logit(0)" in spec.source()
     assert cd.parse(spec.source()).source() == spec.source()
+
+
+OWN = """
+import torch
+
+
+class Own(torch.nn.Module):
+    def __init__(self, logits):
+        super().__init__()
+        self.in_features = 2
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(2, 2, bias=False)])
+        self.head = torch.nn.Linear(2, logits, bias=False)
+        self.layers[0].weight.data = torch.eye(2)
+        self.head.weight.data = torch.zeros(logits, 2)
+        self.head.weight.data[-1] = torch.tensor([3.0, 1.0])
+
+    def forward(self, x):
+        return self.head(self.layers[0](x))
+
+
+def one():
+    return Own(1)
+
+
+def three():
+    return Own(3)
+"""
+OWN_SPEC = """
+causal m {
+  a, b ~ 0..3
+  k := a
+  output y : real(-50, 50) := 3.0 * k + b
+}
+network net = torch("own.py:FACTORY")
+align al : m -> net {
+  a @ input[0:1] via scalar()
+  b @ input[1:2] via scalar()
+  k @ layer[0].out[0]
+  y @ READ
+}
+test moved on al {
+  base, source ~ m(n=32, seed=0)
+  do(k <- source)
+  expect r2 >= 99%
+}
+"""
+
+
+@pytest.mark.parametrize(
+    ("factory", "read"), [("one", "logits"), ("one", "logits[0]"), ("three", "logits[2]"), ("three", "logits")]
+)
+def test_a_network_of_code_gives_a_number(factory: str, read: str, tmp_path: Path) -> None:
+    """Nothing is known of its logits until it is loaded: `check` refuses none, and `run` those that are not one number."""
+    (tmp_path / "own.py").write_text(OWN, encoding="utf-8")
+    file = tmp_path / "own.causal"
+    file.write_text(OWN_SPEC.replace("FACTORY", factory).replace("READ", read), encoding="utf-8")
+    trusting = api.Options(trust=True)
+    assert cd.check(cd.load(file), trusting).errors == []
+    if (factory, read) == ("three", "logits"):
+        with pytest.raises(cd.SpecError) as refused:
+            cd.run(file, trusting)
+        assert [(fault.code, "logits[0]" in (fault.help or "")) for fault in refused.value.diagnostics] == [
+            ("E678", True)
+        ]
+        return
+    result = cd.run(file, trusting).tests[0]
+    assert (result.cells[0].scores["r2"].value, result.cells[0].scores["mse"].value) == (1, 0)

@@ -7,7 +7,7 @@ import torch
 from torch.utils.flop_counter import FlopCounterMode
 
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.planning.cost import layer_flops
+from causal_dsl.planning.flops import layer_flops
 from causal_dsl.program.facts import facts_of_config
 from tests.network.families import CONFIGS, model_of
 

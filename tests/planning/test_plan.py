@@ -3,16 +3,21 @@
 from __future__ import annotations
 
 import json
+from dataclasses import replace
 from pathlib import Path
 
 import networkx as nx
+import numpy as np
 import pytest
 
 import causal_dsl as cd
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
+from causal_dsl.planning.known_sizes import KnownSizes
+from causal_dsl.planning.liveness import Rules
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.peak import Peaks, columns_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, Switch, all_off, turned_on
@@ -80,6 +85,22 @@ def test_equal_work_is_one_node(plan) -> None:  # type: ignore[no-untyped-def]
 def test_every_node_stands_after_what_it_needs(plan) -> None:  # type: ignore[no-untyped-def]
     for node in plan.graph.nodes:
         assert set(node.inputs) == set(plan.graph.predecessors(node))
+
+
+def test_what_is_remembered_of_blocks_is_what_they_take(plan) -> None:  # type: ignore[no-untyped-def]
+    """A plan that was made of another, and that differs in what decides it, has the cost of one that remembers nothing."""
+    changed = {
+        "the same": plan,
+        "steps": replace(plan, steps=tuple(replace(step, rules=Rules(), shared=False) for step in plan.steps)),
+        "rows": replace(plan, rows={run: np.zeros_like(rows) for run, rows in plan.rows.items()}),
+        "a part": of_tests(plan, plan.program.tests),
+    }
+    costs = []
+    for other in changed.values():
+        cost_of(plan)  # which is remembered
+        costs.append(cost_of(other))
+        assert costs[-1] == cost_of(replace(other, sizes=KnownSizes()))
+    assert costs[0] not in costs[1:3] and costs[0] == costs[3]
 
 
 def test_source_runs_stop_at_the_deepest_site_that_is_read(plan) -> None:  # type: ignore[no-untyped-def]

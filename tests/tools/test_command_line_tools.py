@@ -110,6 +110,20 @@ def test_colours_are_where_they_are_wanted(monkeypatch: pytest.MonkeyPatch) -> N
     assert painted("error: none of ours\n  | x", terminal) == "error: none of ours\n  | x"
 
 
+def test_a_run_of_stored_blocks_says_so(capsys: Captured, tmp_path: Path) -> None:
+    told, costs = [], []
+    for _ in range(2):
+        try:
+            main(["run", "-v", "s.causal", "--out", str(tmp_path / "kept")])
+        finally:
+            in_lines(False)
+        told.append("taken from the store, not run by this process" in capsys.readouterr().err)
+        costs.append(json.loads((tmp_path / "kept" / "s" / "results.json").read_text(encoding="utf-8"))["cost"])
+    assert told == [False, True]
+    assert costs[0]["blocks"] >= 1
+    assert [cost["stored_blocks"] for cost in costs] == [0, costs[0]["blocks"]]
+
+
 def test_quiet_and_verbose(capsys: Captured) -> None:
     assert main(["check", "-q", "s.causal"]) == 0 and capsys.readouterr().out == ""
     assert main(["check", "-v", "s.causal"]) == 0 and "s.causal: 1 files" in capsys.readouterr().err

@@ -107,6 +107,11 @@ def run_facts(spec: SpecResult) -> Iterator[tuple[str, str]]:
                 "passs", "passes"
             ),
         )
+        if stored := cost.get("stored_blocks"):
+            yield (
+                "taken from the store",
+                f"{stored} of {counted(cost['blocks'], 'block')}: the work is that of all of them",
+            )
         yield "operations", f"{cost.get('flops', 0):.3g} FLOP"
         yield "peak memory", f"{cost.get('peak_bytes', 0) / 1e6:.1f} MB beside the weights"
     yield "spec", f"{spec.path}, SHA-256 {spec.digest}"
