@@ -51,11 +51,12 @@ def warn_of_idle_edges(
     if not idle:
         return
     count = len(idle)
+    path = "from the embedding to the logits" if source else "to the logits"
     named = ", ".join(edge_name(*edge) for edge in idle[:_NAMED])
     more = f" and {count - _NAMED} more" if count > _NAMED else ""
     found.report(
         "W804",
-        f"{count} edge{'s' if count > 1 else ''} of `{name}` lie{'' if count > 1 else 's'} on no path of it to the logits",
+        f"{count} edge{'s' if count > 1 else ''} of `{name}` lie{'' if count > 1 else 's'} on no path of it {path}",
         span,
         notes=(f"{named}{more}", "all other edges are written, so what flows along such an edge changes nothing"),
         help="add the edges that lead to it and on from it, or leave it out",

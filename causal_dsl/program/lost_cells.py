@@ -60,7 +60,7 @@ def _of_cells(first: Diagnostic, *others: Diagnostic) -> Diagnostic:
     if not others:
         return first
     told = [", ".join(note for note in other.notes if note not in first.notes) or other.title for other in others]
-    shown = "; ".join(one.replace(" in a cell of the alignment", "") for one in told[:_SHOWN])
+    shown = "; ".join(one.replace(" in a cell of the sweep", "") for one in told[:_SHOWN])
     more = f"; and {len(told) - _SHOWN} more" if len(told) > _SHOWN else ""
     return replace(first, notes=(*first.notes, f"so it is in other cells: {shown}{more}"))
 

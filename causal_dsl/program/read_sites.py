@@ -352,7 +352,7 @@ class SiteReader:
             at = step.arguments[0].value.span if step.arguments else step.span
             words = named_in(expr) | {step.name for step in steps(expr) or ()}
             names = sorted(name for name in words if name in self.cell)
-            notes = [f"`{name}` is {format_expr(self.cell[name])} in a cell of the alignment" for name in names]
+            notes = [f"`{name}` is {format_expr(self.cell[name])} in a cell of the sweep" for name in names]
             self.diagnostics.add(replace(fault, span=at, notes=(*notes, *fault.notes)))
             return None
         return Place(site, position)

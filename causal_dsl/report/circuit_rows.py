@@ -120,6 +120,8 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
                 if one.method.startswith("acdc")
                 else f"have gates that are open with {show(one.keep)} or more"
             )
+        if one.what == "edges":
+            which += ", less those that lie on no path of them from the embedding to the logits"
         method = one.method
         if one.by != "threshold":  # what is kept is a number or a share, and no threshold decides it
             method = re.sub(r"(, )?threshold=[^,)]*", "", method).replace("(, ", "(").removesuffix("()")

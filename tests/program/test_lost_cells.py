@@ -66,7 +66,7 @@ def test_the_good_cells_of_a_sweep_are_run(
     assert alone.passed and told(results, "alone") == told(good, "alone")
     (fault,) = results.faults
     assert fault.code == code and fault.notes == (
-        "`l` is 9 in a cell of the alignment",
+        "`l` is 9 in a cell of the sweep",
         "so it is in other cells: `l` is 7",
     )
     assert fault.span.source.line(fault.span.line).strip() == f"left  @ {site}"
