@@ -160,7 +160,10 @@ def _ranked(
     count = math.ceil(keep * len(nodes) - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
     if keep <= 0 or count != int(count) or count > len(nodes):
         _refuse(
-            f"`keep` is {keep:g} of {len(nodes)} {what}", f"write a share, keep=10%, or a number of {what} from 1 on", span, found
+            f"`keep` is {keep:g} of {len(nodes)} {what}",
+            f"write a share, keep=10%, or a number of {what} from 1 on",
+            span,
+            found,
         )
         return None
     size = abs if by == "absolute" else float
