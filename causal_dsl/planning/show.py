@@ -97,7 +97,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
 
 def _beside_circuits(probes: list[Test]) -> str:
     """What runs beside circuits, in words."""
-    beside = (one.probe for one in probes if isinstance(one.probe, CircuitRuns))
+    beside = (probe for one in probes if isinstance(probe := one.probe, CircuitRuns))
     names = {name for one in beside for _, name in one.names}
     own = {name for name in names if not is_random(name)}
     told = ["the ends of each circuit and its self-checks"]

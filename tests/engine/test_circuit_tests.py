@@ -166,13 +166,16 @@ test t on a {
 
 def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
     """Where base and source may be exchanged, their mean difference is 0."""
-    text = spec("llama", "outside(c) <- source", "faithfulness(level), recovered(level)")
+    text = spec("llama", "outside(c) <- source", "faithfulness(level), recovered(level), level")
     text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap').replace("n=6", "n=24")
     (cell,) = api.run(api.parse(text)).tests[0].cells
     told = [finding for finding in cell.findings if finding.code == "no_contrast"]
     assert {finding.severity for finding in told} == {"alarm"} and len(told) == 2
     assert any("faithfulness_median(level)" in finding.text for finding in told)
     assert not [f for f in cell.findings if f.code == "circuit_like_random"]
+    assert cell.circuit is not None
+    compared = {name for name, random in cell.circuit.random.items() if random.as_high is not None}
+    assert compared == {"level"} and cell.circuit.random["level"].contrast
     scores = cell.scores["recovered(level)"]
     assert scores.low is not None
 
