@@ -97,10 +97,12 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
 
 def _beside_circuits(probes: list[Test]) -> str:
     """What runs beside circuits, in words."""
-    beside = (probe for one in probes if isinstance(probe := one.probe, CircuitRuns))
-    names = {name for one in beside for _, name in one.names}
+    names: set[str] = set()
+    for one in probes:
+        if isinstance(one.probe, CircuitRuns):
+            names |= {name for _, name in one.probe.names}
     own = {name for name in names if not is_random(name)}
-    told = ["the ends of each circuit and its self-checks"]
+    told = ["the ends of each circuit with its self-checks"]
     if own & {KEEP, CUT}:
         told.append("the circuit by itself and the network without it")
     if any(name.startswith(("@keep ", "@cut ")) for name in own):
