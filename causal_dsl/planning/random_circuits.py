@@ -71,9 +71,12 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
     weigh = _weigher(ablation.members, facts)
     size, kinds = weigh(list(mine)), Counter(mine.values())
     stream, own = Stream(_SEED, "random", ablation.name), frozenset(members)
+    tokens: dict[_Stem, set[object]] = {}
+    for member in members:
+        tokens.setdefault(stem(member), set()).add(member[-1])
     groups: dict[tuple[str, frozenset[object]], list[_Stem]] = {}
     for one, name in mine.items():
-        groups.setdefault((name, frozenset(m[-1] for m in members if stem(m) == one)), []).append(one)
+        groups.setdefault((name, frozenset(tokens[one])), []).append(one)
     if _how_many(groups, drawn_from) <= count + 1:
         each = (_moved(members, others) for others in _assigned(list(groups.items()), drawn_from))
         return tuple(some_of(ablation.members, other) for other in each if frozenset(other) != own)
