@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, MutableMapping, Sequence
+from collections.abc import Collection, Mapping, MutableMapping, Sequence
 from dataclasses import replace
 
 import numpy as np
@@ -11,14 +11,14 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.beside_random import beside_random
-from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random
+from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random, of_random
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
 from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.measures.weighted_sums import Matrix
-from causal_dsl.planning.circuit_runs import compared, patched_of
+from causal_dsl.planning.circuit_runs import compared, patched_of, source_of
 from causal_dsl.planning.random_circuits import nodes_tried
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.circuit_members import name as name_of
@@ -35,13 +35,13 @@ from causal_dsl.score.circuit_results import (
     like_random,
     random_of,
 )
+from causal_dsl.score.contrasts import silenced
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.in_its_place import in_its_place, of_random_circuits, one_cell
 from causal_dsl.score.of_run import cells_of, pairs_of
 from causal_dsl.score.prepared import prepare
 from causal_dsl.score.results import TestResult
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.values.from_run import FromRun
 
 
 def with_runs(run: TestRun, execution: Execution) -> TestRun:
@@ -84,17 +84,21 @@ def with_circuits(
         if at is None or ablation is None:
             continue
         told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
+        told = replace(told, checks=tuple(_checks(ablation, test, _runs_of(number, beside))))
+        if probe is not None and test.controls and len(probe.sizes[number]) <= RANDOM:
+            told = replace(told, others=len(probe.sizes[number]) - 1)
         if env is not None:
             values = {name: estimate.value for name, estimate in cells[at].scores.items()}
             runs = in_its_place(env.frames[at].columns, patched_of(ablation))
             random = of_random_circuits(scores, ((one_cell(env, at, one), one) for one in runs), values)
             told = replace(told, random={**told.random, **random})
         elsewhere = _found_elsewhere(ablation, test, execution)
-        silent = tuple(one.text for one in cells[at].findings if one.code == "no_contrast")
-        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(silent), *elsewhere))
+        told = told.without_contrast(silenced(cells[at].findings))
+        cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(), *elsewhere))
     if probe is None:
         return replace(result, cells=tuple(cells))
-    curves = _curves(probe, test, run, execution, kept) if len(cells) == len(test.cells) else {}
+    silent = silenced(finding for cell in cells for finding in cell.findings)
+    curves = _curves(probe, test, run, execution, kept, silent) if len(cells) == len(test.cells) else {}
     found = [finding for name, random in curves.items() for finding in like_random(name, "the circuits", random)]
     return replace(result, cells=tuple(cells), random=curves, findings=tuple(dict.fromkeys([*result.findings, *found])))
 
@@ -156,7 +160,7 @@ def _circuit(
         ablation.name,
         size(ablation.members, test.network.facts, ablation.every),
         ablation.choices,
-        tuple(_checks(ablation, test, own.columns)),
+        (),
         random,
         tuple(sizes[1:]),
         ablation.members,
@@ -183,28 +187,48 @@ def _tested(score: CircuitTest, frame: CellData, cell: Mapping[str, object], abl
 
 
 def _curves(
-    probe: CircuitRuns, test: Test, run: TestRun, execution: Execution, kept: np.ndarray | None
+    probe: CircuitRuns,
+    test: Test,
+    run: TestRun,
+    execution: Execution,
+    kept: np.ndarray | None,
+    silent: Collection[str],
 ) -> dict[str, RandomCircuits]:
-    """Areas under the curves of random circuits, one in the place of each circuit of a sweep."""
+    """Areas under the curves of random circuits, one in the place of each circuit of a sweep. A circuit that has few others of its size
+    has each of them several times. ``silent`` are scores that say nothing in some cell."""
     parts = [part for value in test.scores.values for part in value.walk() if isinstance(part, CircuitCurve)]
     curves = {part.text: part for part in parts}
-    count = min((len(sizes) - 1 for sizes in probe.sizes), default=0)
-    if not curves or not count:
+    counts = [len(sizes) - 1 for sizes in probe.sizes]
+    if not curves or min(counts, default=0) < 1:
         return {}
-    frames = [_frame(test, own, execution, kept) for own in run.cells]
+    count = max(counts)
+    frames = [
+        _frame(test, replace(own, columns=_again(own.columns, there, count)), execution, kept)
+        for own, there in zip(run.cells, counts, strict=True)
+    ]
     env = Evaluation(frames, [dict(own.node.cell) for own in run.cells], Matrix(np.ones((1, frames[0].n))))
     ablation = test.cells[0].circuit
     assert ablation is not None
     whole = size(ablation.members, test.network.facts, ablation.every).of_edges
-    shares = np.asarray([sizes[1 : count + 1] for sizes in probe.sizes]) / max(1, whole)
-    return {
-        text: random_of(
-            _number(env, curve),
-            [_number(env, curve.of_random(i, shares[:, i].tolist())) for i in range(count)],
-            curve.better,
-        )
-        for text, curve in curves.items()
+    shares = np.asarray([[sizes[1 + i % (len(sizes) - 1)] for i in range(count)] for sizes in probe.sizes])
+    shares = shares / max(1, whole)
+    found = {}
+    for text, curve in curves.items():
+        theirs = [_number(env, curve.of_random(i, shares[:, i].tolist())) for i in range(count)]
+        random = random_of(_number(env, curve), theirs, curve.better)
+        found[text] = random.uncompared() if curve.score.text in silent else random
+    return found
+
+
+def _again(columns: Columns, there: int, count: int) -> Columns:
+    """Columns in which the random circuits that are there stand for as many as there are of others."""
+    more = {
+        of_random(i, f"@{name.removeprefix(of_random(i % there, '@'))}"): own
+        for i in range(there, count)
+        for name, own in columns.sources.items()
+        if name.startswith(of_random(i % there, "@"))
     }
+    return replace(columns, sources={**columns.sources, **more})
 
 
 def _number(env: Evaluation, score: CellScore) -> float | None:
@@ -212,10 +236,22 @@ def _number(env: Evaluation, score: CellScore) -> float | None:
     return value if np.isfinite(value) else None
 
 
-def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]:
+def _runs_of(number: int, beside: tuple[CircuitRuns, TestRun] | None) -> dict[str, Mapping[Quantity, np.ndarray]]:
+    """The runs that have to be alike of one cell, with the logits in which they are compared."""
+    if beside is None:
+        return {}
+    probe, theirs = beside
+    mine = [(name, one) for (of, name), one in zip(probe.names, theirs.cells, strict=True) if of == number]
+    found: dict[str, Mapping[Quantity, np.ndarray]] = {}
+    for name, one in mine:
+        if name in (EMPTY, FULL, HALVES):
+            found |= {"base": one.columns.base, **one.columns.sources, **found, name: one.columns.patched}
+    return found
+
+
+def _checks(ablation: Ablation, test: Test, runs: Mapping[str, Mapping[Quantity, np.ndarray]]) -> list[SelfCheck]:
     """What the runs of a circuit have to have in common, whatever the network is."""
     found = []
-    runs = {"base": columns.base, **columns.sources}
 
     def check(says: str, one: str, other: str) -> None:
         quantities = [q for q in compared(frozenset(runs[one])) if q in runs[other]]
@@ -229,17 +265,16 @@ def _checks(ablation: Ablation, test: Test, columns: Columns) -> list[SelfCheck]
         check("the full circuit is the clean run", FULL, "base")
     if HALVES in runs:
         check("the circuit and its complement, written together, are the empty circuit", HALVES, EMPTY)
-    value, facts = ablation.value, test.network.facts
+    source, facts = source_of(ablation), test.network.facts
     there = ablation.kinds | ({"mlp"} if "neuron" in ablation.kinds else set())
     everywhere = all(position is None or position.kind == "all" for position in ablation.positions)
     if (
-        isinstance(value, FromRun)
-        and not value.under
+        source is not None
         and everywhere
         and (set(kinds_of(facts)) <= there or _stream(ablation))
-        and {value.role, EMPTY} <= set(runs)
+        and {source, EMPTY} <= set(runs)
     ):
-        check(f"the empty circuit is the run of {value.role}", EMPTY, value.role)
+        check(f"the empty circuit is the run of {source}", EMPTY, source)
     return found
 
 

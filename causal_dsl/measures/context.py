@@ -9,7 +9,6 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.measures.circuit_run_names import EMPTY
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.of_circuits import Faithfulness, FaithfulnessMedian, FaithfulnessPerPair, OfCircuit
 from causal_dsl.measures.per_cell import (
@@ -37,12 +36,11 @@ from causal_dsl.syntax import tree
 
 @dataclass(frozen=True)
 class OnCircuit:
-    """What scores of a circuit need to know: whether what is ``outside`` of it is written, how many members it has in each
-    cell (``counts``), and the run that values come from (empty: from none)."""
+    """What scores of a circuit need to know: whether what is ``outside`` of it is written, and how many members it
+    has in each cell (``counts``)."""
 
     outside: bool
     counts: tuple[tuple[frozenset[tuple[str, Any]], int], ...]
-    source: str = ""
     #: of each cell, the weighted edges of its circuit as a share of all edges
     shares: tuple[float, ...] = ()
 
@@ -209,9 +207,6 @@ class TestScores:
         for score in self.values:
             for run, quantity in score.needs():
                 wanted.setdefault(run, set()).add(quantity)
-        circuit = self.context.circuit
-        if circuit is not None and circuit.source and EMPTY in wanted:  # the two are compared
-            wanted.setdefault(circuit.source, set()).update(wanted[EMPTY])
         for run, quantity in self.needed:
             wanted.setdefault(run, set()).add(quantity)
         return wanted

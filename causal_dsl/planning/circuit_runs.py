@@ -44,6 +44,9 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.optimal import Optimal
 
+#: What is compared where a test asks for no logit.
+_LOGITS = Quantity("log_normalizer")
+
 
 def circuit_runs(test: Test, whole: Test | None = None) -> Iterator[Test]:
     """The test that runs what stands beside the circuits of a test: what its scores of circuits are made from, random circuits in the
@@ -65,7 +68,8 @@ def circuit_runs(test: Test, whole: Test | None = None) -> Iterator[Test]:
     quantities = {quantity for score in scores for _, quantity in score.needs()}
     asked = {quantity for score in plain for run, quantity in score.needs() if run == "patched"}
     quantities |= {replace(one, at="") for one in asked if one.at in ("", test.readout.variable)}
-    ends = bool(scores) or bool(compared(frozenset(quantities)))
+    if not compared(frozenset(quantities)):  # what has to be alike is compared in every test
+        quantities.add(_LOGITS)
     cells: list[Cell] = []
     names: list[tuple[int, str]] = []
     sizes: list[tuple[float, ...]] = []
@@ -78,16 +82,22 @@ def circuit_runs(test: Test, whole: Test | None = None) -> Iterator[Test]:
         sizes.append(tuple(size_of(c, test.network.facts).weighted for c in (ablation.members, *random)))
         in_its_place = {of_random(i, patched_of(ablation)) for i in range(RANDOM if plain else 0)}
         looks = tuple(look for look in cell.looks if any(one.place == look.asked for one in quantities))
-        for name, interventions in _runs(ablation, random, wanted | in_its_place, ends).items():
+        for name, interventions in _runs(ablation, random, wanted | in_its_place).items():
             names.append((number, name))
             cells.append(Cell((*cell.values, ("run", name)), interventions, looks=looks))
-    if not cells:
-        return
     probe = CircuitRuns(tuple(names), tuple(sizes))
     made = without_lines(
         test, name=f"{test.name}: circuits", cells=tuple(cells), control=(test.name, "circuits"), probe=probe
     )
-    yield replace(made, scores=replace(made.scores, also=frozenset(quantities)))
+    roles = ["base", *dict.fromkeys(role for cell in test.cells if (role := source_of(cell.circuit)) is not None)]
+    needed = frozenset((role, quantity) for role in roles for quantity in compared(frozenset(quantities)))
+    yield replace(made, scores=replace(made.scores, also=frozenset(quantities), needed=needed))
+
+
+def source_of(ablation: Ablation | None) -> str | None:
+    """The run whose values an ablation writes as they are in it, whose like the empty circuit may be."""
+    value = None if ablation is None else ablation.value
+    return value.role if isinstance(value, FromRun) and not value.under else None
 
 
 def patched_of(ablation: Ablation) -> str:
@@ -95,19 +105,15 @@ def patched_of(ablation: Ablation) -> str:
     return KEEP if ablation.outside else CUT
 
 
-def _runs(
-    ablation: Ablation, random: Sequence[Members], wanted: set[str], ends: bool
-) -> dict[str, tuple[Intervention, ...]]:
-    """What is done in each run beside one cell; ``ends``: those too that have to be alike."""
+def _runs(ablation: Ablation, random: Sequence[Members], wanted: set[str]) -> dict[str, tuple[Intervention, ...]]:
+    """What is done in each run beside one cell: those that have to be alike, and those that are wanted."""
     circuit, every = ablation.members, ablation.every
     rest = less(every, circuit)
-    found: dict[str, tuple[Intervention, ...]] = {}
+    found: dict[str, tuple[Intervention, ...]] = {FULL: (write(ablation, every, FromRun("base", ())),)}
     # each set of constants is found by itself, and noise depends on which places are written together
-    halves = ends and not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise))
+    halves = not any(ablation.value.find(Optimal)) and not any(ablation.value.find(Noise))
     if halves or EMPTY in wanted:
         found[EMPTY] = (write(ablation, every),)
-    if ends:
-        found[FULL] = (write(ablation, every, FromRun("base", ())),)
     if halves:
         found[HALVES] = tuple(write(ablation, part) for part in (circuit, rest) if part)
     found |= _of(ablation, circuit, wanted)
@@ -164,4 +170,4 @@ def compared(quantities: frozenset[Quantity]) -> tuple[Quantity, ...]:
     return tuple(sorted((q for q in quantities if q.kind in ("logit", "log_normalizer")), key=str))
 
 
-__all__ = ["circuit_runs", "compared", "patched_of"]
+__all__ = ["circuit_runs", "compared", "patched_of", "source_of"]

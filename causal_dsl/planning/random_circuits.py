@@ -2,8 +2,10 @@
 
 from __future__ import annotations
 
+import math
 from collections import Counter
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
+from itertools import combinations
 
 import numpy as np
 
@@ -18,6 +20,11 @@ from causal_dsl.vocabulary.network_facts import Facts
 _SEED = 12_011
 #: How many circuits are drawn for each random one, of which that of the nearest size is taken.
 _TRIES = 40
+#: As many where all before were taken already.
+_MOST_TRIES = 2000
+
+#: A member without its token.
+_Stem = tuple[object, ...]
 
 
 def subsets_of(circuit: Members) -> list[Members]:
@@ -52,7 +59,8 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
     """Random circuits with as many nodes of each kind as a circuit, at its tokens, and about as many weighted edges; of a circuit
     of edges with as many edges from each kind to each kind.
 
-    Of some draws each the one whose weighted size is nearest is taken; the circuit itself is none of them.
+    Of some draws each the one whose weighted size is nearest is taken; the circuit itself is none of them, and each is there once.
+    Where there are no more than ``count`` others with as many nodes of each kind, they are all of these.
     """
     pools: dict[str, dict[tuple[object, ...], None]] = {}
     for member in listed(ablation.every):
@@ -62,24 +70,64 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
     mine = {stem(member): kind(member) for member in members}
     weigh = _weigher(ablation.members, facts)
     size, kinds = weigh(list(mine)), Counter(mine.values())
-    stream, own = Stream(_SEED, "random", ablation.name), set(members)
-    found = []
-    for _ in range(count):
-        best: tuple[float, dict[tuple[object, ...], tuple[object, ...]]] | None = None
-        for _ in range(_TRIES):
+    stream, own = Stream(_SEED, "random", ablation.name), frozenset(members)
+    tokens: dict[_Stem, set[object]] = {}
+    for member in members:
+        tokens.setdefault(stem(member), set()).add(member[-1])
+    groups: dict[tuple[str, frozenset[object]], list[_Stem]] = {}
+    for one, name in mine.items():
+        groups.setdefault((name, frozenset(tokens[one])), []).append(one)
+    if _how_many(groups, drawn_from) <= count + 1:
+        each = (_moved(members, others) for others in _assigned(list(groups.items()), drawn_from))
+        return tuple(some_of(ablation.members, other) for other in each if frozenset(other) != own)
+    found = {own: members}
+    while len(found) <= count:
+        best: tuple[float, tuple[Member, ...]] | None = None
+        for tried in range(_MOST_TRIES):
+            if tried >= _TRIES and best is not None:
+                break
             drawn = {name: iter(_some(stream, drawn_from[name], n)) for name, n in kinds.items()}
             others = {one: next(drawn[name]) for one, name in mine.items()}
-            if {moved(member, others[stem(member)]) for member in members} == own:
-                continue  # the circuit itself
+            other = _moved(members, others)
+            if frozenset(other) in found:
+                continue  # the circuit itself, or one that is taken
             gap = abs(weigh(list(others.values())) - size)
             if best is None or gap < best[0]:
-                best = (gap, others)
+                best = (gap, other)
             if gap <= 0.02 * size:
                 break
-        if best is not None:
-            taken = best[1]
-            found.append(some_of(ablation.members, (moved(member, taken[stem(member)]) for member in members)))
-    return tuple(found)
+        if best is None:
+            break
+        found[frozenset(best[1])] = best[1]
+    return tuple(some_of(ablation.members, other) for other in list(found.values())[1:])
+
+
+def _moved(members: Sequence[Member], to: Mapping[_Stem, _Stem]) -> tuple[Member, ...]:
+    return tuple(moved(member, to[stem(member)]) for member in members)
+
+
+def _how_many(groups: Mapping[tuple[str, frozenset[object]], list[_Stem]], pools: Mapping[str, list[_Stem]]) -> int:
+    """How many circuits have as many nodes of each kind at the same tokens."""
+    there, found = {name: len(pool) for name, pool in pools.items()}, 1
+    for (name, _), own in groups.items():
+        found *= math.comb(there[name], len(own))
+        there[name] -= len(own)
+    return found
+
+
+def _assigned(
+    groups: Sequence[tuple[tuple[str, frozenset[object]], list[_Stem]]],
+    pools: Mapping[str, list[_Stem]],
+    used: frozenset[_Stem] = frozenset(),
+) -> Iterator[dict[_Stem, _Stem]]:
+    """Every way to put others in the places of the members of some groups; which of a group stands where makes no difference."""
+    if not groups:
+        yield {}
+        return
+    ((name, _), own), *rest = groups
+    for chosen in combinations([one for one in pools[name] if one not in used], len(own)):
+        for more in _assigned(rest, pools, used | frozenset(chosen)):
+            yield {**dict(zip(own, chosen, strict=True)), **more}
 
 
 def _weigher(circuit: Members, facts: Facts) -> Callable[[list[tuple[object, ...]]], float]:

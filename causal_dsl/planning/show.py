@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.measures.circuit_run_names import CUT, KEEP, inflated, is_random
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.gradient_passes import gradient_passes
@@ -14,7 +15,7 @@ from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import all_off, turned_on, without
 from causal_dsl.program.components import trims
-from causal_dsl.program.probed import AlignmentRuns
+from causal_dsl.program.probed import AlignmentRuns, CircuitRuns
 from causal_dsl.program.program import Test
 from causal_dsl.vocabulary.discovery_methods import passes_of
 from causal_dsl.vocabulary.values.optimal import Optimal
@@ -78,7 +79,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
         "unmapped": "units that no variable claims, taken from other inputs",
         "apart": "its variables one by one and from different sources",
         "replaced": "other values at the same places",
-        "circuits": "the ends of each circuit, its self-checks, parts of it and random circuits",
+        "circuits": _beside_circuits(probes),
     }
     for what, title in titles.items():
         runs = [
@@ -92,6 +93,25 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
             rows, tokens = (sum(getattr(work[run], name) for run in runs) for name in ("rows", "layer_tokens"))
             lines.append(f"and beside it, as a control, {title}: {rows:,} rows, {tokens:,} layer-tokens")
     return lines + _trees(plan, [probe for probe in probes if isinstance(probe.probe, AlignmentRuns)], work)
+
+
+def _beside_circuits(probes: list[Test]) -> str:
+    """What runs beside circuits, in words."""
+    names: set[str] = set()
+    for one in probes:
+        if isinstance(one.probe, CircuitRuns):
+            names |= {name for _, name in one.probe.names}
+    own = {name for name in names if not is_random(name)}
+    told = ["the ends of each circuit with its self-checks"]
+    if own & {KEEP, CUT}:
+        told.append("the circuit by itself and the network without it")
+    if any(name.startswith(("@keep ", "@cut ")) for name in own):
+        told.append("parts of it")
+    if inflated(0, False) in own:
+        told.append("what is inflated by a path")
+    if own != names:
+        told.append("random circuits")
+    return " and ".join(filter(None, [", ".join(told[:-1]), told[-1]]))
 
 
 def _trees(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:

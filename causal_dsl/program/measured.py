@@ -20,7 +20,6 @@ from causal_dsl.program.program import Alignment, Cell, Readout, Test
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.values.from_run import FromRun
 
 #: Variables with more values are not looked at one by one.
 _MOST_VALUES = 10_000
@@ -129,11 +128,9 @@ def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
     found = [cell.circuit for cell in cells if cell.circuit is not None]
     if not found or len(found) < len(cells) or len({one.outside for one in found}) > 1:
         return None
-    sources = {one.value.role if isinstance(one.value, FromRun) else "" for one in found}
     shares = tuple(one.share for one in found)
-    source = sources.pop() if len(sources) == 1 else ""
     counts = {frozenset(cell.values): len(one.members) for cell, one in zip(cells, found, strict=True)}
-    return OnCircuit(found[0].outside, tuple(counts.items()), source, shares)
+    return OnCircuit(found[0].outside, tuple(counts.items()), shares)
 
 
 def differing(cells: Sequence[Cell]) -> tuple[str, ...]:

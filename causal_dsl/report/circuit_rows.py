@@ -10,15 +10,17 @@ from rich.padding import Padding
 from rich.table import Table
 from rich.text import Text
 
+from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.score.circuit_results import CircuitResult, HypothesisTest, RandomCircuits
 from causal_dsl.score.format_numbers import show, show_cell
-from causal_dsl.score.results import TestResult
+from causal_dsl.score.results import CellResult, TestResult
 
 _MOST_CELLS = 40
 #: Of each score as many cells stand beside random circuits: the JSON has all.
 _MOST_ROWS = 12
 #: More nodes or edges than these are not listed: they are in the JSON.
 _MOST_MEMBERS = 60
+_NO_CONTRAST = "not compared: no contrast"
 
 
 def circuits(test: TestResult) -> Iterator[RenderableType]:
@@ -34,9 +36,10 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
             yield _indented(Text(f"  {line}", style="dim"))
         for name, random in first.random.items():
             if random.better is not None:
-                yield from map(_indented, _random(name, random, "random circuits of its size"))
+                yield from map(_indented, _random(name, random, _counted(random.known, first.others)))
         if any(random.better is None for random in first.random.values()):
-            yield _indented(_among("random circuits of its size", first.random))
+            title = "random circuits of its size" if first.others is None else _counted(first.others, first.others)
+            yield _indented(_among(title, first.random))
         for name, one in first.tests.items():
             yield from map(_indented, _hypothesis(name, one))
     else:
@@ -51,7 +54,10 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
             if len(there) > _MOST_ROWS:
                 yield _indented(Text(f"and {len(there) - _MOST_ROWS} more cells", style="dim"))
     for name, random in test.random.items():
-        yield from map(_indented, _random(name, random, "sweeps of random circuits of these sizes"))
+        sweeps = f"{random.known} sweep{'s' * (random.known != 1)} of random circuits of these sizes"
+        yield from map(_indented, _random(name, random, sweeps))
+    for line in _few(cells):
+        yield _indented(Text(line, style="dim"))
     for found in dict.fromkeys(one for _, circuit in cells for one in _found(circuit)):
         yield _indented(Text(found, style="dim"))
     for choices in dict.fromkeys(circuit.choices for _, circuit in cells):
@@ -64,18 +70,45 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
 
 
 def _random(name: str, random: RandomCircuits, what: str) -> Iterator[Text]:
-    """A score of random circuits in one line."""
-    count = random.known
-    if random.range is None or random.as_good is None:
+    """A score of random circuits in one line; ``what`` says which, and how many."""
+    if random.range is None or (random.as_good is None and random.contrast):
         return
     low, high = random.range
     told = f"{show(low)} to {show(high)}" if low < high else show(low)
-    line = f"{count} {what}: {name} {told}, as {random.better} in {round(random.as_good * count)}"
-    if random.alike:
-        line = f"{count} {what}: {name} {show(random.own)} in each, as in the circuit"
+    if random.as_good is None:
+        line = f"{what}: {name} {told} ({_NO_CONTRAST})"
+    elif random.alike:
+        line = f"{what}: {name} {show(random.own)} in each, as in the circuit"
+    else:
+        line = f"{what}: {name} {told}, as {random.better} in {round(random.as_good * random.known)}"
     if random.searched:
         line += f" ({random.searched}, where the circuit has {show(random.own)})"
     yield Text(line)
+
+
+def _counted(known: int, others: int | None) -> str:
+    """As many random circuits in words; ``others``: all that there are, where these are few."""
+    if others is None:
+        return f"{known} random circuits of its size"
+    which = f"the {others}" if known == others else f"{known} of the {others}"
+    return f"{which} other circuit{'s' * (others != 1)} with as many of each kind"
+
+
+def _few(cells: Iterable[tuple[CellResult, CircuitResult]]) -> Iterator[str]:
+    """Which circuits have few others that they could be compared with, or none."""
+    grouped: dict[tuple[str, int], list[str]] = {}
+    for cell, circuit in cells:
+        if circuit.others is not None:
+            what = "edges" if isinstance(circuit.members, EdgeSet) else "nodes"
+            grouped.setdefault((what, circuit.others), []).append(show_cell(cell.cell))
+    for (what, count), names in grouped.items():
+        more = f" and {len(names) - _MOST_ROWS} more cells" if len(names) > _MOST_ROWS else ""
+        where = f" ({'; '.join(names[:_MOST_ROWS])}{more})" if any(names) else ""
+        if count:
+            have = "circuit has" if count == 1 else "circuits have"
+            yield f"only {count} other {have} as many {what} of each kind{where}: too few to tell a circuit from by rank"
+        else:
+            yield f"no other circuit has as many {what} of each kind{where}: there is none to compare with"
 
 
 def _among(title: str, random: Mapping[str, RandomCircuits]) -> Table:
@@ -89,6 +122,7 @@ def _among(title: str, random: Mapping[str, RandomCircuits]) -> Table:
         shares = [
             "" if share is None else f"{round(share * one.known)} of {one.known}" for share in (one.as_high, one.as_low)
         ]
+        shares = shares if one.contrast else [_NO_CONTRAST, ""]
         numbers = [one.own, one.range[0], one.median, one.range[1]]
         table.add_row(Text(name), *(Text(show(number)) for number in numbers), *map(Text, shares))
     return table

@@ -62,7 +62,7 @@ class AttributionCheck:
 
 
 def with_attributions(result: TestResult, test: Test, cells: Sequence[Columns], kept: np.ndarray | None) -> TestResult:
-    """The result with what its attributions add up to; ``kept`` [n] are the pairs that are scored (None: all)."""
+    """The result with what its attributions add up to in the runs that a spec names; ``kept`` [n] are the pairs that are scored (None: all)."""
     if not any(look.kind == "attribution" for cell in test.cells for look in cell.looks):
         return result
     written = any(
@@ -74,6 +74,8 @@ def with_attributions(result: TestResult, test: Test, cells: Sequence[Columns], 
     runs: dict[str, list[Mapping[Quantity, np.ndarray]]] = {}
     for columns in cells:
         for run, own in (("base", columns.base), ("patched", columns.patched), *columns.sources.items()):
+            if run.startswith("@"):  # beside a circuit
+                continue
             runs.setdefault(run, []).append(own)
     checks = []
     for run, every in runs.items():

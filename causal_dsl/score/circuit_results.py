@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Collection, Iterator, Mapping, Sequence
+from dataclasses import dataclass, field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from causal_dsl.measures.circuit_run_names import RANDOM
 from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members, listed
@@ -52,7 +53,7 @@ class SelfCheck:
 class RandomCircuits:
     """A score of random circuits: ``values`` of each, and the share of them that are at least as high as the circuit's ``own``, at
     least as good (``better`` says whether a high or a low score is; None: neither is), and at most as high. Where circuits are searched,
-    ``searched`` says how these are, and ``own`` is of as small a search."""
+    ``searched`` says how these are, and ``own`` is of as small a search. No share where the score has no ``contrast``: it is not compared."""
 
     values: tuple[float | None, ...]
     as_high: float | None
@@ -61,6 +62,7 @@ class RandomCircuits:
     better: Better = "high"
     searched: str = ""
     as_low: float | None = None
+    contrast: bool = True
 
     @property
     def range(self) -> tuple[float, float] | None:
@@ -80,18 +82,31 @@ class RandomCircuits:
     @property
     def among(self) -> bool:
         """Whether more than one in twenty are at least as high as the circuit, and more than one in twenty at most as high."""
-        return self.as_high is not None and self.as_low is not None and min(self.as_high, self.as_low) > _ONE_IN_TWENTY
+        if self.few or self.as_high is None or self.as_low is None:
+            return False
+        return min(self.as_high, self.as_low) > _ONE_IN_TWENTY
+
+    @property
+    def few(self) -> bool:
+        """Whether they are so few that one of them is more than one in twenty."""
+        return len(self.values) < RANDOM
 
     @property
     def alike(self) -> bool:
         """Whether all of them have the score of the circuit itself, up to rounding."""
+        if not self.contrast:
+            return False
         if self.as_low is not None:
             return self.as_high == self.as_low == 1
         own, known = self.own, [value for value in self.values if value is not None]  # an older document
         return own is not None and bool(known) and all(abs(value - own) <= _slack(own) for value in known)
 
+    def uncompared(self) -> RandomCircuits:
+        """The same of a score that says nothing."""
+        return replace(self, as_high=None, as_low=None, as_good=None, contrast=False)
+
     def to_json(self) -> shapes.RandomCircuitsJson:
-        return {
+        found: shapes.RandomCircuitsJson = {
             "values": [number(value) for value in self.values],
             "as_high": number(self.as_high),
             "as_low": number(self.as_low),
@@ -100,6 +115,9 @@ class RandomCircuits:
             "better": self.better or "neither",
             "searched": self.searched,
         }
+        if not self.contrast:
+            found["no_contrast"] = True
+        return found
 
 
 @dataclass(frozen=True)
@@ -212,6 +230,8 @@ class CircuitResult:
     stated: tuple[tuple[str, float], ...] = ()
     #: whether query heads of its network share keys and values
     shared: bool = False
+    #: how many other circuits have as many nodes (edges) of each kind, where these are fewer than are drawn; None where they are not
+    others: int | None = None
 
     @property
     def weights(self) -> dict[str, float]:
@@ -256,12 +276,18 @@ class CircuitResult:
             found["parallel"] = True
         if self.shared:
             found["shared_keys"] = True
+        if self.others is not None:
+            found["other_circuits"] = self.others
         if self.stated:
             found["stated"] = {name: number(score) for name, score in self.stated}
         return found
 
-    def findings(self, silent: Sequence[str] = ()) -> tuple[Finding, ...]:
-        """What stands beside the numbers of the circuit; nothing of scores that say nothing, which ``silent`` speaks of."""
+    def without_contrast(self, silent: Collection[str]) -> CircuitResult:
+        """The same with scores that say nothing, which are not compared; ``silent`` are their names."""
+        return replace(self, random={n: one.uncompared() if n in silent else one for n, one in self.random.items()})
+
+    def findings(self) -> tuple[Finding, ...]:
+        """What stands beside the numbers of the circuit."""
         found = [
             Finding(
                 "circuit_check",
@@ -275,11 +301,7 @@ class CircuitResult:
             for check in self.checks
             if not check.holds
         ]
-        told = {
-            name: random
-            for name, random in self.random.items()
-            if name not in self.tests and not any(f"`{name}`" in text for text in silent)
-        }
+        told = {name: random for name, random in self.random.items() if name not in self.tests}
         for name, random in told.items():
             if random.better is not None:
                 found += like_random(name, f"`{self.name}`", random)
@@ -303,7 +325,7 @@ class CircuitResult:
 
 def like_random(name: str, circuit: str, random: RandomCircuits) -> list[Finding]:
     """The finding that random circuits are as good by a score."""
-    if random.as_good is None or random.as_good <= _ONE_IN_TWENTY:
+    if random.few or random.as_good is None or random.as_good <= _ONE_IN_TWENTY:
         return []
     count = random.known
     which = f" ({random.searched})" if random.searched else ""

@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+import re
+from collections.abc import Iterable, Mapping
 
 import numpy as np
 
@@ -54,6 +55,12 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
             )
         )
     return found
+
+
+def silenced(findings: Iterable[Finding]) -> frozenset[str]:
+    """The names of the scores that :func:`no_contrast` finds to say nothing."""
+    told = (one.text.partition(" relative to ")[0] for one in findings if one.code == "no_contrast")
+    return frozenset(name for text in told for name in re.findall("`([^`]*)`", text))
 
 
 def _mean(estimator: Estimator, numbers: np.ndarray) -> tuple[float, str | None]:
@@ -119,4 +126,4 @@ def _pair(row: int, value: float, frame: CellData, speech: Speech) -> WorstPair:
     return WorstPair(pair, value, "" if speech.base is None else speech.base(pair))
 
 
-__all__ = ["no_contrast", "worst_pairs"]
+__all__ = ["no_contrast", "silenced", "worst_pairs"]

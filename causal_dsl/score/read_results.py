@@ -280,6 +280,7 @@ def _circuit(one: Json) -> CircuitResult:
         parallel=one.get("parallel", False),
         stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
         shared=one.get("shared_keys", False),
+        others=one.get("other_circuits"),
     )
 
 
@@ -293,6 +294,7 @@ def _random(found: Json) -> dict[str, RandomCircuits]:
             None if r["better"] == "neither" else r["better"],
             r["searched"],
             r.get("as_low"),
+            not r.get("no_contrast", False),
         )
         for name, r in found.items()
     }

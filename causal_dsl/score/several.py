@@ -24,6 +24,7 @@ from causal_dsl.planning.circuit_runs import patched_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import LADDER
+from causal_dsl.score.contrasts import silenced
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.in_its_place import in_its_place, of_random_circuits, one_cell
 from causal_dsl.score.of_run import cells_of, info_of, pairs_of
@@ -130,9 +131,9 @@ def _with_circuit(
     values = {name: estimate.value for name, estimate in cell.scores.items()}
     checks = [check for one in outputs if (own := one.result.cells[number].circuit) is not None for check in own.checks]
     random = of_random_circuits(beside_random(whole.scores), there, values)
-    silent = tuple(one.text for one in cell.findings if one.code == "no_contrast")
-    found = replace(circuit, random=random, checks=()).findings(silent)  # what outputs' checks find is told already
-    circuit = replace(circuit, random=random, checks=tuple(dict.fromkeys(checks)))
+    circuit = replace(circuit, random=random, checks=()).without_contrast(silenced(cell.findings))
+    found = circuit.findings()  # what outputs' checks find is told already
+    circuit = replace(circuit, checks=tuple(dict.fromkeys(checks)))
     return replace(cell, circuit=circuit, findings=(*cell.findings, *found))
 
 

@@ -67,6 +67,8 @@ class RandomCircuitsJson(TypedDict):
     "whether a score that is `high` or `low` speaks for a circuit; `neither`: that depends on the hypothesis"
     searched: str
     "over what of each circuit the score is searched here; empty if it is not searched"
+    no_contrast: NotRequired[bool]
+    "whether the score is a ratio that has `no_contrast`: it is not compared, and the shares are null; left out if not"
 
 
 class HypothesisTestJson(TypedDict):
@@ -155,6 +157,8 @@ class CircuitJson(TypedDict):
     "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
+    other_circuits: NotRequired[int]
+    "how many other circuits have as many nodes (edges) of each kind, if these are fewer than 20: then all of them stand in `random`, and no finding compares with them"
     tests: dict[str, HypothesisTestJson]
     "null hypotheses about it, by score"
     found: NotRequired[list[DiscoveredJson]]

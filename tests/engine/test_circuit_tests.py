@@ -117,10 +117,16 @@ def hand_runs(execution: Any, test: Any, hand: HooksByHand) -> Any:
     return written(set()), written
 
 
+def contrasted(scores: str) -> str:
+    """A spec whose metric differs between base and source, so that its ratios say something."""
+    text = spec("llama", "c <- source", scores).replace("base.o != source.o", 'base.x == "w10" and source.x == "w11"')
+    return text.replace("gap = logit(o) - logit(source.o)", 'gap = logit("w10")').replace("n=6", "n=8")
+
+
 @pytest.mark.slow
 def test_every_score_has_random_circuits_and_controls_none_has_none() -> None:
     names = ("faithfulness", "sufficiency", "necessity", "completeness", "minimality", "equivalence_test")
-    text = spec("llama", "c <- source", ", ".join(f"{name}(gap)" for name in names)).replace("n=6", "n=8")
+    text = contrasted(", ".join(f"{name}(gap)" for name in names))
     cell = api.run(api.parse(text)).tests[0].cells[0]
     assert cell.circuit is not None
     for name in (*names, "faithfulness_per_pair", "faithfulness_median"):
@@ -166,13 +172,16 @@ test t on a {
 
 def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
     """Where base and source may be exchanged, their mean difference is 0."""
-    text = spec("llama", "outside(c) <- source", "faithfulness(level), recovered(level)")
+    text = spec("llama", "outside(c) <- source", "faithfulness(level), recovered(level), level")
     text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap').replace("n=6", "n=24")
     (cell,) = api.run(api.parse(text)).tests[0].cells
     told = [finding for finding in cell.findings if finding.code == "no_contrast"]
     assert {finding.severity for finding in told} == {"alarm"} and len(told) == 2
     assert any("faithfulness_median(level)" in finding.text for finding in told)
     assert not [f for f in cell.findings if f.code == "circuit_like_random"]
+    assert cell.circuit is not None
+    compared = {name for name, random in cell.circuit.random.items() if random.as_high is not None}
+    assert compared == {"level"} and cell.circuit.random["level"].contrast
     scores = cell.scores["recovered(level)"]
     assert scores.low is not None
 
@@ -203,7 +212,7 @@ def test_a_ratio_says_nothing_where_its_interval_has_0_and_each_input_occurs_onc
 @pytest.mark.slow
 def test_scores_that_rounding_alone_tells_apart_are_tied() -> None:
     """With the embedding in it, what a circuit writes decides all: necessity is 1 in each circuit of its size."""
-    results = api.run(api.parse(spec("llama", "c <- source", "necessity(gap), faithfulness(gap)")))
+    results = api.run(api.parse(contrasted("necessity(gap), faithfulness(gap)")))
     (cell,) = results.tests[0].cells
     assert cell.circuit is not None
     for name in ("necessity(gap)", "faithfulness(gap)"):

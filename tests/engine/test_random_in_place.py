@@ -13,7 +13,7 @@ from causal_dsl.planning.random_circuits import random_circuits
 from causal_dsl.program.circuit_members import listed
 from causal_dsl.program.circuit_members import name as name_of
 from causal_dsl.report.text import text as report_of
-from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits, random_of
+from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits, like_random, random_of
 from causal_dsl.score.read_results import spec_result
 from tests.engine.test_circuits import spec
 from tests.engine.test_edge_circuits import spec as edge_spec
@@ -140,6 +140,46 @@ def test_a_test_of_several_outputs_has_them_too() -> None:
     for name in names:
         assert circuit.random[name].values[5] == pytest.approx(scores[name].value, abs=1e-4), name
     assert len({circuit.random["kl(o)"].values[number] for number in range(20)}) > 3
+
+
+@pytest.mark.slow
+def test_self_checks_are_made_whatever_is_reported_and_attributions_told_of_named_runs() -> None:
+    for scores in ("kl", "moved", "attribution(gap) @ layer[1].mlp_out"):
+        (test,) = api.run(api.parse(spec("llama", "outside(c) <- source", scores))).tests
+        circuit = test.cells[0].circuit
+        assert circuit is not None and circuit.random
+        told = [check.says for check in circuit.checks if check.holds and check.scale > 0]
+        assert told == [
+            "the full circuit is the clean run",
+            "the circuit and its complement, written together, are the empty circuit",
+            "the empty circuit is the run of source",
+        ]
+        assert {one.run for one in test.attributions} == ({"patched"} if "attribution" in scores else set())
+
+
+FEW = {"embed": 0, "layer[1].mlp_out": 2, "embed, layer[all].head[all], layer[0:2].mlp_out": 2, "layer[0].head[0]": 11}
+
+
+@pytest.mark.parametrize("members", FEW)
+def test_random_circuits_are_distinct_and_few_are_all_there_are(members: str) -> None:
+    text = spec("llama", "c <- source", "kl")
+    made = text[: text.index("circuit c")] + f"circuit c : net {{\n  g = {members}\n}}\n" + text[text.index("test t") :]
+    program = api.check(api.parse(made)).program
+    assert program is not None
+    ablation = program.tests[0].cells[0].circuit
+    assert ablation is not None
+    drawn = random_circuits(ablation, program.tests[0].network.facts)
+    sets = {frozenset(map(name_of, listed(one))) for one in (ablation.members, *drawn)}
+    assert len(sets) == 1 + len(drawn) and len(drawn) == FEW[members]
+
+
+def test_of_few_circuits_there_is_no_finding_and_none_of_a_ratio_without_contrast() -> None:
+    values = [float(value) for value in range(20)]
+    assert random_of(9.5, values, None).among and not random_of(9.5, values[:19], None).among
+    assert like_random("f", "`c`", random_of(1.0, values)) and not like_random("f", "`c`", random_of(1.0, values[:19]))
+    silent = random_of(9.5, values).uncompared()
+    assert silent.as_good is silent.as_high is silent.as_low is None and not silent.among and not silent.alike
+    assert not like_random("f", "`c`", silent) and silent.to_json()["no_contrast"]
 
 
 def test_among_is_two_sided_and_ties_count_on_both_sides() -> None:
