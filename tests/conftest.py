@@ -3,8 +3,6 @@
 from __future__ import annotations
 
 import os
-import shutil
-import tempfile
 from importlib.util import find_spec
 from pathlib import Path
 
@@ -23,20 +21,6 @@ pytest_plugins = ["pytester"]
 
 #: Specs under tests/ are material, many of them broken on purpose: the package's own pytest plugin leaves them alone.
 collect_ignore_glob = ["*.causal"]
-
-
-def pytest_configure(config: pytest.Config) -> None:
-    """What tests, and what they start, put into temporary folders goes with this process; pytest keeps its own as it does."""
-    root = tempfile.gettempdir()
-    os.environ.setdefault("PYTEST_DEBUG_TEMPROOT", root)
-    folder = tempfile.mkdtemp(prefix="causal-dsl-tests-", dir=os.environ["PYTEST_DEBUG_TEMPROOT"])
-    os.environ["TMPDIR"] = tempfile.tempdir = folder
-
-    def remove() -> None:
-        os.environ["TMPDIR"] = tempfile.tempdir = root
-        shutil.rmtree(folder, ignore_errors=True)
-
-    config.add_cleanup(remove)
 
 
 def pytest_ignore_collect(collection_path: Path, config: pytest.Config) -> bool | None:
