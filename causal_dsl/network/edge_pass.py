@@ -261,8 +261,8 @@ class EdgePass(Edges):
         last: nn.Module | None = None
 
         def run() -> tuple[list[list[Port]], Tensor]:
-            given = torch.stack([stream + delta.to(stream.device) for _, delta in waiting]).flatten(0, 1)
-            return [same for same, _ in waiting], given
+            given = [stream + delta.to(stream.device) for _, delta in waiting]
+            return [same for same, _ in waiting], given[0] if len(given) == 1 else torch.cat(given)
 
         for same, delta in self.deltas(ports):
             module = self.projections.read_by(layer, same)

@@ -376,11 +376,8 @@ class Layouts:
     def _watched(self, network: NetworkKey) -> dict[g.Forward | g.Resume, dict[Place, None]]:
         """The places at which tests measure something in the runs on a network."""
         found: dict[g.Forward | g.Resume, dict[Place, None]] = {}
-        for test in self.plan.tests:
-            for score in self.plan.scores[test.name] if test.network.key == network else ():
-                for _, read in score.reads:
-                    for looked in read.looks:
-                        found.setdefault(read.run, {}).update(dict.fromkeys(looked.look.places))
+        for read, place in self._looks_on(network):
+            found.setdefault(read.run, {})[place] = None
         return found
 
     def _watch(self, layout: Layout) -> None:

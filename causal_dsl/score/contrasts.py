@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import re
 from collections.abc import Iterable, Mapping
 
 import numpy as np
@@ -43,7 +42,8 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
         mean, held = _mean(among, numbers)
         if held is None:
             continue
-        *names, last = [f"`{name}`" for name in dict.fromkeys(name for name, _ in own)]
+        about = tuple(dict.fromkeys(name for name, _ in own))
+        *names, last = [f"`{name}`" for name in about]
         told = f"{', '.join(names)} and {last}" if names else last
         is_, says = ("are", "say") if names else ("is", "says")
         where = between.replace("its mean", f"the mean of `{metric}`").replace(
@@ -51,7 +51,9 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
         )
         found.append(
             Finding(
-                "no_contrast", f"{told} {is_} relative to {where}, which is {show(mean)}{held}, and so {says} nothing."
+                "no_contrast",
+                f"{told} {is_} relative to {where}, which is {show(mean)}{held}, and so {says} nothing.",
+                about=about,
             )
         )
     return found
@@ -59,8 +61,7 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
 
 def silenced(findings: Iterable[Finding]) -> frozenset[str]:
     """The names of the scores that :func:`no_contrast` finds to say nothing."""
-    told = (one.text.partition(" relative to ")[0] for one in findings if one.code == "no_contrast")
-    return frozenset(name for text in told for name in re.findall("`([^`]*)`", text))
+    return frozenset(name for one in findings if one.code == "no_contrast" for name in one.about)
 
 
 def _mean(estimator: Estimator, numbers: np.ndarray) -> tuple[float, str | None]:

@@ -63,12 +63,14 @@ class Finding:
     """One sentence that can be quoted, with a code that says of what kind it is.
 
     ``level`` is its severity where that is not the one of its code (:mod:`causal_dsl.score.codes`). A finding with
-    ``forbids`` false leaves the verdict as it is, whatever its code."""
+    ``forbids`` false leaves the verdict as it is, whatever its code. ``about``: the names of the scores that it speaks of, for those who
+    treat these otherwise."""
 
     code: str
     text: str
     level: Severity | None = None
     forbids: bool = True
+    about: tuple[str, ...] = ()
 
     @property
     def severity(self) -> Severity:
