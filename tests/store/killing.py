@@ -207,14 +207,14 @@ class Server:
 
 
 def results(home: Path, name: str) -> dict[str, object]:
-    """What a run stored, without how long it took and where its folder was."""
+    """What a run stored, without how long it took, how much of it a run before had done, and where its folder was."""
     found = json.loads((home / "out" / name / "results.json").read_text())
     for network in found["networks"].values():
         network.pop("identity", None)  # who it is hangs on the folder that its paths start from
 
     def plain(value: object) -> object:
         if isinstance(value, dict):
-            others = ("seconds", "finished", "path", "file", "diagnostics", "seal")
+            others = ("seconds", "stored_blocks", "finished", "path", "file", "diagnostics", "seal")
             return {k: plain(v) for k, v in value.items() if k not in others}
         return [plain(v) for v in value] if isinstance(value, list) else value
 

@@ -108,7 +108,7 @@ def stem(home: Path) -> str:
 
 
 def numbers(home: Path) -> dict[str, object]:
-    """All that is in results.json but times, places of files, and the command."""
+    """All that is in results.json but times, blocks that were stored before, places of files, and the command."""
     found = results(home, stem(home))
     identity = found["identity"]
     assert isinstance(identity, dict)
