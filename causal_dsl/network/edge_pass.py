@@ -70,8 +70,11 @@ class EdgePass(Edges):
         self.senders: list[SentChange] = []
         sites = {(write.write.site.component, write.write.site.layer) for write in writes}
         self.blocks = TermBlocks(self.room, sum(self._heads_of(component) for component, _ in sites))
-        self.projections = EdgeProjections(network)
+        self.projections = EdgeProjections(network, self.room)
         self.ahead = _Ahead({}, [], torch.empty(0))
+        self._numbers = {port: writes[0].to.ports.number(port) for port in self.ports}
+        self._mlps = {port.layer: [port] for port in self.ports if port.kind == "mlp"}
+        self._tables: dict[int, np.ndarray] = {}
 
     def note(self, component: str, layer: int | None, tensor: Tensor, mine: Sequence[int]) -> None:
         sender = SentChange(component, layer, tensor, self._factor(component, layer))
@@ -110,12 +113,15 @@ class EdgePass(Edges):
 
     def _bits(self, number: int, heads: int) -> np.ndarray:
         """The masks of a write [heads, receivers]."""
+        if number in self._tables:
+            return self._tables[number]
         write = self.writes[number]
         found = np.zeros((heads, self.count), np.uint8)
         own = write.write.site.heads if heads > 1 else (0,)
         for head, mask in zip(own or range(heads), write.to.masks, strict=True):
             raw = np.frombuffer(mask.to_bytes((self.count + 7) // 8, "little"), np.uint8)
             found[head] = np.unpackbits(raw, bitorder="little")[: self.count]
+        self._tables[number] = found
         return found
 
     def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
@@ -129,7 +135,11 @@ class EdgePass(Edges):
             return
         if any(key not in self.ahead.groups for key in alike):
             self._look_ahead(ports)
-        self.ahead.add(self, sorted(self.ahead.groups[key] for key in alike))
+        wanted = {self.ahead.groups[key] for key in alike}
+        if ports[0].kind in ("q", "k", "v"):
+            # the MLP's sum is next: it has the same senders but for the heads of this layer
+            wanted |= {self.ahead.groups.get(self._key(port), -1) for port in self._mlps.get(ports[0].layer, ())} - {-1}
+        self.ahead.add(self, sorted(wanted))
         bent = self._bent(list(alike.values()))
         for n, (key, same) in enumerate(alike.items()):
             found = self.ahead.sums[self.ahead.groups[key]]
@@ -137,7 +147,7 @@ class EdgePass(Edges):
 
     def _key(self, port: Port) -> bytes:
         """What of all writes a receiver is given: receivers with one key are given the same."""
-        return self._keys[self.writes[0].to.ports.number(port)]
+        return self._keys[self._numbers[port]]
 
     @cached_property
     def _keys(self) -> list[bytes]:
@@ -148,12 +158,13 @@ class EdgePass(Edges):
     def _look_ahead(self, ports: Sequence[Port]) -> None:
         """Begin the sums of these receivers, and of those that come next, from all senders that have run: one product for several
         layers costs little more than one for each."""
-        number = self.writes[0].to.ports.number
+        number = self._numbers.__getitem__
         first = min(map(number, ports))
         groups: dict[bytes, int] = {}
         numbers: list[int] = []
+        now = set(ports)
         for port in [*ports, *(port for port in self.ports if number(port) > first)]:
-            if port not in ports and len(numbers) >= AHEAD:
+            if len(numbers) >= AHEAD and port not in now:
                 break
             key = self._key(port)
             if any(key) and key not in groups:
@@ -175,7 +186,7 @@ class EdgePass(Edges):
 
     def _bent(self, groups: Sequence[Sequence[Port]]) -> Tensor | None:
         """What senders change behind whose projection is more than a factor [groups, rows, tokens, width]; None without any."""
-        numbers = [self.writes[0].to.ports.number(same[0]) for same in groups]
+        numbers = [self._numbers[same[0]] for same in groups]
         together = self.terms_for([sender for sender in self.senders if sender.factor is None], numbers)
         if not together:
             return None
@@ -261,8 +272,15 @@ class EdgePass(Edges):
         last: nn.Module | None = None
 
         def run() -> tuple[list[list[Port]], Tensor]:
-            given = [stream + delta.to(stream.device) for _, delta in waiting]
-            return [same for same, _ in waiting], given[0] if len(given) == 1 else torch.cat(given)
+            sets = [same for same, _ in waiting]
+            # what is read, where it is not projected, may be kept: it may not be in memory that is used again
+            apart = last is None or stream.requires_grad
+            if apart or any(delta.requires_grad or delta.device != stream.device for _, delta in waiting):
+                return sets, torch.cat([stream + delta.to(stream.device) for _, delta in waiting])
+            given = self.room.take("given", 0, (len(waiting), *stream.shape), stream)
+            for one, (_, delta) in zip(given, waiting, strict=True):
+                torch.add(stream, delta, out=one)
+            return sets, given.flatten(0, 1)
 
         for same, delta in self.deltas(ports):
             module = self.projections.read_by(layer, same)
@@ -275,7 +293,7 @@ class EdgePass(Edges):
             yield run()
 
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]], Tensor], None]]:
         """The projections of attention compute the columns of some receivers alone."""
         with self.projections.narrowed(layer) as narrow:
             yield narrow

@@ -1,4 +1,4 @@
-"""The projections of attention in a pass of edges: the columns that one receiver is given, and no other."""
+"""The norm before attention and its projections in a pass of edges: the columns that one receiver is given, and no other."""
 
 from __future__ import annotations
 
@@ -7,8 +7,11 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import dataclass, field
 from functools import partial
 
+import torch
 from torch import Tensor, nn
 
+from causal_dsl.network.edge_norms import RootMeanSquare, root_mean_square
+from causal_dsl.network.edge_terms import Room
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
@@ -27,14 +30,23 @@ class _Projected:
     full: int = 0
 
 
+@dataclass(eq=False)
+class _RunOn:
+    """What a layer is run on for receivers that read one projection; None where others do."""
+
+    tensor: Tensor | None = None
+
+
 class EdgeProjections:
     """The linear maps that give queries, keys and values of the layers of a network, as the receivers of a pass read them."""
 
-    def __init__(self, network: Network):
-        self.network = network
+    def __init__(self, network: Network, room: Room):
+        self.network, self.room = network, room
         #: of a layer's projections what its receivers are given, put together
         self._projected: dict[nn.Module, _Projected] = {}
         self._linear: dict[int, list[nn.Module]] = {}
+        #: the norms of a layer whose formula is known
+        self._norms: dict[int, dict[nn.Module, RootMeanSquare]] = {}
 
     def read_by(self, layer: int, ports: Sequence[Port]) -> nn.Module | None:
         """The projection that receivers of a layer read, where all read one."""
@@ -46,13 +58,15 @@ class EdgeProjections:
         return find_tap(self.network, Site(port.kind, port.layer, (port.head,)))
 
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]], Tensor], None]]:
         """Within, the projections compute the columns of some receivers alone; nothing else of this run is looked at."""
-        modules = self._projections(layer)
+        modules, norms, run = self._projections(layer), self._normed(layer), _RunOn()
         for module in modules:
             self._projected.setdefault(module, _Projected())
 
-        def narrow(sets: Sequence[Sequence[Port]]) -> None:
+        def narrow(sets: Sequence[Sequence[Port]], given: Tensor) -> None:
+            together = self.read_by(layer, [port for same in sets for port in same])
+            run.tensor = None if together is None else given
             for module in modules:
                 self._projected[module].own, self._projected[module].sets = [], len(sets)
             for number, port in ((number, port) for number, same in enumerate(sets) for port in same):
@@ -65,7 +79,29 @@ class EdgeProjections:
             for module in modules:
                 module.forward = partial(_columns, module, self._projected[module])
                 stack.callback(module.__dict__.pop, "forward")
+            for norm, formula in norms.items():
+                norm.forward = partial(self._norm, formula, norm.forward, run)
+                stack.callback(norm.__dict__.pop, "forward")
             yield narrow
+
+    def _norm(self, formula: RootMeanSquare, forward: Callable[[Tensor], Tensor], run: _RunOn, given: Tensor) -> Tensor:
+        """What a norm makes of what its layer is run on; the projection that reads it is run before the memory is used again."""
+        if run.tensor is None or given is not run.tensor or given.requires_grad:
+            return forward(given)
+        return formula(given, self.room.take("normed", 0, tuple(given.shape), given))
+
+    def _normed(self, layer: int) -> dict[nn.Module, RootMeanSquare]:
+        """The norms of a layer whose formula is known, and which no one else looks into."""
+        if layer not in self._norms:
+            own, known = self._norms.setdefault(layer, {}), self.room.norms
+            for module in self.network.layers[layer].modules():
+                if module not in known:
+                    known[module] = root_mean_square(module, self.network.facts.width or 0)
+                formula = known[module]
+                looked_into = module._forward_hooks or module._forward_pre_hooks or "forward" in module.__dict__
+                if formula is not None and not looked_into:
+                    own[module] = formula
+        return self._norms[layer]
 
     @contextmanager
     def known_whole(self, layer: int) -> Iterator[None]:
@@ -110,10 +146,18 @@ def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:
     each = given.unflatten(0, (known.sets, -1))
     if known.out is None:
         known.out = given.new_empty(*each.shape[1:-1], weight.shape[1])
+    out = known.out
     for number, own in known.own:
+        columns = weight.T[own]  # the columns of a Linear are rows in memory
+        if (
+            isinstance(own, slice)
+            and not isinstance(module.bias, Tensor)
+            and not (given.requires_grad or out.requires_grad)
+        ):
+            torch.mm(each[number].flatten(0, -2), columns.T.detach(), out=out.flatten(0, -2)[:, own])
+            continue
         bias = module.bias[own] if isinstance(module.bias, Tensor) else None
-        # the columns of a Linear are rows in memory
-        known.out[..., own] = nn.functional.linear(each[number], weight.T[own], bias)
+        out[..., own] = nn.functional.linear(each[number], columns, bias)
     if known.own or known.sets == 1:
         return known.out
     return known.out.new_zeros(()).expand(*given.shape[:-1], weight.shape[1])  # on the way to what is read

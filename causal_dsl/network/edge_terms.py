@@ -5,25 +5,29 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, field
 from functools import cached_property
+from math import prod
 
 import numpy as np
 import torch
-from torch import Tensor
+from torch import Tensor, nn
 
+from causal_dsl.network.edge_norms import RootMeanSquare
 from causal_dsl.planning.edge_room import KEPT, TOGETHER
 
 
 class Room:
-    """Memory that passes one after another use again: the kernel need not hand it out anew, page by page. ``kept`` bytes of it may
-    hold terms of senders."""
+    """What passes of a network use again, one after another: memory, which the kernel need not hand out anew, page by page, and what
+    is known of its norms. ``kept`` bytes of the memory may hold terms of senders."""
 
     def __init__(self, kept: int | None = None) -> None:
         self.kept = KEPT if kept is None else kept
         self._held: dict[tuple[str, int], Tensor] = {}
+        #: the formulas of norms, as far as they were looked for
+        self.norms: dict[nn.Module, RootMeanSquare | None] = {}
 
     def take(self, use: str, number: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of any numbers, the same memory for each ``use`` and number."""
-        size = int(np.prod(shape))
+        size = prod(shape)
         held = self._held.get((use, number))
         if held is None or held.numel() < size or held.dtype != like.dtype or held.device != like.device:
             self._held.pop((use, number), None)

@@ -186,10 +186,10 @@ class Edges:
             yield [same], stream + delta.to(stream.device)
 
     @contextmanager
-    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]]], None]]:
+    def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]], Tensor], None]]:
         """Within, a layer is run for what some sets of receivers read alone, where that can be had for less: those that were last
         named."""
-        yield lambda sets: None
+        yield lambda sets, given: None
 
     @contextmanager
     def hooked(self) -> Iterator[None]:
@@ -268,7 +268,7 @@ class Edges:
             with self.narrowed(layer) as narrow:
                 for sets, given in self.runs(layer, ports, stream):
                     waiting.update(port for same in sets for port in same)
-                    narrow(sets)
+                    narrow(sets, given)
                     self.inner = True
                     try:
                         if args:
