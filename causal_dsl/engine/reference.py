@@ -252,7 +252,7 @@ class ReferenceExecutor:
                 rows, positions = torch.from_numpy(place[spot.which[here]]), torch.from_numpy(spot.positions[here])
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
                 if write.to is not None:
-                    edges.append(EdgeWrite(made, write.to))
+                    edges.append(EdgeWrite(made, write.to, write.zero))
                     edged.append(number)
                 else:
                     writes.append(made)
