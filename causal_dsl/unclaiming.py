@@ -11,6 +11,7 @@ import numpy as np
 import torch
 
 from causal_dsl.carrying import Carrying, codes_of
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
@@ -87,8 +88,9 @@ def with_unclaimed(
             of_pairs(hits, False),
             _unwritten(probe, mine, units),
             True,
+            differ,
         )
-        for units, hits in _mixed(probe, test, execution, both)
+        for units, hits, differ in _mixed(probe, test, execution, both)
     )
 
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
@@ -152,8 +154,9 @@ def _taken_together(
 @torch.no_grad()
 def _mixed(
     probe: Unmapped, test: Test, execution: Execution, both: np.ndarray
-) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Sets of three units and more, and in which rows the answer moves when each unit is taken from an input of its own.
+) -> Iterator[tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]]:
+    """Sets of three units and more, in which rows the answer moves when each unit is taken from an input of its own, and in which
+    inputs of the model these differ from that of the row.
 
     Where one other input gives them all, no three of them are unlike each other that are alike in every run.
     """
@@ -170,14 +173,24 @@ def _mixed(
     draw, network, every = plan.scores[test.name][0].label.draw, execution.networks[key], torch.arange(len(rows))
     index = {role: plan.rows[Forward(key, draw, role)][rows] for role in ("base", "other")}
     read = forward(network, inputs.rows(index["other"]), [SiteRead(probe.site, every)]).reads[0]
-    lines = plan.draw_of(test).templates("base")[rows]
+    drawn = plan.draw_of(test)
+    lines = drawn.templates("base")[rows]
     own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits, lines)
     for chosen in sets:
-        taken = torch.stack([read[torch.from_numpy(stream.shuffled(np.arange(len(rows)))), unit] for unit in chosen], 1)
+        donors = [stream.shuffled(np.arange(len(rows))) for _ in chosen]
+        taken = torch.stack([read[torch.from_numpy(d), unit] for d, unit in zip(donors, chosen, strict=True)], 1)
         write = SiteWrite(replace(probe.site, dims=chosen), every, None, partial(_given, taken))
         logits = forward(network, inputs.rows(index["base"]), writes=[write], readout=every).logits
         said = codes_of(execution, test, logits, lines)
-        yield chosen, (said != own) & (said != TIED)
+        yield chosen, (said != own) & (said != TIED), _differing(test, drawn, rows, donors)
+
+
+def _differing(test: Test, drawn: Drawn, rows: np.ndarray, donors: Sequence[np.ndarray]) -> tuple[str, ...]:
+    """The inputs of the model in which some donor, the other input of another row, differs from the first input of the row."""
+    base, other = drawn.values["base"], drawn.values["other"]
+    return tuple(
+        name for name in test.model.exogenous if any((other[name][rows[d]] != base[name][rows]).any() for d in donors)
+    )
 
 
 def _sets_to_mix(units: tuple[int, ...], decided: bool, stream: Stream) -> list[tuple[int, ...]]:
@@ -230,8 +243,10 @@ def _judged(
     count just if other units carry it: then what was taken is needed by nothing. What they carry in all but a few pairs it may
     be needed for in these.
     """
-    if probe.why == "decided" or probe.tokens or together:
+    if probe.why == "decided" or probe.tokens:
         return (True,) * len(taken)
+    if together:  # the same pairs, and so parts of what moves the answer; the inputs of mixed sets are others
+        return tuple(not one.mixed for one in taken)
     judged = [True] + [False] * (len(taken) - 1)
     moving = [i for i, one in enumerate(taken) if i and moves(one, natural, len(taken))]
     if not moving or _alarmed(cell) or cell.verdict is None or cell.verdict.code not in (*FULL, "partly"):

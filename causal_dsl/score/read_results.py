@@ -234,7 +234,14 @@ def _learned(one: Json) -> Learned:
 
 def _unclaimed(one: Json) -> Unclaimed:
     taken = tuple(
-        Taken(tuple(t["units"]), t["place"], _estimate(t["moved"]), mixed=t.get("mixed", False)) for t in one["taken"]
+        Taken(
+            tuple(t["units"]),
+            t["place"],
+            _estimate(t["moved"]),
+            mixed=t.get("mixed", False),
+            varied=tuple(t.get("varied", ())),
+        )
+        for t in one["taken"]
     )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
     return Unclaimed(

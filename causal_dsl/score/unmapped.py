@@ -31,13 +31,14 @@ _LISTED = 3
 class Taken:
     """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
     ``unwritten``: variables that the alignment puts there and the test does not write. ``mixed``: each unit is taken from an input of
-    its own."""
+    its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds."""
 
     units: tuple[int, ...]
     told: str
     moved: Estimate
     unwritten: tuple[str, ...] = ()
     mixed: bool = False
+    varied: tuple[str, ...] = ()
 
     @property
     def how(self) -> str:
@@ -48,7 +49,11 @@ class Taken:
 
     def to_json(self) -> shapes.TakenJson:
         found: shapes.TakenJson = {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
-        return {**found, "mixed": True} if self.mixed else found
+        if self.mixed:
+            found["mixed"] = True
+        if self.varied:
+            found["varied"] = list(self.varied)
+        return found
 
 
 @dataclass(frozen=True)
@@ -152,7 +157,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
-    told += f". {_placed(most)}, and {_because(found)}."
+    told += f". {_placed(most)}, and {_because(found, most, True)}."
     if moving:
         return [Finding("unmapped_moves", told)]
     wrong = f" (it answers {show(found.natural)} of these inputs wrong)" if found.natural else ""
@@ -187,7 +192,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
         Finding(
             "unjudged_moves",
             f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.how}. {_placed(most)}, and {_because(found)}. It was not decided whether "
+            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. It was not decided whether "
             f"{most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {_listed(found.placed)}; if not, "
             "the network uses that place for what the alignment says is elsewhere.",
         )
@@ -276,8 +281,12 @@ def _placed(one: Taken) -> str:
     return f"{_listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
 
 
-def _because(found: Unclaimed) -> str:
+def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
+    """Why ``one`` matters. The inputs of a mixed set are no pairs of the layer: what is said of these is not said of it."""
     names = _listed(found.placed)
+    if one.varied and found.why != "decided":
+        carried = f", but the other unclaimed parts carry what `{found.output}` needs beside {names}"
+        return f"these inputs differ in {_listed(one.varied)}{carried if must_stay else ''}"
     match found.why:
         case "decided":
             return f"in the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"

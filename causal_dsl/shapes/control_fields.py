@@ -19,6 +19,8 @@ class TakenJson(TypedDict):
     "share of pairs whose answer changes, in [0, 1]"
     mixed: NotRequired[bool]
     "true: each unit is taken from an input of its own"
+    varied: NotRequired[list[str]]
+    "for `mixed`: the inputs in which these differ from the first of the pair"
 
 
 class UnclaimedJson(TypedDict):

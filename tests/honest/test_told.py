@@ -119,3 +119,55 @@ def test_a_number_is_no_answer_that_moves(network: str, place: str, code: str, t
     text = text.replace("out @ logits", "out @ logit(1) - logit(0)").replace("report accuracy", "report r2")
     found = run(tmp_path, text.replace("DO", "do(p <- source)"))
     assert "supported" in found and told in found[code], found
+
+
+HOT = """
+import torch
+from torch import nn
+class Stage(nn.Module):
+    def __init__(self, formula):
+        super().__init__()
+        self.formula = formula
+    def forward(self, x):
+        return self.formula(x)
+class Hot(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.in_features, self.one = 2, nn.Parameter(torch.ones(1))
+        self.layers = nn.ModuleList([Stage(lambda x: torch.cat([x[:, :1], torch.eye(4)[x[:, 1].long()]], 1))])
+        self.head = Stage(lambda h: -(((h[:, 0] + h[:, 1:].argmax(1)) % 4)[:, None] - torch.arange(4)) ** 2)
+    def forward(self, x):
+        return self.head(self.layers[0](x * self.one))
+"""
+SUM = """
+causal sum {
+  a, k ~ 0..3
+  m := a
+  output y : 0..3 := (m + k) mod 4
+}
+network net = torch("hot.py:Hot")
+align at : sum -> net {
+  a @ input[0:1] via scalar()
+  k @ input[1:2] via scalar()
+  m @ layer[0].out[0]
+  y @ logits
+}
+test claim on at {
+  base, source ~ sum(exhaustive=true)
+  do(m <- source)
+  report iia
+}
+"""
+
+
+def test_numbers_from_inputs_of_their_own_are_told_with_what_these_differ_in(tmp_path: Path) -> None:
+    """The four numbers hold `k` alone: no input that differs only in `a` could move the answer by them."""
+    (tmp_path / "hot.py").write_text(HOT)
+    (tmp_path / "claim.causal").write_text(SUM)
+    cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+    (told,) = (one.text for one in cell.findings if one.code == "unjudged_moves")
+    assert "from an input of its own" in told and "these inputs differ in `a` and `k`." in told, told
+    (rest,) = (one.to_json() for one in cell.unclaimed if one.why == "through")
+    assert rest["varied"] == ["a"]
+    assert {tuple(one["varied"]) for one in rest["taken"] if one.get("mixed")} == {("a", "k")}
+    assert not any("varied" in one for one in rest["taken"] if not one.get("mixed"))
