@@ -215,7 +215,7 @@ def _factor(folder: Path, config: dict[str, Any] | None) -> float:
     if (config or {}).get("normalize_activations") != _AVERAGE:
         return 1.0
     try:
-        said = json.loads((folder / SCALER).read_bytes())
+        said = json.loads(reads.read_bytes(folder / SCALER, reads.LARGEST_SETTINGS))
     except FileNotFoundError:
         said = {}
     except (OSError, RecursionError) as error:

@@ -24,7 +24,8 @@ from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
 from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.planning.steps import taken
-from causal_dsl.program.read_features import FeatureRef, files_of
+from causal_dsl.program.feature_files import files_of
+from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store import keys, later, reads, rooms, stopping_points
 from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import FitInputs, versions

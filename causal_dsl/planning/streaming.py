@@ -18,9 +18,9 @@ from causal_dsl.planning.memory import MOST_TOKENS_CPU, Budget, default_bytes
 from causal_dsl.planning.peak import columns_of
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.file_shapes import header_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.weights_held import STREAMED
+from causal_dsl.store.tensor_headers import header_of
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

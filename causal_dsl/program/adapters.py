@@ -14,9 +14,9 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, SpecError, fail, real_path, shown_path
 from causal_dsl.program.facts import cached_folder, local_folder
-from causal_dsl.program.file_shapes import header_of
 from causal_dsl.reading import check_own, is_file, stranger
 from causal_dsl.store import reads
+from causal_dsl.store.tensor_headers import header_of
 from causal_dsl.vocabulary.network_facts import Facts
 
 CONFIG, WEIGHTS, PICKLE = "adapter_config.json", "adapter_model.safetensors", "adapter_model.bin"

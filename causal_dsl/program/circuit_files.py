@@ -68,7 +68,7 @@ def read_file(
     if settings is None:
         return None
     path = folder / settings["path"]
-    if not may_read(path, settings["path"], call.span, found, folder=False):
+    if not may_read(path, settings["path"], call.span, found, LARGEST_SETTINGS, folder=False):
         return None
     if not is_file(path):
         _refuse(f'there is no file "{settings["path"]}"', "name a JSON file, relative to this spec", call.span, found)

@@ -2,19 +2,16 @@
 
 from __future__ import annotations
 
-import json
 from collections.abc import Mapping, Sequence
 from pathlib import Path
-from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, shown_path
 from causal_dsl.program.components import width
 from causal_dsl.program.read_features import Via, family
+from causal_dsl.store.tensor_headers import header_of
 from causal_dsl.vocabulary.locations import FeatureSite, Place
 from causal_dsl.vocabulary.network_facts import Facts
 
-#: The largest header that is looked at; those of real files have some kilobytes.
-_LARGEST = 10_000_000
 _WEIGHTS = "sae_weights.safetensors"
 
 
@@ -36,17 +33,6 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
         return {name: tuple(map(int, about["shape"])) for name, about in header.items() if name != "__metadata__"}
     except (ValueError, TypeError, KeyError):
         return None
-
-
-def header_of(path: Path) -> dict[str, Any] | None:
-    """What a safetensors file says of its tensors; None where it cannot be read."""
-    try:
-        with path.open("rb") as file:
-            size = int.from_bytes(file.read(8), "little")
-            found = json.loads(file.read(size)) if size <= _LARGEST else None
-    except (OSError, ValueError, RecursionError):
-        return None
-    return found if isinstance(found, dict) else None
 
 
 def shapes_fit(via: Via, places: Sequence[Place], facts: Facts, found: Diagnostics) -> bool:
@@ -123,4 +109,4 @@ def _directions_fit(
     return True
 
 
-__all__ = ["header_of", "shapes_fit", "tensor_shapes"]
+__all__ = ["shapes_fit", "tensor_shapes"]

@@ -11,10 +11,10 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, shown_path
 from causal_dsl.program.components import width
-from causal_dsl.program.file_shapes import header_of
 from causal_dsl.program.identity import Origin
 from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.program.read_features import FeatureRef, Fitting, Via
+from causal_dsl.store.tensor_headers import header_of
 from causal_dsl.vocabulary.locations import Place
 
 #: The coordinates at the end of a place, as it is written.

@@ -7,12 +7,14 @@ from dataclasses import dataclass, field, replace
 from pathlib import Path
 from typing import Any, Literal
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path, shown_path
 from causal_dsl.program.components import width
+from causal_dsl.program.feature_files import are_whole, files_of
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.read_settings import Setting, read_settings
 from causal_dsl.reading import is_file, is_folder, may_read, shortened
 from causal_dsl.store import reads
+from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
@@ -212,6 +214,10 @@ def read_via(
                     help="name a file that a run with --out wrote into `features/`, relative to this spec",
                 )
                 return None
+            if why := header_fault(found):
+                help = "name a file that a run with --out wrote into `features/`"
+                diagnostics.report("E729", f"cannot read `{shown_path(found)}`", name.span, notes=(why,), help=help)
+                return None
             fitting["file"] = str(real_path(found))
         own = {key: settings[key] for key in about.settings}
         if about.file is not None:
@@ -221,6 +227,8 @@ def read_via(
             if not own["path"] or not (is_file(found) or (what != "file" and is_folder(found))):
                 title = f'there is no {what} "{shortened(settings["path"])}"'
                 diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
+                return None
+            if not are_whole(name.name, found, name.span, settings["path"], diagnostics):
                 return None
             own["path"] = str(real_path(found))
         for file in (*files_of(name.name, own), *([Path(fitting["file"])] if "file" in given else [])):
@@ -272,19 +280,6 @@ def _named(folder: Path, written: str, span: Span, diagnostics: Diagnostics) -> 
     """The file or folder that is written, where it may be read; None where that was refused. It need not be there."""
     found = folder / written
     return found if may_read(found, written, span, diagnostics) else None
-
-
-def files_of(name: str, settings: Mapping[str, Any]) -> list[Path]:
-    """The files that a feature with these settings is made from: a sparse autoencoder may be a folder, with its config. Of
-    a family that another package adds, its code, too."""
-    about, code = FEATURES[name], FEATURES.files(name)
-    if about.file is None:
-        return code
-    path = Path(str(settings["path"]))
-    folder = path if path.is_dir() else path.parent
-    found = sorted(path.glob("*.safetensors")) if path.is_dir() else [path]
-    beside = [folder / "cfg.json"] if about.encoder and (folder / "cfg.json").is_file() else []
-    return [*found, *beside, *code]
 
 
 def _placed(value: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:

@@ -16,13 +16,14 @@ from typing import Any
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.components import head_count
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.store.reads import LARGEST_SETTINGS
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
 
 CONFIG = "cfg.json"
-_LARGEST = 5_000_000
+_LARGEST = LARGEST_SETTINGS
 
 
 @dataclass(frozen=True)

@@ -18,6 +18,7 @@ from causal_dsl.program.file_shapes import tensor_shapes
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.sae_metadata import CONFIG, before_the_gain, check_network, same_vector, site_of, with_the_gain
+from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -59,7 +60,7 @@ def _hook(said: Mapping[str, Any], key: str) -> str | None:
 
 def _said(path: Path) -> dict[str, Any]:
     try:
-        said = json.loads(((path if path.is_dir() else path.parent) / CONFIG).read_bytes())
+        said = json.loads(read_bytes((path if path.is_dir() else path.parent) / CONFIG, LARGEST_SETTINGS))
     except (OSError, ValueError, RecursionError):
         return {}
     if not isinstance(said, dict):

@@ -13,6 +13,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
 from causal_dsl.program.file_shapes import tensor_shapes
 from causal_dsl.reading import may_read
 from causal_dsl.store import reads
+from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -80,6 +81,9 @@ def _file(name: str, span: Span, found: Diagnostics) -> Path | None:
                 note = "files of torch are pickles, which can run code as they are read"
                 found.report(_CODE, f"`{name}` is a file of torch", span, notes=(note,), help=_HELP)
                 return None
+        if why := header_fault(path):
+            found.report(_CODE, f"`{name}` is not a safetensors file", span, notes=(why,), help=_HELP)
+            return None
     except (OSError, ValueError) as error:
         why = getattr(error, "strerror", None) or str(error)
         found.report(_CODE, f"`{name}` cannot be read", span, label=why)

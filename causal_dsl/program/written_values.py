@@ -8,7 +8,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
 from causal_dsl.program.components import width
 from causal_dsl.program.indices import swept
 from causal_dsl.program.paths import run_of, steps, without_head
@@ -17,6 +17,7 @@ from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.reading import is_file, may_read, shortened
 from causal_dsl.store import reads
+from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place
@@ -241,6 +242,15 @@ class ValueReader:
                 f'there is no file "{shortened(written)}"',
                 span,
                 help="name a safetensors file, relative to this spec",
+            )
+            return None
+        if why := header_fault(path):
+            self.diagnostics.report(
+                "E688",
+                f"cannot read `{shown_path(path)}`",
+                span,
+                notes=(why,),
+                help="save it with safetensors.torch.save_file",
             )
             return None
         reads.note(path)

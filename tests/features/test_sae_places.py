@@ -12,6 +12,7 @@ from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.features import build
 from causal_dsl.program.components import COMPONENTS
+from causal_dsl.program.feature_files import files_of
 from causal_dsl.program.sae_metadata import made_for, same_vector, site_of
 from causal_dsl.vocabulary.locations import FeatureSite, Site
 from tests.features.worked import numbers_of_sae, write_sae
@@ -336,3 +337,11 @@ def test_vectors_are_scaled_as_the_file_beside_says(kind: str, rescale: bool, tm
     # scaled vectors are what the autoencoder was made on: encode 2.5 x, and undo it after decoding
     torch.testing.assert_close(scaled.encode(x)[0], plain.encode(2.5 * x)[0])  # type: ignore[attr-defined]
     torch.testing.assert_close(scaled.swap(x, y), plain.swap(2.5 * x, 2.5 * y) / 2.5)  # type: ignore[attr-defined]
+
+
+def test_what_is_read_beside_the_weights_belongs_to_what_is_kept(tmp_path: Path) -> None:
+    """A run with another factor is another run; weights beside those that are read are nothing to it."""
+    for name in ("cfg.json", "sae_weights.safetensors", "activation_scaler.json", "sparsity.safetensors"):
+        (tmp_path / name).write_bytes(b"")
+    found = files_of("sae", {"path": tmp_path})
+    assert {path.name for path in found} == {"cfg.json", "sae_weights.safetensors", "activation_scaler.json"}

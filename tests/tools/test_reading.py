@@ -54,6 +54,7 @@ WAYS = {
     "subspace": patched("", 'subspace("{path}")'),
     "sae": patched("", 'sae("{path}")'),
     "fitted": patched("", 'rotation(dim=1, file="{path}")'),
+    "circuit": patched("0") + 'circuit found : net = json("{path}")\n',
 }
 
 
@@ -146,6 +147,64 @@ def test_a_huge_file_is_refused_before_it_is_read(way: str, project: Path, capsy
     spec = project / "s.causal"
     spec.write_text(WAYS[way].replace("{path}", "huge"))
     assert "E225" in codes(spec, capsys)
+
+
+LENS = """  report tuned_lens(logit(o), "{path}") @ layer[0].resid_pre[last]"""
+#: Files of tensors and settings that a run would read whole, and what refuses one that is none.
+TENSORS = {
+    "vector": (WAYS["vector"], "E688"),
+    "subspace": (WAYS["subspace"], "E721"),
+    "sae": (WAYS["sae"], "E721"),
+    "fitted": (WAYS["fitted"], "E729"),
+    "lens": (patched("0").replace("  report moved", LENS), "E848"),
+}
+
+
+def header(said: object) -> bytes:
+    text = json.dumps(said).encode()
+    return len(text).to_bytes(8, "little") + text
+
+
+#: How files begin that are no whole safetensors file, however large they are.
+BEGINNINGS = {
+    "zeros": b"",
+    "text": b"v = [1, 2, 3]\n",
+    "half a header": (2**20).to_bytes(8, "little") + b'{"v": ',
+    "more than it says": header({"v": {"dtype": "F32", "shape": [8], "data_offsets": [0, 32]}}),
+    "offsets that are none": header({"v": {"dtype": "F32", "shape": [8], "data_offsets": 3}}),
+}
+
+
+@pytest.mark.parametrize("way", TENSORS)
+def test_a_large_file_that_holds_no_tensors_is_refused_by_its_beginning(
+    way: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    """20 GB: to read or hash it would take minutes."""
+    text, code = TENSORS[way]
+    spec = project / "s.causal"
+    spec.write_text(text.replace("{path}", "huge"))
+    for begins in BEGINNINGS.values():
+        with (project / "huge").open("wb") as file:
+            file.write(begins)
+            file.truncate(20 * 10**9)
+        assert codes(spec, capsys) == {code}
+
+
+@pytest.mark.parametrize(
+    ("name", "code"),
+    [("sae_weights.safetensors", "E721"), ("cfg.json", "E225"), ("activation_scaler.json", "E225")],
+)
+def test_so_is_one_in_the_folder_of_an_autoencoder(
+    name: str, code: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    folder = project / "sae"
+    folder.mkdir()
+    (folder / "sae_weights.safetensors").write_bytes(header({}))
+    with (folder / name).open("wb") as file:
+        file.truncate(20 * 10**9)
+    spec = project / "s.causal"
+    spec.write_text(WAYS["sae"].replace("{path}", "sae"))
+    assert codes(spec, capsys) == {code}
 
 
 def checkpoint(folder: Path) -> Path:
