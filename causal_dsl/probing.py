@@ -4,32 +4,33 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
+from functools import partial
 
 import numpy as np
 import torch
 
 from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
-from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.interchanging import moved, with_apart, with_beyond
+from causal_dsl.engine.written_there import written_there
+from causal_dsl.interchanging import with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.whole_maps import writes_all
+from causal_dsl.replacing import with_replaced
 from causal_dsl.score.codes import FULL, LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
-from causal_dsl.score.estimates_and_findings import Estimate, Finding
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings
 from causal_dsl.score.numbered_values import numbered
-from causal_dsl.score.paired import difference, share
 from causal_dsl.score.results import CellResult, TestResult
-from causal_dsl.score.stillness import not_at_rest
-from causal_dsl.score.unmapped import OtherValues, replacement_findings, untried_finding
+from causal_dsl.score.unmapped import untried_finding
 from causal_dsl.score.verdict import settled
 from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
@@ -42,6 +43,8 @@ _ANSWER = Quantity("answer")
 _LOOKED_AT = 512
 #: Prompts in which a module is looked at; and, of the size of float32 numbers, what is rounding after a few steps.
 _PROMPTS, _ROUNDED = 64, 1e-4
+#: Two values that differ by less, as a share of the largest that a site holds, are one.
+_ALIKE = 1e-6
 
 
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
@@ -78,8 +81,14 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
         elif isinstance(probe, Beyond):
             cells[at] = with_beyond(cells[at], test, probe_test, execution.plan.draw_of(probe_test), theirs)
         elif isinstance(probe, Replaced):
-            cells[at] = _replaced(
-                cells[at], probe, probe_test, run.cells[probe.cell], theirs, _cover(result, test, seen)
+            cells[at] = with_replaced(
+                cells[at],
+                probe,
+                probe_test,
+                run.cells[probe.cell],
+                theirs,
+                _cover(result, test, seen),
+                partial(seen.changed, test, probe),
             )
     if test.swaps and test.intervenes:
         for i, cell in enumerate(cells):
@@ -199,6 +208,31 @@ class _Seen:
         return np.where(spread > _ROUNDED * spread.max(initial=0), written, written[:1])
 
     @torch.no_grad()
+    def changed(self, test: Test, probe: Replaced) -> np.ndarray | None:
+        """In which pairs [m] of a probe an ablation writes another value than the other input has there; None where that is not known."""
+        draw, inputs = self.plan.scores[test.name][0].label.draw, self.plan.inputs[self.key]
+        index, which = np.unique(self.plan.rows[Forward(self.key, draw, "base")][probe.others], return_inverse=True)
+        if len(index) > _LOOKED_AT:
+            return None
+        found = np.zeros(len(index), bool)
+        for i in test.cells[probe.cell].interventions:
+            for place in i.places:
+                site = named(place, test.network.facts).site
+                if not inputs.has_tokens:
+                    held = self.vectors(site, index)
+                else:
+                    where = [inputs.where(place.position, number) for number in index.tolist()]
+                    if any(len(tokens) != 1 for tokens in where):
+                        return None
+                    held = self.at_tokens(site, index, np.array([tokens[0] for tokens in where]))
+                new = written_there(i.value, torch.from_numpy(held))
+                if new is None:
+                    return None
+                gap = np.abs(new.numpy() - (0 if i.add else held)).max(axis=1)
+                found |= gap > _ALIKE * np.abs(held).max(initial=0)
+        return found[which]
+
+    @torch.no_grad()
     def at_tokens(self, site: Site, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """The vectors [n, width] at a site of a language network, at one token of each of some prompts."""
         network, rows = self.execution.networks[self.key], self.plan.inputs[self.key].rows(indices)
@@ -299,42 +333,6 @@ def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:
 
 def _before_all(site: Site) -> bool:
     return site.component == "embed" or (site.component == "resid_pre" and site.layer == 0)
-
-
-def _replaced(
-    cell: CellResult, probe: Replaced, test: Test, own: CellRun, run: TestRun, cover: Cover | None
-) -> CellResult:
-    """``cover``: of the test's rows, where they are all there are. The same inputs then weigh as much here as there."""
-    rows = probe.rows
-    ids = {"base": test.given.ids["base"]} if test.given is not None else {}
-    hits = {probe.own: moved(own.columns)[rows]}
-    hits |= {name: moved(one.columns) for name, one in zip(probe.names, run.cells, strict=True)}
-    weights = _weights(probe, cover, len(own.columns.base[_ANSWER]))
-    found = OtherValues(
-        probe.own,
-        {name: share(moved, ids) if weights is None else _exact(moved, weights) for name, moved in hits.items()},
-        {
-            name: difference(hits[name], hits[probe.own], ids)
-            if weights is None
-            else _exact(hits[name].astype(float) - hits[probe.own], weights)
-            for name in probe.names
-        },
-    )
-    matters = replacement_findings(found)
-    cell = not_at_rest(cell) if matters else cell
-    return replace(cell, replaced=found, findings=(*cell.findings, *matters))
-
-
-def _weights(probe: Replaced, cover: Cover | None, n: int) -> np.ndarray | None:
-    """How much each pair of a probe weighs [m], where it pairs all inputs of a test whose rows are all there are."""
-    if cover is None or len(np.unique(probe.rows)) ** 2 != len(probe.rows):
-        return None
-    each = np.ones(n) if cover.weights is None else cover.weights
-    return each[probe.rows] * each[probe.others]
-
-
-def _exact(values: np.ndarray, weights: np.ndarray) -> Estimate:
-    return Estimate(float((values * weights).sum() / weights.sum()), n=len(values), method="exact")
 
 
 __all__ = ["with_places", "with_probes"]

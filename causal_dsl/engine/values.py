@@ -165,7 +165,7 @@ class Here:
 
     def edit(self, value: Value) -> Edit:
         """The function of a value, made here."""
-        made: Edit = _function(type(value).function)(value, self)
+        made: Edit = function_of(type(value).function)(value, self)
         return made
 
     @property
@@ -179,7 +179,7 @@ class Here:
 
 
 @cache
-def _function(dotted: str) -> Callable[[Any, Here], Edit]:
+def function_of(dotted: str) -> Callable[[Any, Here], Edit]:
     module, _, name = dotted.partition(":")
     found: Callable[[Any, Here], Edit] = getattr(import_module(module), name)
     return found

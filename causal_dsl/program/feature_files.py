@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
-from causal_dsl.reading import may_read
+from causal_dsl.reading import LARGEST_TENSORS, may_read
 from causal_dsl.store.reads import LARGEST_SETTINGS
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.vocabulary.features import FEATURES
@@ -40,7 +40,7 @@ def are_whole(name: str, path: Path, span: Span, written: str, diagnostics: Diag
     for file in files_of(name, {"path": path}):
         shown = f"{written.rstrip('/')}/{file.name}" if path.is_dir() else file.name if file != path else written
         is_settings = file != path and file.suffix == ".json"
-        if not may_read(file, shown, span, diagnostics, *([LARGEST_SETTINGS] if is_settings else [])):
+        if not may_read(file, shown, span, diagnostics, LARGEST_SETTINGS if is_settings else LARGEST_TENSORS):
             return False
         why = "" if is_settings else header_fault(file)
         if why:

@@ -25,6 +25,7 @@ from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise, Ver
 from causal_dsl.score.gradient_checks import GradientCheck
 from causal_dsl.score.only_there import BeyondWhere
 from causal_dsl.score.parts import WrittenPart
+from causal_dsl.score.replacements import OtherValues
 from causal_dsl.score.results import (
     CellResult,
     ExpectationResult,
@@ -37,7 +38,7 @@ from causal_dsl.score.results import (
 )
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
 from causal_dsl.score.spec_results import SpecResult
-from causal_dsl.score.unmapped import OtherValues, Taken, Unclaimed
+from causal_dsl.score.unmapped import Taken, Unclaimed
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Ports
 
@@ -261,7 +262,10 @@ def _part(one: Json) -> WrittenPart:
 
 def _replaced(one: Json) -> OtherValues:
     moved = {name: _estimate(each) for name, each in one["moved"].items()}
-    return OtherValues(one["own"], moved, {name: _estimate(each) for name, each in one["differences"].items()})
+    apart = {name: _estimate(each) for name, each in one["differences"].items()}
+    changed = {name: _estimate(each) for name, each in one.get("changed", {}).items()}
+    three = (changed["anew"], changed["resample"], changed["difference"]) if changed else None
+    return OtherValues(one["own"], moved, apart, three)
 
 
 # ── circuits ────────────────────────────────────────────────────────────────────────────────────

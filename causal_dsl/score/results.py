@@ -26,8 +26,9 @@ if TYPE_CHECKING:
     from causal_dsl.score.gradient_checks import GradientCheck
     from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
+    from causal_dsl.score.replacements import OtherValues
     from causal_dsl.score.setting import FailedPair, RunSetting
-    from causal_dsl.score.unmapped import OtherValues, Unclaimed
+    from causal_dsl.score.unmapped import Unclaimed
 
 
 Status = Literal["finished", "failed", "interrupted"]

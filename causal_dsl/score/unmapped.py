@@ -1,9 +1,8 @@
-"""Findings of the interventions beside a test: whether units that no variable claims move the answer, and whether the
-result of an ablation depends on the value that it writes."""
+"""Findings of the interventions beside a test: whether units that no variable claims move the answer."""
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal
 
@@ -18,9 +17,6 @@ if TYPE_CHECKING:
 
 #: What moves the answer in no more than this share of pairs is no alarm: trained networks are hardly ever exact.
 RARE = 0.005
-#: Two ways of taking a place away are said to differ where their shares differ by more than this, and the smaller is less
-#: than a third of the larger: by the one the place is needed, by the other it is not.
-DIFFERENT, LESS = 0.1, 1 / 3
 _NAMED = 4
 _LUCK = 0.05
 #: Sets of more units than this are listed only if they move an answer: there may be thousands of them.
@@ -90,23 +86,6 @@ class Unclaimed:
             ],
         }
         return {**found, "carrier": self.carrier} if self.carrier else found
-
-
-@dataclass(frozen=True)
-class OtherValues:
-    """An ablation beside the other ways of taking its place away: the share of moved answers of each on the same pairs,
-    and the ``differences`` of each other way from the test's own."""
-
-    own: str
-    moved: Mapping[str, Estimate]
-    differences: Mapping[str, Estimate]
-
-    def to_json(self) -> shapes.ReplacedJson:
-        return {
-            "own": self.own,
-            "moved": {name: e.to_json() for name, e in self.moved.items()},
-            "differences": {name: e.to_json() for name, e in self.differences.items()},
-        }
 
 
 # ── what it says ────────────────────────────────────────────────────────────────────────────────
@@ -308,74 +287,7 @@ def _listed(names: Sequence[str]) -> str:
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
 
 
-_WORDS = {
-    "zero": "set to zero",
-    "written": "written as the test says",
-    "put": "written as the test says",
-    "mean": "set to their mean",
-    "resample": "taken from another input",
-    "anew": "written as the test says, but from another input",
-}
-
-
-def replacement_findings(found: OtherValues) -> list[Finding]:
-    """`replacement_matters`, where another way of taking the same places away moves other answers."""
-    own = found.moved[found.own]
-    apart = {name: d for name, d in found.differences.items() if name != "anew" and _differs(found, name)}
-    if not apart:
-        return []
-    others = ", ".join(
-        f"with the places {_WORDS[name]}, in {show(found.moved[name].value)} (difference {show_estimate(d)})"
-        for name, d in apart.items()
-    )
-    if "anew" in found.moved and any((d.value or 0.0) > 0 for d in apart.values()):
-        others += f"; with the places {_WORDS['anew']}, in {show(found.moved['anew'].value)}"
-    return [
-        Finding(
-            "replacement_matters",
-            f"With the places {_WORDS[found.own]}, the answer moves in {show(own.value)} of {counted(own.n)}; {others}. "
-            "The score depends on the value that is written.",
-        )
-    ]
-
-
-def _differs(found: OtherValues, name: str) -> bool:
-    """Whether another way says otherwise than the test's own of whether the places are needed.
-
-    What a test writes at will may well move less than another run in place: a part is taken away, and the rest is needed. If what it
-    writes of another run in place moves as little, it is not that: then the places count while they hold what they hold in some run, and
-    no longer as they are written.
-    """
-    difference = found.differences[name]
-    if found.own in ("zero", "mean"):
-        return _far(found, found.own, name)
-    if (difference.value or 0.0) < 0:
-        return found.own == "written" and _far(found, found.own, name)
-    if name != "resample" or not _far(found, found.own, name):
-        return False
-    anew = found.moved.get("anew")
-    return anew is None or _apart(anew.value, found.moved[name].value)
-
-
-def _far(found: OtherValues, own: str, name: str) -> bool:
-    d = found.differences[name]
-    apart = _apart(found.moved[own].value, found.moved[name].value)
-    return apart and d.value is not None and abs(d.value) > DIFFERENT and _is_sure(d)
-
-
-def _is_sure(difference: Estimate) -> bool:
-    if difference.method == "exact":
-        return True
-    return difference.low is not None and difference.high is not None and not difference.low <= 0 <= difference.high
-
-
-def _apart(one: float | None, other: float | None) -> bool:
-    least, most = sorted((one or 0.0, other or 0.0))
-    return least < LESS * most
-
-
 __all__ = [
-    "OtherValues",
     "Taken",
     "Unclaimed",
     "alike_only_finding",
@@ -384,7 +296,6 @@ __all__ = [
     "not_beyond_finding",
     "of_pairs",
     "one_of",
-    "replacement_findings",
     "unheld_finding",
     "unmapped_findings",
     "unparted_finding",

@@ -51,6 +51,8 @@ class ReplacedJson(TypedDict):
     "share of moved answers of each way, in [0, 1]"
     differences: dict[str, EstimateJson]
     "of each other way from the test's own"
+    changed: NotRequired[dict[str, EstimateJson]]
+    "`anew` and `resample` in the pairs alone in which they write different values, and their `difference`"
 
 
 class WrittenApartJson(TypedDict):

@@ -194,6 +194,19 @@ def stepped_in() -> Network:
     )
 
 
+def at_odd_values() -> Network:
+    """q in unit 0 as 0 or 1; where it is neither, another unit is read."""
+    return Network(
+        lambda x: units(q(x), p(x), q(x)),
+        lambda h: differ(torch.where((h[:, 0] == 0) | (h[:, 0] == 1), h[:, 0], h[:, 2]), h[:, 1]),
+    )
+
+
+def capped() -> Network:
+    """p in unit 0 as 0, 3 or 5, of which no more than 2 is read."""
+    return Network(lambda x: units(p(x) * (3 + 2 * x[:, 3]), q(x)), lambda h: differ(h[:, 0].clamp(max=2) / 2, h[:, 1]))
+
+
 def small_number() -> Network:
     """One input v of 0..8 and r of 0..2: the unit holds v, and v div 3 is computed after it."""
     return Network(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+import shutil
 from pathlib import Path
 
 import pytest
 
-from tests.honest.test_known_truths import BASE, BOTH, codes
+import causal_dsl as cd
+from tests.honest.test_known_truths import BASE, BOTH, HERE, MODEL, codes
 from tests.thinning import spread
 
 #: Near zero in any spelling: `stepped_in` holds p as 1 or 2 there, and reads another unit below a half.
@@ -55,7 +57,11 @@ def test_wherever_and_beside_whatever_it_is_written(do: str, tmp_path: Path) -> 
             ("halved", "0", "= clamp(0, 2)"),
             ("halved", "0", "+= 0.5"),
             ("halved", "0", "= current - 0.5"),
+            ("halved", "0", "= clamp(high=2.5)"),  # 0 stays as it is
+            ("capped", "0", "= clamp(high=4)"),  # so does 3
             ("plain", "2", "= noise(std=1)"),  # read by nothing
+            ("plain", "2", "= clamp(low=0.5)"),
+            ("plain", "0", "= clamp(-1, 1)"),
             ("plain", "0", "= [1]"),
             ("plain", "0", "= noise(std=1)"),
             ("on_two_units", "0:2", "= project_out([1, 1])"),  # p is along the other direction
@@ -68,3 +74,31 @@ def test_wherever_and_beside_whatever_it_is_written(do: str, tmp_path: Path) -> 
 def test_what_is_needed_all_the_same_or_not_at_all(network: str, place: str, value: str, tmp_path: Path) -> None:
     found = codes(tmp_path, network, "p @ layer[0].out[0]", f"do(layer[0].out[{place}] {value})", BASE)
     assert "replacement_matters" not in found, found
+
+
+#: Of 0 and 1 each leaves one or none as it is; the others become numbers that the place never holds.
+LEFT_ALONE = [
+    "= scale(0.75)",
+    "= clamp(0.25, 1.75)",
+    "= 0.75 * current",
+    "= current - current / 4",
+    "= 0.9 * current + 0.05",
+]
+
+
+@pytest.mark.thinned(always=1, values=True, slow=5)
+@pytest.mark.parametrize("value", spread(LEFT_ALONE, 2, slow_step=2))
+@pytest.mark.parametrize("draw", spread([BASE, "base ~ pair(exhaustive=true)"], 2))
+def test_values_that_are_left_alone_hide_no_other_place_that_steps_in(value: str, draw: str, tmp_path: Path) -> None:
+    """What is left alone of another input moves as much as untouched, and no other number moves anything."""
+    do = f"do(layer[0].out[0] {value})\n  expect moved <= 5%"
+    shutil.copy(HERE / "networks.py", tmp_path / "networks.py")
+    text = MODEL.replace("NETWORK", "at_odd_values").replace("PLACES", "q @ layer[0].out[0]")
+    (tmp_path / "claim.causal").write_text(text.replace("DRAW", draw).replace("DO", do))
+    cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+    severities = {one.code: one.severity for one in cell.findings}
+    assert severities["replacement_matters"] == severities["never_moved"] == "alarm", severities
+    changed = cell.to_json()["replaced"].get("changed")
+    if value != LEFT_ALONE[-1]:
+        assert changed["anew"]["value"] == 0.0 and changed["resample"]["value"] > 0.3
+        assert changed["anew"]["n"] < cell.to_json()["replaced"]["moved"]["anew"]["n"]
