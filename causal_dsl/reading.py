@@ -249,6 +249,15 @@ def is_folder(path: Path) -> bool:
         return False
 
 
+def no_file(path: Path, written: str, what: str = "file") -> str:
+    """Why ``path``, for which a spec says ``written``, is none: the title of a diagnostic. ``what``: `file`, or what may stand there."""
+    if not written.strip():
+        return f"the name of the {what} is empty"
+    if is_folder(path):
+        return f'"{shortened(written)}" is not a file: it is a folder'
+    return f'there is no {what} "{shortened(written)}"'
+
+
 def kind_of(path: Path) -> str | None:
     """What is there that is neither a file nor a folder, in words; None where there is nothing of the kind."""
     try:

@@ -46,6 +46,7 @@ ORDER = [
     "in_others",
     "interchanging",
     "unclaiming",
+    "replacing",
     "checked",
     "untried",
     "placing",

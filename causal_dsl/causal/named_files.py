@@ -5,7 +5,7 @@ from __future__ import annotations
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
-from causal_dsl.reading import may_read
+from causal_dsl.reading import may_read, no_file
 from causal_dsl.store import reads
 from causal_dsl.store.reads import LARGEST as LARGEST_TEXT
 
@@ -32,14 +32,12 @@ def read_file(name: str, folder: Path, span: Span, diagnostics: Diagnostics, cod
         path = folder / name
         if not may_read(path, name, span, diagnostics, LARGEST_TEXT, folder=False):
             return None
-        if not path.exists():
+        if not path.is_file():
             beside = sorted(p.name for p in path.parent.iterdir())[:10000] if path.parent.is_dir() else []
             close = did_you_mean(path.name, beside) if beside else ""
             note = f"looked for {shown_path(path)}"
-            diagnostics.report(code, f"there is no file `{name}`", span, notes=(note,), help=close)
-            return None
-        if not path.is_file():
-            diagnostics.report(code, f"`{name}` is not a file", span, label="a folder")
+            notes = () if path.exists() else (note,)
+            diagnostics.report(code, no_file(path, name), span, notes=notes, help=close)
             return None
         return reads.read_bytes(path)
     except (OSError, ValueError) as error:

@@ -25,6 +25,7 @@ from causal_dsl.network.wrapped import in_eval_mode, vector_layers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.store.code import importing, run_file, watching
+from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.vocabulary.network_facts import Facts
 
 
@@ -78,6 +79,8 @@ def load_weights(model: nn.Module, path: Path, span: Span) -> None:
 
     if not path.is_file():
         raise fail("E641", f"there is no file {shown_path(path)}", span, notes=("paths are relative to the spec",))
+    if why := header_fault(path):
+        raise fail("E641", f"cannot read {shown_path(path)}", span, notes=(why,))
     try:
         reads.note(path)
         weights = load_file(path)

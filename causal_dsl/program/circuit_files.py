@@ -18,7 +18,7 @@ from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, uni
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import parsed
 from causal_dsl.program.read_settings import read_settings
-from causal_dsl.reading import is_file, may_read
+from causal_dsl.reading import is_file, may_read, no_file
 from causal_dsl.store.json_text import json_of
 from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.syntax import tree
@@ -71,7 +71,7 @@ def read_file(
     if not may_read(path, settings["path"], call.span, found, LARGEST_SETTINGS, folder=False):
         return None
     if not is_file(path):
-        _refuse(f'there is no file "{settings["path"]}"', "name a JSON file, relative to this spec", call.span, found)
+        _refuse(no_file(path, settings["path"]), "name a JSON file, relative to this spec", call.span, found)
         return None
     try:
         held: Any = json_of(read_bytes(path, LARGEST_SETTINGS))

@@ -23,7 +23,7 @@ from causal_dsl.program.read_settings import Setting, call_name, read_settings
 from causal_dsl.program.read_training import TRAIN, TrainingReader, training_settings
 from causal_dsl.program.weights_held import HELD, judge_held
 from causal_dsl.program.zoo_entries import facts_of_zoo
-from causal_dsl.reading import is_file, shortened
+from causal_dsl.reading import is_file, no_file
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -174,7 +174,7 @@ def _code_of(target: str, folder: Path, span: Span, found: Diagnostics) -> Facts
     if file and function and not is_file(folder / file):
         found.report(
             "E637",
-            f"there is no file `{shortened(file)}`",
+            no_file(folder / file, file),
             span,
             notes=("paths are relative to the spec",),
             help="name a Python file that is there",

@@ -12,7 +12,7 @@ from causal_dsl.program.components import width
 from causal_dsl.program.feature_files import are_whole, files_of
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.read_settings import Setting, read_settings
-from causal_dsl.reading import is_file, is_folder, may_read, shortened
+from causal_dsl.reading import is_file, is_folder, may_read, no_file
 from causal_dsl.store import reads
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
@@ -209,7 +209,7 @@ def read_via(
             if not is_file(found):
                 diagnostics.report(
                     "E729",
-                    f'there is no file "{shortened(settings["file"])}"',
+                    no_file(found, settings["file"]),
                     name.span,
                     help="name a file that a run with --out wrote into `features/`, relative to this spec",
                 )
@@ -225,7 +225,7 @@ def read_via(
             if (found := _named(folder, own["path"], name.span, diagnostics)) is None:
                 return None
             if not own["path"] or not (is_file(found) or (what != "file" and is_folder(found))):
-                title = f'there is no {what} "{shortened(settings["path"])}"'
+                title = no_file(found, own["path"], what)
                 diagnostics.report("E721", title, name.span, help=f"name {help}, relative to this spec")
                 return None
             if not are_whole(name.name, found, name.span, settings["path"], diagnostics):

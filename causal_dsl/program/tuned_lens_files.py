@@ -11,7 +11,7 @@ from pathlib import Path
 from causal_dsl.causal.named_files import folder_of
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
 from causal_dsl.program.file_shapes import tensor_shapes
-from causal_dsl.reading import may_read
+from causal_dsl.reading import may_read, no_file
 from causal_dsl.store import reads
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
@@ -74,7 +74,7 @@ def _file(name: str, span: Span, found: Diagnostics) -> Path | None:
             beside = sorted(p.name for p in path.parent.iterdir())[:10000] if path.parent.is_dir() else []
             close = did_you_mean(path.name, beside) if beside else ""
             note = f"looked for {shown_path(path)}"
-            found.report(_CODE, f"there is no file `{name}`", span, notes=(note,), help=close)
+            found.report(_CODE, no_file(path, name), span, notes=(note,), help=close)
             return None
         with path.open("rb") as file:
             if file.read(2) in (b"PK", b"\x80\x02"):

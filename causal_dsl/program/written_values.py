@@ -15,7 +15,7 @@ from causal_dsl.program.paths import run_of, steps, without_head
 from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
-from causal_dsl.reading import is_file, may_read, shortened
+from causal_dsl.reading import is_file, may_read, no_file
 from causal_dsl.store import reads
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
@@ -239,7 +239,7 @@ class ValueReader:
         if not is_file(path):
             self.diagnostics.report(
                 "E688",
-                f'there is no file "{shortened(written)}"',
+                no_file(path, written),
                 span,
                 help="name a safetensors file, relative to this spec",
             )

@@ -207,6 +207,22 @@ def test_so_is_one_in_the_folder_of_an_autoencoder(
     assert codes(spec, capsys) == {code}
 
 
+@pytest.mark.parametrize("way", [*WAYS, "lens"])
+def test_a_folder_in_place_of_a_file_and_an_empty_name_are_told_as_such(
+    way: str, project: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    (project / "d.csv").mkdir()
+    spec = project / "s.causal"
+    text = WAYS.get(way) or TENSORS[way][0]
+    empty = " no file" if way in ("import", "python") else "is empty"
+    for path, said in (("", empty), *([("d.csv", "folder")] if way != "sae" else [])):  # an autoencoder may be a folder
+        spec.write_text(text.replace("{path}", path))
+        assert main(["check", str(spec)]) == 2
+        told = capsys.readouterr()
+        told = told.out + told.err
+        assert said in told and "there is no" not in told, told
+
+
 def checkpoint(folder: Path) -> Path:
     """A copy of a network that ships."""
     shutil.copytree(resource("zoo", "equality-gpt2"), folder)
@@ -307,4 +323,4 @@ def test_a_line_end_in_a_path_is_no_line_of_a_message(project: Path, capsys: pyt
     spec = project / "s.causal"
     spec.write_text(MODEL.format(domain='lines("a\\n\\rb.txt")', network='zoo("equality-gpt2")'))
     main(["check", str(spec)])
-    assert "`a\\n\\rb.txt`" in capsys.readouterr().out
+    assert '"a\\n\\rb.txt"' in capsys.readouterr().out
