@@ -21,7 +21,7 @@ from causal_dsl.network.edges import EdgeWrite
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
-from causal_dsl.planning.rows import Family, Layout
+from causal_dsl.planning.laid_out import Family, Layout
 
 
 @dataclass(frozen=True, eq=False)
