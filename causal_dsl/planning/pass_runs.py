@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,7 +30,7 @@ from causal_dsl.planning.steps import (
 )
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.locations import Place, Position, Site
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -70,12 +70,14 @@ class AlikeRuns:
 
 @dataclass(frozen=True)
 class KeptPart:
-    """Vectors that are kept of a run at the tokens of ``place``, for ``user``; ``copy``: whose they are, where they are not kept once."""
+    """Vectors that are kept of a run at the tokens of ``position``, for ``user``; ``copy``: whose they are, where they are not kept once.
+    ``place`` is one with that position."""
 
     user: g.Resume | None
     run: g.Forward | g.Resume
-    place: Place
+    position: Position | None
     copy: int
+    place: Place = field(compare=False)
 
     @property
     def draw(self) -> g.DrawNode:
@@ -259,21 +261,21 @@ class RunsOfPasses:
         on: NetworkKey,
     ) -> tuple[dict[Site, int], tuple[tuple[KeptPart, ...], ...], tuple[tuple[int, int, int], ...]]:
         tokens = self.plan.inputs[on].has_tokens
-        of_site: dict[Site, dict[tuple[object, ...], KeptPart]] = {}
+        of_site: dict[Site, dict[KeptPart, None]] = {}
+        known: dict[KeptPart, KeptPart] = {}
         for resume, capture in wanted:
             user, copy = None if shared else resume, copies.get(resume, 0)
-            key = (user, capture.run, capture.place.position if tokens else None, copy)
-            parts = of_site.setdefault(capture.place.site, {})
-            if key not in parts:
-                parts[key] = KeptPart(user, capture.run, capture.place, copy)
-        numbers: dict[tuple[object, ...], int] = {}
+            position = capture.place.position if tokens else None
+            part = KeptPart(user, capture.run, position, copy, capture.place)
+            of_site.setdefault(capture.place.site, {})[known.setdefault(part, part)] = None
+        numbers: dict[tuple[KeptPart, ...], int] = {}
         kept: dict[Site, int] = {}
         found: list[tuple[KeptPart, ...]] = []
         read_at: dict[tuple[int, int, int], None] = {}
         for site, parts in of_site.items():
             number = kept[site] = numbers.setdefault(tuple(parts), len(found))
             if number == len(found):
-                found.append(tuple(parts.values()))
+                found.append(tuple(parts))
             read_at[number, *self._acts(site, on)] = None
         return kept, tuple(found), tuple(read_at)
 

@@ -217,8 +217,11 @@ class Peaks:
             readers = [self._readers[resume] for resume in layout.runs.runs]
             self._read_by = layout.runs, np.array(readers, np.int64)
         rows = int((layout.sizes * self._read_by[1][layout.there]).sum())
+        of_run: dict[g.Forward, list[np.ndarray]] = {}
+        for (_, run), prompts in layout.prompt.items():
+            of_run.setdefault(run, []).append(prompts)
         for forward in layout.read_forwards:
-            found = [prompts for (_, run), prompts in layout.prompt.items() if run == forward]
+            found = of_run.get(forward)
             rows += self._readers[forward] * len(np.unique(np.concatenate(found))) if found else 0
         return rows
 
