@@ -209,6 +209,13 @@ class KeptColumns:
         return Path(self._temporary.name)
 
 
+class NoColumns(KeptColumns):
+    """Of a process that computes blocks for others: the numbers of pairs are in the files of these, and none are kept beside them."""
+
+    def add(self, test: str, found: BlockResult) -> None:
+        """Keep nothing."""
+
+
 def _run(pairs: np.ndarray) -> Pairs:
     """Pairs as a slice, where they follow one another."""
     first = int(pairs[0])
@@ -274,6 +281,7 @@ __all__ = [
     "HELD_COLUMNS",
     "DonePairs",
     "KeptColumns",
+    "NoColumns",
     "StoredNumbers",
     "columns_of",
     "names_of",
