@@ -153,10 +153,11 @@ def prepared(
     memory: Mapping[NetworkKey, int],
     fits: FitRun | None = None,
     columns: Path | None = None,
+    scored: bool = True,
 ) -> PreparedPart:
     """A part with its features fitted, or found, and its plan cut. ``stored`` gives the store of its blocks, ``memory`` the
     bytes that a pass on a network may take, ``fits`` the fits of the part (made here by default),
-    ``columns`` the folder for the numbers of very many pairs."""
+    ``columns`` the folder for the numbers of very many pairs; ``scored``: these are read in this process."""
     checked, plan = part.checked, part.checked.plan
     assert plan is not None
     targets = target_ids(plan, checked.answers, part.networks)
@@ -177,6 +178,7 @@ def prepared(
         options.compiled,
         library.maps,
         columns,
+        scored,
     )
     return PreparedPart(execution, library, inputs, constants)
 
