@@ -7,7 +7,6 @@ Ctrl-C is caught.
 
 from __future__ import annotations
 
-import gc
 import signal
 import sys
 from collections.abc import Sequence
@@ -57,17 +56,16 @@ def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
 
 def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
     from causal_dsl.diagnostics import SpecError
-    from causal_dsl.garbage import rarely_collected
+    from causal_dsl.garbage import importing, one_command
     from causal_dsl.tools.output import OutputFault, mute, open_streams, tell, unwritten
 
     open_streams()
     try:
-        with rarely_collected():
+        if alone:
+            one_command()
+        with importing():
             from causal_dsl.tools.arguments import parser
             from causal_dsl.tools.command_line import CommandLine
-        if alone:
-            gc.freeze()  # modules stay for as long as the process does
-
         arguments = parser().parse_args(typed)
         line = CommandLine(typed, alone)
         line.main = main
