@@ -236,7 +236,9 @@ def load_folder(
         import transformers
         from transformers import AutoConfig
 
-        if "transformers.modeling_utils" not in sys.modules:  # so no network is there yet, which would be kept with them
+        if (
+            "transformers.modeling_utils" not in sys.modules
+        ):  # so no network is there yet, which would be kept with them
             with importing():
                 import transformers.modeling_utils
         settings: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
