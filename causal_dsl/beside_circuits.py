@@ -90,7 +90,7 @@ def with_circuits(
         if env is not None:
             values = {name: estimate.value for name, estimate in cells[at].scores.items()}
             runs = in_its_place(env.frames[at].columns, patched_of(ablation))
-            random = of_random_circuits(scores, ((one_cell(env, at, one), one) for one in runs), values)
+            random = of_random_circuits(scores, ((one_cell(env, at, one), {"": one}) for one in runs), values)
             told = replace(told, random={**told.random, **random})
         elsewhere = _found_elsewhere(ablation, test, execution)
         told = told.without_contrast(silenced(cells[at].findings))

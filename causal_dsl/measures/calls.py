@@ -151,7 +151,8 @@ class CallReader(CircuitScoreReader):
             self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
             return None
         kinds = {"recovered": Recovered, "recovered_median": RecoveredMedian}
-        return kinds.get(name, RecoveredPerPair)(text, RATIO, value, run)
+        asked = text.removeprefix(f"{name}(").removesuffix(")")
+        return kinds.get(name, RecoveredPerPair)(text, RATIO, value, run, asked)
 
     def aggregate(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """``mean`` and its like, over pairs of a metric and over cells of a score; ``argmax``, ``argmin``, ``best``."""

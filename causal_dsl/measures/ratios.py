@@ -79,9 +79,11 @@ class MedianOfRatios(OverPairs):
 
 @dataclass(frozen=True)
 class Recovered(Ratio):
-    """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped."""
+    """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped. ``asked``: the arguments, as the
+    spec writes them, by which its other averages are named."""
 
     clean: str
+    asked: str
 
     def gained(self, frame: CellData) -> Array:
         return self.pair.of(frame, "patched") - self.pair.of(frame, "base")

@@ -127,7 +127,8 @@ def _with_circuit(
     there = []
     for columns in zip(*each, strict=False):
         frames = {name: one.frames[number].of(own) for (name, one), own in zip(prepared.items(), columns, strict=True)}
-        there.append((one_cell(env, number, _joined(together, columns), frames), columns[0]))
+        evaluation = one_cell(env, number, _joined(together, columns), frames)
+        there.append((evaluation, dict(zip(prepared, columns, strict=True))))
     values = {name: estimate.value for name, estimate in cell.scores.items()}
     checks = [check for one in outputs if (own := one.result.cells[number].circuit) is not None for check in own.checks]
     random = of_random_circuits(beside_random(whole.scores), there, values)
