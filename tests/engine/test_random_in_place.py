@@ -142,6 +142,20 @@ def test_a_test_of_several_outputs_has_them_too() -> None:
     assert len({circuit.random["kl(o)"].values[number] for number in range(20)}) > 3
 
 
+@pytest.mark.parametrize("output", ["o", "v"])
+def test_what_one_output_alone_reads_of_the_source_has_them_too(output: str) -> None:
+    """No other output reads the run of the source."""
+    asked = f"recovered(logit({output})), change(logit({output}))"
+    text = TWO.replace("FOLDER", folder_of("gpt2")).replace("moved, moved(v), kl(o), change(logit(v) - logit(o))", asked)
+    (cell,) = api.run(api.parse(text)).tests[0].cells
+    assert cell.circuit is not None
+    patched = {name for name in cell.scores if not name.startswith("accuracy")}
+    assert len(patched) == 5 and patched <= set(cell.circuit.random)
+    scores = of_their_own(text, 5)
+    for name in patched:
+        assert cell.circuit.random[name].values[5] == pytest.approx(scores[name].value, abs=1e-4), name
+
+
 @pytest.mark.slow
 def test_self_checks_are_made_whatever_is_reported_and_attributions_told_of_named_runs() -> None:
     for scores in ("kl", "moved", "attribution(gap) @ layer[1].mlp_out"):
