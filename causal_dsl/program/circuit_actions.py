@@ -175,7 +175,7 @@ def read_circuit_action(
         return None
     if outside and isinstance(kept, EdgeSet) and positions is None and not said.scores and len(asked) == before:
         source = isinstance(value, FromRun)
-        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, found)
+        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, reader.cell, found)
     ablation = Ablation(
         format_expr(expr),
         kept,
