@@ -33,6 +33,7 @@ from causal_dsl.score.circuit_results import (
     RandomCircuits,
     SelfCheck,
     like_random,
+    lines_of,
     random_of,
 )
 from causal_dsl.score.contrasts import silenced
@@ -84,6 +85,8 @@ def with_circuits(
         if at is None or ablation is None:
             continue
         told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
+        if probe is not None:
+            told = replace(told, drawn=lines_of(probe.random[number]))
         told = replace(told, checks=tuple(_checks(ablation, test, _runs_of(number, beside))))
         if probe is not None and test.controls and len(probe.sizes[number]) <= RANDOM:
             told = replace(told, others=len(probe.sizes[number]) - 1)

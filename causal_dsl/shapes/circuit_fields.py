@@ -157,6 +157,8 @@ class CircuitJson(TypedDict):
     "random circuits of the same size, by score"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
+    random_members: NotRequired[list[list[str]]]
+    "the nodes or the edges of each random circuit, in the same order; absent if these are more than 10,000 names"
     other_circuits: NotRequired[int]
     "how many other circuits have as many nodes (edges) of each kind, if these are fewer than 20: then all of them stand in `random`, and no finding compares with them"
     tests: dict[str, HypothesisTestJson]

@@ -27,6 +27,7 @@ SEVERAL = {
             "edge_on_no_path",
             "circuit_file_elsewhere",
             "circuit_file_noted",
+            "circuit_node_twice",
             "circuit_without_members",
             "attention_to_later",
         ],
