@@ -172,6 +172,7 @@ def _circuit(
         parallel=test.network.facts.parallel,
         stated=ablation.weights,
         shared=_shared(test.network.facts),
+        left_out=ablation.left_out,
     )
 
 

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
+from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside, left_out
 from causal_dsl.program.circuit_files import SaidByFiles
-from causal_dsl.program.circuit_members import Members, size
+from causal_dsl.program.circuit_members import Members, less, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
-from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at
+from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at, warn_of_nothing_outside
 from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, KINDS, Spot, dictionaries_of, kinds_of, of_dictionary, written_at
@@ -170,6 +170,8 @@ def read_circuit_action(
     kept = inside(members, every, positions, network.facts)
     if network.facts.kind != "unknown" and len(asked) == before:
         warn_of_nothing_looked_at(target, expr, bool(members), kept, circuits.module, reader.cell, found)
+        if outside and kept:
+            warn_of_nothing_outside(target, expr, less(every, kept), circuits.module, reader.cell, found)
     value = _value(action, reader)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
@@ -189,6 +191,7 @@ def read_circuit_action(
         tuple(said.scores.items()),
         isinstance(action, tree.AddTo),
         tuple(said.weights.items()),
+        left_out(members, kept) if given or looked_at is not None else 0,
     )
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation)
 

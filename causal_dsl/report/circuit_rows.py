@@ -174,9 +174,13 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
 def _size(circuit: CircuitResult) -> str:
     size = circuit.size
     edges = "edges by query head" if circuit.shared else "edges"
-    return (
+    told = (
         f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} {edges}, {size.weighted:.1f} weighted"
     )
+    if not circuit.left_out:
+        return told
+    members = f"{circuit.left_out} of its members {'is' if circuit.left_out == 1 else 'are'}"
+    return f"{told}; {members} not looked at, and all numbers are of the others"
 
 
 def listed(circuit: CircuitResult) -> Iterator[str]:

@@ -236,6 +236,8 @@ class CircuitResult:
     others: int | None = None
     #: the nodes or the edges of each random circuit, where these are few
     drawn: tuple[tuple[str, ...], ...] = ()
+    #: how many of its members are not looked at
+    left_out: int = 0
 
     @property
     def weights(self) -> dict[str, float]:
@@ -270,6 +272,8 @@ class CircuitResult:
         }
         if own is not None:
             found["ports"] = _ports(own)
+        if self.left_out:
+            found["left_out"] = self.left_out
         if self.drawn:
             found["random_members"] = [list(lines) for lines in self.drawn]
         if self.found:

@@ -147,12 +147,14 @@ class CircuitJson(TypedDict):
     "its nodes or its edges, with their token where they are at one"
     ports: NotRequired[PortsJson]
     "of a circuit of edges: what of the network reads the stream"
+    left_out: NotRequired[int]
+    "how many of its members `among` does not look at: `members` and all numbers are of the others"
     size: CircuitSizeJson
     "how large it is"
     choices: ChoicesJson
     "what its numbers stand on"
     checks: list[SelfCheckJson]
-    "what its runs say of themselves"
+    "what its runs say of themselves; with `controls=none`, only where a score of the circuit needs these runs"
     random: dict[str, RandomCircuitsJson]
     "random circuits of the same size, by score"
     random_weighted_edges: list[float]

@@ -213,6 +213,9 @@ def test_scores_that_rounding_alone_tells_apart_are_tied() -> None:
         (told,) = like_random(name, "c", random)
         assert "of all 20 random circuits" in told.text and "does not tell it from them" in told.text
         assert f"random circuits of its size: {name} {show(random.own)} in each" in " ".join(report_of(results).split())
+    for name in ("faithfulness(gap)", "faithfulness_per_pair(gap)", "faithfulness_median(gap)"):
+        one = cell.scores[name]
+        assert one.low is not None and one.high is not None and one.low <= 1 <= one.high < 1.001, name
 
 
 def test_other_averages_are_named_with_the_run_that_they_go_to() -> None:
