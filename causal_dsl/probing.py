@@ -49,8 +49,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     if not test.controls and test.intervenes:
         text = "The test ran without its controls (`controls=none`)."
         if any(cell.circuit is not None for cell in test.cells):
-            beside = [one.probe for one in execution.plan.tests if one.control[0] == test.name]
-            checked = any(isinstance(probe, CircuitRuns) for probe in beside)
+            tests = (one for one in execution.plan.tests if one.control[0] == test.name)
+            checked = any(isinstance(one.probe, CircuitRuns) for one in tests)
             text = "The test ran without its controls (`controls=none`): no random circuits stand beside its circuit"
             text += "." if checked else ", and no self-checks."
         off = Finding("controls_off", text)

@@ -117,7 +117,9 @@ class CallReader(CircuitScoreReader):
         """``recovered(m)``, ``change(m)``, ``relative_change(m)``, and the first and the last as other averages."""
         if not isinstance(value, Pair):
             what = f"`{name}` takes a metric, a number for each pair, not `{short(value.text)}`"
-            self.report("E609", what, expr.span, help=f"write `{name}({self.example(name)})`: the mean is taken for you")
+            self.report(
+                "E609", what, expr.span, help=f"write `{name}({self.example(name)})`: the mean is taken for you"
+            )
             return None
         if value.two_runs:
             help = f"use it as it is: `{short(value.text)}`"

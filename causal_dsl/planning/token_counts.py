@@ -48,8 +48,7 @@ def as_many_in_rows(
             f"`{position}` {told}, and the mean is taken token by token",
             where,
             notes=tuple(
-                f"row {i} of `{own.role}`: {inputs.text(int(own.rows[i]))!r}"
-                for own, i in ((first, place), (run, row))
+                f"row {i} of `{own.role}`: {inputs.text(int(own.rows[i]))!r}" for own, i in ((first, place), (run, row))
             ),
             help=f"write mean({', '.join(settings)}), the mean over rows and tokens, or {one_token(position, intervention)}",
         )

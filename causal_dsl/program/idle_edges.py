@@ -69,8 +69,10 @@ def warn_of_idle_edges(
     there = kinds_of(facts)
     written = [_BEGINS[kind] for kind in kinds if kind in _BEGINS]
     free = [_BEGINS[kind] for kind in SENDERS if kind in there and kind not in kinds]
-    of_it = f"of it and of the edges that begin at {_or(free)}" if free else "of it"
-    others = f"all other edges that begin at {_or(written)} are written" if free else "all other edges are written"
+    of_it = "of it and of the edges that are not looked at," if free else "of it"
+    others = "all other edges are written"
+    if free:
+        others = f"all other edges that begin at {_or(written)} are written, and those at {_or(free)} are as they are"
     where = ", ".join(f"{name}={format_expr(value)}" for name, value in cell.items())
     found.report(
         "W804",

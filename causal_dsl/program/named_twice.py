@@ -43,8 +43,9 @@ def warn_of_twice(
 def _tokens(site: tree.Expr) -> str:
     """The tokens that a site names, as they are written: where a circuit is declared, they are looked up in no prompt."""
     outer = site.value if isinstance(site, tree.Subscript) else None
-    whole = outer is None or (isinstance(outer, tree.Attribute) and outer.name.name == "head")
-    return "" if whole else format_expr(site).removeprefix(format_expr(outer))
+    if outer is None or (isinstance(outer, tree.Attribute) and outer.name.name == "head"):
+        return ""
+    return format_expr(site).removeprefix(format_expr(outer))
 
 
 __all__ = ["warn_of_twice"]

@@ -94,7 +94,9 @@ def _may_be_0(estimate: Estimate, numbers: np.ndarray, weights: np.ndarray) -> s
     size = float(np.average(np.abs(numbers), weights=weights))
     if abs(estimate.value) > _HARDLY * size:
         return None
-    return ": there is no such difference" if size == 0 else f", of a mean size of {show(size)}: it hardly differs from 0"
+    return (
+        ": there is no such difference" if size == 0 else f", of a mean size of {show(size)}: it hardly differs from 0"
+    )
 
 
 def worst_pairs(scores: Mapping[str, CellScore], frame: CellData, speech: Speech) -> dict[str, tuple[WorstPair, ...]]:

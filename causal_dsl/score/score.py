@@ -122,7 +122,9 @@ def score_test(
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]
     truths = [expectation.truth for expectation in scores.expectations]
-    estimator.prepare([*wanted.values(), *contrasts(wanted.values()), *(r.value for r in whole), *_parts(truths)] if cells else [])
+    estimator.prepare(
+        [*wanted.values(), *contrasts(wanted.values()), *(r.value for r in whole), *_parts(truths)] if cells else []
+    )
     if everything is not None:
         everything.prepare(list(wanted.values()))
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]

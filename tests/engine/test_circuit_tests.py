@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from causal_dsl import api
 from causal_dsl.measures.names import OF_CIRCUITS
+from causal_dsl.report.html.fragments import fragment
 from causal_dsl.report.text import text as report_of
 from causal_dsl.score.circuit_results import like_random
 from causal_dsl.score.format_numbers import show
@@ -167,7 +169,14 @@ test t on a {
     sizes = [cell.circuit.sizes[3] / cell.circuit.size.of_edges for cell in test.cells if cell.circuit]
     xs, ys = [0.0, *sizes, 1.0], [0.0, *(float(p or 0) for p in points), 1.0]
     assert test.random["cpr(gap)"].values[3] == pytest.approx(float(np.trapezoid(ys, xs)), abs=1e-6)
-    assert "sweeps of random circuits of these sizes: cpr(gap)" in " ".join(report_of(results).split())
+    told = " ".join(report_of(results).split())
+    assert "sweeps of random circuits of these sizes: cpr(gap)" in told
+    page = re.search(r"members of each circuit</summary>(.*?)</details>", fragment(test), re.DOTALL)
+    assert page is not None
+    for cell in test.cells:
+        assert cell.circuit is not None
+        where, members = f"k={cell.cell['k']}", ", ".join(cell.circuit.lines)
+        assert f"{where}: {members}" in told and f"upto at {where}" in page[1] and f"<dd>{members}</dd>" in page[1]
 
 
 def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
