@@ -10,7 +10,7 @@ import numpy as np
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.measures.beside_random import beside_random
+from causal_dsl.measures.beside_random import beside_random, without_random
 from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random, of_random
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
 from causal_dsl.measures.evaluation import CellData, Evaluation
@@ -95,6 +95,8 @@ def with_circuits(
             runs = in_its_place(env.frames[at].columns, patched_of(ablation))
             random = of_random_circuits(scores, ((one_cell(env, at, one), {"": one}) for one in runs), values)
             told = replace(told, random={**told.random, **random})
+        if told.sizes:
+            told = replace(told, apart=without_random(test.scores, told.random))
         elsewhere = _found_elsewhere(ablation, test, execution)
         told = told.without_contrast(silenced(cells[at].findings))
         cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(), *elsewhere))

@@ -58,6 +58,10 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
     for name, random in test.random.items():
         sweeps = f"{random.known} sweep{'s' * (random.known != 1)} of random circuits of these sizes"
         yield from map(_indented, _random(name, random, sweeps))
+    apart = list(dict.fromkeys(name for _, circuit in cells for name in circuit.apart))
+    if apart:
+        line = f"no random circuits beside {', '.join(apart)}: gradients and probes take passes of their own"
+        yield _indented(Text(line, style="dim"))
     for line in _few(cells):
         yield _indented(Text(line, style="dim"))
     for found in dict.fromkeys(one for _, circuit in cells for one in _found(circuit)):

@@ -238,6 +238,8 @@ class CircuitResult:
     drawn: tuple[tuple[str, ...], ...] = ()
     #: how many of its members are not looked at
     left_out: int = 0
+    #: the scores beside which no random circuits stand, since they take passes of their own
+    apart: tuple[str, ...] = ()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -272,6 +274,8 @@ class CircuitResult:
         }
         if own is not None:
             found["ports"] = _ports(own)
+        if self.apart:
+            found["apart"] = list(self.apart)
         if self.left_out:
             found["left_out"] = self.left_out
         if self.drawn:

@@ -157,6 +157,8 @@ class CircuitJson(TypedDict):
     "what its runs say of themselves; with `controls=none`, only where a score of the circuit needs these runs"
     random: dict[str, RandomCircuitsJson]
     "random circuits of the same size, by score"
+    apart: NotRequired[list[str]]
+    "scores of gradients and probes, which take passes of their own: no random circuits stand beside them"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
     random_members: NotRequired[list[list[str]]]
