@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
+from functools import cached_property
 
 import numpy as np
 import torch
@@ -17,11 +18,13 @@ from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network import edge_terms
 from causal_dsl.network.edge_pass import edges_together
 from causal_dsl.network.edge_terms import Room
-from causal_dsl.network.edges import EdgeWrite
+from causal_dsl.network.edges import EdgeWrite, adds_up, all_senders
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
-from causal_dsl.planning.rows import Family, Layout
+from causal_dsl.planning.laid_out import Family, Layout
+from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.ports import Port, Reach
 
 
 @dataclass(frozen=True, eq=False)
@@ -55,8 +58,8 @@ class EdgeExecutor(ReferenceExecutor):
             return
         stacked = []
         for family in layout.families:
-            if family.taken or any(write.to is None for write in family.resume.writes):
-                # a run of its own: that vectors are taken from, or in which sites are written
+            if family.taken or any(write.to is None for write in family.resume.writes) or self._zeros_apart(family):
+                # a run of its own: that vectors are taken from, in which sites are written, or not all with zeros
                 yield family, self._patched(layout, family, kept, None, places)
             else:
                 stacked.append(family)
@@ -80,6 +83,50 @@ class EdgeExecutor(ReferenceExecutor):
                     every = torch.cat([logits for _, logits in parts])
                     whole = every.index_select(0, torch.from_numpy(back).to(every.device))
                     yield family, (whole, changes[family.resume])
+
+    def _zeros_apart(self, family: Family) -> bool:
+        """Whether zeros are written, but not at all places alike, or in a network whose stream is more than what senders give: then
+        what is left of the stream at a token is not the sum of those whose edges are left."""
+        writes, spots = family.resume.writes, family.spots
+        if not any(write.zero for write in writes):
+            return False
+        first = spots[0]
+        alike = all(  # of late senders fewer tokens are looked at: what is at the others is read by no one
+            np.array_equal(one.which, first.which) and np.array_equal(one.positions, first.positions)
+            for one in spots[1:]
+        )
+        sites = [(write.place.site, head) for write in writes for head in self._heads(write.place.site)]
+        once = len(set(sites)) == len(sites)
+        known = all(write.zero and (_part(write.place.site) in self.senders) for write in writes)
+        return not (alike and once and known and self.adds_up)
+
+    @cached_property
+    def adds_up(self) -> bool:
+        """Whether the stream of the network is the sum of what its senders give."""
+        return adds_up(self.network, self.inputs.rows(np.array([0])), self.network.padding)
+
+    @cached_property
+    def senders(self) -> set[tuple[str, int | None]]:
+        """The sites of all senders."""
+        return all_senders(self.network, Port("logits"))
+
+    def _heads(self, site: Site) -> Sequence[int]:
+        """The heads of a site that are written; of others than heads the whole, as one."""
+        return (site.heads or range(self.network.facts.heads or 1)) if site.component == "z" else (0,)
+
+    def _others(self, family: Family) -> list[Site]:
+        """Of a run that writes zeros the senders that it does not write: what they give is there as it is."""
+        if not any(write.zero for write in family.resume.writes):
+            return []
+        left = {sender: set(self._heads(Site(*sender))) for sender in self.senders}
+        for write in family.resume.writes:
+            site = write.place.site
+            left[site.component, site.layer] -= set(self._heads(site))
+        found = []
+        for (component, layer), heads in left.items():
+            if heads:
+                found.append(Site(component, layer, tuple(sorted(heads)) if component == "z" else ()))
+        return found
 
     @staticmethod
     def _rows(loads: Sequence[EdgeBatch]) -> int:
@@ -115,7 +162,7 @@ class EdgeExecutor(ReferenceExecutor):
         values = self.context.values(kept, {})
         each = [(family, load.batch) for load in loads for family in load.families]
         writes: list[EdgeWrite] = []
-        whose: list[tuple[g.Resume, int]] = []
+        whose: list[tuple[g.Resume, int] | None] = []
         homes: list[np.ndarray] = []
         count = 0
         for family, batch in each:
@@ -124,6 +171,7 @@ class EdgeExecutor(ReferenceExecutor):
             count += len(batch)
             homes.append(layout.prompt_rows(family.resume.base, family.resume, family.pairs)[batch])
             where: list[tuple[np.ndarray, np.ndarray, Tensor, Tensor]] = []  # the places of the last write
+            everywhere: tuple[Tensor, Tensor] | None = None  # and of that with the most
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
                 here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
                 if not len(here):
@@ -133,9 +181,17 @@ class EdgeExecutor(ReferenceExecutor):
                 if not where or not (np.array_equal(where[0][0], at) and np.array_equal(where[0][1], there)):
                     where = [(at, there, torch.from_numpy(at), torch.from_numpy(there))]
                 *_, rows, positions = where[0]
+                if everywhere is None or len(rows) > len(everywhere[0]):
+                    everywhere = rows, positions
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
-                writes.append(EdgeWrite(made, write.to))
+                writes.append(EdgeWrite(made, write.to, write.zero))
                 whose.append((family.resume, number))
+            reach = family.resume.writes[0].to
+            if everywhere is not None and reach is not None:
+                for site in self._others(family):
+                    nobody = Reach(reach.ports, (0,) * len(self._heads(site)))
+                    writes.append(EdgeWrite(SiteWrite(site, *everywhere, torch.zeros_like), nobody, True))
+                    whose.append(None)
         inputs = layout.inputs[np.concatenate(homes)]
         read = np.concatenate([layout.rows.read[family.rows[batch]] for family, batch in each])
         prompts = self.inputs.rows(inputs)
@@ -143,7 +199,10 @@ class EdgeExecutor(ReferenceExecutor):
             with edges_together(self.network, prompts, writes, self.network.padding, self.room) as acted:
                 found = self._forward(prompts, read)
             for place_, (acts, change) in acted.items():
-                resume, number = whose[place_]
+                known = whose[place_]
+                if known is None:
+                    continue
+                resume, number = known
                 changes[resume][number] += acts, float(change.double().nan_to_num(posinf=0.0).sum())
         else:
             found = self._forward(prompts, read)
@@ -164,6 +223,11 @@ class EdgeExecutor(ReferenceExecutor):
         )
         assert outcome.logits is not None
         return outcome.logits
+
+
+def _part(site: Site) -> tuple[str, int | None] | None:
+    """The component and layer of a site that is written with all its numbers."""
+    return None if site.dims is not None else (site.component, site.layer)
 
 
 __all__ = ["EdgeExecutor"]

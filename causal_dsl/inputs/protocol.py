@@ -179,8 +179,10 @@ class Inputs(ABC):
 
     def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
         """The tokens that a position names in an input."""
-        size = int(self.sizes(position, np.array([index]), span)[0])
-        start = int(self._starts[position][index])
+        known = self._sizes.get(position)
+        if known is None or len(known) < len(self) or known[index] < 0:
+            self.sizes(position, np.array([index]), span)
+        size, start = int(self._sizes[position][index]), int(self._starts[position][index])
         return tuple(self._tokens[position][start : start + size])
 
 

@@ -68,6 +68,9 @@ class EdgePass(Edges):
         super().__init__(network, batch, writes)
         self.room = room or Room()
         self.senders: list[SentChange] = []
+        #: the tokens [rows, tokens] at which receivers are given sums from zero on, and what these begin with: what no sender gives
+        self.emptied: Tensor | None = None
+        self.rest: Tensor | None = None
         sites = {(write.write.site.component, write.write.site.layer) for write in writes}
         self.blocks = TermBlocks(self.room, sum(self._heads_of(component) for component, _ in sites))
         self.projections = EdgeProjections(network, self.room)
@@ -82,6 +85,33 @@ class EdgePass(Edges):
             points, tap, _, gap = self.made(number, tensor)
             self._put(sender, number, points, tap, gap)
         self.senders.append(sender)
+        self.add_up(component, layer, tensor)
+        if self.adding:
+            self._empty(sender)
+
+    def _empty(self, sender: SentChange) -> None:
+        """At tokens where zeros are written at all senders, receivers are given a sum from zero on: nothing but biases behind the
+        heads, and the senders whose edges are left."""
+        for part in sender.parts:
+            emptied = torch.from_numpy(np.array(part.emptied)[part.code.cpu().numpy()]).to(part.code.device)
+            self.emptied = emptied if self.emptied is None else self.emptied | emptied.to(self.emptied.device)
+        if isinstance(sender.factor, Tensor):
+            self.inner = True
+            try:
+                bias = self.tail(sender.component, sender.layer)(torch.zeros_like(sender.tensor[:1, :1]))
+            finally:
+                self.inner = False
+            self.rest = bias if self.rest is None else self.rest + bias.to(self.rest.device)
+
+    def left_over(self, rest: Tensor) -> None:
+        self.rest = rest
+
+    def _start(self, stream: Tensor) -> Tensor:
+        """What the sums of receivers are added to: the stream, and nothing but biases where zeros are written."""
+        if self.emptied is None or not bool(self.emptied.any()):
+            return stream
+        rest = torch.zeros((), device=stream.device) if self.rest is None else self.rest
+        return torch.where(self.emptied[..., None].to(stream.device), rest.to(stream), stream)
 
     def _put(self, sender: SentChange, number: int, points: Points, tap: Tap, gap: Tensor) -> None:
         """Into the first part none of whose tokens it meets."""
@@ -95,13 +125,20 @@ class EdgePass(Edges):
             heads = self._heads_of(sender.component)
             every = points.every and len(gap) == code.numel()
             room = gap.reshape(shape) if every else torch.zeros_like(sender.tensor).index_put_(index, gap)
-            part = SentWrites(room, code, [np.zeros((heads, self.count), np.uint8)])
+            part = SentWrites(room, code, [np.zeros((heads, self.count), np.int8)])
             sender.parts.append(part)
         else:
             assert part.gap is not None  # terms are made once all writes of a sender are noted
             part.gap.index_put_(index, gap)
         part.code.index_put_(index, torch.tensor(len(part.masks), device=part.code.device))
-        part.masks.append(self._bits(number, self._heads_of(sender.component)))
+        zero, bits = self.writes[number].zero, self._bits(number, self._heads_of(sender.component)).astype(np.int8)
+        # what is put there is 0 and what changes is all that was there: less that, from zero on, is what is left
+        part.masks.append(bits - 1 if zero else bits)
+        part.emptied.append(zero)
+
+    @property
+    def ran(self) -> set[tuple[str, int | None]]:
+        return {("mlp_out" if one.component == "neurons" else one.component, one.layer) for one in self.senders}
 
     @property
     def count(self) -> int:
@@ -124,8 +161,14 @@ class EdgePass(Edges):
         self._tables[number] = found
         return found
 
-    def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
-        """Receivers that are given the same, and how much more that is than the stream [rows, tokens, width]."""
+    def given(self, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[Port], Tensor]]:
+        start = self._start(stream)
+        for same, sums in self._sums(ports):
+            yield same, start + sums.to(stream.device)
+
+    def _sums(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
+        """Receivers that are given the same, and how much more that is than the stream, or than nothing where all senders are
+        written [rows, tokens, width]."""
         alike: dict[bytes, list[Port]] = {}
         for port in ports:
             key = self._key(port)
@@ -185,7 +228,8 @@ class EdgePass(Edges):
         return found
 
     def _bent(self, groups: Sequence[Sequence[Port]]) -> Tensor | None:
-        """What senders change behind whose projection is more than a factor [groups, rows, tokens, width]; None without any."""
+        """What senders change, or where all are written give, behind whose projection is more than a factor [groups, rows, tokens,
+        width]; None without any."""
         numbers = [self._numbers[same[0]] for same in groups]
         together = self.terms_for([sender for sender in self.senders if sender.factor is None], numbers)
         if not together:
@@ -251,12 +295,16 @@ class EdgePass(Edges):
         tail = self.tail(sender.component, sender.layer)
         # of several writes at one token each adds what it changes, from what is there with those before it
         code = part.code.cpu().numpy()
+        emptied = np.array(part.emptied)
+        alone = torch.from_numpy(emptied[code]).to(tensor.device)[..., None]
         for n in range(sums.shape[0]):
-            weight = torch.from_numpy(terms.table[:, :, n][code]).to(tensor)
-            if bool(weight.any()):
+            chosen = terms.table[:, :, n] + emptied[:, None]
+            weight = torch.from_numpy(chosen[code]).to(tensor)
+            if bool(weight.any()) or bool(emptied.any()):
                 gap = part.gap * weight.repeat_interleave(part.gap.shape[-1] // terms.heads, dim=-1)
                 before = sender.mixed.get(n, tensor)
-                sums[n] += (tail(before + gap) - tail(before)).to(sums.device)
+                with_it, without = tail(before + gap), tail(before)
+                sums[n] += (with_it - without.masked_fill(alone, 0.0)).to(sums.device)
                 sender.mixed[n] = before + gap
 
     def _factor(self, component: str, layer: int | None) -> Tensor | float | None:
@@ -270,19 +318,20 @@ class EdgePass(Edges):
         most = max(1, RUN_TOGETHER // (stream.numel() * stream.element_size()))
         waiting: list[tuple[list[Port], Tensor]] = []
         last: nn.Module | None = None
+        start = self._start(stream)
 
         def run() -> tuple[list[list[Port]], Tensor]:
             sets = [same for same, _ in waiting]
             # what is read, where it is not projected, may be kept: it may not be in memory that is used again
             apart = last is None or stream.requires_grad
             if apart or any(delta.requires_grad or delta.device != stream.device for _, delta in waiting):
-                return sets, torch.cat([stream + delta.to(stream.device) for _, delta in waiting])
+                return sets, torch.cat([start + delta.to(stream.device) for _, delta in waiting])
             given = self.room.take("given", 0, (len(waiting), *stream.shape), stream)
             for one, (_, delta) in zip(given, waiting, strict=True):
-                torch.add(stream, delta, out=one)
+                torch.add(start, delta, out=one)
             return sets, given.flatten(0, 1)
 
-        for same, delta in self.deltas(ports):
+        for same, delta in self._sums(ports):
             module = self.projections.read_by(layer, same)
             if waiting and (module is None or module is not last or len(waiting) == most):
                 yield run()

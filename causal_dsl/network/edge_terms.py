@@ -46,11 +46,13 @@ class MadeTerms:
 @dataclass(eq=False)
 class SentWrites:
     """Writes of a sender that do not meet: ``gap`` is what they change at its site, as long as terms are made of it; ``code`` [rows,
-    tokens] says whose masks a token has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1."""
+    tokens] says whose masks a token has, 0 for none. ``masks`` [codes, heads, receivers] are 0 and 1, or -1 and 0 where receivers are
+    given a sum from zero on (``emptied`` [codes])."""
 
     gap: Tensor | None
     code: Tensor
     masks: list[np.ndarray]
+    emptied: list[bool] = field(default_factory=lambda: [False])
     #: where its terms are kept: of which block, from where on
     kept: tuple[MadeTerms, int] | None = None
 

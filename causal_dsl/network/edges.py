@@ -1,15 +1,17 @@
 """Forward passes in which some receivers read another value of some senders: interventions on edges.
 
 Each receiver by itself, plainly: :mod:`causal_dsl.network.edge_pass` is held against it. A receiver's input is the residual stream
-as it runs, plus, for each sender whose edge is patched, what it would have given less what it gives. Of the heads of a layer that
-one receiver is patched from, the output projection (and a norm behind it) is applied to all of them together. What a receiver then reads is computed by the network's own
-modules: the norm before the MLP, and for attention the layer itself, up to its projections.
+as it runs, plus, for each sender whose edge is patched, what it would have given less what it gives. Where zeros are written, it is
+the sum of what all senders give, or would have given: of a stream from which nearly all is taken away, rounding would be left, which
+a norm enlarges. Of the heads of a layer that one receiver is patched from, the output projection (and a norm behind it) is applied to
+all of them together. What a receiver then reads is computed by the network's own modules: the norm before the MLP, and for attention
+the layer itself, up to its projections.
 """
 
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from typing import Any
@@ -31,10 +33,12 @@ from causal_dsl.vocabulary.ports import Port, Reach
 
 @dataclass(eq=False)
 class EdgeWrite:
-    """What ``write`` would put at a sender reaches the receivers ``to`` alone, of each of its heads its own."""
+    """What ``write`` would put at a sender reaches the receivers ``to`` alone, of each of its heads its own. ``zero``: it puts
+    zeros there, whatever is there."""
 
     write: SiteWrite
     to: Reach
+    zero: bool = False
 
 
 @dataclass(eq=False)
@@ -50,6 +54,12 @@ class _Captured(Exception):
     """All that a layer was run again for has been seen."""
 
 
+#: How far, of its size, a stream may be from the sum of what the senders give.
+ADDS_UP = 1e-3
+#: How far where nothing but rounding is between them.
+ROUNDING = 1e-5
+
+
 class Edges:
     """The hooks of one forward pass."""
 
@@ -63,6 +73,9 @@ class Edges:
         for write in writes:
             every |= write.to.any
         self.ports = tuple(writes[0].to.ports.of(every)) if writes else ()
+        #: whether what all senders give is added up, as far as they have run: ``total`` is that sum
+        self.adding = any(write.zero for write in writes)
+        self.total: Tensor | None = None
 
     # ── senders ─────────────────────────────────────────────────────────────────────────────────
 
@@ -86,6 +99,43 @@ class Edges:
             points, tap, new, _ = self.made(n, tensor)
             made.append((n, points.on(tensor.device), tap, new))
         self.sent[component, layer] = _Sent(tensor, self.tail(component, layer), made)
+        self.add_up(component, layer, tensor)
+
+    def add_up(self, component: str, layer: int | None, tensor: Tensor) -> None:
+        """Add what a sender gives to the sum of all."""
+        if self.adding:
+            self.inner = True
+            try:
+                term = self.tail(component, layer)(tensor)
+            finally:
+                self.inner = False
+            self.total = term if self.total is None else self.total + term.to(self.total.device)
+
+    def begin(self, stream: Tensor) -> Tensor:
+        """What the first layer reads, and is given as it is: what no sender gives of it, as positions, is always there."""
+        if self.adding and not self.inner and self.total is not None:
+            rest = stream - self.total.to(stream.device)
+            rest = rest.masked_fill((rest.norm(dim=-1) <= ROUNDING * stream.norm(dim=-1))[..., None], 0.0)
+            if bool(rest.any()):
+                self.left_over(rest)
+                self.total = self.total + rest.to(self.total.device)
+        return stream
+
+    def left_over(self, rest: Tensor) -> None:
+        """Keep what no sender gives."""
+        self.sent["rest", None] = _Sent(rest, lambda term: term, [])
+
+    def whole(self, port: Port, stream: Tensor) -> bool:
+        """Whether what a receiver reads is the sum of what all senders give that have run, and no more."""
+        if not self.adding or self.total is None or not all_senders(self.network, port) <= self.ran:
+            return False
+        gap, size = (self.total.to(stream) - stream).norm(dim=-1), stream.norm(dim=-1)
+        return bool((gap <= ADDS_UP * size).all())
+
+    @property
+    def ran(self) -> set[tuple[str, int | None]]:
+        """The senders that have run; neurons are those of an MLP."""
+        return {("mlp_out" if component == "neurons" else component, layer) for component, layer in self.sent}
 
     def made(self, number: int, tensor: Tensor) -> tuple[Points, Tap, Tensor, Tensor]:
         """Of a write where it is, what it puts there, and how much more that is than what is there."""
@@ -140,33 +190,40 @@ class Edges:
             tuple(bool(mask >> write.to.ports.number(port) & 1) for mask in write.to.masks) for write in self.writes
         )
 
-    def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
-        """Receivers that are given the same, and how much more that is than the stream [rows, tokens, width]; none where nothing is."""
+    def given(self, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[Port], Tensor]]:
+        """Receivers that are given the same, and what that is [rows, tokens, width]; none that are given the stream as it runs."""
         alike: dict[tuple[tuple[bool, ...], ...], list[Port]] = defaultdict(list)
         for port in ports:
             alike[self.chosen(port)].append(port)
         for same in alike.values():
-            delta = self.delta(same[0])
-            if delta is not None:
-                yield same, delta
+            found = self.given_to(same[0], stream)
+            if found is not None:
+                yield same, found
 
-    def delta(self, port: Port) -> Tensor | None:
-        """How much more a receiver is given than the stream is [rows, tokens, width]; None: nothing."""
-        found: Tensor | None = None
+    def given_to(self, port: Port, stream: Tensor) -> Tensor | None:
+        """What a receiver is given [rows, tokens, width] in place of the stream; None: the stream."""
         chosen = self.chosen(port)
+        if not any(any(chosen[n]) for sent in self.sent.values() for n, *_ in sent.made):
+            return None
+        whole = self.whole(port, stream)
+        found: Tensor | None = None
         self.inner = True
         try:
             for sent in self.sent.values():
-                if not any(any(chosen[n]) for n, *_ in sent.made):
+                patched = any(any(chosen[n]) for n, *_ in sent.made)
+                if not (patched or whole):
                     continue
-                other = sent.tensor.clone()
-                for n, index, tap, new in sent.made:
-                    self._mix(other, index, tap, new, chosen[n])
-                delta = sent.tail(other) - sent.tail(sent.tensor)
-                found = delta if found is None else found + delta.to(found.device)
+                other = sent.tensor
+                if patched:
+                    other = other.clone()
+                    for n, index, tap, new in sent.made:
+                        self._mix(other, index, tap, new, chosen[n])
+                term = sent.tail(other) if whole else sent.tail(other) - sent.tail(sent.tensor)
+                found = term if found is None else found + term.to(found.device)
         finally:
             self.inner = False
-        return found
+        assert found is not None
+        return found.to(stream.device) if whole else stream + found.to(stream.device)
 
     @staticmethod
     def _mix(other: Tensor, index: tuple[Tensor, ...], tap: Tap, new: Tensor, heads: tuple[bool, ...]) -> None:
@@ -182,8 +239,8 @@ class Edges:
     def runs(self, layer: int, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[list[Port]], Tensor]]:
         """What a layer is run on before it runs: sets of receivers that are given the same, and what each is given, one after another as
         rows [sets x rows, tokens, width]."""
-        for same, delta in self.deltas(ports):
-            yield [same], stream + delta.to(stream.device)
+        for same, given in self.given(ports, stream):
+            yield [same], given
 
     @contextmanager
     def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]], Tensor], None]]:
@@ -196,9 +253,11 @@ class Edges:
         handles = []
         layout = self.network.layout
         assert layout is not None
-        for component, layer in dict.fromkeys((w.write.site.component, w.write.site.layer) for w in self.writes):
+        for component, layer in self._hooked_senders():
             tap = find_tap(self.network, Site(component, layer))
             handles.append(hook_tensor(tap.module, tap.side, self._noting(component, layer)))
+        if self.adding:
+            handles.append(hook_tensor(self.network.layers[0], "in", self.begin))
         layers: dict[int, list[Port]] = defaultdict(list)
         for port in self.ports:
             if port.kind == "logits":
@@ -220,6 +279,14 @@ class Edges:
             for handle in handles:
                 handle.remove()
 
+    def _hooked_senders(self) -> Iterable[tuple[str, int | None]]:
+        """The senders that are written, and all others where all are added up."""
+        found = dict.fromkeys((w.write.site.component, w.write.site.layer) for w in self.writes)
+        if self.adding:
+            written = {("mlp_out" if component == "neurons" else component, layer) for component, layer in found}
+            found |= dict.fromkeys(all_senders(self.network, Port("logits")) - written)
+        return found
+
     def _unknown(self, what: str) -> SpecError:
         return fail(
             "E814",
@@ -230,8 +297,8 @@ class Edges:
 
     def _added(self, port: Port) -> Callable[[Tensor], Tensor]:
         def act(stream: Tensor) -> Tensor:
-            for _, delta in () if self.inner else self.deltas([port]):
-                stream = stream + delta.to(stream.device)
+            for _, given in () if self.inner else self.given([port], stream):
+                return given
             return stream
 
         return act
@@ -315,6 +382,36 @@ class Edges:
         return handles
 
 
+def all_senders(network: Network, port: Port) -> set[tuple[str, int | None]]:
+    """The sites of the senders whose sum a receiver reads: all that run before it."""
+    layers = len(network.layers) if port.kind == "logits" else port.layer
+    found: set[tuple[str, int | None]] = {("embed", None)}
+    found |= {(component, layer) for layer in range(layers) for component in ("z", "mlp_out")}
+    if port.kind == "mlp" and not network.facts.parallel:
+        found.add(("z", port.layer))
+    return found
+
+
+def adds_up(network: Network, inputs: InputRows, padding: str) -> bool:
+    """Whether the stream behind the last layer of a network is the sum of what the embedding, the heads and the MLPs give."""
+    batch = network.given.batch(network, inputs, padding)  # type: ignore[arg-type]
+    edges = Edges(network, batch, ())
+    edges.adding = True
+    behind: list[Tensor] = []
+
+    def keep(stream: Tensor) -> Tensor:
+        behind.append(stream)
+        return stream
+
+    handle = hook_tensor(network.layers[-1], "out", keep)
+    try:
+        with edges.hooked(), torch.no_grad():
+            network.model(*batch.arguments, **batch.named)
+    finally:
+        handle.remove()
+    return edges.whole(Port("logits"), behind[0])
+
+
 @contextmanager
 def edges_patched(
     network: Network, inputs: InputRows, writes: Sequence[EdgeWrite], padding: str
@@ -327,4 +424,4 @@ def edges_patched(
         yield edges.changes
 
 
-__all__ = ["EdgeWrite", "Edges", "edges_patched"]
+__all__ = ["EdgeWrite", "Edges", "adds_up", "all_senders", "edges_patched"]

@@ -334,6 +334,11 @@ class WriteNode:
         return (self.value,) if self.value.planned else ()
 
     @property
+    def zero(self) -> bool:
+        """Whether it puts zeros there, whatever is there."""
+        return self.value.ablates == "zero" and not self.add and self.feature is None and self.place.key is None
+
+    @property
     def text(self) -> str:
         """What is written where, in short."""
         return f"{self.place} <- {self.value.text}"

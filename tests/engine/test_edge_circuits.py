@@ -25,6 +25,7 @@ from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Ports
 from tests.engine.test_circuits import EQUAL
 from tests.engine.test_edges import FAMILIES, ByHand
+from tests.engine.test_equality import slow
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
 from tests.thinning import spread
 
@@ -205,6 +206,58 @@ test t{n} on a(l=0, p=last) {{
                 mine = found[resume][pair].to(logits)
                 assert torch.allclose(mine, logits, atol=1e-4), float((mine - logits).abs().max())
                 assert float((logits - plain).abs().max()) > 1e-3
+
+
+FEW = """
+circuit c : net {
+  embed -> layer[0].head[all].v -> layer[1].head[0].q -> layer[2].mlp_in
+  layer[0].head[1] -> layer[1].mlp_in -> logits
+}
+"""
+
+
+#: A power of two: weights are afterwards what they were.
+LARGE = 256.0
+
+
+@pytest.mark.thinned(always=1, values=True, slow=2)
+@pytest.mark.parametrize("name", spread(FAMILIES, 3))
+@torch.no_grad()
+def test_zeros_leave_no_rounding_that_a_norm_would_enlarge(name: str) -> None:
+    """Most receivers are given nothing at all: by hand in double precision, where rounding is too small to matter."""
+    tests = "".join(
+        f"\ntest t{n} on a(l=0, p=last) {{\n  base ~ m(n=5, seed=3, controls=none)\n  do({action} = 0)\n  report kl\n}}\n"
+        for n, action in enumerate(("outside(c)", "outside(c, among=[head])", "c"))
+    )
+    for reference in (False, True):
+        text = spec_of(name, FEW + tests, padding="left")
+        execution, _ = execution_of(text, change=slow if reference else None)
+        (network,) = execution.networks.values()
+        embedding = Doubled(network, name).embed.weight
+        embedding.mul_(LARGE)  # what is taken away is large beside what is left
+        try:
+            found = execution.logits()
+            network.model.double()
+            hand = Doubled(network, name)
+            for test in execution.plan.tests:
+                score = execution.plan.scores[test.name][0]
+                resume = score.read("patched").run  # type: ignore[union-attr]
+                ablation = test.cells[0].interventions[0].circuit
+                assert ablation is not None and isinstance(ablation.members, EdgeSet)
+                own = {(str(node), str(port)) for node, port, _ in ablation.members}
+                edges = edges_by_hand(network.facts) - own if ablation.outside else own
+                if test.name == "t1":
+                    edges = {(sender, receiver) for sender, receiver in edges if ".head[" in sender}
+                inputs = execution.plan.inputs[test.network.key]
+                rows = next(execution.plan.rows[run] for run in execution.plan.rows if run.draw == score.label.draw)
+                for pair, row in enumerate(rows):
+                    ids = torch.tensor(inputs.rows(np.array([row]))[0])
+                    nothing = {key: torch.zeros_like(value) for key, value in hand.kept(ids)[1].items()}
+                    logits, mine = hand.run(ids, nothing, edges), found[resume][pair]
+                    assert float((mine - logits).abs().max()) < 1e-4 * float(logits.abs().max())
+        finally:
+            network.model.float()
+            embedding.div_(LARGE)
 
 
 @pytest.mark.thinned(slow=1)
