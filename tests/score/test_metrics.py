@@ -50,7 +50,7 @@ REFUSED = [
     ("report 3", "E606", "not a number that can be reported"),
     ("report recovered(iia)", "E609", "a number for each pair"),
     ("report change(kl)", "E609", "compares two runs already"),
-    ("report iia + logit_diff", "E609", "`mean(logit(answer))`"),
+    ("report iia + logit_diff", "E609", "`mean(logit_diff)`"),
     ("report max(max(iia))", "E609", "one value for all cells"),
     ("report max(iia >= 0.5)", "E609", "takes a score or a metric"),
     ("report iia.l", "E609", "is not a cell"),
