@@ -106,10 +106,10 @@ def measured(n: int, cells: int, median: bool = False) -> dict[str, Any]:
         for first in range(0, n, 4096):
             resampling.poisson.of(slice(first, min(n, first + 4096)))
     drawing = time.perf_counter() - started
-    return {"seconds": seconds, "cpu": used, "resampled": drawing, "peak_mb": _peak_mb()}
+    return {"seconds": seconds, "cpu": used, "resampled": drawing, "peak_mb": peak_mb()}
 
 
-def _peak_mb() -> float:
+def peak_mb() -> float:
     """The largest resident memory of this process. What getrusage says includes that of the process which started it, as
     large as it was then; Linux tells both apart."""
     status = Path("/proc/self/status")

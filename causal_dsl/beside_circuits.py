@@ -10,7 +10,7 @@ import numpy as np
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.measures.beside_random import beside_random
+from causal_dsl.measures.beside_random import beside_random, without_random
 from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random, of_random
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
 from causal_dsl.measures.evaluation import CellData, Evaluation
@@ -33,6 +33,7 @@ from causal_dsl.score.circuit_results import (
     RandomCircuits,
     SelfCheck,
     like_random,
+    lines_of,
     random_of,
 )
 from causal_dsl.score.contrasts import silenced
@@ -84,14 +85,18 @@ def with_circuits(
         if at is None or ablation is None:
             continue
         told = _circuit(ablation, () if probe is None else probe.sizes[number], test, own, execution, kept)
+        if probe is not None:
+            told = replace(told, drawn=lines_of(probe.random[number]))
         told = replace(told, checks=tuple(_checks(ablation, test, _runs_of(number, beside))))
         if probe is not None and test.controls and len(probe.sizes[number]) <= RANDOM:
             told = replace(told, others=len(probe.sizes[number]) - 1)
         if env is not None:
             values = {name: estimate.value for name, estimate in cells[at].scores.items()}
             runs = in_its_place(env.frames[at].columns, patched_of(ablation))
-            random = of_random_circuits(scores, ((one_cell(env, at, one), one) for one in runs), values)
+            random = of_random_circuits(scores, ((one_cell(env, at, one), {"": one}) for one in runs), values)
             told = replace(told, random={**told.random, **random})
+        if told.sizes:
+            told = replace(told, apart=without_random(test.scores, told.random))
         elsewhere = _found_elsewhere(ablation, test, execution)
         told = told.without_contrast(silenced(cells[at].findings))
         cells[at] = replace(cells[at], circuit=told, findings=(*cells[at].findings, *told.findings(), *elsewhere))
@@ -169,6 +174,7 @@ def _circuit(
         parallel=test.network.facts.parallel,
         stated=ablation.weights,
         shared=_shared(test.network.facts),
+        left_out=ablation.left_out,
     )
 
 

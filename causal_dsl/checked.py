@@ -7,6 +7,7 @@ from dataclasses import dataclass, field
 from typing import Any
 
 from causal_dsl.causal.ceilings import RULES, Ceiling
+from causal_dsl.causal.memo import Memo
 from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
 from causal_dsl.displayed import Shown
@@ -59,6 +60,8 @@ class Checked(Shown):
     refused: Refused = field(default_factory=dict)
     #: the files that were read to check it, or that the run will read
     reads: Reads = field(default_factory=Reads)
+    #: draws and chance levels, for the next check of the spec; None where none is foreseen
+    memo: Memo | None = field(default=None, repr=False, compare=False)
 
     @property
     def cells_lost(self) -> list[tuple[str, Diagnostic]]:

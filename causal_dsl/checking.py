@@ -129,7 +129,9 @@ def _check(
     judge_origins(program.tests, found)
     imports = {_from(spec.folder, path): one.source.text for path, one in sorted(loader.modules.items())}
     digest, apart = _digest(spec, loader), by_network(module, options.tests)
-    checked = Checked(spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart, refused=refused)
+    checked = Checked(
+        spec.name, [], program, {}, digest=digest, imports=imports, by_network=apart, refused=refused, memo=memo
+    )
     if memo is None:
         memo = Memo()
     else:

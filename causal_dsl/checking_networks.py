@@ -17,10 +17,10 @@ from causal_dsl.specs import Options, Spec
 def check_to_run(spec: Spec, options: Options) -> Checked:
     """:func:`check`, as a run begins with it. Where the tests of one declaration are on several networks, and every fault is one of
     some of them, it is that of the tests on the others: ``lost`` are the tests that cannot be run, ``faults`` has why."""
-    checked = check(spec, options)
+    memo = Memo()
+    checked = check(spec, options, memo=memo)
     if not checked.errors or len(checked.by_network) < 2:
         return checked
-    memo = Memo()
     good: list[str] = []
     faults: list[tuple[str, Diagnostic]] = []
     lost: list[TestResult] = []

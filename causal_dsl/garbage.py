@@ -21,4 +21,24 @@ def rarely_collected() -> Iterator[None]:
         gc.set_threshold(*before)
 
 
-__all__ = ["rarely_collected"]
+class _Process:
+    """``alone``: whether this process runs one command of ours, and ends with it."""
+
+    alone = False
+
+
+def one_command() -> None:
+    """Say that this process runs one command, and ends with it."""
+    _Process.alone = True
+
+
+@contextmanager
+def importing() -> Iterator[None]:
+    """Import modules inside: they stay for as long as the process does. One that is ours alone never looks through them again."""
+    with rarely_collected():
+        yield
+        if _Process.alone:
+            gc.freeze()
+
+
+__all__ = ["importing", "one_command", "rarely_collected"]

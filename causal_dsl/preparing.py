@@ -118,7 +118,7 @@ def with_networks(spec: Spec, checked: Checked, name: str, session: Session) -> 
         refused = _refused(checked, networks)
         if checked.plan is not None and refused == checked.refused:
             break
-        checked = check(spec, own, with_blanks(networks, used), refused=refused)
+        checked = check(spec, own, with_blanks(networks, used), memo=checked.memo, refused=refused)
         if checked.errors:
             raise RunFault(checked.diagnostics)
         if checked.plan is None:
@@ -153,10 +153,11 @@ def prepared(
     memory: Mapping[NetworkKey, int],
     fits: FitRun | None = None,
     columns: Path | None = None,
+    scored: bool = True,
 ) -> PreparedPart:
     """A part with its features fitted, or found, and its plan cut. ``stored`` gives the store of its blocks, ``memory`` the
     bytes that a pass on a network may take, ``fits`` the fits of the part (made here by default),
-    ``columns`` the folder for the numbers of very many pairs."""
+    ``columns`` the folder for the numbers of very many pairs; ``scored``: these are read in this process."""
     checked, plan = part.checked, part.checked.plan
     assert plan is not None
     targets = target_ids(plan, checked.answers, part.networks)
@@ -177,6 +178,7 @@ def prepared(
         options.compiled,
         library.maps,
         columns,
+        scored,
     )
     return PreparedPart(execution, library, inputs, constants)
 
@@ -198,7 +200,8 @@ def discovered(
         replace(options, tests=tuple(test.name for test in checked.program.tests)) if name or checked.lost else options
     )
     scores = {discovery: one.scores for discovery, one in found.items()}
-    again = check(spec, own, with_blanks(networks, used), discovered=scores, refused=checked.refused)
+    blanks = with_blanks(networks, used)
+    again = check(spec, own, blanks, discovered=scores, memo=checked.memo, refused=checked.refused)
     again.raise_errors()
     again.found = found
     for discovery, one in found.items() if folder is not None else ():

@@ -50,7 +50,13 @@ _ALIKE = 1e-6
 def with_probes(result: TestResult, test: Test, execution: Execution) -> TestResult:
     """The result with the numbers of the controls in its cells; unchanged where no control was run."""
     if not test.controls and test.intervenes:
-        off = Finding("controls_off", "The test ran without its controls (`controls=none`).")
+        text = "The test ran without its controls (`controls=none`)."
+        if any(cell.circuit is not None for cell in test.cells):
+            tests = (one for one in execution.plan.tests if one.control[0] == test.name)
+            checked = any(isinstance(one.probe, CircuitRuns) for one in tests)
+            text = "The test ran without its controls (`controls=none`): no random circuits stand beside its circuit"
+            text += "." if checked else ", and no self-checks."
+        off = Finding("controls_off", text)
         return replace(result, findings=(*result.findings, off))
     run, seen = execution.runs[test.name], _Seen(execution, test)
     cells = list(result.cells)

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import itertools
 from collections import OrderedDict, deque
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields
 from typing import Any
 
@@ -44,9 +44,9 @@ class Memo:
         self._models: dict[int, tuple[CausalModel, Any]] = {}
         self._taken: dict[Any, int] = {}
 
-    def begin(self, shared: Any, models: Mapping[tuple[str, str], Any]) -> None:
+    def begin(self, shared: tuple[Any, Set[Any]], models: Mapping[tuple[str, str], Any]) -> None:
         """Another check begins. What is known of a model holds for the model of the same file and name if all that decides it is
-        equal: what is ``shared`` by all models of a spec (domains, tables, files), and its own entry of ``models``. A model
+        equal: what is ``shared`` by all models of a spec (its declarations, and the files that were read), and its own entry of ``models``. A model
         without an entry is known in this check alone."""
         if len(self._ceilings) > _MOST_CEILINGS:
             self._ceilings.clear()
@@ -60,7 +60,7 @@ class Memo:
         if len(self._contexts) > _MOST_CEILINGS:
             self._contexts.clear()
         known = self._contexts.setdefault(place, deque(maxlen=_MOST_CONTEXTS))
-        number = next((number for number, one in known if one == context), None)
+        number = next((number for number, one in known if _decided_alike(place, one, context)), None)
         if number is None:
             number = next(self._numbers)
             known.append((number, context))
@@ -133,6 +133,15 @@ class Memo:
             alone = self._taken.setdefault(place, id(model)) != id(model)
             self._models[id(model)] = (model, id(model) if alone else place)
         return self._models[id(model)][1]
+
+
+def _decided_alike(place: tuple[str, str] | None, known: Any, context: Any) -> bool:
+    """Whether a context decides what a known one did. What all models share is declarations and the files that were read: what
+    read these alone, with the content that they had, would have read no other."""
+    if place is not None:
+        return bool(known == context)
+    (declared, reads), (own, read) = known, context
+    return bool(declared == own and read <= reads)
 
 
 def _bytes_of(drawn: Drawn) -> int:

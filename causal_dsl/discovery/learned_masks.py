@@ -226,7 +226,7 @@ class _SoftEdges(Edges):
                 self.inner = False
             self.terms.append((stage, turn, tensor, other, terms))
 
-    def deltas(self, ports: Sequence[Port]) -> Iterator[tuple[list[Port], Tensor]]:
+    def given(self, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[Port], Tensor]]:
         every = ports_of(self.network.facts)
         numbers = [every.number(port) for port in ports]
         sums: list[Tensor | None] = [None] * len(ports)
@@ -243,7 +243,7 @@ class _SoftEdges(Edges):
             sums = _plus(sums, self._mixed(stage, own))
         for port, total in zip(ports, sums, strict=True):
             if total is not None:
-                yield [port], total
+                yield [port], stream + total.to(stream.device)
 
     def _mixed(self, stage: Stage, own: Sequence[tuple[Tensor, Tensor, Tensor]]) -> list[Tensor]:
         """Where a norm is behind the output projection, heads at all tokens are mixed before it, for each receiver."""

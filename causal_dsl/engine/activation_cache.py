@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.engine.attended_keys import heads_of, keys_of, pick
 from causal_dsl.faults import OwnFault
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.rows import Layout, Layouts
+from causal_dsl.planning.laid_out import Layout
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.vocabulary.locations import Site
 
 
@@ -140,26 +140,10 @@ class Means:
         if node.pooled:
             total, count = values.sum(0, keepdim=True), len(values)
         else:
-            self._alike(node, number, pairs)
             total, count = values.view(len(pairs), -1, values.shape[1]).sum(0), len(pairs)
         key = node, number
         self.sums[key] = self.sums[key] + total if key in self.sums else total
         self.counts[key] = self.counts.get(key, 0) + count
-
-    def _alike(self, node: g.Average, number: int, pairs: np.ndarray) -> None:
-        bounds, _, rows = self.layouts.spans(node.capture.place.position, node.capture.forward)
-        counts = (bounds[1:] - bounds[:-1])[pairs]
-        known = len(self.sums[node, number]) if (node, number) in self.sums else int(counts[0])
-        if (counts != known).any():
-            shortest = int(rows[pairs[int(counts.argmin())]])
-            text = self.layouts.plan.inputs[node.capture.forward.network].text(shortest)
-            raise fail(
-                "E538",
-                f"the mean over `{node.capture.place.position}`: it does not have the same number of tokens in every row",
-                NOWHERE,
-                notes=(f"{min(known, int(counts.min()))} to {max(known, int(counts.max()))} tokens, as in {text!r}",),
-                help="write mean(pooled=true), the mean over rows and tokens, or name one token",
-            )
 
     def of(self, node: g.Average, template: int = 0) -> Tensor:
         """The mean [tokens of the span, width], or [1, width] where pooled; ``template``: over its rows, where each has its own."""

@@ -22,7 +22,7 @@ from causal_dsl.network.edges import EdgeWrite, adds_up, all_senders
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
-from causal_dsl.planning.rows import Family, Layout
+from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
 
@@ -120,7 +120,8 @@ class EdgeExecutor(ReferenceExecutor):
             return []
         left = {sender: set(self._heads(Site(*sender))) for sender in self.senders}
         for write in family.resume.writes:
-            left[_part(write.place.site)] -= set(self._heads(write.place.site))
+            site = write.place.site
+            left[site.component, site.layer] -= set(self._heads(site))
         found = []
         for (component, layer), heads in left.items():
             if heads:
@@ -185,12 +186,12 @@ class EdgeExecutor(ReferenceExecutor):
                 made = SiteWrite(write.place.site, rows, positions, values.edit(write, family, number, here))
                 writes.append(EdgeWrite(made, write.to, write.zero))
                 whose.append((family.resume, number))
-            for site in self._others(family) if everywhere is not None else ():
-                ports = family.resume.writes[0].to
-                assert ports is not None
-                nobody = Reach(ports.ports, (0,) * len(self._heads(site)))
-                writes.append(EdgeWrite(SiteWrite(site, *everywhere, torch.zeros_like), nobody, True))
-                whose.append(None)
+            reach = family.resume.writes[0].to
+            if everywhere is not None and reach is not None:
+                for site in self._others(family):
+                    nobody = Reach(reach.ports, (0,) * len(self._heads(site)))
+                    writes.append(EdgeWrite(SiteWrite(site, *everywhere, torch.zeros_like), nobody, True))
+                    whose.append(None)
         inputs = layout.inputs[np.concatenate(homes)]
         read = np.concatenate([layout.rows.read[family.rows[batch]] for family, batch in each])
         prompts = self.inputs.rows(inputs)

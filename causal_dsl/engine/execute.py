@@ -57,7 +57,8 @@ class Execution:
     asked; ``memory[network]`` is how many bytes a pass may take beside the weights (:func:`budget_of` by default).
     ``tick`` hears of layer-tokens that are done. ``store`` keeps finished blocks and gives back those of a run before.
     ``compiled``: the MLPs of the layers go through ``torch.compile``. ``features`` are the fitted maps.
-    ``columns`` is the folder for the numbers of pairs, where there are too many to be held.
+    ``columns`` is the folder for the numbers of pairs, where there are too many to be held; ``scored``: they are read here, and not in another
+    process, which takes them from the store.
     """
 
     def __init__(
@@ -72,6 +73,7 @@ class Execution:
         compiled: bool = False,
         features: Mapping[FeatureRef, Feature] = MappingProxyType({}),
         columns: Path | None = None,
+        scored: bool = True,
     ):
         self.networks, self.answers, self.targets = networks, answers, targets
         self.tick, self.compiled, self.features = tick, compiled, features
@@ -111,7 +113,7 @@ class Execution:
         #: networks for whose blocks memory did not suffice
         self.halved: list[NetworkKey] = []
         self._told: BlockProgress | None = None
-        self.measured = MeasuredCells(self.plan, networks, columns)
+        self.measured = MeasuredCells(self.plan, networks, columns, scored)
         self.runs = self.measured.runs
         self.contexts = {key: self._context(key) for key in networks}
 

@@ -21,7 +21,7 @@ from causal_dsl.store.column_files import ColumnPart, PartName, parts_in, read_c
 #: Bytes of columns that a run holds; from more on they lie in files.
 HELD_COLUMNS = 256 * 2**20
 #: Bytes of columns that were read last and are held, as several scores in turn read the same ones.
-_RECENT = 64 * 2**20
+RECENT = 64 * 2**20
 #: Bytes of columns that one file has.
 FILE_BYTES = 128 * 2**20
 #: Behind the name of a run: what was read at places in it.
@@ -87,7 +87,7 @@ class _Recent:
             return known[2]
         numbers = column.read()
         self._held[id(column)] = column, list(column.pieces), numbers
-        while len(self._held) > 1 and sum(one.nbytes for _, _, one in self._held.values()) > _RECENT:
+        while len(self._held) > 1 and sum(one.nbytes for _, _, one in self._held.values()) > RECENT:
             self._held.popitem(last=False)
         return numbers
 
@@ -209,6 +209,13 @@ class KeptColumns:
         return Path(self._temporary.name)
 
 
+class NoColumns(KeptColumns):
+    """Of a process that computes blocks for others: the numbers of pairs are in the files of these, and none are kept beside them."""
+
+    def add(self, test: str, found: BlockResult) -> None:
+        """Keep nothing."""
+
+
 def _run(pairs: np.ndarray) -> Pairs:
     """Pairs as a slice, where they follow one another."""
     first = int(pairs[0])
@@ -274,6 +281,7 @@ __all__ = [
     "HELD_COLUMNS",
     "DonePairs",
     "KeptColumns",
+    "NoColumns",
     "StoredNumbers",
     "columns_of",
     "names_of",

@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, columns_of
+from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, NoColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.network import Network
@@ -51,11 +51,18 @@ class TestRun:
 
 
 class MeasuredCells:
-    """The cells of all tests of a plan. ``folder`` is where the numbers of pairs lie, if there are more than are held."""
+    """The cells of all tests of a plan. ``folder`` is where the numbers of pairs lie, if there are more than are held. ``scored``: they are
+    read here; of blocks that are computed for another process none are kept beside their files."""
 
-    def __init__(self, plan: Plan, networks: Mapping[NetworkKey, Network], folder: Path | None):
-        self.plan, self.networks = plan, networks
-        self.kept = KeptColumns(folder) if columns_of(plan) > HELD_COLUMNS else None
+    def __init__(
+        self, plan: Plan, networks: Mapping[NetworkKey, Network], folder: Path | None = None, scored: bool = True
+    ):
+        self.plan, self.networks, self.scored = plan, networks, scored
+        self.kept: KeptColumns | None = None
+        if not scored:
+            self.kept = NoColumns()
+        elif columns_of(plan) > HELD_COLUMNS:
+            self.kept = KeptColumns(folder)
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
             shared: dict[tuple[str, Quantity], np.ndarray] = {}
@@ -124,7 +131,7 @@ class MeasuredCells:
                         filled.add(id(columns[quantity]))
                 if cell.node.read("patched") is None and role == "base":
                     self._mark(cell, pairs)
-        for (number, role), numbers in block_result.looked.items():
+        for (number, role), numbers in block_result.looked.items() if self.scored else ():
             self._merge_looked(run, number, role, numbers, block_result)
         for place, number in enumerate(block_result.cells):
             cell = run.cells[number]

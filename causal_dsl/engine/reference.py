@@ -23,7 +23,7 @@ from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
 from causal_dsl.planning.floors import floor_rows
-from causal_dsl.planning.rows import Family, Layout
+from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.planning.steps import EDGES, Block, Step
 from causal_dsl.program.components import depth
 from causal_dsl.program.program import Test

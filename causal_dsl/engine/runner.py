@@ -21,9 +21,10 @@ from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.rows import Family, Layout, Layouts
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef

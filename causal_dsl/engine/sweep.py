@@ -18,8 +18,8 @@ from causal_dsl.faults import OwnFault
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.floors import floor_rows
+from causal_dsl.planning.laid_out import Family, Layout, Spot
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Schedule, place_of, schedule
-from causal_dsl.planning.rows import Family, Layout, Spot
 from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import packs, width
 from causal_dsl.program.program import Test

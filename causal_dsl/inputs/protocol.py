@@ -179,8 +179,10 @@ class Inputs(ABC):
 
     def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
         """The tokens that a position names in an input."""
-        size = int(self.sizes(position, np.array([index]), span)[0])
-        start = int(self._starts[position][index])
+        known = self._sizes.get(position)
+        if known is None or len(known) < len(self) or known[index] < 0:
+            self.sizes(position, np.array([index]), span)
+        size, start = int(self._sizes[position][index]), int(self._starts[position][index])
         return tuple(self._tokens[position][start : start + size])
 
 
@@ -191,8 +193,9 @@ def lengths_agree(
     theirs: Position | None,
     others: Sequence[int] | np.ndarray,
     span: Span | None,
+    help: str = "name one token of it, `name.last` or `name.first`, or draw values with the same number of tokens",
 ) -> None:
-    """Refuse a span patched into a span of another length; the message names the row (E539)."""
+    """Refuse a span patched into a span of another length; the message names the row (E539), and how to mend it (``help``)."""
     if position is None:
         return
     mine, others = np.asarray(mine), np.asarray(others)
@@ -205,7 +208,7 @@ def lengths_agree(
             f"`{position}` is {sizes[0][row]} tokens in the base and {sizes[1][row]} in the source",
             where,
             notes=(f"row {row}: base {inputs.text(a)!r}", f"row {row}: source {inputs.text(b)!r}"),
-            help="patch one token of it, `name.last` or `name.first`, or draw values with the same number of tokens",
+            help=help,
         )
 
 

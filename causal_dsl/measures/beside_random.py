@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Collection
+
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.of_alignments import OfAlignment
 from causal_dsl.measures.of_circuits import OfCircuit
@@ -18,6 +20,21 @@ def beside_random(scores: TestScores) -> dict[str, CellScore]:
     them. Scores over several cells are left out, and those that are made in passes of their own: gradients and probes at places.
     """
     return {name: score for name, score in scores.cell_scores.items() if _compared(score)}
+
+
+def without_random(scores: TestScores, there: Collection[str]) -> tuple[str, ...]:
+    """The scores of a cell that its patched run decides and that are made in passes of their own, by name, where they are not ``there``
+    among those that random circuits have."""
+    return tuple(
+        name
+        for name, score in scores.cell_scores.items()
+        if name not in there and not isinstance(score, OfCircuit) and _in_passes_of_its_own(score)
+    )
+
+
+def _in_passes_of_its_own(score: CellScore) -> bool:
+    needs = list(score.needs())
+    return any(run == "patched" for run, _ in needs) and any(map(_apart, needs))
 
 
 def _compared(score: CellScore) -> bool:
@@ -39,4 +56,4 @@ def _apart(need: Need) -> bool:
     return reading is not None and reading.of in ("gradients", "pairs")
 
 
-__all__ = ["beside_random"]
+__all__ = ["beside_random", "without_random"]

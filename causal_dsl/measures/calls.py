@@ -18,7 +18,6 @@ from causal_dsl.measures.names import (
     RESERVED,
     TESTS_OF_CIRCUITS,
     WITH_METRIC,
-    example,
     short,
 )
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, Order, OverCells, PairMean
@@ -97,7 +96,7 @@ class CallReader(CircuitScoreReader):
                     "E602",
                     f"`{name}` has no setting `{argument.name.name}`",
                     argument.name.span,
-                    help=did_you_mean(argument.name.name, settings, f"write `{name}({example(name)})`"),
+                    help=did_you_mean(argument.name.name, settings, f"write `{name}({self.example(name)})`"),
                 )
                 return None
         plain = [argument.value for argument in expr.arguments if argument.name is None]
@@ -109,7 +108,7 @@ class CallReader(CircuitScoreReader):
             if len(named) <= 1
             else f"`{name}` has two settings `{settings[0]}`"
         )
-        self.report("E602", title, expr.span, help=f"write `{name}({example(name)})`")
+        self.report("E602", title, expr.span, help=f"write `{name}({self.example(name)})`")
         return None
 
     def between_runs(
@@ -118,7 +117,9 @@ class CallReader(CircuitScoreReader):
         """``recovered(m)``, ``change(m)``, ``relative_change(m)``, and the first and the last as other averages."""
         if not isinstance(value, Pair):
             what = f"`{name}` takes a metric, a number for each pair, not `{short(value.text)}`"
-            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`: the mean is taken for you")
+            self.report(
+                "E609", what, expr.span, help=f"write `{name}({self.example(name)})`: the mean is taken for you"
+            )
             return None
         if value.two_runs:
             help = f"use it as it is: `{short(value.text)}`"
@@ -151,7 +152,8 @@ class CallReader(CircuitScoreReader):
             self.lacks(f"`{name}` {_RECOVERED}", f"there are {len(sources)} of them", expr.span, help)
             return None
         kinds = {"recovered": Recovered, "recovered_median": RecoveredMedian}
-        return kinds.get(name, RecoveredPerPair)(text, RATIO, value, run)
+        asked = text.removeprefix(f"{name}(").removesuffix(")")
+        return kinds.get(name, RecoveredPerPair)(text, RATIO, value, run, asked)
 
     def aggregate(self, expr: tree.Call, name: str, value: Pair | CellScore | FixedNumber) -> CellScore | None:
         """``mean`` and its like, over pairs of a metric and over cells of a score; ``argmax``, ``argmin``, ``best``."""
@@ -164,7 +166,7 @@ class CallReader(CircuitScoreReader):
         score = self.lift(value)
         if score is None or score.unit == TRUTH:
             title = f"`{name}` takes a score or a metric, not `{short(value.text)}`"
-            self.report("E609", title, expr.span, help=f"write `{name}(iia)`")
+            self.report("E609", title, expr.span, help=f"write `{name}({self.example('best')})`")
             return None
         if self.context.differ and any(run != "base" for part in score.walk() for run, _ in part.needs()):
             self.differ(score.text, self.context.differ, expr.span)

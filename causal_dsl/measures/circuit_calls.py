@@ -39,7 +39,7 @@ class CircuitScoreReader(PlaceReader):
         """``scrubbed(m)``: how much of a metric is recovered."""
         if not isinstance(value, Pair) or value.two_runs:
             what = f"`{name}` takes a metric of one run, a number for each pair, not `{short(value.text)}`"
-            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`, or `{name}` alone")
+            self.report("E609", what, expr.span, help=f"write `{name}({self.example('')})`, or `{name}` alone")
             return None
         if not self.has_places(name, expr.span):
             return None
@@ -60,16 +60,17 @@ class CircuitScoreReader(PlaceReader):
         """``faithfulness(m)`` and its like, of the one circuit that is intervened on."""
         if not isinstance(value, Pair) or value.two_runs:
             what = f"`{name}` takes a metric of one run, a number for each pair, not `{short(value.text)}`"
-            self.report("E609", what, expr.span, help=f"write `{name}(logit_diff)`")
+            self.report("E609", what, expr.span, help=f"write `{name}({self.example(name)})`")
             return None
         circuit = self.context.circuit
         if circuit is None:
-            self.report(
-                "E806",
-                f"`{name}` is of a test that reads one output, and whose only action is on one circuit",
-                expr.span,
-                help="write do(outside(circuit) <- source), or do(circuit = mean), and no other action",
-            )
+            title = f"`{name}` is of a test that reads one output, and whose only action is on one circuit"
+            help = "write do(outside(circuit) <- source), or do(circuit = mean), and no other action"
+            if self.context.several:
+                read = ", ".join(f"`{output}`" for output in self.context.outputs)
+                title = f"`{name}` is of a test that reads one output, and this one reads {read}"
+                help = "test on an alignment that reads one of them, or report `change(…)`, `recovered(…)` and `kl(…)`"
+            self.report("E806", title, expr.span, help=help)
             return None
         text = format_expr(expr)
         match name:

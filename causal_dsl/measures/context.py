@@ -243,7 +243,7 @@ def beside(score: CellScore) -> Iterator[CellScore]:
     match score:
         case Recovered() if type(score) is Recovered:
             for name, kind in (("recovered_per_pair", RecoveredPerPair), ("recovered_median", RecoveredMedian)):
-                yield kind(f"{name}({score.pair.text})", RATIO, score.pair, score.clean)
+                yield kind(f"{name}({score.asked})", RATIO, score.pair, score.clean, score.asked)
         case RelativeChange() if type(score) is RelativeChange:
             for name, other in (
                 ("relative_change_per_pair", RelativeChangePerPair),

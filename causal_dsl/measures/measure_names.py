@@ -10,7 +10,7 @@ from typing import Any, Self
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestContext
-from causal_dsl.measures.names import FUNCTIONS, short
+from causal_dsl.measures.names import CHOICES, FUNCTIONS, short
 from causal_dsl.measures.per_cell import CellScore, OfOutput, PairMean, asks
 from causal_dsl.measures.per_pair import AnyMoved, AtOutput, FixedNumber, Moved, OfDistribution, OfToken, Pair, is_share
 from causal_dsl.measures.quantities import Asked
@@ -35,6 +35,15 @@ class MeasureReader:
     site: tree.Expr | None = None
     #: how they are taken there, where a reading says so
     how: tree.Expr | None = None
+
+    def example(self, function: str) -> str:
+        """An argument that a function of scores could have in this test, for a message."""
+        output, number = next(iter(self.context.outputs)), self.context.number
+        if function in MEASURES:
+            return output
+        if function in CHOICES:
+            return "iia" if self.context.interchange else "kl" if self.context.intervened else "accuracy"
+        return f"logit({output})" if number is None else number.text
 
     def value(self, expr: Any, verdict: bool) -> Pair | CellScore | FixedNumber | None:
         raise NotImplementedError

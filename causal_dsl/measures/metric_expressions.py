@@ -11,7 +11,7 @@ from typing import Any
 
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.calls import CallReader
-from causal_dsl.measures.names import FUNCTIONS, example, short
+from causal_dsl.measures.names import FUNCTIONS, short
 from causal_dsl.measures.per_cell import CellScore, Chosen, ChosenParameter, ChosenParameterIs, ScoreOp
 from causal_dsl.measures.per_pair import FixedNumber, Pair, PairOp
 from causal_dsl.measures.unit_check import in_range, unit_of_both
@@ -89,7 +89,7 @@ class ExpressionReader(CallReader):
         if self.is_measure(name):
             return self.measure(name, expr.span)
         if name in FUNCTIONS:
-            help = f"write `{name}({example(name)})`"
+            help = f"write `{name}({self.example(name)})`"
             self.report("E602", f"`{name}` needs an argument", expr.span, help=help)
             return None
         if self.is_reading(name):
@@ -118,9 +118,7 @@ class ExpressionReader(CallReader):
     def located(self, expr: tree.Located) -> Pair | None:
         """``logit(answer) @ layer[3].resid_post[last]``: a measure of one run, taken at a place."""
         if self.site is not None:
-            help = (
-                "name one place for each measure, or a metric without a place: `logit_diff @ layer[3].resid_post[last]`"
-            )
+            help = f"name one place for each measure, or a metric without a place: `{self.example('')} @ layer[3].resid_post[last]`"
             self.report("E830", "a measure is taken at one place, and two are named", expr.span, help=help)
             return None
         if self.context.several and not self.of_gradients(expr.value):

@@ -43,13 +43,6 @@ RESERVED = frozenset((*MEASURES.own, *FUNCTIONS))
 COMPARISONS = ("==", "!=", "<", "<=", ">", ">=")
 
 
-def example(function: str) -> str:
-    """An argument that the function could have, for a message."""
-    if function in MEASURES:
-        return "answer"
-    return "iia" if function in CHOICES else "logit_diff"
-
-
 def short(text: str) -> str:
     """A text as messages quote it: cut where it is long."""
     return text if len(text) <= 60 else text[:59] + "…"

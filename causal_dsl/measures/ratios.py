@@ -13,8 +13,9 @@ from typing import ClassVar
 import numpy as np
 
 from causal_dsl.measures.evaluation import CellData, Evaluation, divide
-from causal_dsl.measures.per_cell import CellScore
+from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
+from causal_dsl.measures.units import RATIO, SHARE, TRUTH
 from causal_dsl.measures.weighted_sums import Array
 
 
@@ -35,6 +36,25 @@ class Relative(CellScore):
     def between(self) -> str:
         """What the contrast is, in words."""
         raise NotImplementedError
+
+
+@dataclass(frozen=True)
+class Contrast(Pair):
+    """What ``score`` is divided by, as a metric: its mean has the interval that a report gives the mean of any metric."""
+
+    score: Relative
+
+    @classmethod
+    def mean_of(cls, score: Relative) -> PairMean:
+        unit = RATIO if score.pair.unit in (SHARE, TRUTH) else score.pair.unit
+        text = f"contrast of {score.text}"
+        return PairMean(text, unit, cls(text, unit, score), "base")
+
+    def of(self, frame: CellData, run: str) -> Array:
+        return self.score.contrast(frame)
+
+    def needs(self, run: str) -> Iterator[Need]:
+        return self.score.needs()
 
 
 @dataclass(frozen=True)
@@ -79,9 +99,11 @@ class MedianOfRatios(OverPairs):
 
 @dataclass(frozen=True)
 class Recovered(Ratio):
-    """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped."""
+    """How far ``m`` goes from the base run (0) to the source run (1), as a ratio of means; never clipped. ``asked``: the arguments, as the
+    spec writes them, by which its other averages are named."""
 
     clean: str
+    asked: str
 
     def gained(self, frame: CellData) -> Array:
         return self.pair.of(frame, "patched") - self.pair.of(frame, "base")
@@ -138,6 +160,7 @@ class RelativeChangeMedian(MedianOfRatios, RelativeChange):
 
 
 __all__ = [
+    "Contrast",
     "MeanOfRatios",
     "MedianOfRatios",
     "OverPairs",

@@ -17,7 +17,7 @@ if TYPE_CHECKING:
 Array = np.ndarray
 
 #: Memory for the numbers of one block of cells, in bytes.
-_BLOCK = 64 * 2**20
+BLOCK = 64 * 2**20
 
 #: Of a cell one number a pair [n]; and, of a score over some of the pairs, which these are (None: all).
 Numbers = Callable[[Any], Array]
@@ -60,7 +60,7 @@ class Matrix:
     def totals(self, frames: Sequence[CellData], numbers: Numbers) -> Array:
         rows, n = self.weights.shape
         out = np.empty((rows, len(frames)))
-        step = max(1, _BLOCK // (8 * max(1, n)))
+        step = max(1, BLOCK // (8 * max(1, n)))
         for start in range(0, len(frames), step):
             block = [np.asarray(numbers(frame), dtype=np.float64) for frame in frames[start : start + step]]
             out[:, start : start + step] = self.weights @ np.stack(block, axis=1)

@@ -395,9 +395,15 @@ def all_senders(network: Network, port: Port) -> set[tuple[str, int | None]]:
 def adds_up(network: Network, inputs: InputRows, padding: str) -> bool:
     """Whether the stream behind the last layer of a network is the sum of what the embedding, the heads and the MLPs give."""
     batch = network.given.batch(network, inputs, padding)  # type: ignore[arg-type]
-    edges, behind = Edges(network, batch, ()), []
+    edges = Edges(network, batch, ())
     edges.adding = True
-    handle = hook_tensor(network.layers[-1], "out", lambda stream: behind.append(stream) or stream)
+    behind: list[Tensor] = []
+
+    def keep(stream: Tensor) -> Tensor:
+        behind.append(stream)
+        return stream
+
+    handle = hook_tensor(network.layers[-1], "out", keep)
     try:
         with edges.hooked(), torch.no_grad():
             network.model(*batch.arguments, **batch.named)

@@ -7,6 +7,7 @@ Code that a checkpoint brings with it, or names, is never run.
 
 from __future__ import annotations
 
+import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
 from dataclasses import dataclass, replace
@@ -17,6 +18,7 @@ import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.garbage import importing
 from causal_dsl.network.adapted import PutOn, put_on
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_streamed, check_weights, note_files, weight_files
@@ -234,6 +236,11 @@ def load_folder(
         import transformers
         from transformers import AutoConfig
 
+        if (
+            "transformers.modeling_utils" not in sys.modules
+        ):  # so no network is there yet, which would be kept with them
+            with importing():
+                import transformers.modeling_utils
         settings: dict[str, Any] = {"trust_remote_code": False, "local_files_only": True}
         try:
             parsed = AutoConfig.from_pretrained(folder, **settings)

@@ -73,19 +73,22 @@ def circuit_runs(test: Test, whole: Test | None = None) -> Iterator[Test]:
     cells: list[Cell] = []
     names: list[tuple[int, str]] = []
     sizes: list[tuple[float, ...]] = []
+    drawn: list[tuple[Members, ...]] = []
     for number, cell in enumerate(test.cells):
         ablation = cell.circuit
         if ablation is None:
             sizes.append(())
+            drawn.append(())
             continue
         random = random_circuits(ablation, test.network.facts) if test.controls else ()
+        drawn.append(tuple(random))
         sizes.append(tuple(size_of(c, test.network.facts).weighted for c in (ablation.members, *random)))
         in_its_place = {of_random(i, patched_of(ablation)) for i in range(RANDOM if plain else 0)}
         looks = tuple(look for look in cell.looks if any(one.place == look.asked for one in quantities))
         for name, interventions in _runs(ablation, random, wanted | in_its_place).items():
             names.append((number, name))
             cells.append(Cell((*cell.values, ("run", name)), interventions, looks=looks))
-    probe = CircuitRuns(tuple(names), tuple(sizes))
+    probe = CircuitRuns(tuple(names), tuple(sizes), tuple(drawn))
     made = without_lines(
         test, name=f"{test.name}: circuits", cells=tuple(cells), control=(test.name, "circuits"), probe=probe
     )

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.causal.ranks import distinct_count
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.gradient_passes import gradient_passes
@@ -183,10 +184,13 @@ def cost_of(plan: Plan) -> Cost:
         # a pass backward takes twice what one forward does
         flops += layer_flops(facts) * count * (1 + 2 * one.forward / max(1, one.forwards))
     tokens += of_gradients
+    distinct: dict[g.Forward, int] = {}
     for node in plan.graph.nodes:
         if isinstance(node, g.Capture):
-            facts = plan.inputs[node.forward.network].facts
-            kept += len(np.unique(plan.rows[node.forward])) * (width(node.place.site, facts) or facts.width or 0) * 4
+            facts, run = plan.inputs[node.forward.network].facts, node.forward
+            if run not in distinct:
+                distinct[run] = distinct_count(plan.rows[run])
+            kept += distinct[run] * (width(node.place.site, facts) or facts.width or 0) * 4
     return Cost(
         round(rows),
         round(tokens),
@@ -203,12 +207,9 @@ def cost_of(plan: Plan) -> Cost:
 
 def _naive(plan: Plan) -> int:
     naive = 0
+    lengths = {run: int(plan.inputs[run.network].lengths[rows].sum()) for run, rows in plan.rows.items()}
     for test in plan.tests:
-        inputs = plan.inputs[test.network.key]
-        layers = max(1, layers_of(inputs.facts))
-        lengths = {
-            run: int(inputs.lengths[plan.rows[run]].sum()) for run in plan.rows if run.network == test.network.key
-        }
+        layers = max(1, layers_of(plan.inputs[test.network.key].facts))
         for node in plan.scores[test.name]:
             read, base = node.read("patched"), node.read("base")
             runs = {base.run} if base is not None else set()

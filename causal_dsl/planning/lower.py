@@ -21,6 +21,7 @@ from causal_dsl.planning.meeting import refuse_meeting
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
+from causal_dsl.planning.token_counts import Rows, as_many_in_rows, one_token
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import depth, unfit
 from causal_dsl.program.derived_tests import learned
@@ -30,7 +31,7 @@ from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.vocabulary.locations import Place
+from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
@@ -39,7 +40,7 @@ from causal_dsl.vocabulary.written import Value
 #: Read of every base and every patched run, asked for or not: what it says of all that it can say, and whether it moved.
 OF_ALL = (SAID, TRACE)
 #: Faults of a position in a prompt that has it not, or not as often.
-UNPLACED = {"E465", "E502", "E503", "E504", "E505", "E506", "E507", "E513", "E539"}
+UNPLACED = {"E465", "E502", "E503", "E504", "E505", "E506", "E507", "E513", "E538", "E539"}
 #: Draws the settings of a design; None where a fault was reported.
 Drawer = Callable[[Design, Diagnostics], Drawn | None]
 
@@ -103,6 +104,8 @@ class _Lowering:
         self.drawer = drawer
         self.test = test
         self.diagnostics = diagnostics
+        #: the means, token by token, whose rows are known to have as many tokens
+        self.averaged: set[tuple[Position | None, str | None, g.Forward, g.Forward]] = set()
         network = test.network
         if network.key not in plan.inputs:
             plan.inputs[network.key] = inputs_of(network.facts, tokenizers(network), test.alignment)
@@ -364,6 +367,7 @@ class _Lowering:
             value.places[i].position,
             self.plan.rows[source],
             intervention.span,
+            f"{one_token(intervention.places[i].position, intervention)}, or draw values with the same number of tokens",
         )
         if intervention.places[i].key is not None:
             lengths_agree(
@@ -395,6 +399,10 @@ class _Lowering:
         by = value.by is not None
         if by:
             self._same_templates(value, drawn, base)
+        if not value.pooled and (asked := (place.position, value.by, run, base)) not in self.averaged:
+            self.averaged.add(asked)
+            runs = [Rows(one.role, self.plan.rows[one], drawn.templates(one.role)) for one in (run, base)]
+            as_many_in_rows(self.inputs, value, place.position, intervention, runs, self.test.span)
         inside = intervention.inside[i] if intervention.inside else None
         if (nodes := _nodes_at(intervention, i)) is not None:
             first, *beside = (g.Capture(run, one) for one in nodes.places(place.position))

@@ -19,10 +19,12 @@ from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.flops import flops_of
 from causal_dsl.planning.known_sizes import Figures
+from causal_dsl.planning.laid_out import Layout
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
-from causal_dsl.planning.rows import Layout, Layouts
+from causal_dsl.planning.pass_runs import PassRuns
+from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, layers_of
 from causal_dsl.program.components import packs, width
 from causal_dsl.vocabulary.locations import Site
@@ -55,6 +57,10 @@ class Peaks:
         self._known = plan.sizes.begin(plan)
         self._last: tuple[Step, Block, Sized] | None = None
         self._computed: tuple[Step, int | None] | None = None
+        self._pair_counts: tuple[Step, Counter[int]] | None = None
+        self._read_by: tuple[PassRuns, np.ndarray] | None = None
+        self._widths: tuple[PassRuns, int, list[int]] | None = None
+        self._patched: tuple[Step, list[tuple[g.Resume, g.Resume]]] | None = None
 
     def size(self, step: Step, block: Block) -> Sized:
         """The rows and frames of a block."""
@@ -64,13 +70,13 @@ class Peaks:
 
     def _sized(self, step: Step, block: Block) -> Sized:
         share, facts = 1.0, self.plan.inputs[step.network].facts
-        rows = sum(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
+        rows = sum(count * len(block.pairs(n)) for n, count in self._counts(step).items())
         if rows > MOST_ROWS:
             part = self._part(step, block, -(-rows // MOST_ROWS))
             if (
                 part is None and rows > VERY_MANY_ROWS
             ):  # a draw has fewer pairs than parts: as many parts as it has pairs
-                fewest = min(len(block.pairs(self.plan.drawn[resume.base.draw].n)) for resume in step.resumes)
+                fewest = min(len(block.pairs(n)) for n in self._counts(step))
                 part = self._part(step, block, max(1, fewest // 2))
             if part is not None:
                 share = len(block.pairs(2**40)) / len(part.pairs(2**40))
@@ -81,13 +87,19 @@ class Peaks:
     def _part(self, step: Step, block: Block, parts: int) -> Block | None:
         """The first of so many equal parts of a block; None where some intervention has no pair in it."""
         part = Block(block.start * parts, block.start * parts + 1, block.of * parts, block.first, block.last)
-        return part if all(len(part.pairs(self.plan.drawn[r.base.draw].n)) for r in step.resumes) else None
+        return part if all(len(part.pairs(n)) for n in self._counts(step)) else None
+
+    def _counts(self, step: Step) -> Counter[int]:
+        """How many interventions of a step have draws of so many pairs."""
+        if self._pair_counts is None or self._pair_counts[0].resumes is not step.resumes:
+            self._pair_counts = step, Counter(self.plan.drawn[resume.base.draw].n for resume in step.resumes)
+        return self._pair_counts[1]
 
     def too_many(self, step: Step, budget: Budget) -> bool:
         """Whether a step has more interventions and pairs than a pass may have tokens: its excess is then more than 1, and nothing need be
         laid out to know it."""
         most, rows = budget.most_of(self.plan.inputs[step.network].facts), 0
-        if not step.rules.late or sum(self.plan.drawn[resume.base.draw].n for resume in step.resumes) <= most:
+        if not step.rules.late or sum(n * count for n, count in self._counts(step).items()) <= most:
             return False
         for resume in step.resumes:
             rows += self.layouts.rows_of(resume, step.shared)
@@ -132,7 +144,7 @@ class Peaks:
         """What is alive at the peak of a pass."""
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
         frames, asked = sized.schedule.frames, self.asked(layout)
-        whole = [*self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
+        whole = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
         if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
         columns = self._columns(step)
@@ -146,9 +158,11 @@ class Peaks:
             stages += layer_stages(frame, frames[i + 1], facts, budget, share)
         return max((held([*whole, *stage], share, budget) for stage in stages), key=lambda found: found.taken)
 
-    def _kept(self, step: Step, layout: Layout, facts: Facts) -> list[int]:
-        """The vectors that a pass keeps, and those of bases that are patched into themselves, in numbers a site."""
-        places = {site: len(rows) for site, (rows, _) in layout.kept.items()}
+    def _kept(self, step: Step, layout: Layout, facts: Facts) -> int:
+        """The vectors that a pass keeps, and those of bases that are patched into themselves, in numbers."""
+        wide = self._wide_of_parts(layout, facts)
+        counts = [0 if keys is None else len(keys) for keys in layout.key_parts]
+        total = sum(each * count for each, count in zip(wide, counts, strict=True))
         for floor in self._floors(step, layout):
             pairs = layout.pairs[floor.base.draw]
             for write in floor.writes:
@@ -158,25 +172,40 @@ class Peaks:
                 if (user, floor.base) in layout.prompt:
                     which = layout.prompt[user, floor.base][which]
                 distinct = len(np.unique(which * layout.width + tokens))
-                places[write.place.site] = places.get(write.place.site, 0) + distinct
+                total += distinct * self._wide(write.place.site, layout.width, facts)
         for (_, place), watch in layout.watches.items():
-            places[place.site] = places.get(place.site, 0) + len(watch.rows)
-        return [count * self._wide(site, layout, facts) for site, count in places.items()]
+            total += len(watch.rows) * self._wide(place.site, layout.width, facts)
+        return total
+
+    def _wide_of_parts(self, layout: Layout, facts: Facts) -> list[int]:
+        """How wide all the sites are together of which the same vectors are kept."""
+        known = self._widths
+        if known is None or known[0] is not layout.runs or known[1] != layout.width:
+            each = [0] * len(layout.key_parts)
+            for site, number in layout.runs.kept.items():
+                each[number] += self._wide(site, layout.width, facts)
+            known = self._widths = layout.runs, layout.width, each
+        return known[2]
 
     @staticmethod
-    def _wide(site: Site, layout: Layout, facts: Facts) -> int:
+    def _wide(site: Site, tokens: int, facts: Facts) -> int:
         if site.component == "pattern" and site.dims is None:
-            return layout.width * (len(site.heads) or facts.heads or 1)
+            return tokens * (len(site.heads) or facts.heads or 1)
         return width(site, facts) or facts.width or max(facts.widths or (1,))
 
     def _floors(self, step: Step, layout: Layout) -> list[g.Resume]:
         """The bases that the first block of a step patches into themselves, for the noise floor."""
         if not any(len(pairs) and pairs[0] == 0 for pairs in layout.pairs.values()):
             return []
-        tests = [test for test in self.plan.tests if test.network.key == step.network]
-        every = {resume: floor for test in tests for resume, floor in self._floors_of[test.name].items()}
-        here = {family.resume for family in layout.families}
-        return list(dict.fromkeys(every[r] for r in step.resumes if r in here and r in every and every[r] not in here))
+        if self._patched is None or self._patched[0].resumes is not step.resumes:
+            tests = [test for test in self.plan.tests if test.network.key == step.network]
+            every = {resume: floor for test in tests for resume, floor in self._floors_of[test.name].items()}
+            self._patched = step, [(resume, every[resume]) for resume in step.resumes if resume in every]
+        found: dict[g.Resume, None] = {}
+        for resume, floor in self._patched[1]:
+            if layout.has(resume) and not layout.has(floor):
+                found[floor] = None
+        return list(found)
 
     @cached_property
     def _floors_of(self) -> dict[str, dict[g.Resume, g.Resume]]:
@@ -184,9 +213,15 @@ class Peaks:
 
     def asked(self, layout: Layout) -> int:
         """How many rows of logits are asked for: each test asks for those of its own runs."""
-        rows = sum(len(family.rows) * self._readers[family.resume] for family in layout.families)
+        if self._read_by is None or self._read_by[0] is not layout.runs:
+            readers = [self._readers[resume] for resume in layout.runs.runs]
+            self._read_by = layout.runs, np.array(readers, np.int64)
+        rows = int((layout.sizes * self._read_by[1][layout.there]).sum())
+        of_run: dict[g.Forward, list[np.ndarray]] = {}
+        for (_, run), prompts in layout.prompt.items():
+            of_run.setdefault(run, []).append(prompts)
         for forward in layout.read_forwards:
-            found = [prompts for (_, run), prompts in layout.prompt.items() if run == forward]
+            found = of_run.get(forward)
             rows += self._readers[forward] * len(np.unique(np.concatenate(found))) if found else 0
         return rows
 

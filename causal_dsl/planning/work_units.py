@@ -9,12 +9,14 @@ from __future__ import annotations
 
 import hashlib
 import json
+from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import MOST_COUNTED
 from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
@@ -146,7 +148,7 @@ def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) ->
     constants = beside("constants", constants_of(plan), needs)
     yield from constants
     needs += _keys(fits) + _keys(constants)
-    blocks = list(blocks_of(plan, memory))
+    blocks, stored = list(blocks_of(plan, memory)), _Stored(plan)
     taken = sum(unit.bytes for unit in (*searches, *fits, *constants))
     sized = _sized(plan, blocks, Budget(memory or MOST_UNASKED))
     of = f" of {part}" if part else ""
@@ -158,7 +160,7 @@ def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) ->
             part,
             needs,
             flops,
-            taken + _stored(plan, step, block),
+            taken + stored.of(step, block),
             f"block {number + 1} of {len(blocks)}{of}",
             number,
             len(blocks),
@@ -199,18 +201,44 @@ def _sized(plan: Plan, blocks: Sequence[tuple[Step, Block]], budget: Budget) -> 
     return [known[number] for number in nearest]
 
 
-def _stored(plan: Plan, step: Step, block: Block) -> int:
-    """Bytes of what is read of a block, as they are stored."""
-    runs, total = {*step.forwards, *step.resumes[block.first : block.last]}, 0
-    for test in plan.tests:
-        if test.network.key != step.network:
-            continue
-        pairs = len(block.pairs(plan.draw_of(test).n))
-        for number, score in enumerate(plan.scores[test.name]):
-            for role, read in score.reads:
-                if read.run in runs and (role == "patched" or number == 0):
-                    total += pairs * _NUMBER * (len(read.quantities) + sum(len(look.quantities) for look in read.looks))
-    return total
+class _Stored:
+    """Bytes of what is read of blocks, as they are stored. How much is read of a pair is the same in all blocks of a step."""
+
+    def __init__(self, plan: Plan):
+        self.plan = plan
+        self._last: tuple[Step, list[tuple[int, int, dict[int, int]]]] | None = None
+
+    def of(self, step: Step, block: Block) -> int:
+        """Of one block."""
+        if self._last is None or self._last[0] is not step:
+            self._last = step, list(self._tests(step))
+        last = len(step.resumes) if block.last is None else block.last
+        return sum(
+            len(block.pairs(n))
+            * _NUMBER
+            * (plain + sum(count for place, count in patched.items() if block.first <= place < last))
+            for n, plain, patched in self._last[1]
+        )
+
+    def _tests(self, step: Step) -> Iterator[tuple[int, int, dict[int, int]]]:
+        """Of each test its pairs, and how many numbers are read of each: in the plain runs, and in each intervention of the step, by its place."""
+        places = {resume: number for number, resume in enumerate(step.resumes)}
+        forwards = set(step.forwards)
+        for test in self.plan.tests:
+            if test.network.key != step.network:
+                continue
+            plain, patched = 0, Counter[int]()
+            for number, score in enumerate(self.plan.scores[test.name]):
+                for role, read in score.reads:
+                    if role != "patched" and number:
+                        continue
+                    count = len(read.quantities) + sum(len(look.quantities) for look in read.looks)
+                    if isinstance(read.run, g.Forward):
+                        plain += count * (read.run in forwards)
+                    elif read.run in places:
+                        patched[places[read.run]] += count
+            if plain or patched:
+                yield self.plan.draw_of(test).n, plain, patched
 
 
 # ── fits and trainings ──────────────────────────────────────────────────────────────────────────

@@ -11,7 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import TYPE_CHECKING
 
-from causal_dsl.program.circuit_members import Members, less
+from causal_dsl.program.circuit_members import Members, less, listed, stem
 from causal_dsl.program.edge_sets import EdgeSet, every_edge
 from causal_dsl.program.nodes import (
     EVERYWHERE,
@@ -108,6 +108,8 @@ class Ablation:
     add: bool = False
     #: the files that it is read from, each with the SHA-256 of the weights that it was found on
     files: tuple[tuple[str, str], ...] = ()
+    #: how many members of the circuit are not among what is looked at
+    left_out: int = 0
 
     def written(self, kept: Members) -> Members:
         """What is written where ``kept`` stands in the place of the circuit."""
@@ -176,6 +178,17 @@ def inside(circuit: Members, every: Members, positions: Sequence[Position] | Non
         spread = positions if positions and position == EVERYWHERE else (position,)
         found |= dict.fromkeys((node, one) for one in spread)
     return tuple(found)
+
+
+def left_out(circuit: Members, kept: Members) -> int:
+    """How many members of a circuit are not among those that are looked at, whatever their tokens; an MLP is there as its neurons."""
+    there = {stem(member) for member in listed(kept)}
+    split = {one[0].layer for one in there if isinstance(one[0], OutputNode) and one[0].kind == "neuron"}
+    missing = {stem(member) for member in listed(circuit)} - there
+    return sum(
+        not (len(one) == 1 and isinstance(one[0], OutputNode) and one[0].kind == "mlp" and one[0].layer in split)
+        for one in missing
+    )
 
 
 def choices_of(
@@ -251,4 +264,4 @@ def choices_of_edges(
     )
 
 
-__all__ = ["Ablation", "AblationChoices", "all_members", "at", "choices_of", "choices_of_edges", "inside"]
+__all__ = ["Ablation", "AblationChoices", "all_members", "at", "choices_of", "choices_of_edges", "inside", "left_out"]

@@ -7,14 +7,14 @@ from dataclasses import dataclass, replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean
-from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside
+from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside, left_out
 from causal_dsl.program.circuit_files import SaidByFiles
-from causal_dsl.program.circuit_members import Members, size
+from causal_dsl.program.circuit_members import Members, less, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
-from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at
+from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at, warn_of_nothing_outside
 from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import EVERYWHERE, KINDS, Spot, dictionaries_of, kinds_of, of_dictionary, written_at
@@ -22,7 +22,7 @@ from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import run_of, steps
 from causal_dsl.program.program import Intervention, NetworkRef
 from causal_dsl.program.read_dictionaries import refuse_meeting_nodes
-from causal_dsl.program.read_settings import call_name
+from causal_dsl.program.read_settings import call_name, holds
 from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -170,12 +170,14 @@ def read_circuit_action(
     kept = inside(members, every, positions, network.facts)
     if network.facts.kind != "unknown" and len(asked) == before:
         warn_of_nothing_looked_at(target, expr, bool(members), kept, circuits.module, reader.cell, found)
+        if outside and kept:
+            warn_of_nothing_outside(target, expr, less(every, kept), circuits.module, reader.cell, found)
     value = _value(action, reader)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
     if outside and isinstance(kept, EdgeSet) and positions is None and not said.scores and len(asked) == before:
         source = isinstance(value, FromRun)
-        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, found)
+        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, reader.cell, found)
     ablation = Ablation(
         format_expr(expr),
         kept,
@@ -189,6 +191,7 @@ def read_circuit_action(
         tuple(said.scores.items()),
         isinstance(action, tree.AddTo),
         tuple(said.weights.items()),
+        left_out(members, kept) if given or looked_at is not None else 0,
     )
     return replace(write(ablation, ablation.written(kept)), span=action.span, circuit=ablation)
 
@@ -265,6 +268,9 @@ def _outside(
         found.report(
             "E803", title, target.span, help="write outside(c), outside(c, among=[head]) or outside(c, at=[last])"
         )
+        return None
+    examples = {"among": "[head]", "at": "[last]"}
+    if not all(holds("outside", name, one.value, examples[name], found) for name, one in settings.items()):
         return None
     kinds: tuple[str, ...] = ()
     facts = reader.alignment.network.facts

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import json
 import math
 import re
 from collections.abc import Callable
@@ -112,14 +113,18 @@ def read_file(
             edges = ((edge_of(name), score) for name, score in known)
             said.scores |= {edge_name(*edge): float(score) for edge, score in edges if edge is not None}
     else:
-        help = 'write {"nodes": ["layer[3].head[1]", …]}, or a score for each: {"nodes": {"layer[3].head[1]": 0.7}}'
+        one = "embed -> layer[3].head[1].q" if what == "edges" else "layer[3].head[1]"
+        help = f'write {{"{what}": ["{one}", …]}}, or a score for each: {{"{what}": {{"{one}": 0.7}}}}'
         odd = _no_score(nodes) if isinstance(nodes, dict) else None
         title = (
             "names no nodes and no edges"
             if nodes is None or odd is None
             else f"has no number as the score of `{odd[:60]}`"
         )
-        if nodes is not None and not isinstance(nodes, dict):
+        if isinstance(nodes, list):
+            place, entry = next((i, entry) for i, entry in enumerate(nodes) if not isinstance(entry, str))
+            title = f"has `{json.dumps(entry)[:60]}` as entry {place + 1} of `{what}`, which is no name"
+        elif nodes is not None and not isinstance(nodes, dict):
             title = f"has `{what}` that are neither a list of names nor a score for each"
         _refuse(f"`{shown_path(path)}` {title}", help, call.span, found)
         return None

@@ -19,6 +19,7 @@ from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
 from causal_dsl.program.empty_circuits import warn_of_none
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.named_twice import warn_of_twice
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
 from causal_dsl.program.parameters import one_of, refuse_never, values_of
 from causal_dsl.program.paths import SiteStep, steps
@@ -428,7 +429,10 @@ def check_circuit(
                 )
             groups[member.name.name] = member
     if network is not None and good:
-        circuit = CircuitReader(network, (), diagnostics, free=True).circuit(definition, (), declaration.name.span)
+        reader = CircuitReader(network, (), diagnostics, free=True, folder=definition.module.folder)
+        circuit = reader.circuit(definition, (), declaration.name.span)
+        if circuit is not None and isinstance(declaration, tree.CircuitDecl):
+            warn_of_twice(declaration, lambda site: reader.nodes_of((site,), {}, edge=False), diagnostics)
         if circuit is not None and network.facts.kind != "unknown":
             warn_of_none(declaration, circuit.members, definition.module, diagnostics)
     return network

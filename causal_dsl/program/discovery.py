@@ -23,7 +23,7 @@ from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge
 from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, stage_of, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
-from causal_dsl.program.read_settings import call_name, read_settings
+from causal_dsl.program.read_settings import call_name, holds, read_settings
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.discovery_methods import METHODS
@@ -107,6 +107,10 @@ def read_discover(
     if settings is None:
         return None
     method = _method(settings["method"], found)
+    examples = {"among": "[head]", "at": "[last]"}
+    lists = [(name, settings[name], example) for name, example in examples.items() if settings[name] is not None]
+    if not all(holds("discover", name, one, example, found) for name, one, example in lists):
+        return None
     among = settings["among"]
     spots = named(among) if among is not None else False
     kinds = () if spots or spots is None else _kinds(_items(among), settings["what"], facts, found)

@@ -40,10 +40,7 @@ def warn_of_nothing_looked_at(
 ) -> None:
     """W807 where an action is on an expression of circuits that has no members, or on one of which none is looked at. What depends on
     parameters, those of a circuit or the ``varied`` ones of a test, may be so in one cell of a sweep. ``named``: the expression has members."""
-    names = {node.name for node in target.walk() if isinstance(node, tree.Name)}
-    known = module.of_kind("circuit")
-    declared = [known[name].declaration for name in names if name in known]
-    if kept or names & set(varied) or any(getattr(one, "parameters", ()) for one in declared):
+    if kept or _varied(target, module, varied):
         return
     if named:
         why = "`among` and `at` say which nodes are looked at, and at which tokens"
@@ -54,9 +51,33 @@ def warn_of_nothing_looked_at(
         _report(title, expr.span, "nothing is left of the first circuit", _EMPTY, found)
 
 
+def warn_of_nothing_outside(
+    target: tree.Expr, expr: tree.Expr, rest: Members, module: Module, varied: Collection[str], found: Diagnostics
+) -> None:
+    """W807 where nothing of what is looked at is outside of a circuit, so that nothing is written."""
+    if rest or _varied(target, module, varied):
+        return
+    title = f"nothing that is looked at is outside of `{format_expr(expr)[:60]}`"
+    found.report(
+        "W807",
+        title,
+        target.span,
+        notes=("the circuit has every node or edge that is looked at, so nothing is written and no score moves",),
+        help="look at more than the circuit, or leave some of its members out",
+    )
+
+
+def _varied(target: tree.Expr, module: Module, varied: Collection[str]) -> bool:
+    """Whether what an action is on depends on parameters: those of a circuit, or the ``varied`` ones of a test."""
+    names = {node.name for node in target.walk() if isinstance(node, tree.Name)}
+    known = module.of_kind("circuit")
+    declared = [known[name].declaration for name in names if name in known]
+    return bool(names & set(varied)) or any(getattr(one, "parameters", ()) for one in declared)
+
+
 def _report(title: str, span: Span, why: str, then: str, found: Diagnostics) -> None:
     help = "name the nodes or edges that it is made of" if then == _EMPTY else "name kinds and tokens of its members"
     found.report("W807", title, span, notes=(why, then), help=help)
 
 
-__all__ = ["warn_of_none", "warn_of_nothing_looked_at"]
+__all__ = ["warn_of_none", "warn_of_nothing_looked_at", "warn_of_nothing_outside"]

@@ -3,14 +3,18 @@
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable
+from collections.abc import Iterable, Mapping, Sequence
 
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, ports_at
-from causal_dsl.program.nodes import OutputNode
+from causal_dsl.program.nodes import OutputNode, kinds_of
+from causal_dsl.syntax import tree
+from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
 
+#: What an edge begins at, by the kind of its sender.
+_BEGINS = {"embed": "the embedding", "head": "a head", "mlp": "an MLP"}
 #: So many edges are named.
 _NAMED = 4
 
@@ -44,9 +48,17 @@ def idle_edges(edges: EdgeSet, facts: Facts, kinds: Iterable[str], source: bool)
 
 
 def warn_of_idle_edges(
-    edges: EdgeSet, facts: Facts, kinds: Iterable[str], source: bool, name: str, span: Span, found: Diagnostics
+    edges: EdgeSet,
+    facts: Facts,
+    kinds: Iterable[str],
+    source: bool,
+    name: str,
+    span: Span,
+    cell: Mapping[str, tree.Expr],
+    found: Diagnostics,
 ) -> None:
-    """W804 where some edges lie on no path."""
+    """W804 where some edges lie on no path. ``cell``: the parameters of the test in the cell of a sweep that they are of."""
+    kinds = list(kinds)
     idle = idle_edges(edges, facts, kinds, source)
     if not idle:
         return
@@ -54,13 +66,27 @@ def warn_of_idle_edges(
     path = "from the embedding to the logits" if source else "to the logits"
     named = ", ".join(edge_name(*edge) for edge in idle[:_NAMED])
     more = f" and {count - _NAMED} more" if count > _NAMED else ""
+    there = kinds_of(facts)
+    written = [_BEGINS[kind] for kind in kinds if kind in _BEGINS]
+    free = [_BEGINS[kind] for kind in SENDERS if kind in there and kind not in kinds]
+    of_it = "of it and of the edges that are not looked at," if free else "of it"
+    others = "all other edges are written"
+    if free:
+        others = f"all other edges that begin at {_or(written)} are written, and those at {_or(free)} are as they are"
+    where = ", ".join(f"{name}={format_expr(value)}" for name, value in cell.items())
     found.report(
         "W804",
-        f"{count} edge{'s' if count > 1 else ''} of `{name}` lie{'' if count > 1 else 's'} on no path of it {path}",
+        f"{count} edge{'s' if count > 1 else ''} of `{name}` lie{'' if count > 1 else 's'} on no path {of_it} {path}"
+        + (f" ({where})" if where else ""),
         span,
-        notes=(f"{named}{more}", "all other edges are written, so what flows along such an edge changes nothing"),
+        notes=(f"{named}{more}", f"{others}, so what flows along such an edge changes nothing"),
         help="add the edges that lead to it and on from it, or leave it out",
     )
+
+
+def _or(words: Sequence[str]) -> str:
+    *some, last = words
+    return f"{', '.join(some)} or {last}" if some else last
 
 
 __all__ = ["idle_edges", "warn_of_idle_edges"]

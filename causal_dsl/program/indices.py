@@ -80,6 +80,9 @@ def integers(
         if isinstance(index, tree.Name) and isinstance(cell.get(index.name), tree.List):
             index = replace(cell[index.name], span=index.span)  # a group of them, as in `h in [0, [1, 2]]`
         if isinstance(index, tree.List):
+            if not index.items:
+                found.report("E457", f"`[]` holds no {what}", index.span, help=f"name at least one {what}")
+                return None
             inner = integers(index.items, count, what, index.span, cell, found, waits, notes)
             if inner is None:
                 return None

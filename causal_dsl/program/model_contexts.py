@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Iterable, Iterator, Sequence, Set
 from typing import Any
 
 from causal_dsl.program.modules import Module
@@ -21,7 +21,7 @@ _BESIDE = (
 )
 
 
-def contexts(modules: Sequence[Module], reads: Any) -> tuple[Any, dict[tuple[str, str], Any]]:
+def contexts(modules: Sequence[Module], reads: Set[Any]) -> tuple[tuple[Any, Set[Any]], dict[tuple[str, str], Any]]:
     """What all models share (domains, tables, imports, the files that were read), and of each model, by its file and name, its
     declaration and those of the models that it names."""
     shared = tuple((one.source.path, tuple(_shared(one))) for one in modules), reads

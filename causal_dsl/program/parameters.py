@@ -204,8 +204,9 @@ def refuse_never(
     span: Span,
     found: Diagnostics,
     network: NetworkRef | None = None,
+    why: tuple[str, ...] = (),
 ) -> None:
-    """Report E696 for a value that is none of those which the parameter ``name`` of a declaration has."""
+    """Report E696 for a value that is none of those which the parameter ``name`` of a declaration has; ``why``: notes on it."""
     shown = [format_expr(each) for each in values]
     listed = ", ".join(shown) if len(shown) <= 6 else f"{shown[0]}, {shown[1]}, … {shown[-1]}"
     least = f"it is a whole number, {_first(values)} or more" if isinstance(values, _Uncounted) else ""
@@ -214,7 +215,8 @@ def refuse_never(
         arithmetic(substitute(value, counts_of(network.facts)), {}) if network is not None and counted(value) else None
     )
     notes = () if made is None or network is None else (f"{format_expr(value)} is {made} in `{network.name}`",)
-    found.report("E696", f"`{name}` of `{of}` is never {format_expr(value)}", span, notes=notes, help=help)
+    title = f"`{name}` of `{of}` is never {format_expr(value)}"
+    found.report("E696", title, span, notes=(*notes, *why), help=help)
 
 
 def one_of(value: tree.Expr, values: Sequence[tree.Expr], network: NetworkRef) -> tree.Expr | None:

@@ -7,6 +7,7 @@ from typing import Literal
 
 import numpy as np
 
+from causal_dsl.program.circuit_members import Members
 from causal_dsl.vocabulary.locations import Place, Site
 
 Why = Literal["decided", "idle", "through", "alike"]
@@ -88,10 +89,12 @@ class InParts:
 @dataclass(frozen=True, eq=False)
 class CircuitRuns:
     """Runs beside interventions on circuits. ``names``: of each of its cells, of which cell of the test it is and what it is called.
-    ``sizes``: of each cell of the test, how many weighted edges its circuit has, and each random one."""
+    ``sizes``: of each cell of the test, how many weighted edges its circuit has, and each random one. ``random``: of each cell of the
+    test, the random circuits themselves."""
 
     names: tuple[tuple[int, str], ...]
     sizes: tuple[tuple[float, ...], ...]
+    random: tuple[tuple[Members, ...], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

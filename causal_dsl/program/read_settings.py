@@ -135,6 +135,18 @@ def once(
     return False
 
 
+def holds(what: str, name: str, expr: tree.Expr, example: str, diagnostics: Diagnostics) -> bool:
+    """Whether what a setting of ``what`` is given says anything, and each thing once: a list that is empty (else E213) is not the same as
+    none. ``example``: how it may be written."""
+    if not isinstance(expr, tree.List):
+        return True
+    if expr.items:
+        return once(name, expr.items, diagnostics)
+    help = f"write {name}={example}, or leave `{name}` out"
+    diagnostics.report("E213", f"`{name}` of `{what}` cannot be `[]`", expr.span, help=help)
+    return False
+
+
 def _all_of(known: Mapping[str, Setting]) -> str:
     return f"there is {', '.join(f'`{name}`' for name in known)}" if known else ""
 
@@ -215,4 +227,4 @@ def _refuse(what: str, name: str, setting: Setting, value: tree.Expr, diagnostic
     )
 
 
-__all__ = ["Setting", "call_name", "constant", "once", "read_settings"]
+__all__ = ["Setting", "call_name", "constant", "holds", "once", "read_settings"]

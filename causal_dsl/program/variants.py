@@ -383,7 +383,10 @@ class _Writer:
 
     def _never(self, name: str, parameter: str, value: tree.Expr, sweep: Sweep, declaration: tree.Node) -> None:
         self._faulty.add(id(declaration))
-        refuse_never(parameter, name, value, sweep[parameter], value.span, self.found)
+        own = [one.name.name for one in getattr(declaration, "parameters", ())]
+        inside = isinstance(declaration, tree.CircuitDecl | tree.CircuitAs) and {*own} & {*named_in(value)}
+        why = ("a circuit is of one network: no parameter of the circuit says which",) if inside else ()
+        refuse_never(parameter, name, value, sweep[parameter], value.span, self.found, why=why)
 
     def _variables(self, module: Module, declaration: tree.AlignDecl) -> frozenset[str]:
         """The variables of the causal model that an alignment is of: a name of one means it, not a parameter."""

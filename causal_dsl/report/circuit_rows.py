@@ -32,7 +32,7 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
     yield Text("")
     if len(cells) == 1:
         yield _indented(Text(f"circuit {first.name}: {_size(first)}"))
-        for line in _members(first):
+        for line in listed(first):
             yield _indented(Text(f"  {line}", style="dim"))
         for name, random in first.random.items():
             if random.better is not None:
@@ -53,9 +53,15 @@ def circuits(test: TestResult) -> Iterator[RenderableType]:
             yield _indented(_among(f"random circuits: {name}", dict(there[:_MOST_ROWS])))
             if len(there) > _MOST_ROWS:
                 yield _indented(Text(f"and {len(there) - _MOST_ROWS} more cells", style="dim"))
+        for line in _of_cells(test):
+            yield _indented(Text(line, style="dim"))
     for name, random in test.random.items():
         sweeps = f"{random.known} sweep{'s' * (random.known != 1)} of random circuits of these sizes"
         yield from map(_indented, _random(name, random, sweeps))
+    apart = list(dict.fromkeys(name for _, circuit in cells for name in circuit.apart))
+    if apart:
+        line = f"no random circuits beside {', '.join(apart)}: gradients and probes take passes of their own"
+        yield _indented(Text(line, style="dim"))
     for line in _few(cells):
         yield _indented(Text(line, style="dim"))
     for found in dict.fromkeys(one for _, circuit in cells for one in _found(circuit)):
@@ -102,8 +108,7 @@ def _few(cells: Iterable[tuple[CellResult, CircuitResult]]) -> Iterator[str]:
             what = "edges" if isinstance(circuit.members, EdgeSet) else "nodes"
             grouped.setdefault((what, circuit.others), []).append(show_cell(cell.cell))
     for (what, count), names in grouped.items():
-        more = f" and {len(names) - _MOST_ROWS} more cells" if len(names) > _MOST_ROWS else ""
-        where = f" ({'; '.join(names[:_MOST_ROWS])}{more})" if any(names) else ""
+        where = f" ({_some(names)})" if any(names) else ""
         if count:
             have = "circuit has" if count == 1 else "circuits have"
             yield f"only {count} other {have} as many {what} of each kind{where}: too few to tell a circuit from by rank"
@@ -173,21 +178,57 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
 def _size(circuit: CircuitResult) -> str:
     size = circuit.size
     edges = "edges by query head" if circuit.shared else "edges"
-    return (
+    told = (
         f"{size.nodes} of {size.of_nodes} nodes, {size.edges} of {size.of_edges} {edges}, {size.weighted:.1f} weighted"
     )
+    if not circuit.left_out:
+        return told
+    members = f"{circuit.left_out} of its members {'is' if circuit.left_out == 1 else 'are'}"
+    return f"{told}; {members} not looked at, and all numbers are of the others"
 
 
-def _members(circuit: CircuitResult) -> Iterator[str]:
-    """Its nodes or its edges, while they are few: those of one sender in a line."""
+def listed(circuit: CircuitResult) -> Iterator[str]:
+    """Its nodes or its edges, while they are few."""
+    if len(circuit.lines) <= _MOST_MEMBERS:
+        yield from members_of(circuit)
+
+
+def members_of(circuit: CircuitResult) -> Iterator[str]:
+    """Its nodes or its edges: those of one sender in a line."""
     grouped: dict[str, list[str]] = {}
-    if len(circuit.lines) > _MOST_MEMBERS:
-        return
     for line in _latents_together(circuit.lines):
         sender, arrow, receiver = line.partition(" -> ")
         grouped.setdefault(sender if arrow else "", []).append(receiver if arrow else line)
     for sender, others in grouped.items():
         yield f"{sender} -> {', '.join(others)}" if sender else ", ".join(others)
+
+
+def circuits_of(test: TestResult) -> list[tuple[CircuitResult, str]]:
+    """The distinct circuits of a test's cells, with the cells that they are of."""
+    found: dict[tuple[str, ...], tuple[CircuitResult, list[str]]] = {}
+    for cell in test.cells:
+        if cell.circuit is not None and cell.circuit.members:
+            found.setdefault(cell.circuit.lines, (cell.circuit, []))[1].append(show_cell(cell.cell))
+    return [(circuit, _some([name for name in names if name])) for circuit, names in found.values()]
+
+
+def _some(names: list[str]) -> str:
+    more = f" and {len(names) - _MOST_ROWS} more cells" if len(names) > _MOST_ROWS else ""
+    return f"{'; '.join(names[:_MOST_ROWS])}{more}"
+
+
+def _of_cells(test: TestResult) -> Iterator[str]:
+    """The members of the circuits of a sweep, while they are few."""
+    own = circuits_of(test)
+    if own:
+        yield "members of each circuit"
+    for circuit, where in own[:_MOST_ROWS]:
+        count = len(circuit.lines)
+        what = "edges" if isinstance(circuit.members, EdgeSet) else "nodes"
+        told = "; ".join(members_of(circuit)) if count <= _MOST_MEMBERS else f"{count} {what}: the JSON has them"
+        yield f"  {where or circuit.name}: {told}"
+    if len(own) > _MOST_ROWS:
+        yield f"  and {len(own) - _MOST_ROWS} more circuits: the JSON has them"
 
 
 def _latents_together(lines: Iterable[str]) -> Iterator[str]:
@@ -211,7 +252,11 @@ def _table(test: TestResult) -> Table:
         table.add_column(Text(name, style="dim"), justify="left" if name == "circuit" else "right")
     for cell, circuit in cells[:_MOST_CELLS]:
         ranges = [circuit.random[name].range if name in circuit.random else None for name in names]
-        told = ["" if one is None else f"{show(one[0])} to {show(one[1])}" for one in ranges]
+        silent = [name in circuit.random and not circuit.random[name].contrast for name in names]
+        told = [
+            "" if one is None else f"{show(one[0])} to {show(one[1])}{f' ({_NO_CONTRAST})' * still}"
+            for one, still in zip(ranges, silent, strict=True)
+        ]
         size = circuit.size
         table.add_row(
             Text(show_cell(cell.cell)), str(size.nodes), str(size.edges), f"{size.weighted:.1f}", *map(Text, told)
@@ -223,4 +268,4 @@ def _indented(what: RenderableType) -> Padding:
     return Padding(what, (0, 0, 0, 2))
 
 
-__all__ = ["circuits"]
+__all__ = ["circuits", "circuits_of", "listed", "members_of"]

@@ -13,7 +13,7 @@ if TYPE_CHECKING:
     import pandas
 
 #: Rows of a table that is made at once.
-AT_ONCE = 2_000_000
+AT_ONCE = 500_000
 #: Rows by which the types of columns are known.
 _SOME = 64
 

@@ -29,6 +29,8 @@ CLOSE = 1e-3
 #: Scores that differ by no more, of numbers of the size of 1, differ by how logits are rounded: they are tied.
 _TIED = 1e-5
 _ONE_IN_TWENTY = 0.05
+#: Of random circuits as many nodes or edges are told, all together.
+_MOST_DRAWN = 10_000
 #: Which of two values of a score speaks more for a circuit; None where that depends on the hypothesis.
 Better = Literal["high", "low"] | None
 
@@ -232,6 +234,12 @@ class CircuitResult:
     shared: bool = False
     #: how many other circuits have as many nodes (edges) of each kind, where these are fewer than are drawn; None where they are not
     others: int | None = None
+    #: the nodes or the edges of each random circuit, where these are few
+    drawn: tuple[tuple[str, ...], ...] = ()
+    #: how many of its members are not looked at
+    left_out: int = 0
+    #: the scores beside which no random circuits stand, since they take passes of their own
+    apart: tuple[str, ...] = ()
 
     @property
     def weights(self) -> dict[str, float]:
@@ -242,11 +250,7 @@ class CircuitResult:
     @property
     def lines(self) -> tuple[str, ...]:
         """Its nodes or its edges, one a line, as files name them; with their token where they are at one."""
-        told = []
-        for member in listed(self.members):
-            at = member[-1]
-            told.append(name_of(member) + ("" if at is None or at == EVERYWHERE else f" [{at}]"))
-        return tuple(told)
+        return _lines(self.members)
 
     def to_json(self) -> shapes.CircuitJson:
         size = self.size
@@ -270,6 +274,12 @@ class CircuitResult:
         }
         if own is not None:
             found["ports"] = _ports(own)
+        if self.apart:
+            found["apart"] = list(self.apart)
+        if self.left_out:
+            found["left_out"] = self.left_out
+        if self.drawn:
+            found["random_members"] = [list(lines) for lines in self.drawn]
         if self.found:
             found["found"] = [one.to_json() for one in self.found]
         if self.parallel:
@@ -323,6 +333,19 @@ class CircuitResult:
             )
 
 
+def _lines(members: Members) -> tuple[str, ...]:
+    told = []
+    for member in listed(members):
+        at = member[-1]
+        told.append(name_of(member) + ("" if at is None or at == EVERYWHERE else f" [{at}]"))
+    return tuple(told)
+
+
+def lines_of(circuits: Sequence[Members]) -> tuple[tuple[str, ...], ...]:
+    """The nodes or the edges of some circuits, as files name them; none where they are too many to be told."""
+    return tuple(map(_lines, circuits)) if sum(map(len, circuits)) <= _MOST_DRAWN else ()
+
+
 def like_random(name: str, circuit: str, random: RandomCircuits) -> list[Finding]:
     """The finding that random circuits are as good by a score."""
     if random.few or random.as_good is None or random.as_good <= _ONE_IN_TWENTY:
@@ -367,5 +390,6 @@ __all__ = [
     "RandomCircuits",
     "SelfCheck",
     "like_random",
+    "lines_of",
     "random_of",
 ]

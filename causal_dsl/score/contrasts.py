@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
+from dataclasses import dataclass
 
 import numpy as np
 
@@ -10,11 +11,10 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Change
-from causal_dsl.measures.ratios import OverPairs, Ratio, Relative
+from causal_dsl.measures.ratios import Contrast, OverPairs, Ratio, Relative
 from causal_dsl.score.estimate import Estimator
-from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import show
-from causal_dsl.score.intervals import clustered_interval, mean_variance
 from causal_dsl.score.results import WorstPair
 from causal_dsl.score.wrong_answers import Speech
 
@@ -26,23 +26,43 @@ _HARDLY = 0.05
 _ALIKE = 1e-6
 
 
-def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int) -> list[Finding]:
-    """A finding for scores that are relative to a mean that may be 0."""
-    grouped: dict[tuple[str, str], list[tuple[str, Relative]]] = {}
-    for name, score in scores.items():
+@dataclass
+class Relatives:
+    """Scores that are relative to the same: the ``first``, and the names of all."""
+
+    first: Relative
+    names: list[str]
+
+
+def contrasts(scores: Iterable[CellScore]) -> list[PairMean]:
+    """The means that scores are relative to, each once."""
+    return [Contrast.mean_of(own.first) for own in _grouped((one.text, one) for one in scores).values()]
+
+
+def _grouped(scores: Iterable[tuple[str, CellScore]]) -> dict[tuple[str, str], Relatives]:
+    """The scores that are relative, by what they are relative to, with their names."""
+    found: dict[tuple[str, str], Relatives] = {}
+    for name, score in scores:
         for part in score.walk():
             if isinstance(part, Relative) and part.relative:
-                grouped.setdefault((part.pair.text, part.between), []).append((name, part))
+                one = found.setdefault((part.pair.text, part.between), Relatives(part, []))
+                one.names.append(name)
+    return found
+
+
+def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int) -> list[Finding]:
+    """A finding for scores that are relative to a mean that may be 0: by the interval that a report gives such a mean."""
     found = []
-    for (metric, between), own in grouped.items():
-        among, frame = estimator.for_score(own[0][1]), estimator.for_score(own[0][1]).frames[cell]
-        numbers = own[0][1].contrast(frame)
-        if not frame.n or not np.isfinite(numbers).all():
+    for (metric, between), own in _grouped(scores.items()).items():
+        among, frame = estimator.for_score(own.first), estimator.for_score(own.first).frames[cell]
+        numbers = own.first.contrast(frame)
+        if not frame.n or not np.isfinite(numbers).all() or not among.own.sum() > 0:
             continue
-        mean, held = _mean(among, numbers)
-        if held is None:
+        estimate = estimator.estimate(Contrast.mean_of(own.first), cell)
+        held = _may_be_0(estimate, numbers, among.own)
+        if estimate.value is None or held is None:
             continue
-        about = tuple(dict.fromkeys(name for name, _ in own))
+        about = tuple(dict.fromkeys(own.names))
         *names, last = [f"`{name}`" for name in about]
         told = f"{', '.join(names)} and {last}" if names else last
         is_, says = ("are", "say") if names else ("is", "says")
@@ -52,7 +72,7 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
         found.append(
             Finding(
                 "no_contrast",
-                f"{told} {is_} relative to {where}, which is {show(mean)}{held}, and so {says} nothing.",
+                f"{told} {is_} relative to {where}, which is {show(estimate.value)}{held}, and so {says} nothing.",
                 about=about,
             )
         )
@@ -64,28 +84,18 @@ def silenced(findings: Iterable[Finding]) -> frozenset[str]:
     return frozenset(name for one in findings if one.code == "no_contrast" for name in one.about)
 
 
-def _mean(estimator: Estimator, numbers: np.ndarray) -> tuple[float, str | None]:
-    """The mean of numbers, and in words that it may be 0; None where it is not."""
-    weights = estimator.own
-    if not weights.sum() > 0:
-        return np.nan, None
-    mean = float(np.average(numbers, weights=weights))
-    made = None
-    if not estimator.exhaustive:
-        own, every = estimator.resampling, np.ones(len(numbers), bool)
-        variance, inputs = mean_variance(
-            numbers, every, own.inverses, own.groups
-        )  # inputs that occur once are among them
-        made = clustered_interval(mean, len(numbers), variance, inputs, share=False)
-    if made is not None:
-        low, high = made
-        return mean, f" [{show(low)}, {show(high)}]: its interval contains 0" if low <= 0 <= high else None
+def _may_be_0(estimate: Estimate, numbers: np.ndarray, weights: np.ndarray) -> str | None:
+    """In words that the mean of numbers may be 0; None where it is not."""
+    if estimate.value is None:
+        return None
+    if estimate.low is not None and estimate.high is not None:
+        low, high = estimate.low, estimate.high
+        return f" [{show(low)}, {show(high)}]: its interval contains 0" if low <= 0 <= high else None
     size = float(np.average(np.abs(numbers), weights=weights))
-    if abs(mean) > _HARDLY * size:
-        return mean, None
+    if abs(estimate.value) > _HARDLY * size:
+        return None
     return (
-        mean,
-        ": there is no such difference" if size == 0 else f", of a mean size of {show(size)}: it hardly differs from 0",
+        ": there is no such difference" if size == 0 else f", of a mean size of {show(size)}: it hardly differs from 0"
     )
 
 
@@ -127,4 +137,4 @@ def _pair(row: int, value: float, frame: CellData, speech: Speech) -> WorstPair:
     return WorstPair(pair, value, "" if speech.base is None else speech.base(pair))
 
 
-__all__ = ["no_contrast", "silenced", "worst_pairs"]
+__all__ = ["contrasts", "no_contrast", "silenced", "worst_pairs"]

@@ -13,6 +13,7 @@ from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
+from causal_dsl.measures.ratios import Ratio
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Matrix
 from causal_dsl.score.estimates_and_findings import Estimate, Method
@@ -26,6 +27,9 @@ from causal_dsl.score.intervals import (
     together,
 )
 from causal_dsl.score.streamed_sums import SumsAsked, answer, same_in_all
+
+#: Ratios of differences of logits are rounded by so much, of numbers of the size of 1.
+_ROUNDED = 1e-5
 
 
 @dataclass
@@ -212,6 +216,9 @@ class Estimator:
             slack = min(1.0, 3 / max(1, self.resampling.clusters(rows)))
             low, high = (1 - slack, 1.0) if value == 1 else (0.0, slack)
             return Estimate(value, low, high, n, "rule of three")
+        slack = _ROUNDED * max(1.0, abs(value))
+        if isinstance(score, Ratio) and 0 < interval[1] - interval[0] < slack:  # pairs differ by rounding alone
+            interval = min(interval[0], value - slack), max(interval[1], value + slack)
         return Estimate(value, *interval, n, "bootstrap")
 
     def _mean(self, score: PairMean, cell: int, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:

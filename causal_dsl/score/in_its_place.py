@@ -11,7 +11,7 @@ import numpy as np
 from causal_dsl.measures.circuit_run_names import EMPTY, RANDOM, of_random
 from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.per_cell import CellScore
-from causal_dsl.measures.quantities import Columns
+from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.measures.units import SHARE
 from causal_dsl.score.circuit_results import RandomCircuits, random_of
 
@@ -19,14 +19,17 @@ _NONE: Mapping[str, CellData] = MappingProxyType({})
 
 
 def of_random_circuits(
-    scores: Mapping[str, CellScore], there: Iterable[tuple[Evaluation, Columns]], own: Mapping[str, float | None]
+    scores: Mapping[str, CellScore],
+    there: Iterable[tuple[Evaluation, Mapping[str, Columns]]],
+    own: Mapping[str, float | None],
 ) -> dict[str, RandomCircuits]:
     """Scores of a cell with random circuits in the place of its circuit: each is ``there`` as an evaluation of that one cell, with its
-    columns. ``own`` has the scores of the circuit itself. Only random circuits that were run are there."""
+    columns by the output that they are of (``""``: of the test, where it reads one). ``own`` has the scores of the circuit itself. Only
+    random circuits that were run are there."""
     values: dict[str, list[float | None]] = {name: [] for name in scores}
     for env, columns in there:
         for name, score in scores.items():
-            if {of for of, _ in score.needs()} <= {"base", "patched", *columns.sources}:
+            if all(_has(columns, run, quantity) for run, quantity in score.needs()):
                 with np.errstate(invalid="ignore", over="ignore"):
                     value = float(env.of(score)[0, 0])
                 values[name].append(value if np.isfinite(value) else None)
@@ -35,6 +38,12 @@ def of_random_circuits(
         for name, found in values.items()
         if found
     }
+
+
+def _has(columns: Mapping[str, Columns], run: str, quantity: Quantity) -> bool:
+    """Whether a run was read at the output that a quantity is of: each output reads the runs that its own scores need."""
+    where = (columns[quantity.at],) if quantity.at in columns else columns.values()
+    return all(run in ("base", "patched") or run in one.sources for one in where)
 
 
 def in_its_place(columns: Columns, run: str) -> Iterator[Columns]:

@@ -292,6 +292,9 @@ def _circuit(one: Json) -> CircuitResult:
         stated=tuple((name, _number(score)) for name, score in one.get("stated", {}).items()),
         shared=one.get("shared_keys", False),
         others=one.get("other_circuits"),
+        apart=tuple(one.get("apart", ())),
+        left_out=one.get("left_out", 0),
+        drawn=tuple(map(tuple, one.get("random_members", ()))),
     )
 
 

@@ -17,6 +17,7 @@ from causal_dsl.measures.per_cell import Best, CellScore, Chosen, PairMean
 from causal_dsl.measures.per_pair import FixedNumber
 from causal_dsl.measures.quantities import Columns, ValueRef
 from causal_dsl.score.cells import found_in, with_verdict
+from causal_dsl.score.contrasts import contrasts
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.failed_pairs import failed_pairs
@@ -121,7 +122,9 @@ def score_test(
     wanted = scores.cell_scores
     whole = [reported for reported in scores.reports if reported.value.over_cells]
     truths = [expectation.truth for expectation in scores.expectations]
-    estimator.prepare([*wanted.values(), *(r.value for r in whole), *_parts(truths)] if cells else [])
+    estimator.prepare(
+        [*wanted.values(), *contrasts(wanted.values()), *(r.value for r in whole), *_parts(truths)] if cells else []
+    )
     if everything is not None:
         everything.prepare(list(wanted.values()))
     judged = [judge(expectation, estimator, of_kept or given) for expectation in scores.expectations]

@@ -16,7 +16,7 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import scope_of
 from causal_dsl.causal.together import Together
 from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.measures.beside_random import beside_random
+from causal_dsl.measures.beside_random import beside_random, without_random
 from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Columns, Quantity
@@ -127,11 +127,13 @@ def _with_circuit(
     there = []
     for columns in zip(*each, strict=False):
         frames = {name: one.frames[number].of(own) for (name, one), own in zip(prepared.items(), columns, strict=True)}
-        there.append((one_cell(env, number, _joined(together, columns), frames), columns[0]))
+        evaluation = one_cell(env, number, _joined(together, columns), frames)
+        there.append((evaluation, dict(zip(prepared, columns, strict=True))))
     values = {name: estimate.value for name, estimate in cell.scores.items()}
     checks = [check for one in outputs if (own := one.result.cells[number].circuit) is not None for check in own.checks]
     random = of_random_circuits(beside_random(whole.scores), there, values)
-    circuit = replace(circuit, random=random, checks=()).without_contrast(silenced(cell.findings))
+    apart = without_random(whole.scores, random) if circuit.sizes else ()
+    circuit = replace(circuit, random=random, apart=apart, checks=()).without_contrast(silenced(cell.findings))
     found = circuit.findings()  # what outputs' checks find is told already
     circuit = replace(circuit, checks=tuple(dict.fromkeys(checks)))
     return replace(cell, circuit=circuit, findings=(*cell.findings, *found))

@@ -147,16 +147,22 @@ class CircuitJson(TypedDict):
     "its nodes or its edges, with their token where they are at one"
     ports: NotRequired[PortsJson]
     "of a circuit of edges: what of the network reads the stream"
+    left_out: NotRequired[int]
+    "how many of its members `among` does not look at: `members` and all numbers are of the others"
     size: CircuitSizeJson
     "how large it is"
     choices: ChoicesJson
     "what its numbers stand on"
     checks: list[SelfCheckJson]
-    "what its runs say of themselves"
+    "what its runs say of themselves; with `controls=none`, only where a score of the circuit needs these runs"
     random: dict[str, RandomCircuitsJson]
     "random circuits of the same size, by score"
+    apart: NotRequired[list[str]]
+    "scores of gradients and probes, which take passes of their own: no random circuits stand beside them"
     random_weighted_edges: list[float]
     "the weighted edges of each random circuit"
+    random_members: NotRequired[list[list[str]]]
+    "the nodes or the edges of each random circuit, in the same order; absent if these are more than 10,000 names"
     other_circuits: NotRequired[int]
     "how many other circuits have as many nodes (edges) of each kind, if these are fewer than 20: then all of them stand in `random`, and no finding compares with them"
     tests: dict[str, HypothesisTestJson]

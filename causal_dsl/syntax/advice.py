@@ -42,6 +42,13 @@ ADVICE: tuple[tuple[str, str, str, str, str], ...] = (
     ("in", "TILDE", "E107", "`in` draws nothing", "write `~`: `name ~ domain`"),
     ("in", "AT", "E107", "`in` does not place a variable", "write `@`: `variable @ site`"),
     ("in", "EQUAL", "E107", "`in` names nothing", "write `=`"),
+    (
+        ":",
+        "RPAR",
+        "E107",
+        "an argument of a call is no range",
+        "write `=` for a setting; a range of tokens stands in brackets alone, and a value's tokens have a name: `attention(last, subject.all)`",
+    ),
     (":", "TILDE", "E107", "`:` draws nothing", "write `~`: `name ~ domain`"),
     (":", "AT", "E107", "`:` does not place a variable", "write `@`: `variable @ site`"),
     (":", "EQUAL", "E107", "`:` names nothing", "write `=`"),

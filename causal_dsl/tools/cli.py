@@ -56,13 +56,16 @@ def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
 
 def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
     from causal_dsl.diagnostics import SpecError
+    from causal_dsl.garbage import importing, one_command
     from causal_dsl.tools.output import OutputFault, mute, open_streams, tell, unwritten
 
     open_streams()
     try:
-        from causal_dsl.tools.arguments import parser
-        from causal_dsl.tools.command_line import CommandLine
-
+        if alone:
+            one_command()
+        with importing():
+            from causal_dsl.tools.arguments import parser
+            from causal_dsl.tools.command_line import CommandLine
         arguments = parser().parse_args(typed)
         line = CommandLine(typed, alone)
         line.main = main

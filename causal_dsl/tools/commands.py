@@ -22,7 +22,7 @@ from causal_dsl.diagnostics import (
     render_all,
     shown_path,
 )
-from causal_dsl.garbage import rarely_collected
+from causal_dsl.garbage import importing, rarely_collected
 from causal_dsl.planning.unit_lines import lines as unit_lines
 from causal_dsl.planning.unit_lines import summed
 from causal_dsl.program.weights_held import is_follower
@@ -256,6 +256,9 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
     try:
         if shard is not None:
             return run_shards(files, options, shard, arguments)
+        if not options.distributed:
+            with importing():
+                import causal_dsl.running  # noqa: F401
         results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:
         finished = getattr(stopped, "results", None)

@@ -228,6 +228,7 @@ class _ReadyPart:
             self._store,
             self.memory,
             self.fits,
+            scored=False,
         )
         self.__dict__["fits"] = None  # what fits read of a network is large
         return made

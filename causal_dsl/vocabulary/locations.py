@@ -101,6 +101,8 @@ class Position:
         name = f'"{self.name}"' if self.kind == "text" else self.name
         if self.occurrence:
             name += f"({self.occurrence})"
+        elif name in ("first", "last", "all"):  # a placeholder of such a name is told from the token by its part
+            return f"{name}.{self.part}"
         return name if self.part == "last" else f"{name}.{self.part}"
 
 

@@ -11,7 +11,7 @@ from __future__ import annotations
 import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
-from functools import cached_property
+from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.metadata import EntryPoint, entry_points
 from pathlib import Path
@@ -113,7 +113,7 @@ class Words(Mapping[str, Word], Generic[Word]):
         if self._path != sys.path:
             self._path = list(sys.path)
             self._added = {}
-            for entry in entry_points(group=self.group):
+            for entry in _entry_points(tuple(self._path)).select(group=self.group):
                 there = self._added.setdefault(entry.name, [])
                 if all((other.value, _package(other)) != (entry.value, _package(entry)) for other in there):
                     there.append(entry)
@@ -158,6 +158,12 @@ class Words(Mapping[str, Word], Generic[Word]):
             notes=(f"{_package(entry)} says that it is `{entry.value}`", why),
             help="reinstall the package, or ask its authors",
         )
+
+
+@lru_cache(maxsize=1)
+def _entry_points(path: tuple[str, ...]) -> Any:
+    """The entry points of all groups on a ``sys.path``, which is searched once for all kinds of words."""
+    return entry_points()
 
 
 def made(dotted: str) -> Any:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import re
 from typing import Any
 
 import numpy as np
@@ -10,6 +11,7 @@ import pytest
 
 from causal_dsl import api
 from causal_dsl.measures.names import OF_CIRCUITS
+from causal_dsl.report.html.fragments import fragment
 from causal_dsl.report.text import text as report_of
 from causal_dsl.score.circuit_results import like_random
 from causal_dsl.score.format_numbers import show
@@ -167,7 +169,14 @@ test t on a {
     sizes = [cell.circuit.sizes[3] / cell.circuit.size.of_edges for cell in test.cells if cell.circuit]
     xs, ys = [0.0, *sizes, 1.0], [0.0, *(float(p or 0) for p in points), 1.0]
     assert test.random["cpr(gap)"].values[3] == pytest.approx(float(np.trapezoid(ys, xs)), abs=1e-6)
-    assert "sweeps of random circuits of these sizes: cpr(gap)" in " ".join(report_of(results).split())
+    told = " ".join(report_of(results).split())
+    assert "sweeps of random circuits of these sizes: cpr(gap)" in told
+    page = re.search(r"members of each circuit</summary>(.*?)</details>", fragment(test), re.DOTALL)
+    assert page is not None
+    for cell in test.cells:
+        assert cell.circuit is not None
+        where, members = f"k={cell.cell['k']}", ", ".join(cell.circuit.lines)
+        assert f"{where}: {members}" in told and f"upto at {where}" in page[1] and f"<dd>{members}</dd>" in page[1]
 
 
 def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
@@ -186,27 +195,19 @@ def test_a_ratio_of_two_runs_that_hardly_differ_says_nothing() -> None:
     assert scores.low is not None
 
 
-def test_a_ratio_says_nothing_where_its_interval_has_0_and_each_input_occurs_once(tmp_path: Any) -> None:
-    """The interval is that of a mean of independent numbers (Student); all that the source gives is put into the base."""
-    text = spec("llama", "layer[0].resid_pre[all] <- SOURCE", "recovered(level), level").replace(
-        "n=6, seed=3", "n=8, seed=1"
+@pytest.mark.parametrize(("rows", "where"), [("n=8, seed=1", ""), ("n=6, seed=3", " where base.o != source.o")])
+def test_a_ratio_says_nothing_where_the_interval_that_is_reported_has_0(rows: str, where: str) -> None:
+    """All that the source gives is put into the base: the change is what the ratio is relative to, and has one interval, whether each
+    input occurs once or not."""
+    text = spec("llama", "layer[0].resid_pre[all] <- source", "recovered(level), change(level)").replace(
+        "n=6, seed=3", rows
     )
-    text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap').replace(
-        " where base.o != source.o", ""
-    )
-    declared, test = text[: text.index("test t on")], text[text.index("test t on") :]
-    base = test.replace("test t", "test own").replace("SOURCE", "base").replace("recovered(level), ", "")
-    results = api.run(api.parse(declared + test.replace("SOURCE", "source") + base), api.Options(out=tmp_path))
-    (cell,) = results.tests[0].cells
-    (table,) = tmp_path.rglob("pairs.parquet")
-    rows = pd.read_parquet(table)
-    one, other = (rows[rows["test"] == name]["level"].to_numpy() for name in ("t", "own"))
-    assert rows[rows["test"] == "t"]["base"].nunique() == len(one) == 8
-    gap, t = one - other, 2.364624  # the 97.5% quantile of 7 degrees of freedom
-    low, high = (gap.mean() + sign * t * gap.std(ddof=1) / len(gap) ** 0.5 for sign in (-1, 1))
-    assert low < 0 < high and abs(gap.mean()) > 0.05 * abs(gap).mean()
+    text = text.replace("metric gap", 'metric level = logit("w10")\nmetric gap')
+    (cell,) = api.run(api.parse(text.replace(" where base.o != source.o", where))).tests[0].cells
+    change = cell.scores["change(level)"]
+    assert change.low is not None and change.high is not None and change.low < 0 < change.high
     (told,) = [finding.text for finding in cell.findings if finding.code == "no_contrast"]
-    assert f"{gap.mean():.3f} [{low:.3f}, {high:.3f}]: its interval contains 0" in told
+    assert f"is {show(change.value)} [{show(change.low)}, {show(change.high)}]: its interval contains 0" in told
 
 
 @pytest.mark.slow
@@ -221,6 +222,24 @@ def test_scores_that_rounding_alone_tells_apart_are_tied() -> None:
         (told,) = like_random(name, "c", random)
         assert "of all 20 random circuits" in told.text and "does not tell it from them" in told.text
         assert f"random circuits of its size: {name} {show(random.own)} in each" in " ".join(report_of(results).split())
+    for name in ("faithfulness(gap)", "faithfulness_per_pair(gap)", "faithfulness_median(gap)"):
+        one = cell.scores[name]
+        assert one.low is not None and one.high is not None and one.low <= 1 <= one.high < 1.001, name
+
+
+def test_other_averages_are_named_with_the_run_that_they_go_to() -> None:
+    """Each score has the averages of its own clean run beside it, by whatever name it is reported."""
+    text = spec("llama", "outside(c) <- source", "recovered(gap, clean=one), r, recovered_median(gap, clean=source)")
+    text = text.replace("source ~ m(n=6", "source, one ~ m(n=6, controls=none").replace(
+        "test t", "metric r = recovered(gap, clean=source)\ntest t"
+    )
+    (cell,) = api.run(api.parse(text)).tests[0].cells
+    rows, own = cell.scores, {"one": "recovered(gap, clean=one)", "source": "r"}
+    for run, name in own.items():
+        beside = {rows[f"recovered_{kind}(gap, clean={run})"].value for kind in ("per_pair", "median")}
+        assert len({rows[name].value, *beside}) == 3, run
+    named = [name for name in rows if name.startswith("recovered_")]
+    assert len(named) == 4 == len({rows[name].value for name in named})
 
 
 def test_medians_and_worst_pairs_stand_beside_ratios(tmp_path: Any) -> None:

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
@@ -62,6 +63,11 @@ def of_their_own(text: str, number: int) -> Any:
     ablation = program.tests[0].cells[0].circuit
     assert ablation is not None
     members = [name_of(member) for member in listed(random_circuits(ablation, program.tests[0].network.facts)[number])]
+    return _named(text, members)
+
+
+def _named(text: str, members: Sequence[str]) -> Any:
+    """The scores of a circuit that has these members."""
     lines = [one if "->" in one else f"g{i} = {one}" for i, one in enumerate(members)]
     named = "circuit other : net {\n  " + "\n  ".join(lines) + "\n}\n"
     own = text.replace("test t on", f"{named}test t on").replace("n=6", "n=6, controls=none")
@@ -140,6 +146,25 @@ def test_a_test_of_several_outputs_has_them_too() -> None:
     for name in names:
         assert circuit.random[name].values[5] == pytest.approx(scores[name].value, abs=1e-4), name
     assert len({circuit.random["kl(o)"].values[number] for number in range(20)}) > 3
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("output", ["o", "v"])
+def test_what_one_output_alone_reads_of_the_source_has_them_too(output: str) -> None:
+    """No other output reads the run of the source."""
+    asked = f"recovered(logit({output})), change(logit({output}))"
+    text = TWO.replace("FOLDER", folder_of("gpt2")).replace(
+        "moved, moved(v), kl(o), change(logit(v) - logit(o))", asked
+    )
+    (cell,) = api.run(api.parse(text)).tests[0].cells
+    assert cell.circuit is not None
+    patched = {name for name in cell.scores if not name.startswith("accuracy")}
+    assert len(patched) == 5 and patched <= set(cell.circuit.random)
+    document = cell.circuit.to_json()
+    assert len(document["random_members"]) == 20
+    scores = _named(text, document["random_members"][5])
+    for name in patched:
+        assert cell.circuit.random[name].values[5] == pytest.approx(scores[name].value, abs=1e-4), name
 
 
 @pytest.mark.slow

@@ -9,6 +9,7 @@ import pytest
 from causal_dsl import api
 
 SPEC = (Path(__file__).parent / "errors" / "draw_exhaustive_n.causal").read_text(encoding="utf-8")
+KINDS = (Path(__file__).parent / "errors" / "circuit_unknown_kind.causal").read_text(encoding="utf-8")
 TWICE = [
     ("n=8, balance=[a, a]", "`balance` has `a` twice", ()),
     ("n=8, balance=[a, base.a]", "`balance` has `base.a` twice", ("it is the same as `a`",)),
@@ -18,6 +19,15 @@ TWICE = [
     ("cover=[a, base.a], t=2", "`cover` has `base.a` twice", ("it is the same as `a`",)),
     ("n=8, split=test, by=[a, a]", "`by` has `a` twice", ()),
     ("n=8, like=base, vary=[a, a]", "`vary` has `a` twice", ()),
+]
+#: lists that are empty: in the test of a circuit, and in its declaration
+EMPTY = [
+    ("outside(c, at=[])", "layer[0].head[0]", "E213", "`at` of `outside` cannot be `[]`"),
+    ("outside(c, among=[])", "layer[0].head[0]", "E213", "`among` of `outside` cannot be `[]`"),
+    ("outside(c, at=[last, last])", "layer[0].head[0]", "E776", "`at` has `last` twice"),
+    ("outside(c)", "layer[0].head[[]]", "E457", "`[]` holds no head"),
+    ("outside(c)", "DISCOVER, among=[])", "E213", "`among` of `discover` cannot be `[]`"),
+    ("outside(c)", "DISCOVER, at=[])", "E213", "`at` of `discover` cannot be `[]`"),
 ]
 IDLE = [
     ("exhaustive=true, n=8", "`n`"),
@@ -44,3 +54,13 @@ def test_an_exhaustive_draw_is_told_of_what_it_has(draw: str, idle: str) -> None
 
 def test_the_same_variable_of_two_runs_is_two_things() -> None:
     assert not faults("n=16, balance=[a, source.a]")
+
+
+@pytest.mark.parametrize(("action", "members", "code", "title"), EMPTY, ids=[f"{a} {m}" for a, m, _, _ in EMPTY])
+def test_a_list_that_is_empty_is_not_the_same_as_none(action: str, members: str, code: str, title: str) -> None:
+    call = members.replace("DISCOVER", "discover(nodes, method=eap, keep=1, by=absolute")
+    value = f"= {call}" if call != members else f"{{ a = {members} }}"
+    before, _, after = KINDS.partition("circuit wang : gpt {")
+    text = f"{before}circuit wang : gpt {value}{after.partition('}')[2]}"
+    told = api.check(api.parse(text.replace("outside(wang, among=[hed])", action.replace("(c", "(wang")))).errors
+    assert (told[0].code, told[0].title) == (code, title)

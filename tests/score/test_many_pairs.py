@@ -6,6 +6,7 @@ import json
 import os
 import subprocess
 import sys
+import tracemalloc
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -15,9 +16,11 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
+from benchmarks import scoring
 from causal_dsl.engine import kept_columns
 from causal_dsl.engine.block_results import BlockResult
 from causal_dsl.engine.kept_columns import DonePairs, KeptColumns
+from causal_dsl.measures import weighted_sums
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.measures.weighted_sums import Matrix, weighted_order
 from causal_dsl.score import intervals, streamed_sums
@@ -251,6 +254,31 @@ def test_two_hundred_thousand_pairs_in_twenty_cells_are_scored_in_little_memory(
     """As matrices the columns alone are 230 MB, and the weights of the resamples 800 MB more."""
     found = _scored_alone(tmp_path, "200000", "20")
     assert found["peak_mb"] < 600, found
+
+
+@pytest.mark.slow
+def test_scoring_needs_no_more_memory_for_more_pairs_and_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
+    """With what may be held set low, three times the pairs in four times the cells are scored in the memory of few. Their columns alone
+    are 104 MB, and the weights of their resamples 95 times 8 MB."""
+    monkeypatch.setattr(kept_columns, "RECENT", 2**20)
+    monkeypatch.setattr(kept_columns, "FILE_BYTES", 2**22)
+    monkeypatch.setattr(streamed_sums, "HELD", 2**20)
+    monkeypatch.setattr(weighted_sums, "BLOCK", 2**22)
+    few = _most_allocated(60_000, 6, tmp_path)
+    many = _most_allocated(180_000, 24, tmp_path)
+    assert many < 1.1 * few < 50e6, (few, many)
+
+
+def _most_allocated(n: int, count: int, folder: Path) -> int:
+    """Bytes at most that scoring allocates; its columns are in files."""
+    scores, columns, given = scoring.made(n, count, folder=folder / f"{n} pairs")
+    tracemalloc.start()
+    try:
+        result = score_test(scores, columns, **given)
+        assert len(result.cells) == count and all(cell.together is not None for cell in result.cells)
+        return tracemalloc.get_traced_memory()[1]
+    finally:
+        tracemalloc.stop()
 
 
 @pytest.mark.slow

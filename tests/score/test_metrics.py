@@ -28,7 +28,7 @@ REFUSED = [
     ("report logit(answer, subject)", "E602", "one argument, not 2"),
     ("report logit(source)", "E602", "`source.answer`"),
     ("report logit(1 + 1)", "E602", "a variable or a value"),
-    ("report mean", "E602", "`mean(logit_diff)`"),
+    ("report mean", "E602", "`mean(logit(answer))`"),
     ("report mean(iia, over=cells)", "E602", "no setting `over`"),
     ("report recovered(logit_diff, clean=source, clean=source)", "E602", "two settings"),
     ("expect kl <= 0.05", "E603", "`0.05 nats` or `0.05 bits`"),

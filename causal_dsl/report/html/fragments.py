@@ -11,7 +11,7 @@ from rich.text import Text
 
 from causal_dsl.report.attribution_rows import attributions
 from causal_dsl.report.circuit_picture import circuit_svg
-from causal_dsl.report.circuit_rows import circuits
+from causal_dsl.report.circuit_rows import circuits, circuits_of, listed, members_of
 from causal_dsl.report.control_rows import beside, controls
 from causal_dsl.report.figures.pictures import pictures
 from causal_dsl.report.gradient_rows import gradients
@@ -41,6 +41,8 @@ from causal_dsl.score.results import CellResult, TestResult
 _MOST_SAID = 12
 #: Of a sweep over circuits as many are drawn.
 _MOST_CIRCUITS = 6
+#: The members of as many are listed.
+_MOST_LISTED = 40
 
 
 def fragment(test: TestResult, styled: bool = False) -> str:
@@ -76,6 +78,7 @@ def article(test: TestResult, id: str = "") -> Markup:
         controls=html_of([*controls(beside_it), *beside(beside_it)]),
         circuits=html_of([*circuits(beside_it), *attributions(test), *gradients(test)]),
         circuit_pictures=list(_circuit_pictures(test)),
+        circuit_members=_circuit_members(test),
         measured=measured,
         findings=told,
         explains=lambda one: _explains(test, one, told),
@@ -199,17 +202,20 @@ def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:
 
 def _circuit_pictures(test: TestResult) -> Iterator[tuple[Markup, str]]:
     """The circuits of its cells, each once."""
-    drawn_before: set[tuple[str, ...]] = set()
-    for cell in test.cells:
-        if cell.circuit is None or not cell.circuit.members or cell.circuit.lines in drawn_before:
-            continue
-        if len(drawn_before) == _MOST_CIRCUITS:
-            return
-        drawn_before.add(cell.circuit.lines)
-        at = show_cell(cell.cell)
-        own = cell.circuit
+    for own, at in circuits_of(test)[:_MOST_CIRCUITS]:
         drawn = circuit_svg(own.members, "", own.weights, own.choices.lines, own.parallel)
         yield Markup(drawn), own.name + (f" at {at}" if at else "")
+
+
+def _circuit_members(test: TestResult) -> list[tuple[str, list[str]]]:
+    """The members of each circuit as text, with its cells; none where they are listed above."""
+    every = circuits_of(test)
+    if len(test.cells) == 1 and all(any(listed(own)) for own, _ in every):
+        return []
+    told = [(own.name + (f" at {at}" if at else ""), list(members_of(own))) for own, at in every[:_MOST_LISTED]]
+    if len(every) > _MOST_LISTED:
+        told.append((f"and {len(every) - _MOST_LISTED} more: the JSON has them", []))
+    return told
 
 
 __all__ = ["article", "fragment", "identifier", "mood", "scores"]
