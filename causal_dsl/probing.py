@@ -230,7 +230,9 @@ class _Seen:
                     where = [inputs.where(place.position, number) for number in index.tolist()]
                     if any(len(tokens) != 1 for tokens in where):
                         return None
-                    held = self.at_tokens(site, index, np.array([tokens[0] for tokens in where]))
+                    at, every = np.array([tokens[0] for tokens in where]), np.arange(len(index))
+                    parts = [every[k : k + _PROMPTS] for k in range(0, len(index), _PROMPTS)]
+                    held = np.concatenate([self.at_tokens(site, index[some], at[some]) for some in parts])
                 new = written_there(i.value, torch.from_numpy(held))
                 if new is None:
                     return None
