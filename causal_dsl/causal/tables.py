@@ -28,6 +28,8 @@ KINDS = ("csv", "jsonl", "parquet", "dataset")
 ROW = "row"
 _EXAMPLES = {"csv": "file.csv", "jsonl": "file.jsonl", "parquet": "file.parquet", "dataset": "folder"}
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)\Z", re.ASCII)
+#: What begins as `007` does.
+_CODE = re.compile(r"[+-]?0\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 
 
@@ -368,9 +370,7 @@ def _typed(
         gaps[name] = f"`{name}` has no value in line {lines[list(values).index('')]} of `{file.value}`"
     first = type_of(values[0])
     others = set(map(type, values)) - {type(values[0])}
-    large = first in ("int", "real") and any(
-        _too_large(value) for value in set(values) if type(value) is type(values[0])
-    )
+    large = _some_too_large([value for value in values if type(value) is type(values[0])] if others else values)
     for value, line in zip(values, lines, strict=True) if others or large else ():
         if type_of(value) != first:
             title = f"the column `{name}` of `{file.value}` has values of several types"
@@ -387,6 +387,14 @@ def _typed(
     return tuple(values)
 
 
+def _some_too_large(values: Sequence[Value]) -> bool:
+    """Whether one of some values of one type is too large: asked of all at once."""
+    kind = type_of(values[0])
+    if kind == "int":
+        return not (max(values) < LIMIT and min(values) > -LIMIT)  # type: ignore[type-var, operator]
+    return kind == "real" and not all(map(math.isfinite, cast("Sequence[float]", values)))
+
+
 def _too_large(value: Value) -> bool:
     kind = type_of(value)
     return (kind == "int" and not abs(value) < LIMIT) or (kind == "real" and not math.isfinite(value))  # type: ignore[arg-type]
@@ -401,8 +409,10 @@ def _parsed(texts: list[str]) -> Sequence[Value]:
     values: dict[str, Value] | None = None
     if all(text.lower() in ("true", "false") for text in distinct):
         values = {text: text.lower() == "true" for text in distinct}
-    elif all(_NUMBER.match(text) and not re.match(r"[+-]?0\d", text) for text in distinct):
+    elif all(map(_NUMBER.match, distinct)) and not any(map(_CODE.match, distinct)):
         kind: type[int] | type[float]
-        kind = int if all(_WHOLE.match(text) and len(text) < 25 for text in distinct) else float
-        values = {text: kind(text) for text in distinct}
+        kind = int if all(map(_WHOLE.match, distinct)) and max(map(len, distinct)) < 25 else float
+        if len(distinct) == len(texts):
+            return list(map(kind, texts))
+        values = dict(zip(distinct, map(kind, distinct), strict=True))
     return texts if values is None else list(map(values.__getitem__, texts))
