@@ -47,7 +47,10 @@ def bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int = 0) ->
 
 def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Whole numbers from 0 to n - 1 (int64). The bias of the remainder is n / 2**64 at most."""
-    return (random % np.asarray(n, dtype=np.uint64)).astype(np.int64)
+    size = np.asarray(n, dtype=np.uint64)
+    if size.ndim or not size:
+        return (random % size).astype(np.int64)
+    return (random - random // size * size).astype(np.int64)  # numpy divides by one number far faster than it takes remainders
 
 
 def unit(random: np.ndarray) -> np.ndarray:
