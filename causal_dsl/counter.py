@@ -50,7 +50,9 @@ def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     size = np.asarray(n, dtype=np.uint64)
     if size.ndim or not size:
         return (random % size).astype(np.int64)
-    return (random - random // size * size).astype(np.int64)  # numpy divides by one number far faster than it takes remainders
+    return (random - random // size * size).astype(
+        np.int64
+    )  # numpy divides by one number far faster than it takes remainders
 
 
 def unit(random: np.ndarray) -> np.ndarray:

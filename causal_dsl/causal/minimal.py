@@ -259,7 +259,9 @@ class Partners:
         at = starts[kind] + pick
         listed = {*self.statement.vary, *self.model.choices, "template"}
         return {
-            role: self.everything({name: (c[at] if name in listed else self.likes[name]) for name, c in columns.items()})
+            role: self.everything(
+                {name: (c[at] if name in listed else self.likes[name]) for name, c in columns.items()}
+            )
             for role, columns in found.items()
         }, np.arange(0)
 

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, Span
 
-#: The fields of each kind of node but its place: asked for once a kind, not once a node.
+#: The fields of each kind of node that can hold nodes: asked for once a kind, not once a node.
 _PARTS: dict[type, tuple[str, ...]] = {}
+#: What is no node, by the types that fields are declared with.
+_PLAIN = {"str", "int", "float", "bool", "None", "Span"}
 
 
 @dataclass(frozen=True)
@@ -25,7 +27,8 @@ class Node:
     def _parts(self) -> tuple[str, ...]:
         kind = type(self)
         if kind not in _PARTS:
-            _PARTS[kind] = tuple(one.name for one in fields(self) if one.name != "span")
+            types = {one.name: set(str(one.type).split(" | ")) for one in fields(self)}
+            _PARTS[kind] = tuple(name for name, told in types.items() if not told <= _PLAIN)
         return _PARTS[kind]
 
     def children(self) -> Iterator[Node]:
@@ -58,7 +61,8 @@ def _below(node: Node) -> list[Node]:
     """The nodes directly below one, in a list of its own: made by one loop, since all that reads a tree asks for them."""
     found: list[Node] = []
     held = node.__dict__
-    for name in _PARTS.get(type(node)) or node._parts():
+    parts = _PARTS.get(type(node))
+    for name in node._parts() if parts is None else parts:
         value = held[name]
         if isinstance(value, Node):
             found.append(value)
