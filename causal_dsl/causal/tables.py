@@ -397,7 +397,7 @@ def _some_too_large(values: Sequence[Value]) -> bool:
     """Whether one of some values of one type is too large: asked of all at once."""
     kind = type_of(values[0])
     if kind == "int":
-        return not (max(values) < LIMIT and min(values) > -LIMIT)  # type: ignore[type-var, operator]
+        return not (max(values) < LIMIT and min(values) > -LIMIT)  # type: ignore[operator]
     return kind == "real" and not all(map(math.isfinite, cast("Sequence[float]", values)))
 
 
