@@ -47,11 +47,11 @@ def bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int = 0) ->
 
 def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Whole numbers from 0 to n - 1 (int64). The bias of the remainder is n / 2**64 at most."""
-    if (
-        isinstance(n, int) and n > 0
-    ):  # the remainder by a quotient: numpy divides by one number several times faster than it takes remainders
-        return (random - random // np.uint64(n) * np.uint64(n)).view(np.int64)
-    return (random % np.asarray(n, dtype=np.uint64)).astype(np.int64)
+    size = np.asarray(n, dtype=np.uint64)
+    if size.ndim or not size:
+        return (random % size).astype(np.int64)
+    # numpy divides by one number far faster than it takes remainders
+    return (random - random // size * size).view(np.int64)
 
 
 def unit(random: np.ndarray) -> np.ndarray:

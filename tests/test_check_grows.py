@@ -77,6 +77,21 @@ def test_variables_in_a_chain(tmp_path: Path) -> None:
     assert grows(text, 100, tmp_path) < 4.8
 
 
+def test_a_chain_in_which_each_has_two_parents(tmp_path: Path) -> None:
+    """A placed variable behind it is found by one visit to each, not one to each path."""
+
+    def text(n: int) -> str:
+        lines = [f"  v{i} := (v{i - 1} + v{i - 2}) mod 4" for i in range(2, n + 1)]
+        model = ["causal m {", "  a ~ 0..3", "  v0 := a", "  v1 := v0", *lines, f"  output o := v{n} > 1", "}"]
+        places = ["  a @ input[0:1] via scalar()", "  v1 @ layer[0].out[0]", "  o @ logits"]
+        test = ["test t on al {", "  base, source ~ m(n=16)", "  do(v1 <- source)", "  report iia", "}", ""]
+        network = 'network net = torch("n.py:f")'
+        return "\n".join([*model, network, "align al : m -> net {", *places, "}", *test])
+
+    (tmp_path / "n.py").write_text("def f(): pass\n")
+    assert grows(text, 60, tmp_path) < 4.8
+
+
 @pytest.mark.slow
 def test_a_chain_of_thousands_is_no_recursion(tmp_path: Path) -> None:
     lines = [f"  v{i} := (v{i - 1} + 1) mod 10" for i in range(1, 3001)]

@@ -17,7 +17,7 @@ from weakref import WeakKeyDictionary, ref
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, UNKNOWN, Accepted
-from causal_dsl.causal.combinations import combinations, cut_of
+from causal_dsl.causal.combinations import Combinations, Side, combinations, cut_of
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.exact import exact_scores, whole
@@ -126,8 +126,31 @@ def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: Out
         table, labels = table.among(known), labels[known]
         scores = exact_scores(table, labels, sources, model.accepted(output).of_values, whole(table))
     else:
-        scores = exact_scores(table, labels, sources, model.accepted(output).of_values)
+        scores = _scores(model, table, labels, sources, model.accepted(output).of_values)
     return {name: Ceiling(value, True, table.n) for name, value in scores.items()}
+
+
+#: Scores of small tables by model, with their sides: many conditions let through the same combinations.
+_SCORES: WeakKeyDictionary[CausalModel, dict[Any, tuple[tuple[Side, ...], dict[str, float]]]] = WeakKeyDictionary()
+_SMALL, _MOST_SCORES = 2**12, 256
+
+
+def _scores(
+    model: CausalModel, table: Combinations, labels: np.ndarray, sources: Sequence[str], accepted: Accepted
+) -> dict[str, float]:
+    """:func:`~causal_dsl.causal.exact.exact_scores`, of equal tables found once."""
+    if len(table) > _SMALL or accepted is not SINGLE:
+        return exact_scores(table, labels, sources, accepted)
+    sides = tuple(table.sides.values())
+    columns = (*table.indices.values(), table.tops, table.bottoms, labels)
+    told = (tuple(sources), tuple(table.sides), tuple(map(id, sides)), tuple(table.indices))
+    asked = (*told, *((column.dtype.str, column.tobytes()) for column in columns))
+    kept = _SCORES.setdefault(model, {})
+    if asked not in kept:
+        if len(kept) >= _MOST_SCORES:
+            kept.clear()
+        kept[asked] = (sides, exact_scores(table, labels, sources, accepted))
+    return kept[asked][1]
 
 
 def of_rows(

@@ -11,6 +11,8 @@ from __future__ import annotations
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import dataclass, field, replace
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import numpy as np
 
@@ -36,7 +38,7 @@ _SLOW = 10
 _CHUNK = 2**20
 
 
-@dataclass
+@dataclass(eq=False)
 class Side:
     """The inputs of one role. Interfaces: ``columns`` of codes ``[k]``, how many draws and how many inputs each stands for.
 
@@ -165,10 +167,29 @@ def cut_of(model: CausalModel, do: frozenset[str], output: Outputs) -> tuple[str
 # ── one role ────────────────────────────────────────────────────────────────────────────────────
 
 
+#: Small sides by model: tests that differ in their conditions alone list the same inputs.
+_SIDES: WeakKeyDictionary[CausalModel, dict[Any, Side]] = WeakKeyDictionary()
+_SMALL, _MOST_SIDES = 2**12, 256
+
+
 def _side(design: Design, role: str, names: Sequence[str], output: Outputs | None) -> Side | None:
     model = design.models[role]
     if model.needs_trust:
         return None
+    kept = _SIDES.setdefault(model, {})
+    told = (model.lines, design.splits[role], design.templates, design.exhaustive, tuple(names), output)
+    if told in kept:
+        return kept[told]
+    side = _listed_side(design, role, names, output)
+    if side is not None and max(len(side.weights), len(side.at)) <= _SMALL:
+        if len(kept) >= _MOST_SIDES:
+            kept.clear()
+        kept[told] = side
+    return side
+
+
+def _listed_side(design: Design, role: str, names: Sequence[str], output: Outputs | None) -> Side | None:
+    model = design.models[role]
     support, asked = _support(design, role, {*names, *(names_of(output) if output else ())})
     if support is None or not support.n:
         return None

@@ -29,12 +29,21 @@ def compile_lines(
     Expressions may use the symbols of arguments and of earlier lines. What occurs in several of them is computed once.
     The function takes numpy columns of one length; a result may be a scalar where it depends on no argument.
     """
+    return compile_text(printed_lines(arguments, lines, results), helpers)
+
+
+def printed_lines(arguments: Sequence[Symbol], lines: Sequence[tuple[Symbol, Any]], results: Sequence[Symbol]) -> str:
+    """The text of the function that :func:`compile_lines` makes: equal for mechanisms that do alike."""
     # Arguments are named by their places, so that mechanisms that do alike are one text, which is compiled once.
     names: dict[Any, str] = {argument: f"a{i}" for i, argument in enumerate(arguments)}
     given = ", ".join(names.values())
     body = [f"{names.get(symbol, symbol.name)} = {printed_whole(line, names)}" for symbol, line in _share(lines, names)]
     body.append(f"return [{', '.join(names.get(result, result.name) for result in results)}]")
-    text = "\n    ".join([f"def computed({given}):", *body])
+    return "\n    ".join([f"def computed({given}):", *body])
+
+
+def compile_text(text: str, helpers: Mapping[str, Callable[..., Any]]) -> Callable[..., list[Any]]:
+    """The function of a text that :func:`printed_lines` made."""
     namespace: dict[str, Any] = {**HELPERS, **helpers}
     # All names are those of symbols that the compiler made; texts of a spec never get here, they are numbers.
     exec(_code(text), namespace)

@@ -171,7 +171,7 @@ class RowDrawer:
         )
         if self.row_cells is not None:
             cells = self.candidates.cell(self.row_cells.cells, complete, len(at))
-            keep = cells == self.row_cells.of_rows[rows[at]]
+            keep = np.flatnonzero(cells == self.row_cells.of_rows[rows[at]])
             at = at[keep]
             proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
         first, where = _firsts(at // width)

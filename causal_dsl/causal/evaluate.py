@@ -94,7 +94,8 @@ class Evaluator:
             return self._made[key]
         needed = self._needed(do, wanted)
         computed = [name for name in needed if name in self.equations and name not in do]
-        arguments = [name for name in needed if name not in computed]
+        made = set(computed)
+        arguments = [name for name in needed if name not in made]
         guards = [(name, guard) for name in computed for guard in self.equations[name].guards]
         lines = [(self.symbols[name], self.equations[name].expr) for name in computed]
         marks = [Symbol(f"g{i}") for i in range(len(guards))]

@@ -6,10 +6,11 @@ import heapq
 from collections.abc import Iterator
 from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
+from typing import Any
 
 import numpy as np
 
-from causal_dsl.causal.compiled import compile_lines
+from causal_dsl.causal.compiled import compile_lines, compile_text, printed_lines
 from causal_dsl.causal.domain_of import compile_domain, finite
 from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Sets, Text, Value
 from causal_dsl.causal.evaluate import Equation, dtype_of
@@ -27,6 +28,8 @@ from causal_dsl.syntax import tree
 #: Mechanisms over at most this many combinations of parents' values get the exact set of their values as a domain.
 _INFERRED = 20_000
 _MOST_VALUES = 4096
+#: Values of a parent, and of a mechanism, up to which mechanisms that do alike are computed once.
+_FEW = 256
 
 
 @dataclass(frozen=True)
@@ -51,6 +54,8 @@ class MemberCompiler:
         self.compiler = Compiler(self.names, scope, self.strings, diagnostics, f"`{decl.name.name}`")
         self.model._evaluator.helpers = self.compiler.helpers
         self.good = True
+        #: the values of mechanisms, by the text that they are compiled to and the values of their parents
+        self._images: dict[Any, np.ndarray] = {}
 
     def _fault(self, code: str, title: str, span: Span, **more: object) -> None:
         self.diagnostics.report(code, title, span, **more)
@@ -375,26 +380,27 @@ class MemberCompiler:
             count *= domain.size if isinstance(domain, Finite) else _INFERRED + 1
             if count > _INFERRED:
                 return None
-        columns = (
-            [column.reshape(-1) for column in np.meshgrid(*(self.model.codes(p) for p in parents), indexing="ij")]
-            if parents
-            else []
-        )
         marks = [Symbol("r0"), Symbol("r1")]
         sound = every([negation(guard.condition) for guard in guards])
-        function = compile_lines(
-            [self.model.symbols[p] for p in parents],
-            list(zip(marks, (expr, sound), strict=True)),
-            marks,
-            self.compiler.helpers,
+        text = printed_lines(
+            [self.model.symbols[p] for p in parents], list(zip(marks, (expr, sound), strict=True)), marks
         )
+        codes = [self.model.codes(p) for p in parents]
+        told = (text, kind, *((column.dtype.str, column[: _FEW + 1].tobytes()) for column in codes))
+        if told in self._images:
+            return self._images[told]
+        columns = [column.reshape(-1) for column in np.meshgrid(*codes, indexing="ij")] if parents else []
+        function = compile_text(text, self.compiler.helpers)
         try:
             with np.errstate(all="ignore"):
                 found, fine = np.broadcast_arrays(*function(*columns))
         except SpecError:  # a function that may not be run, or that fails on combinations that may never be drawn
             return None
         found = found.reshape(-1)[fine.reshape(-1)].astype(dtype_of(kind))
-        return np.unique(found[np.isfinite(found)])
+        image = np.unique(found[np.isfinite(found)])
+        if max((image.size, *(column.size for column in codes))) <= _FEW:
+            self._images[told] = image
+        return image
 
     # ── sets of values ──────────────────────────────────────────────────────────────────────────
 

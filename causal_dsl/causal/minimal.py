@@ -14,7 +14,7 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Finite, show
-from causal_dsl.causal.groups import groups_of
+from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.causal.sampling import fits, lines_read
 from causal_dsl.causal.splits import PARTS, part_of
 from causal_dsl.causal.support import distinct, known, needs
@@ -30,6 +30,8 @@ Columns = dict[str, np.ndarray]
 #: Partners of one row that are listed at most, and of the rows of one block.
 _PARTNERS = 2**16
 _BLOCK = 2**19
+#: Partners of all kinds of rows that are listed at once.
+_KINDS = 2**21
 #: Values of a row that a message shows.
 _SHOWN = 6
 
@@ -136,7 +138,7 @@ class Partners:
             owner, weights = owner[pairs[0]], weights[pairs[0]] * own[pairs[1]]
             found = {other: {n: c[pairs[0]] for n, c in kept.items()} for other, kept in found.items()}
             found[role] = {name: codes[pairs[1]] for name, codes in columns.items()}
-        where = self.statement.where
+        where = self.statement.written  # that they are alike holds of all that are listed
         if where is not None:
             settings: dict[str, Columns] = {}
             for role in {role for role, _ in where.mentions}:
@@ -208,6 +210,9 @@ class Partners:
         seed, roles = self.statement.seed, self.statement.roles
         random = unit(bits(key(seed, *roles, "like"), np.arange(n)))
         step = max(1, int(_BLOCK // max(1.0, self.most)))
+        drawn = self._by_kind(n, random, step)
+        if drawn is not None:
+            return drawn
         parts: list[dict[str, Columns]] = []
         without: list[np.ndarray] = []
         for start in range(0, n, step):
@@ -230,6 +235,52 @@ class Partners:
             )
             for role in roles
         }, missing
+
+    def _by_kind(self, n: int, random: np.ndarray, step: int) -> tuple[dict[str, Columns], np.ndarray] | None:
+        """The same draw, with partners listed once for all rows that are alike in what decides about them; None where few
+        rows are, or where partners weigh unequally. The sums of each block of ``step`` rows are those of :meth:`draw`."""
+        deciding = self._deciding()
+        kind = groups_of(deciding) if deciding else np.arange(n)
+        first = first_rows(kind)
+        if 4 * len(first) > n or len(first) * self.most > _KINDS:
+            return None
+        owner, found, weights = self.of(first)
+        if (weights != 1).any():
+            return None
+        counts = np.bincount(owner, minlength=len(first))
+        starts = np.cumsum(counts) - counts
+        many = counts[kind]
+        before = np.cumsum(many) - many
+        low = before - np.repeat(before[::step], step)[:n]
+        pick = np.clip(np.floor(low + random * many).astype(np.int64), low, np.maximum(low + many - 1, low)) - low
+        rows = np.flatnonzero(many)
+        if len(rows) < n:
+            return {}, np.flatnonzero(many == 0)
+        at = starts[kind] + pick
+        listed = {*self.statement.vary, *self.model.choices, "template"}
+        return {
+            role: self.everything(
+                {name: (c[at] if name in listed else self.likes[name]) for name, c in columns.items()}
+            )
+            for role, columns in found.items()
+        }, np.arange(0)
+
+    def _deciding(self) -> list[np.ndarray]:
+        """The columns of earlier runs that decide which partners a row has; none where all of them do."""
+        model, statement, templates = self.model, self.statement, self.design.templates
+        if statement.split:
+            return []
+        varied = {name for name in statement.vary if name != "template"}
+        asked = {*varied, *model.choices, *lines_read(templates), *([model.weight] if model.weight else [])}
+        columns = []
+        for role, name in sorted(statement.written.mentions) if statement.written is not None else ():
+            if role not in statement.roles:
+                columns.append(self.values[role][name])
+            elif name in model.variables:
+                asked.add(name)
+        read = needs(model, tuple(asked)).union(*(need for need, _ in self._needs))
+        columns += [self.likes[name] for name in model.exogenous if name in read]
+        return [*columns, *([self.likes["template"]] if len(templates) > 1 else [])]
 
     def everything(self, columns: Columns) -> Columns:
         """The columns of all variables."""

@@ -173,7 +173,8 @@ class RowCandidates:
         at = np.arange(len(rows))
         proposed: list[Columns] = []
         for sampler in self.samplers:
-            kept, columns = sampler.propose(rows[at], attempts[at])
+            every = len(at) == len(rows)
+            kept, columns = sampler.propose(rows if every else rows[at], attempts if every else attempts[at])
             if len(kept) < len(at):
                 at = at[kept]
                 proposed = [{name: codes[kept] for name, codes in other.items()} for other in proposed]
@@ -201,6 +202,7 @@ class RowCandidates:
             if samplers is self.samplers:
                 self.asked, self.held = self.asked + len(keep), self.held + int(keep.sum())
             if not keep.all():
+                keep = np.flatnonzero(keep)  # once, not once a column
                 at = at[keep]
                 proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
                 complete = {

@@ -28,6 +28,10 @@ KINDS = ("csv", "jsonl", "parquet", "dataset")
 ROW = "row"
 _EXAMPLES = {"csv": "file.csv", "jsonl": "file.jsonl", "parquet": "file.parquet", "dataset": "folder"}
 _WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)\Z", re.ASCII)
+#: Texts of a column by which it is told whether they occur again and again.
+_LOOK = 4096
+#: What begins as `007` does.
+_CODE = re.compile(r"[+-]?0\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
 
 
@@ -352,8 +356,12 @@ def _typed(
     that is put into ``gaps``."""
     if parse:
         texts = list(map(str.strip, cast("Sequence[str]", cells)))
-        some = iter(_parsed(list(filter(None, texts))))
-        values: Sequence[Value] = [next(some) if text else "" for text in texts] if "" in texts else list(some)
+        values: Sequence[Value]
+        if "" in texts:
+            some = iter(_parsed(list(filter(None, texts))))
+            values = [next(some) if text else "" for text in texts]
+        else:
+            values = _parsed(texts)
         missing = "" in texts and not all(isinstance(value, str) for value in values)
         values = [written(value) for value in values] if missing else values
     else:
@@ -368,9 +376,7 @@ def _typed(
         gaps[name] = f"`{name}` has no value in line {lines[list(values).index('')]} of `{file.value}`"
     first = type_of(values[0])
     others = set(map(type, values)) - {type(values[0])}
-    large = first in ("int", "real") and any(
-        _too_large(value) for value in set(values) if type(value) is type(values[0])
-    )
+    large = _some_too_large([value for value in values if type(value) is type(values[0])] if others else values)
     for value, line in zip(values, lines, strict=True) if others or large else ():
         if type_of(value) != first:
             title = f"the column `{name}` of `{file.value}` has values of several types"
@@ -387,22 +393,33 @@ def _typed(
     return tuple(values)
 
 
+def _some_too_large(values: Sequence[Value]) -> bool:
+    """Whether one of some values of one type is too large: asked of all at once."""
+    kind = type_of(values[0])
+    if kind == "int":
+        return not (max(values) < LIMIT and min(values) > -LIMIT)  # type: ignore[operator]
+    return kind == "real" and not all(map(math.isfinite, cast("Sequence[float]", values)))
+
+
 def _too_large(value: Value) -> bool:
     kind = type_of(value)
     return (kind == "int" and not abs(value) < LIMIT) or (kind == "real" and not math.isfinite(value))  # type: ignore[arg-type]
 
 
 def _parsed(texts: list[str]) -> Sequence[Value]:
-    """Cells of a CSV as truth values, numbers or texts. Each text is looked at once, however often it occurs."""
+    """Cells of a CSV as truth values, numbers or texts. Where texts occur again and again, each is looked at once."""
     first = next(iter(texts), "")
     if first.lower() not in ("true", "false") and not _NUMBER.match(first):
         return texts  # whatever else is in it
-    distinct = dict.fromkeys(texts)
-    values: dict[str, Value] | None = None
+    apart = len(set(texts[:_LOOK])) > 0.97 * _LOOK  # as good as all are different
+    distinct = texts if apart else list(dict.fromkeys(texts))
+    values: Sequence[Value] | None = None
     if all(text.lower() in ("true", "false") for text in distinct):
-        values = {text: text.lower() == "true" for text in distinct}
-    elif all(_NUMBER.match(text) and not re.match(r"[+-]?0\d", text) for text in distinct):
-        kind: type[int] | type[float]
-        kind = int if all(_WHOLE.match(text) and len(text) < 25 for text in distinct) else float
-        values = {text: kind(text) for text in distinct}
-    return texts if values is None else list(map(values.__getitem__, texts))
+        values = [text.lower() == "true" for text in distinct]
+    elif all(map(_WHOLE.match, distinct)) and max(map(len, distinct)) < 25:
+        values = list(map(int, distinct))
+    elif all(map(_NUMBER.match, distinct)) and not any(map(_CODE.match, distinct)):
+        values = list(map(float, distinct))
+    if values is None or apart:
+        return texts if values is None else values
+    return list(map(dict(zip(distinct, values, strict=True)).__getitem__, texts))

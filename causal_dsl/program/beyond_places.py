@@ -82,11 +82,12 @@ def _named_metrics(members: Iterable[tree.Node], metrics: Mapping[str, tree.Expr
 
 def _beside_places(node: tree.Node) -> frozenset[str]:
     """The names in a line of a test, and the words after the names of runs (`base.u`), but for those of the places that are read."""
-    places = [part for part in node.walk() if isinstance(part, tree.Located)]
+    parts = list(node.walk())
+    places = [part for part in parts if isinstance(part, tree.Located)]
     reads = [argument for place in places for argument in _of_reading(place.value)]
     inside = {id(part) for place in (*(p.site for p in places), *reads) for part in place.walk()}
     found: set[str] = set()
-    for part in node.walk():
+    for part in parts:
         if isinstance(part, tree.String):
             found |= named_in(part)
         elif isinstance(part, tree.Name) and id(part) not in inside:

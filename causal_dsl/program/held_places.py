@@ -34,9 +34,13 @@ def held_parents(model: CausalModel, placed: Iterable[str], name: str) -> HeldPa
         return HeldParents((), (name,))
     found: dict[str, None] = {}
     free: dict[str, None] = {}
+    seen = set[str]()
     stack = list(reversed(variables[name].parents))
     while stack:
         parent = stack.pop()
+        if parent in seen:
+            continue
+        seen.add(parent)
         if parent in known:
             found[parent] = None
         elif variables[parent].kind == "mechanism":

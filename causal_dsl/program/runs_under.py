@@ -13,9 +13,13 @@ _EXAMPLE = "do(layer[5].resid_post[last] <- source(layer[2].mlp_out[last] = 0))"
 
 def misplaced(declaration: tree.Node) -> Iterator[tree.Under]:
     """Runs in which something is written, where no values are taken from a run: all but those in what `do(…)` writes."""
-    actions = (action for part in declaration.walk() if isinstance(part, tree.Do) for action in part.actions)
+    parts = [part for part in declaration.walk() if isinstance(part, (tree.Do, tree.Under))]
+    under = [part for part in parts if isinstance(part, tree.Under)]
+    if not under:
+        return
+    actions = (action for part in parts if isinstance(part, tree.Do) for action in part.actions)
     right = {id(run) for action in actions for run in _taken(action)}
-    yield from (part for part in declaration.walk() if isinstance(part, tree.Under) and id(part) not in right)
+    yield from (part for part in under if id(part) not in right)
 
 
 def _taken(node: tree.Node) -> Iterator[tree.Under]:

@@ -11,13 +11,12 @@ from collections.abc import Sequence
 from dataclasses import dataclass, field
 
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.layout import Doc, Remark, render
+from causal_dsl.syntax.layout import ENDLESS, Doc, Remark, render
 from causal_dsl.syntax.phrases import Phrases
 
 WIDTH = 100
 #: A first column wider than this does not push the others away.
 WIDEST_COLUMN = 30
-_ENDLESS = 10**9
 _BLOCKS = (tree.CausalDecl, tree.AlignDecl, tree.CircuitDecl, tree.FitDecl, tree.TestDecl)
 Statement = tree.Declaration
 
@@ -39,7 +38,7 @@ def format_expr(node: tree.Expr | tree.DomainExpr | tree.Slice) -> str:
         if isinstance(node, tree.ChosenSet)
         else phrases.expr(node)
     )
-    return render(doc, _ENDLESS)
+    return render(doc, ENDLESS)
 
 
 @dataclass
@@ -99,7 +98,7 @@ class _Formatter:
         """A declaration with braces."""
         node = row.node
         members: Sequence[Statement] = node.members  # type: ignore[attr-defined]
-        first = next((member.span.start for member in members if _placed(member)), _ENDLESS)
+        first = next((member.span.start for member in members if _placed(member)), ENDLESS)
         ahead = [comment for comment in row.inside if _start(comment) < first]
         weaver = _Weaver(ahead)
         weaver.measure(lambda phrases: phrases.header(node))
@@ -238,7 +237,7 @@ def _aligned(before: _Row, row: _Row) -> bool:
 
 def _flat(doc: Doc) -> str | None:
     """A column on one line, or None where a comment breaks it."""
-    text = render(doc, _ENDLESS)
+    text = render(doc, ENDLESS)
     return None if "\n" in text else text
 
 

@@ -59,6 +59,10 @@ def fill(docs: list[Doc]) -> Doc:
     return tuple(parts)
 
 
+#: A line in which everything has room.
+ENDLESS = 10**9
+
+
 def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> str:
     """The text of a document that begins at ``column``; lines after the first begin at ``indent``."""
     out: list[str] = []
@@ -78,7 +82,7 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
         elif isinstance(part, Nest):
             stack.append((depth + part.by, flat, part.inner))
         elif isinstance(part, LayoutGroup):
-            stack.append((depth, flat or _fits(width - at, part.inner, stack), part.inner))
+            stack.append((depth, flat or width >= ENDLESS or _fits(width - at, part.inner, stack), part.inner))
         elif isinstance(part, Remark):
             _strip(out, "\n " if broken and not fresh else " ")
             if fresh:

@@ -12,8 +12,10 @@ from typing import Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, Span
 
-#: The fields of each kind of node: asked for once a kind, not once a node.
+#: The fields of each kind of node that can hold nodes: asked for once a kind, not once a node.
 _PARTS: dict[type, tuple[str, ...]] = {}
+#: What is no node, by the types that fields are declared with.
+_PLAIN = {"str", "int", "float", "bool", "None", "Span"}
 
 
 @dataclass(frozen=True)
@@ -25,16 +27,13 @@ class Node:
     def _parts(self) -> tuple[str, ...]:
         kind = type(self)
         if kind not in _PARTS:
-            _PARTS[kind] = tuple(one.name for one in fields(self))
+            types = {one.name: set(str(one.type).split(" | ")) for one in fields(self)}
+            _PARTS[kind] = tuple(name for name, told in types.items() if not told <= _PLAIN)
         return _PARTS[kind]
 
     def children(self) -> Iterator[Node]:
         """The nodes directly below this one, in the order of the text."""
-        for name in self._parts():
-            value = getattr(self, name)
-            for item in value if isinstance(value, tuple) else (value,):
-                if isinstance(item, Node):
-                    yield item
+        return iter(_below(self))
 
     def walk(self) -> Iterator[Node]:
         """This node and all below it, parents first."""
@@ -42,7 +41,9 @@ class Node:
         while stack:
             node = stack.pop()
             yield node
-            stack.extend(reversed(list(node.children())))
+            below = _below(node)
+            below.reverse()
+            stack += below
 
     def with_children(self, change: Callable[[Node], Node]) -> Self:
         """This node with each node directly below it changed."""
@@ -54,6 +55,20 @@ class Node:
             elif isinstance(value, tuple) and any(isinstance(item, Node) for item in value):
                 changed[name] = tuple(change(item) if isinstance(item, Node) else item for item in value)
         return replace(self, **changed) if changed else self
+
+
+def _below(node: Node) -> list[Node]:
+    """The nodes directly below one, in a list of its own: made by one loop, since all that reads a tree asks for them."""
+    found: list[Node] = []
+    held = node.__dict__
+    parts = _PARTS.get(type(node))
+    for name in node._parts() if parts is None else parts:
+        value = held[name]
+        if isinstance(value, Node):
+            found.append(value)
+        elif isinstance(value, tuple):
+            found += [item for item in value if isinstance(item, Node)]
+    return found
 
 
 @dataclass(frozen=True)

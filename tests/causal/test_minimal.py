@@ -13,6 +13,7 @@ import numpy as np
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.causal import minimal
 from causal_dsl.causal.cover import cover_of, once, scope_of
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.diagnostics import render_all
@@ -289,3 +290,27 @@ def test_rows_are_the_same_whatever_else_is_drawn() -> None:
     for name in ("a", "b"):
         assert (few.values["source"][name] == many.values["source"][name][:50]).all()
     assert not np.array_equal(few.values["source"]["a"], few.values["base"]["a"])
+
+
+@pytest.mark.parametrize("where", ["", "source.u != base.a", "source.b + base.b < 9 or source.a < 4"])
+def test_partners_listed_by_kind_of_row_are_those_listed_row_by_row(
+    where: str, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    model = "causal m { a, b ~ 0..5  c ~ 0..3  u := a + c  output y := (u + b) mod 3 > 0 }"
+    by_kind, used = minimal.Partners._by_kind, list[bool]()
+
+    def seen(self: minimal.Partners, n: int, random: np.ndarray, step: int) -> Any:
+        found = by_kind(self, n, random, step)
+        used.append(found is not None)
+        return found
+
+    monkeypatch.setattr(minimal.Partners, "_by_kind", seen)
+    monkeypatch.setattr(minimal, "_BLOCK", 2**12)  # many blocks
+    drawn = []
+    for most in (minimal._KINDS, 0):
+        monkeypatch.setattr(minimal, "_KINDS", most)
+        values = checked(Case(model, ("a", "c"), where, draw="n=3000, seed=5"))[2].values
+        drawn.append({role: {name: codes.tolist() for name, codes in values[role].items()} for role in values})
+    half = len(used) // 2
+    assert used == [True] * half + [False] * half and half
+    assert drawn[0] == drawn[1]
