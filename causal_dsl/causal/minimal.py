@@ -27,11 +27,12 @@ if TYPE_CHECKING:
 
 Columns = dict[str, np.ndarray]
 
-#: Partners of one row that are listed at most, and of the rows of one block.
+#: Partners of one row that are listed at most.
 _PARTNERS = 2**16
-_BLOCK = 2**19
+#: Partners of the rows of one block that are listed at once.
+BLOCK = 2**19
 #: Partners of all kinds of rows that are listed at once.
-_KINDS = 2**21
+KINDS = 2**21
 #: Values of a row that a message shows.
 _SHOWN = 6
 
@@ -209,8 +210,8 @@ class Partners:
         """A partner for each of ``n`` rows, in proportion to their weights, and the rows that have none."""
         seed, roles = self.statement.seed, self.statement.roles
         random = unit(bits(key(seed, *roles, "like"), np.arange(n)))
-        step = max(1, int(_BLOCK // max(1.0, self.most)))
-        drawn = self._by_kind(n, random, step)
+        step = max(1, int(BLOCK // max(1.0, self.most)))
+        drawn = self.by_kind(n, random, step)
         if drawn is not None:
             return drawn
         parts: list[dict[str, Columns]] = []
@@ -236,13 +237,13 @@ class Partners:
             for role in roles
         }, missing
 
-    def _by_kind(self, n: int, random: np.ndarray, step: int) -> tuple[dict[str, Columns], np.ndarray] | None:
+    def by_kind(self, n: int, random: np.ndarray, step: int) -> tuple[dict[str, Columns], np.ndarray] | None:
         """The same draw, with partners listed once for all rows that are alike in what decides about them; None where few
         rows are, or where partners weigh unequally. The sums of each block of ``step`` rows are those of :meth:`draw`."""
         deciding = self._deciding()
         kind = groups_of(deciding) if deciding else np.arange(n)
         first = first_rows(kind)
-        if 4 * len(first) > n or len(first) * self.most > _KINDS:
+        if 4 * len(first) > n or len(first) * self.most > KINDS:
             return None
         owner, found, weights = self.of(first)
         if (weights != 1).any():

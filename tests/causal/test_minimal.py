@@ -297,18 +297,18 @@ def test_partners_listed_by_kind_of_row_are_those_listed_row_by_row(
     where: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     model = "causal m { a, b ~ 0..5  c ~ 0..3  u := a + c  output y := (u + b) mod 3 > 0 }"
-    by_kind, used = minimal.Partners._by_kind, list[bool]()
+    by_kind, used = minimal.Partners.by_kind, list[bool]()
 
     def seen(self: minimal.Partners, n: int, random: np.ndarray, step: int) -> Any:
         found = by_kind(self, n, random, step)
         used.append(found is not None)
         return found
 
-    monkeypatch.setattr(minimal.Partners, "_by_kind", seen)
-    monkeypatch.setattr(minimal, "_BLOCK", 2**12)  # many blocks
+    monkeypatch.setattr(minimal.Partners, "by_kind", seen)
+    monkeypatch.setattr(minimal, "BLOCK", 2**12)  # many blocks
     drawn = []
-    for most in (minimal._KINDS, 0):
-        monkeypatch.setattr(minimal, "_KINDS", most)
+    for most in (minimal.KINDS, 0):
+        monkeypatch.setattr(minimal, "KINDS", most)
         values = checked(Case(model, ("a", "c"), where, draw="n=3000, seed=5"))[2].values
         drawn.append({role: {name: codes.tolist() for name, codes in values[role].items()} for role in values})
     half = len(used) // 2
