@@ -95,9 +95,10 @@ class EdgeExecutor(ReferenceExecutor):
             np.array_equal(one.which, first.which) and np.array_equal(one.positions, first.positions)
             for one in spots[1:]
         )
-        sites = [(write.place.site, head) for write in writes for head in self._heads(write.place.site)]
-        once = len(set(sites)) == len(sites)
-        known = all(write.zero and (_part(write.place.site) in self.senders) for write in writes)
+        places = [write.place.site for write in writes]
+        heads = [(_part(site), head) for site in places for head in self._heads(site)]
+        once = len(set(heads)) == len(heads)
+        known = all(write.zero for write in writes) and {_part(site) for site in places} <= self.senders
         return not (alike and once and known and self.adds_up)
 
     @cached_property

@@ -85,7 +85,8 @@ class EdgePass(Edges):
             points, tap, _, gap = self.made(number, tensor)
             self._put(sender, number, points, tap, gap)
         self.senders.append(sender)
-        self.add_up(component, layer, tensor)
+        if component == "embed":
+            self.add_up(component, layer, tensor)  # what else the first layer reads is what no sender gives
         if self.adding:
             self._empty(sender)
 
@@ -135,10 +136,6 @@ class EdgePass(Edges):
         # what is put there is 0 and what changes is all that was there: less that, from zero on, is what is left
         part.masks.append(bits - 1 if zero else bits)
         part.emptied.append(zero)
-
-    @property
-    def ran(self) -> set[tuple[str, int | None]]:
-        return {("mlp_out" if one.component == "neurons" else one.component, one.layer) for one in self.senders}
 
     @property
     def count(self) -> int:
