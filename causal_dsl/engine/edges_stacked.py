@@ -235,11 +235,7 @@ class EdgeExecutor(ReferenceExecutor):
         alike = SameBeginnings(self.context.layouts, layout, self.inputs)
         first, count = np.full(whole.rows, whole.longest), 0
         for family, batch in each:
-            own = np.full(len(family.pairs), whole.longest)
-            for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                acts = spot.live & ~alike.unchanged(write, family, number)
-                np.minimum.at(own, spot.which[acts], spot.positions[acts])
-            first[count : count + len(batch)] = own[batch]
+            first[count : count + len(batch)] = alike.first_changed(family, whole.longest)[batch]
             count += len(batch)
         changed = first < whole.longest
         if not changed.any():

@@ -10,7 +10,7 @@ from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.vocabulary.locations import Position
+from causal_dsl.vocabulary.locations import Place, Position, Site
 
 
 @dataclass(eq=False)
@@ -22,26 +22,37 @@ class SameBeginnings:
     layout: Layout
     inputs: Inputs
     _alike: dict[tuple[int, int], int] = field(default_factory=dict)
-    _unchanged: dict[tuple[g.Forward, g.Forward, Position | None, bytes], np.ndarray] = field(default_factory=dict)
+    _known: dict[tuple[g.Forward, g.Forward, Position | None, bytes], np.ndarray] = field(default_factory=dict)
 
-    def unchanged(self, write: g.WriteNode, family: Family, number: int) -> np.ndarray:
-        """Of each token of a write whether nothing changes there [m]."""
-        spot, value = family.spots[number], write.value
-        plain = isinstance(value, g.Capture) and isinstance(value.run, g.Forward) and value.place.site == write.place.site
-        if not plain or write.add or write.feature is not None or write.place.key is not None:
-            return np.zeros(len(spot.which), bool)
-        assert isinstance(value, g.Capture) and isinstance(value.run, g.Forward)
-        key = (value.run, family.resume.base, value.place.position, family.pairs.tobytes())
-        if key not in self._unchanged:
-            which, tokens = self.layouts.tokens(value.place, value.run, family.pairs)
-            here = self._inputs(family.resume.base, family)
-            there = self._inputs(value.run, family)
+    def first_changed(self, family: Family, most: int) -> np.ndarray:
+        """The first token of each pair at which a write of an intervention changes anything [pairs]; ``most`` where none does."""
+        first = np.full(len(family.pairs), most)
+        seen = set()
+        for write, spot in zip(family.resume.writes, family.spots, strict=True):
+            value, base = write.value, family.resume.base
+            taken = value if isinstance(value, g.Capture) and value.place.site == write.place.site else None
+            plain = taken is not None and not write.add and write.feature is None and write.place.key is None
+            source = taken.run if plain and isinstance(taken.run, g.Forward) else None  # type: ignore[union-attr]
+            position = None if source is None else taken.place.position  # type: ignore[union-attr]
+            key = (source, position, spot.positions.tobytes(), spot.which.tobytes(), spot.live.tobytes())
+            if key in seen:  # other sites at the same tokens
+                continue
+            seen.add(key)
+            acts = spot.live
+            if source is not None:
+                acts = acts & (self._unchanged(source, position, base, family) != spot.positions)
+            np.minimum.at(first, spot.which[acts], spot.positions[acts])
+        return first
+
+    def _unchanged(self, source: g.Forward, position: Position | None, base: g.Forward, family: Family) -> np.ndarray:
+        """Where the tokens of a source stand, in which all that its run gives is what the base gives there; -1 for other tokens [m]."""
+        key = (source, base, position, family.pairs.tobytes())
+        if key not in self._known:
+            which, tokens = self.layouts.tokens(Place(Site("embed"), position), source, family.pairs)
+            here, there = self._inputs(base, family), self._inputs(source, family)
             alike = np.array([self._begins(*pair) for pair in zip(here.tolist(), there.tolist(), strict=True)])
-            self._unchanged[key] = np.where(tokens < alike[which], tokens, -1)
-        from_ = self._unchanged[key]
-        assert len(from_) == len(spot.positions)  # each token is written from one
-        found: np.ndarray = from_ == spot.positions
-        return found
+            self._known[key] = np.where(tokens < alike[which], tokens, -1)
+        return self._known[key]
 
     def _inputs(self, run: g.Forward, family: Family) -> np.ndarray:
         """The input of each pair of an intervention in a run."""

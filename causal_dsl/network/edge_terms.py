@@ -24,6 +24,8 @@ class Room:
         self._held: dict[tuple[str, int], Tensor] = {}
         #: the formulas of norms, as far as they were looked for
         self.norms: dict[nn.Module, RootMeanSquare | None] = {}
+        #: the modules whose output linear maps read as it is; None before it was looked at
+        self.read_as_it_is: dict[nn.Module, nn.Module] | None = None
 
     def take(self, use: str, number: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of any numbers, the same memory for each ``use`` and number."""
