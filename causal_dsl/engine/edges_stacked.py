@@ -29,7 +29,6 @@ from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
 
-
 #: The tokens from which on the beginnings of rows are left out: to compute what is kept of them takes as long as some tokens more.
 WORTH_LEAVING_OUT = 256
 
@@ -174,7 +173,7 @@ class EdgeExecutor(ReferenceExecutor):
         inputs = layout.inputs[np.concatenate(homes)]
         prompts = self.inputs.rows(inputs)
         read = np.concatenate([layout.rows.read[family.rows[batch]] for family, batch in each])
-        whole = self.network.given.batch(self.network, prompts, self.network.padding)  # type: ignore[arg-type]
+        whole = self.network.given.batch(self.network, prompts, self.network.padding)
         left_out = self._left_out(layout, each, whole, read)
         run = whole if not left_out else self.beginnings.goes_on(whole, left_out)
         begins = -run.offsets.numpy()

@@ -45,7 +45,9 @@ class Beginnings:
             self._of = key
         cache = self._cache()
         for number, (keys, values) in enumerate(self._kept):
-            cache.update(keys.index_select(0, which.to(keys.device)), values.index_select(0, which.to(values.device)), number)
+            cache.update(
+                keys.index_select(0, which.to(keys.device)), values.index_select(0, which.to(values.device)), number
+            )
         later = {"input_ids": ids[:, count:], "position_ids": where[:, count:], "past_key_values": cache}
         return replace(
             batch, longest=batch.longest - count, offsets=batch.offsets - count, named={**named, **later}, found={}
@@ -79,7 +81,11 @@ class Beginnings:
         needed = {"input_ids", "position_ids", "attention_mask", "past_key_values", "use_cache"}
         if not facts.has_tokens or facts.both_ways or facts.parallel or not needed <= set(network.accepts):
             return False
-        if network.stream is not None or network.sharded is not None or any(map(scales_by_length, network.model.modules())):
+        if (
+            network.stream is not None
+            or network.sharded is not None
+            or any(map(scales_by_length, network.model.modules()))
+        ):
             return False
         return self._whole_caches() and self._tried()
 
@@ -98,7 +104,7 @@ class Beginnings:
     def _tried(self) -> bool:
         network = self.network
         [prompts] = network.given.standard(network.facts)
-        batch = network.given.batch(network, prompts, network.padding)  # type: ignore[arg-type]
+        batch = network.given.batch(network, prompts, network.padding)
         if batch.arguments or batch.longest <= _LEFT_OUT or bool((batch.last(torch.arange(batch.rows)) < 1).any()):
             return False
         try:

@@ -101,7 +101,7 @@ def _seen(network: Network) -> dict[str, str]:
             elif path and not any(module.children()):
                 stack.callback(module.register_forward_hook(partial(after, path)).remove)
         [prompts] = network.given.standard(network.facts)
-        batch = network.given.batch(network, prompts, network.padding)  # type: ignore[arg-type]
+        batch = network.given.batch(network, prompts, network.padding)
         network.model(*batch.arguments, **batch.named)
     return found
 

@@ -36,6 +36,7 @@ class _RunOn:
     """What a layer is run on for receivers that read one projection; None where others do. Where a norm before the projections leaves it
     as it is, ``formula`` and ``factor`` [rows, tokens, 1] are what they do with it themselves."""
 
+    room: Room
     tensor: Tensor | None = None
     formula: RootMeanSquare | None = None
     factor: Tensor | None = None
@@ -64,7 +65,7 @@ class EdgeProjections:
     @contextmanager
     def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]], Tensor], None]]:
         """Within, the projections compute the columns of some receivers alone; nothing else of this run is looked at."""
-        modules, norms, run = self._projections(layer), self._normed(layer), _RunOn()
+        modules, norms, run = self._projections(layer), self._normed(layer), _RunOn(self.room)
         for module in modules:
             self._projected.setdefault(module, _Projected())
 
@@ -170,9 +171,11 @@ def _columns(module: nn.Module, known: _Projected, run: _RunOn, given: Tensor) -
     if known.out is None:
         known.out = given.new_empty(*each.shape[1:-1], weight.shape[1])
     out = known.out
+    matrix = weight.T  # the columns of a Linear are rows in memory
+    weighted = None if run.formula is None else run.room.weighted(module, matrix, run.formula.weight)
     for number, own in known.own:
-        columns = weight.T[own]  # the columns of a Linear are rows in memory
-        if run.formula is not None:
+        columns = matrix[own] if weighted is None else weighted[own]
+        if run.formula is not None and weighted is None:
             columns = columns * run.formula.weight
         plain = factors is not None or not isinstance(module.bias, Tensor)
         if isinstance(own, slice) and plain and not (given.requires_grad or out.requires_grad):
