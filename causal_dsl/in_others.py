@@ -8,9 +8,11 @@ that carry it by themselves: no others may.
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import replace
 
 from causal_dsl.carrying import Carrying
+from causal_dsl.depending import SETS, Depending
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small
 from causal_dsl.planning.unclaimed import part
@@ -19,7 +21,17 @@ from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import Taken, Unclaimed, moves, of_pairs, one_of, unmapped_findings
+from causal_dsl.score.unmapped import (
+    Taken,
+    Unclaimed,
+    Unlike,
+    exceeds,
+    moves,
+    of_pairs,
+    one_of,
+    unlike_findings,
+    unmapped_findings,
+)
 from causal_dsl.vocabulary.locations import Place
 
 #: Of how many sets that move the answer it is asked whether they may.
@@ -46,7 +58,8 @@ def with_others(
     found = _of_layer(probe, test, execution, natural, away)
     if found is None:
         return cell
-    told = unmapped_findings(found)
+    changed = any(one.unlike is not None and one.unlike.sure for one in found.taken)
+    told = unlike_findings(found) if changed else unmapped_findings(found)
     return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told)) if told else cell
 
 
@@ -74,6 +87,10 @@ def _of_layer(probe: Unmapped, test: Test, execution: Execution, natural: float,
         if taken:
             at = str(part(probe.site, carrier, False))
             return _unclaimed(probe, test, carrying, taken, True, allowed, at, carrying.follows(carrier))
+    changing, seen = _unlike(carrying, execution, probe, test, moving, m)
+    if changing:
+        told = [_taken(probe, some, of_pairs(hits[some], every), seen[some]) for some in changing]
+        return _unclaimed(probe, test, carrying, told, False, natural)
     if not moving or carrying.carrier(()) is not None:
         return None
     # Nothing less than all of it is known to carry what is needed. Values that go together in some input may well move the answer.
@@ -82,12 +99,29 @@ def _of_layer(probe: Unmapped, test: Test, execution: Execution, natural: float,
         for one in moving
         if moves(_taken(probe, one, of_pairs(hits[one] & ~carrying.natural_mix(one, m), every)), natural, len(sets) + 1)
     ]
-    taken = [_taken(probe, one, of_pairs(hits[one], every)) for one in strange]
+    taken = [_taken(probe, one, of_pairs(hits[one], every), seen.get(one)) for one in strange]
     return _unclaimed(probe, test, carrying, taken, False, natural) if taken else None
 
 
-def _taken(probe: Unmapped, units: tuple[int, ...], moved: Estimate) -> Taken:
-    return Taken(units, str(part(probe.site, units, False)), moved)
+def _unlike(
+    carrying: Carrying,
+    execution: Execution,
+    probe: Unmapped,
+    test: Test,
+    moving: Sequence[tuple[int, ...]],
+    m: int,
+) -> tuple[list[tuple[int, ...]], dict[tuple[int, ...], Unlike]]:
+    """Which of the sets that move the answer change how it depends on the placed variables, and what was seen of the first of all."""
+    if not moving:
+        return [], {}
+    depending = Depending(carrying, execution.runs[test.control[0]].test)
+    seen = {one: found for one in moving[:SETS] if (found := depending.unlike(one, m)) is not None}
+    changing = [one for one, found in seen.items() if found.sure and exceeds(found.share, carrying.natural, len(seen))]
+    return changing, seen
+
+
+def _taken(probe: Unmapped, units: tuple[int, ...], moved: Estimate, unlike: Unlike | None = None) -> Taken:
+    return Taken(units, str(part(probe.site, units, False)), moved, unlike=unlike)
 
 
 def _unclaimed(

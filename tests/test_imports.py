@@ -43,6 +43,7 @@ ORDER = [
     "discovery",
     "score",
     "carrying",
+    "depending",
     "in_others",
     "interchanging",
     "unclaiming",
