@@ -80,7 +80,9 @@ class Depending:
                 said = np.stack(
                     [
                         model.evaluate(
-                            mixed, {p: np.repeat(carrying.values[p][one[:1]], n) for p in carrying.probe.placed}, [output]
+                            mixed,
+                            {p: np.repeat(carrying.values[p][one[:1]], n) for p in carrying.probe.placed},
+                            [output],
                         )[output]
                         for one in self.having
                     ],
@@ -121,7 +123,9 @@ class Depending:
         )
 
     @torch.no_grad()
-    def _ways(self, base: np.ndarray, other: np.ndarray, units: Sequence[int]) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
+    def _ways(
+        self, base: np.ndarray, other: np.ndarray, units: Sequence[int]
+    ) -> tuple[np.ndarray, np.ndarray, np.ndarray]:
         """For each pair which two settings of the placed variables give one answer [n, settings, settings], whether in some setting two
         answers tie [n], and the smallest gap of the two largest logits [n]."""
         carrying, n, count = self.carrying, len(base), len(self.having)

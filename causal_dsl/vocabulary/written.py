@@ -180,7 +180,9 @@ class Written:
 
     def __post_init__(self) -> None:
         if "runless" not in vars(self.kind):
-            raise TypeError(f"{self.kind.__name__} does not say whether it is `runless`: made from no run, and not by chance")
+            raise TypeError(
+                f"{self.kind.__name__} does not say whether it is `runless`: made from no run, and not by chance"
+            )
 
 
 __all__ = ["Example", "Hand", "Value", "Written"]
