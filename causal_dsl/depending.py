@@ -9,21 +9,17 @@ Parts that hold a value only together may make one that it never has; copies of 
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import replace
 
 import numpy as np
 import torch
 
-from causal_dsl.carrying import Carrying, codes_of
+from causal_dsl.carrying import Carrying
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.measures.quantities import TIED
-from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning.probe_rows import FREE, SEED
-from causal_dsl.planning.rest_of_layer import named, same_layer
-from causal_dsl.program.components import width
 from causal_dsl.program.program import Test
-from causal_dsl.score.numbered_values import decides, numbered
+from causal_dsl.score.numbered_values import decides, numbered, tells
 from causal_dsl.score.unmapped import Unlike, of_pairs
 
 #: Of the settings of the placed variables, how many are tried in each input; and in how many sets of units.
@@ -39,20 +35,12 @@ class Depending:
 
     def __init__(self, carrying: Carrying, test: Test):
         self.carrying, self.stream = carrying, Stream(SEED, len(carrying.base))
-        probe, facts = carrying.probe, test.network.facts
-        every = range(width(probe.site, facts) or 0)
-        here = {
-            unit
-            for placed in test.cells[probe.cell].placed
-            if placed.variable in probe.placed
-            for place in placed.places
-            if same_layer(site := named(place, facts).site, probe.site)
-            for unit in (every if site.dims is None else site.dims)
-        }
-        self.here = sorted(here)
+        probe = carrying.probe
+        self.here: list[int] = []
         self.known = False
-        if len(carrying.base) < 2 or not self.here:
+        if len(carrying.base) < 2:
             return
+        self.here = carrying.layer.placed(test, int(carrying.inputs[0]))
         columns = np.stack([carrying.values[name] for name in probe.placed], axis=1)
         _, codes = np.unique(columns, axis=0, return_inverse=True)
         codes = codes.reshape(-1)
@@ -61,6 +49,11 @@ class Depending:
         if len(self.having) < 2:
             return
         inputs = np.arange(len(carrying.inputs))
+        if carrying.probe.tokens:
+            inputs = inputs[: carrying.left // 2 // len(self.having)]
+            carrying.left -= len(inputs) * len(self.having)
+        if len(inputs) < 2:
+            return
         ways, _, gaps = self._ways(inputs, inputs, ())
         self.usual, self.natural = float(np.median(gaps)), {one.tobytes() for one in ways}
         self.natural |= self._by_model()
@@ -94,16 +87,18 @@ class Depending:
         return found
 
     def copies(self, units: Sequence[int]) -> bool:
-        """Whether units hold what the answer needs beside the placed variables, all of it and nothing else, and others do so, too. The value that
-        a mixture of other parts of it has may be one that it never has by itself."""
+        """Whether units hold what the answer needs beside the placed variables, all of it and nothing else, and the others tell it, too. The value
+        that a mixture of other parts of it has may be one that it never has by itself."""
         carrying = self.carrying
         needed = carrying.needed
         if needed is None:
             return False
         own = [unit for unit in carrying.probe.units[0] if decides(needed, carrying.codes[unit])]
-        rest = [unit for unit in own if unit not in units]
-        return set(units) <= set(own) and all(
-            bool(some) and decides(numbered(carrying.held[:, list(some)]), needed) for some in (units, rest)
+        rest = [unit for unit in carrying.probe.units[0] if unit not in units]
+        return (
+            set(units) <= set(own)
+            and decides(numbered(carrying.held_at(units)), needed)
+            and tells(numbered(carrying.held_at(rest)), needed)
         )
 
     def unlike(self, units: Sequence[int], n: int) -> Unlike | None:
@@ -113,6 +108,9 @@ class Depending:
             return None
         carrying = self.carrying
         n = min(n, max(1, FREE // len(self.having) // SETS))
+        if carrying.probe.tokens and carrying.left < n * len(self.having):
+            return None
+        carrying.left -= n * len(self.having)
         ways, tied, gaps = self._ways(carrying.base[:n], carrying.other[:n], units)
         odd = np.array([one.tobytes() not in self.natural for one in ways]) & ~tied
         every = n == len(carrying.base) and not carrying.unseen
@@ -129,32 +127,13 @@ class Depending:
         """For each pair which two settings of the placed variables give one answer [n, settings, settings], whether in some setting two
         answers tie [n], and the smallest gap of the two largest logits [n]."""
         carrying, n, count = self.carrying, len(base), len(self.having)
-        mixed = carrying.vectors[torch.from_numpy(base)].clone()
-        mixed[:, list(units)] = carrying.vectors[torch.from_numpy(other)][:, list(units)]
-        mixed = mixed.repeat(count, 1)
+        mixed = carrying.mixed(base, other, units).repeat(count, 1)
         donors = np.concatenate([one[self.stream.below(len(one), n)] for one in self.having])
         mixed[:, self.here] = carrying.vectors[torch.from_numpy(donors)][:, self.here]
-        rows = carrying.execution.plan.inputs[carrying.test.network.key].rows(np.tile(carrying.inputs[base], count))
-        every = torch.arange(len(mixed))
-        write = SiteWrite(replace(carrying.probe.site, dims=None), every, None, lambda there: mixed.to(there))
-        network = carrying.execution.networks[carrying.test.network.key]
-        logits = forward(network, rows, writes=[write], readout=every).logits
-        assert logits is not None
-        lines = None if "template" not in carrying.values else np.tile(carrying.values["template"][base], count)
-        said = codes_of(carrying.execution, carrying.test, logits, lines).reshape(count, n).T
-        gaps = self._gaps(logits).reshape(count, n).amin(dim=0).cpu().numpy()
+        lines = carrying.lines(np.tile(base, count))
+        said, gaps = carrying.layer.said(carrying.inputs[np.tile(base, count)], lines, mixed)
+        said, gaps = said.reshape(count, n).T, gaps.reshape(count, n).min(axis=0)
         return said[:, :, None] == said[:, None, :], (said == TIED).any(axis=1), gaps
-
-    def _gaps(self, logits: torch.Tensor) -> torch.Tensor:
-        """By how much the largest logit [n] lies above the next one, of several outputs the least."""
-        answers = self.carrying.execution.answers[self.carrying.test.name]
-        every = [None] if answers.among is None else [own.among for own in answers.spellings]
-        gaps = []
-        for among in every:
-            seen = logits if among is None else logits[:, torch.tensor(among, device=logits.device)]
-            two = seen.double().topk(min(2, seen.shape[1]), dim=1).values
-            gaps.append(two[:, 0] - two[:, -1])
-        return torch.stack(gaps).amin(dim=0)
 
 
 __all__ = ["SETS", "Depending"]
