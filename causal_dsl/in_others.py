@@ -147,11 +147,12 @@ def _unlike(
     moving: Sequence[tuple[int, ...]],
     m: int,
 ) -> tuple[list[tuple[int, ...]], dict[tuple[int, ...], Unlike]]:
-    """Which of the sets that move the answer change how it depends on the placed variables, and what was seen of the first of all."""
+    """Which of the sets that move the answer change how it depends on the placed variables, and what was seen of those that were looked at."""
     if not moving:
         return [], {}
     depending = Depending(carrying, execution.runs[test.control[0]].test)
-    seen = {one: found for one in moving[:SETS] if (found := depending.unlike(one, m)) is not None}
+    first = sorted(moving, key=lambda one: not depending.copies(one))  # rows may not suffice for all
+    seen = {one: found for one in first[:SETS] if (found := depending.unlike(one, m)) is not None}
     changing = [one for one, found in seen.items() if found.sure and exceeds(found.share, carrying.natural, len(seen))]
     return changing, seen
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass, replace
+from functools import partial
 
 import numpy as np
 import torch
@@ -74,7 +75,7 @@ class LayerVectors:
                 rows, positions = self._places(some)
                 new = vectors[mine] if isinstance(vectors, torch.Tensor) else vectors(mine)
                 new = new.reshape(len(rows), -1)
-                writes = [SiteWrite(self.site, rows, positions, lambda there, new=new: new.to(there))]
+                writes = [SiteWrite(self.site, rows, positions, partial(_given, new))]
             read = None
             if self.probe.tokens:
                 read = torch.tensor([self.inputs.read(number) for number in some.tolist()])
@@ -136,6 +137,10 @@ class LayerVectors:
             two = seen.double().topk(min(2, seen.shape[1]), dim=1).values
             gaps.append(two[:, 0] - two[:, -1])
         return torch.stack(gaps).amin(dim=0)
+
+
+def _given(new: torch.Tensor, there: torch.Tensor) -> torch.Tensor:
+    return new.to(there)
 
 
 def codes_of(

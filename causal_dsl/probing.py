@@ -67,7 +67,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     mine = [one for one in execution.plan.tests if one.control[0] == test.name]
     # Whether the places of one layer are enough decides whether its rest is judged; and whether the claim holds in other pairs.
     spared = rows_of(test, execution, cells)
-    probes = Counter(one.probe.cell for one in mine if isinstance(one.probe, Unmapped))
+    shares = Counter(one.probe.cell for one in mine if isinstance(one.probe, Unmapped))
     for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts | Beyond)):
         probe = probe_test.probe
         if probe is None or isinstance(probe, CircuitRuns | AlignmentRuns):
@@ -85,7 +85,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             if probe.early and not any(one.enough(probe.site, test) for one in in_parts.get(probe.cell, ())):
                 early.append((at, probe))
                 continue
-            more = spared[at] // probes[probe.cell]
+            more = spared[at] // shares[probe.cell]
             cells[at] = with_unclaimed(cells[at], probe, probe_test, run.cells[probe.cell], theirs, execution, more)
         elif isinstance(probe, Apart):
             cells[at] = with_apart(cells[at], probe, probe_test, execution.plan.draw_of(probe_test), theirs)
