@@ -112,7 +112,11 @@ def with_unclaimed(
     if left:
         found = told_of(left)
         told = unmapped_findings(found)
-        if probe.why == "alike" and not full and (cell.verdict is None or cell.verdict.code != "partly"):
+        if (
+            (probe.why == "alike" or probe.claimed)
+            and not full
+            and (cell.verdict is None or cell.verdict.code != "partly")
+        ):
             told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
         cell = replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
         cell = with_others(cell, probe, test, execution, natural, away, rows)
