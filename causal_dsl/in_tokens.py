@@ -26,6 +26,11 @@ from causal_dsl.score.results import CellResult
 _WORTH, _OWN = FLOOR // 2, 1 / 3
 
 
+def rest_of(rows: int) -> int:
+    """Of the ``rows`` of a probe those that are left after :func:`taken_later`, of few rows as many again."""
+    return max(rows - int(rows * _OWN), min(rows, FLOOR))
+
+
 def rows_of(test: Test, execution: Execution, cells: Sequence[CellResult]) -> list[int]:
     """How many rows each of the ``cells`` of a test may be looked at in by :func:`taken_later` and what follows it: those that are called
     true, from the highest iia down."""
@@ -83,4 +88,4 @@ def taken_later(
             yield some, found[some]
 
 
-__all__ = ["rows_of", "taken_later"]
+__all__ = ["rest_of", "rows_of", "taken_later"]

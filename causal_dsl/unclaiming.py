@@ -16,7 +16,7 @@ from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.in_others import with_others
-from causal_dsl.in_tokens import taken_later
+from causal_dsl.in_tokens import rest_of, taken_later
 from causal_dsl.interchanging import moved
 from causal_dsl.layer_vectors import codes_of
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
@@ -119,7 +119,7 @@ def with_unclaimed(
         ):
             told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
         cell = replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
-        cell = with_others(cell, probe, test, execution, natural, away, rows)
+        cell = with_others(cell, probe, test, execution, natural, away, rest_of(rows))
     if away and full and not _alarmed(cell):
         hidden = unmapped_beside(unmapped_findings(told_of(every)))
         known = {one.code for one in cell.findings}
