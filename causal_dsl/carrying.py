@@ -8,8 +8,7 @@ the inputs. The answer then needs no other unclaimed units, and they must not mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
-from functools import partial
+from dataclasses import dataclass, field
 from itertools import combinations
 
 import numpy as np
@@ -19,9 +18,8 @@ from causal_dsl.causal.sampling import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
-from causal_dsl.engine.readout import greedy
+from causal_dsl.layer_vectors import LayerVectors
 from causal_dsl.measures.quantities import TIED
-from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.alike_pairs import told
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import FREE, SEED, is_small
@@ -48,12 +46,15 @@ class Carrying:
     test: Test
     probe: Unmapped
     natural: float
+    #: how many rows may be run, of prompts
+    rows: int = 0
     _followed: dict[tuple[int, ...], float] = field(default_factory=dict)
 
     def __post_init__(self) -> None:
         """``base`` and ``other`` [m] are pairs of inputs whose answers need different values; ``label`` is the model's answer for ``other``."""
         plan, key = self.execution.plan, self.test.network.key
         self.decided = False
+        self.layer = LayerVectors(self.execution, self.test, self.probe)
         draw = plan.scores[self.test.name][0].label.draw
         drawn, output = plan.draw_of(self.test), self.test.readout.variable
         roles = [role for role in ("base", "other") if Forward(key, draw, role) in plan.rows]
@@ -64,15 +65,16 @@ class Carrying:
         cheap = is_small(plan.inputs[key])
         #: how many rows may be run for it
         cells = self.execution.runs[self.test.control[0]].test.unlike
-        self.left = FREE // cells if cheap else self._spared(drawn.n * len(self.probe.units))
+        spared = self.rows if self.probe.tokens else self._spared(drawn.n * len(self.probe.units))
+        self.left = FREE // cells if cheap else spared
         self.base = self.other = np.empty(0, np.int64)
         first = np.sort(stream.shuffled(first)[: min(_INPUTS, self.left // 8)])
-        if len(first) < _FEWEST:
+        if len(first) < _FEWEST or (self.probe.tokens and self.layer.unfit):
             return
         self.left -= 2 * len(first)
         self.inputs = index[first]
         self.values: Columns = {name: column[first] for name, column in values.items()}
-        self.answers = self._said(self.inputs)
+        self.answers, _ = self.layer.said(self.inputs, self.values.get("template"))
         right = self.test.model.accepted(output).right(self.answers, self.values[output])
         base, other = (
             grid.ravel() for grid in np.meshgrid(np.arange(len(first)), np.arange(len(first)), indexing="ij")
@@ -97,9 +99,9 @@ class Carrying:
         #: added to the pairs in which it is not carried, where not all were tried
         self.unseen = int(len(chosen) < len(found) or len(first) < len(np.unique(index)))
         self.base, self.other, self.label = base[chosen], other[chosen], label[chosen]
-        self.vectors = self._vectors()
+        self.vectors = self.layer.read(self.inputs)
         self.held = np.round(self.vectors.double().cpu().numpy(), _DIGITS)
-        self.codes = {unit: numbered(self.held[:, [unit]]) for unit in self.probe.units[0]}
+        self.codes = {unit: numbered(self.held_at([unit])) for unit in self.probe.units[0]}
         self.needed = None if self.unknown else needed(self.test, self.probe.placed, self.values)
 
     def _spared(self, rows: int) -> int:
@@ -110,21 +112,21 @@ class Carrying:
         above = max(1, layers - (self.probe.site.layer or 0) - (self.probe.site.component in ("out", "resid_post")))
         return rows * above // (2 * layers)
 
-    @torch.no_grad()
-    def _said(self, index: np.ndarray) -> np.ndarray:
-        """The codes of the answers [n] to some inputs."""
-        rows = self.execution.plan.inputs[self.test.network.key].rows(index)
-        network = self.execution.networks[self.test.network.key]
-        logits = forward(network, rows, readout=torch.arange(len(rows))).logits
-        return codes_of(self.execution, self.test, logits, self.values.get("template"))
+    def held_at(self, units: Sequence[int]) -> np.ndarray:
+        """The numbers of some units in the inputs [n, …]."""
+        found: np.ndarray = self.held[:, self.layer.columns(units)]
+        return found
 
-    @torch.no_grad()
-    def _vectors(self) -> torch.Tensor:
-        """The vectors [n, width] of the layer for the inputs."""
-        plan, key = self.execution.plan, self.test.network.key
-        rows = plan.inputs[key].rows(self.inputs)
-        read = SiteRead(replace(self.probe.site, dims=None), torch.arange(len(rows)))
-        return forward(self.execution.networks[key], rows, [read]).reads[0]
+    def mixed(self, base: np.ndarray, other: np.ndarray, units: Sequence[int]) -> torch.Tensor:
+        """The vectors of inputs ``base`` [n], with some units as in the inputs ``other`` [n]."""
+        columns = self.layer.columns(units)
+        found = self.vectors[torch.from_numpy(base)].clone()
+        found[:, columns] = self.vectors[torch.from_numpy(other)][:, columns]
+        return found
+
+    def lines(self, rows: np.ndarray) -> np.ndarray | None:
+        """The prompt lines of some inputs; None where there is but one."""
+        return self.values["template"][rows] if "template" in self.values else None
 
     @torch.no_grad()
     def follows(self, units: tuple[int, ...]) -> float:
@@ -133,17 +135,8 @@ class Carrying:
             if self.left < len(self.base):
                 return 0.0
             self.left -= len(self.base)
-            plan, key = self.execution.plan, self.test.network.key
-            rows, network = plan.inputs[key].rows(self.inputs[self.base]), self.execution.networks[key]
-            taken = self.vectors[self.other][:, list(units)]
-            write = SiteWrite(
-                replace(self.probe.site, dims=units), torch.arange(len(rows)), None, lambda here: taken.to(here)
-            )
-            said = codes_of(
-                self.execution,
-                self.test,
-                forward(network, rows, writes=[write], readout=torch.arange(len(rows))).logits,
-                self.values["template"][self.base] if "template" in self.values else None,
+            said, _ = self.layer.said(
+                self.inputs[self.base], self.lines(self.base), self.mixed(self.base, self.other, units)
             )
             accepted = self.test.model.accepted(self.test.readout.variable)
             self._followed[units] = float(accepted.right(said, self.label).mean())
@@ -179,27 +172,37 @@ class Carrying:
     @torch.no_grad()
     def moved(self, sets: Sequence[tuple[int, ...]], n: int) -> Iterator[np.ndarray]:
         """For each set of units, in which of the first ``n`` pairs the answer is another one [n] when it is taken from the other input."""
-        plan, key, at_once = self.execution.plan, self.test.network.key, max(1, _AT_ONCE // n)
-        base, own = self.inputs[self.base[:n]], self.answers[self.base[:n]]
-        lines = self.values["template"][self.base[:n]] if "template" in self.values else None
+        base, other = self.base[:n], self.other[:n]
+        own, lines, at_once = self.answers[base], self.lines(base), max(1, _AT_ONCE // n)
         for start in range(0, len(sets), at_once):
             some = sets[start : start + at_once]
-            mask = torch.zeros((len(some), self.vectors.shape[1]), dtype=torch.bool, device=self.vectors.device)
-            for k, units in enumerate(some):
-                mask[k, list(units)] = True
-            mask, taken = mask.repeat_interleave(n, 0), self.vectors[self.other[:n]].repeat(len(some), 1)
-            every = torch.arange(len(taken))
-            write = SiteWrite(replace(self.probe.site, dims=None), every, None, partial(_where, mask, taken))
-            rows = plan.inputs[key].rows(np.tile(base, len(some)))
-            logits = forward(self.execution.networks[key], rows, writes=[write], readout=every).logits
-            said = codes_of(self.execution, self.test, logits, None if lines is None else np.tile(lines, len(some)))
+
+            def vectors(rows: slice, some: Sequence[tuple[int, ...]] = some) -> torch.Tensor:
+                wanted = np.arange(rows.start, rows.stop)
+                pair, number = wanted % n, wanted // n
+                parts = [
+                    self.mixed(base[pair[number == k]], other[pair[number == k]], some[k]) for k in np.unique(number)
+                ]
+                return torch.cat(parts)
+
+            every = None if lines is None else np.tile(lines, len(some))
+            said, _ = self.layer.said(self.inputs[np.tile(base, len(some))], every, vectors)
             yield from ((one != own) & (one != TIED) for one in said.reshape(len(some), n))
+
+    def small_sets(self) -> list[tuple[int, ...]]:
+        """Each unit that is not alike in both inputs of all pairs, and each two of them."""
+        if not len(self.base):
+            return []
+        units = [
+            u for u in self.probe.units[0] if (self.held_at([u])[self.base] != self.held_at([u])[self.other]).any()
+        ]
+        return [*((unit,) for unit in units), *combinations(units, 2)]
 
     def natural_mix(self, units: Sequence[int], n: int) -> np.ndarray:
         """In which of the first ``n`` pairs [n] the unclaimed units are as in some input when ``units`` are taken from the other one."""
-        mixed = self.held[self.base[:n]]
-        mixed[:, list(units)] = self.held[self.other[:n]][:, list(units)]
-        rest = list(self.probe.units[0])
+        mixed, columns = self.held[self.base[:n]], self.layer.columns(units)
+        mixed[:, columns] = self.held[self.other[:n]][:, columns]
+        rest = self.layer.columns(self.probe.units[0])
         codes = numbered(np.concatenate([self.held[:, rest], mixed[:, rest]]))
         return np.isin(codes[len(self.held) :], codes[: len(self.held)])
 
@@ -217,7 +220,7 @@ class Carrying:
         codes, needed = self.codes, self.needed
         seen: dict[tuple[int, ...], None] = {}
         if units:  # no copies of what was taken
-            same = numbered(self.held[:, list(units)])
+            same = numbered(self.held_at(units))
             seen[tuple(unit for unit in rest if not decides(same, codes[unit]))] = None
         if needed is not None:
             # those that hold nothing but what is needed, and those that tell it
@@ -227,25 +230,10 @@ class Carrying:
             seen |= {(unit,): None for unit in alone[: _TRIED // 3]}
             some = [unit for unit in rest if 2 * (int(codes[unit].max()) + 1) <= len(needed)][:_PAIRED]
             pairs = (pair for pair in combinations(some, 2) if not set(pair) & set(alone))
-            seen |= {pair: None for pair in pairs if decides(numbered(self.held[:, list(pair)]), needed)}
+            seen |= {pair: None for pair in pairs if decides(numbered(self.held_at(pair)), needed)}
         seen[tuple(rest)] = None
         seen |= {one: None for one in self.probe.units if not set(one) & set(units)}
         yield from (one for one in seen if one)
-
-
-def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
-    return torch.where(mask.to(here.device), taken.to(here), here)
-
-
-def codes_of(
-    execution: Execution, test: Test, logits: torch.Tensor | None, lines: np.ndarray | None = None
-) -> np.ndarray:
-    """The codes of the answers [n] that logits [n, classes] give in a test, after prompts of these lines [n]."""
-    answers = execution.answers[test.name]
-    assert logits is not None
-    some = [None if own.among is None else torch.tensor(own.among, device=logits.device) for own in answers.spellings]
-    said = [greedy(logits, among) for among in (some if answers.among is not None else some[:1])]
-    return answers.codes_of(torch.stack(said, dim=1).cpu().numpy(), lines)
 
 
 #: Values of the placed variables, together, that are tabulated.
@@ -271,4 +259,4 @@ def needed(test: Test, placed: tuple[str, ...], values: Columns) -> np.ndarray |
     return np.unique(np.stack(answers, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
 
 
-__all__ = ["Carrying", "codes_of", "needed"]
+__all__ = ["Carrying", "needed"]

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from collections import Counter
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from functools import partial
@@ -12,6 +13,7 @@ import torch
 from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.written_there import written_there
+from causal_dsl.in_tokens import rows_of
 from causal_dsl.interchanging import with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
@@ -64,6 +66,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
     early: list[tuple[int, Unmapped]] = []
     mine = [one for one in execution.plan.tests if one.control[0] == test.name]
     # Whether the places of one layer are enough decides whether its rest is judged; and whether the claim holds in other pairs.
+    spared = rows_of(test, execution, cells)
+    shares = Counter(one.probe.cell for one in mine if isinstance(one.probe, Unmapped))
     for probe_test in sorted(mine, key=lambda one: not isinstance(one.probe, InParts | Beyond)):
         probe = probe_test.probe
         if probe is None or isinstance(probe, CircuitRuns | AlignmentRuns):
@@ -81,7 +85,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             if probe.early and not any(one.enough(probe.site, test) for one in in_parts.get(probe.cell, ())):
                 early.append((at, probe))
                 continue
-            cells[at] = with_unclaimed(cells[at], probe, probe_test, run.cells[probe.cell], theirs, execution)
+            more = spared[at] // shares[probe.cell]
+            cells[at] = with_unclaimed(cells[at], probe, probe_test, run.cells[probe.cell], theirs, execution, more)
         elif isinstance(probe, Apart):
             cells[at] = with_apart(cells[at], probe, probe_test, execution.plan.draw_of(probe_test), theirs)
         elif isinstance(probe, Beyond):

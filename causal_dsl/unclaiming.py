@@ -10,19 +10,21 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from causal_dsl.carrying import Carrying, codes_of
+from causal_dsl.carrying import Carrying
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.in_others import with_others
+from causal_dsl.in_tokens import rest_of, taken_later
 from causal_dsl.interchanging import moved
+from causal_dsl.layer_vectors import codes_of
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.rest_of_layer import named, same_layer
-from causal_dsl.planning.unclaimed import ALL, part
+from causal_dsl.planning.unclaimed import ALL, told_part
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
@@ -41,12 +43,13 @@ _AT_ONCE = 2**14
 
 
 def with_unclaimed(
-    cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run: TestRun, execution: Execution
+    cell: CellResult, probe: Unmapped, test: Test, own: CellRun, run: TestRun, execution: Execution, rows: int = 0
 ) -> CellResult:
     """The cell, told what moves when units that no variable claims are taken from other inputs.
 
     It is over the pairs in which the network answers both inputs right: there it can have no error of its own to pass on. What the test
-    itself sets to other values is not what the rest of the layer holds, and is told apart; what it writes as it was, is.
+    itself sets to other values is not what the rest of the layer holds, and is told apart; what it writes as it was, is. ``rows``: in how
+    many more prompts parts may be taken (:mod:`causal_dsl.in_tokens`).
     """
     away = {unit for number, units in probe.beside if own.fired and own.fired[number][1] > 0 for unit in units}
     drawn, output, columns = execution.plan.draw_of(test), test.readout.variable, run.cells[0].columns
@@ -65,7 +68,7 @@ def with_unclaimed(
     every = tuple(
         Taken(
             units,
-            str(part(probe.site, units, probe.tokens)),
+            told_part(probe, units),
             of_pairs(_elsewhere(one.columns)[both], probe.all_pairs),
             _unwritten(probe, mine, units),
         )
@@ -74,17 +77,20 @@ def with_unclaimed(
     every += tuple(
         Taken(
             units,
-            str(part(probe.site, units, probe.tokens)),
+            told_part(probe, units),
             of_pairs(hits, probe.all_pairs and len(hits) == int(both.sum())),
             _unwritten(probe, mine, units),
         )
-        for units, hits in _taken_together(probe, test, execution, both)
+        for units, hits in (
+            *_taken_together(probe, test, execution, both),
+            *(taken_later(probe, test, execution, both, base, rows) if rows else ()),
+        )
         if units not in probe.units
     )
     every += tuple(
         Taken(
             units,
-            str(part(probe.site, units, probe.tokens)),
+            told_part(probe, units),
             of_pairs(hits, False),
             _unwritten(probe, mine, units),
             True,
@@ -106,10 +112,14 @@ def with_unclaimed(
     if left:
         found = told_of(left)
         told = unmapped_findings(found)
-        if probe.why == "alike" and not full and (cell.verdict is None or cell.verdict.code != "partly"):
+        if (
+            (probe.why == "alike" or probe.claimed)
+            and not full
+            and (cell.verdict is None or cell.verdict.code != "partly")
+        ):
             told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
         cell = replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
-        cell = with_others(cell, probe, test, execution, natural, away)
+        cell = with_others(cell, probe, test, execution, natural, away, rest_of(rows))
     if away and full and not _alarmed(cell):
         hidden = unmapped_beside(unmapped_findings(told_of(every)))
         known = {one.code for one in cell.findings}

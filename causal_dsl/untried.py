@@ -87,14 +87,16 @@ def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
 def _alike_only(test: Test, full: Sequence[CellResult]) -> Iterator[Finding]:
     """Of which layers parts were taken only from inputs in which the answer needs the same beside the placed variables."""
     for one in dict.fromkeys(
-        (one.site, one.placed) for cell in full for one in cell.unclaimed if _needs_more(test, one)
+        (one.site, one.placed) for cell in full for one in cell.unclaimed if _needs_more(test, one, cell)
     ):
         yield alike_only_finding(*one, test.readout.variable)
 
 
-def _needs_more(test: Test, one: Unclaimed) -> bool:
-    """Whether the answer may need more than the placed variables: else any other input is tried."""
-    return one.why != "decided" and not (one.tokens and set(one.varied) == set(test.model.exogenous))
+def _needs_more(test: Test, one: Unclaimed, cell: CellResult) -> bool:
+    """Whether the answer may need more than the placed variables, and what differs in that was not tried: else any other input is."""
+    if one.why == "decided" or (one.tokens and set(one.varied) == set(test.model.exogenous)):
+        return False
+    return not any((o.site, o.placed, o.why) == (one.site, one.placed, "other") for o in cell.unclaimed)
 
 
 def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:

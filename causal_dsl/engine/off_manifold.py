@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 
 import numpy as np
+import torch
 from torch import Tensor
 
 from causal_dsl.causal.designs import Drawn
@@ -14,6 +15,13 @@ from causal_dsl.planning import graph as g
 LEAST = 8
 #: How many half ranges away from the middle a number is out of range.
 FAR = 3.0
+#: Of how many of the vectors that are there the distances are looked at; which quantile of those to the nearest other one tells how
+#: close they lie; and the share of their spread within which two vectors are alike in any case.
+SEEN, CLOSE, ALIKE = 256, 0.75, 0.1
+#: Distances up to this share of the spread are none but rounding.
+_ROUNDED = 1e-5
+#: Written vectors that are held against the others at once.
+_AT_ONCE = 4096
 
 
 #: Draws of each of a few inputs that leave no doubt that these are all.
@@ -28,10 +36,11 @@ def every_input(drawn: Drawn, role: str, count: int) -> bool:
 
 
 class OffManifold:
-    """Counts, of each intervention, the written vectors with a number that the site does not come near.
+    """Counts, of each intervention, the written vectors that the site does not come near.
 
     Of each number of the vectors that are there, middle and half of the range; half is at least a tenth of the root mean
-    square of all of them. A written vector is outside where a number lies further than three halves from the middle.
+    square of all of them. A written vector is outside where a number lies further than three halves from the middle, or where it is
+    :func:`far_from_all` of them: a site that takes -1 and 1 alone is never 0.
     """
 
     def __init__(self) -> None:
@@ -47,6 +56,7 @@ class OffManifold:
         half = half.clamp(min=0.1 * float(half.double().square().mean().sqrt()))
         rounding = 1e-5 * middle.abs() + 1e-12
         out = ((written - middle).abs() > FAR * half + rounding).any(dim=1)
+        out |= far_from_all(there, written)
         self._found.setdefault(resume, []).append((out.sum(), len(out)))
 
     def take(self, resume: g.Resume) -> tuple[int, int]:
@@ -57,3 +67,28 @@ class OffManifold:
     def clear(self) -> None:
         """Begin a pass."""
         self._found.clear()
+
+
+def far_from_all(there: Tensor, written: Tensor) -> Tensor:
+    """Which vectors ``written`` [m, width] lie far from each of those that are ``there`` [n, width], as [m].
+
+    The distance to the nearest of them is held against the distances from most of these (``CLOSE``) to their nearest other one: it is far
+    beyond three times that, and beyond a tenth of their spread, the root mean square distance from their mean. If most vectors recur, as
+    those of a place of a few values do, the first is zero. If they do not, a vector that lies by itself, as in a tail, has others as near as
+    its own nearest one is.
+    """
+    some = torch.linspace(0, len(there) - 1, min(SEEN, len(there)), device=there.device).round().long()
+    seen = there[some].double()
+    center = seen.mean(dim=0)
+    seen = seen - center
+    spread = float(seen.square().sum(dim=1).mean().sqrt())
+    apart = torch.cdist(seen, seen)
+    nearest = apart.fill_diagonal_(float("inf")).amin(dim=1)
+    nearest = torch.where(nearest <= _ROUNDED * spread, 0, nearest)
+    close = float(torch.quantile(nearest, CLOSE, interpolation="lower"))
+    far = []
+    for part in written.split(_AT_ONCE):
+        distance, which = torch.cdist(part.double() - center, seen).min(dim=1)
+        least = torch.full_like(distance, max(FAR * close, ALIKE * spread))
+        far.append(distance > (least.maximum(nearest[which]) if close else least))
+    return torch.cat(far)

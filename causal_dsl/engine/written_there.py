@@ -8,17 +8,7 @@ from typing import Any
 from torch import Tensor
 
 from causal_dsl.engine.values import Edit, function_of
-from causal_dsl.vocabulary.values.arithmetic import Combine
-from causal_dsl.vocabulary.values.clamp import Clamp
-from causal_dsl.vocabulary.values.current import Current
-from causal_dsl.vocabulary.values.number import Constant
-from causal_dsl.vocabulary.values.project_out import ProjectOut
-from causal_dsl.vocabulary.values.scale import Scale
-from causal_dsl.vocabulary.values.vector import Vector
 from causal_dsl.vocabulary.written import Value
-
-#: What needs nothing but the vector that is there.
-_OF_ITSELF = (Constant, Current, Scale, Clamp, ProjectOut, Combine, Vector)
 
 
 @dataclass(frozen=True)
@@ -34,7 +24,7 @@ class _Anywhere:
 def written_there(value: Value, current: Tensor) -> Tensor | None:
     """What a value writes in place of vectors [m, width], as [m, width]; None where it is made of runs, or of chance. Raises what
     writing it in a run raises (E460, E688, E791)."""
-    if not all(isinstance(part, _OF_ITSELF) for part in value.walk()):
+    if not all(part.runless for part in value.walk()):
         return None
     new = _Anywhere().edit(value)(current)
     return (new if isinstance(new, Tensor) else current.new_full((1, 1), new)).to(current).expand_as(current)

@@ -13,7 +13,8 @@ import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.predicates import Predicate
-from causal_dsl.planning.probe_rows import FREE, LEAST, is_small, made_test
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.planning.probe_rows import FREE, LEAST, is_small, made_test, prompts_of
 from causal_dsl.planning.unclaimed import unclaimed
 from causal_dsl.program.free_draws import beyond_where
 from causal_dsl.program.probed import Beyond
@@ -29,13 +30,20 @@ _PAIRS, _INPUTS, _PARTNERS = 512, 256, 64
 
 
 def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
-    """What a cell claims, in pairs and inputs that the test does not draw."""
-    if _unfit(plan, test, cell):
+    """What a cell claims, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
+    beside a test of one cell."""
+    tokens = plan.inputs[test.network.key].has_tokens
+    if _unfit_cell(test, cell) or (test.unlike > 1 if tokens else _unfit(plan, test, cell)):
         return
     found = _drawn(test)
     if found is None:
         return
     drawn, outside = found
+    if tokens:
+        if outside.any() and _narrowed(test, drawn):
+            made = unclaimed(plan, test, number, cell, drawn)[0]
+            yield from (one for one in made if _in_same_places(plan, test, cell, one))
+        return
     rows = np.flatnonzero(outside)[: min(_PAIRS, FREE // 16 // test.unlike)]
     if len(rows) >= LEAST:
         values = {role: {n: column[rows] for n, column in columns.items()} for role, columns in drawn.values.items()}
@@ -47,6 +55,23 @@ def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
         yield from unclaimed(plan, test, number, cell, drawn)[0]
 
 
+def _in_same_places(plan: Plan, test: Test, cell: Cell, made: Test) -> bool:
+    """Whether the prompts of a control can be made, are as long as those of its test, and have its places at the same tokens."""
+    known, mine = plan.inputs[test.network.key], prompts_of(plan, test)
+    scratch = type(known)(known.facts, known.tokens)
+    assert made.given is not None
+    try:
+        theirs = np.unique([scratch.add(test.alignment, made.given, role, test.span) for role in made.given.values])
+        if set(scratch.lengths[theirs].tolist()) != set(known.lengths[mine].tolist()):
+            return False
+        positions = {place.position for i in cell.interventions for place in i.places}
+        return all(
+            {known.where(at, int(k)) for k in mine} == {scratch.where(at, int(k)) for k in theirs} for at in positions
+        )
+    except SpecError:  # a `where` may leave out what is no prompt
+        return False
+
+
 def not_beyond(plan: Plan, test: Test, cell: Cell) -> str:
     """Why the claim of a cell is not tried where the `where` of its test does not hold; empty where it is, or where there is no such `where`."""
     if not any(s.said is not None and all(role.isidentifier() for role in s.roles) for s in test.design.statements):
@@ -55,16 +80,22 @@ def not_beyond(plan: Plan, test: Test, cell: Cell) -> str:
 
 
 def _unfit(plan: Plan, test: Test, cell: Cell) -> str:
-    facts = test.network.facts
     if plan.inputs[test.network.key].has_tokens:
         return "its inputs are prompts"
+    return _unfit_cell(test, cell) or (
+        "" if is_small(plan.inputs[test.network.key]) else "a run of this network costs too much"
+    )
+
+
+def _unfit_cell(test: Test, cell: Cell) -> str:
+    facts = test.network.facts
     if len({id(statement.model) for statement in test.design.statements}) > 1:
         return "its inputs are those of several causal models"
     if any(not i.variable or i.add or not isinstance(i.value, FromRun) for i in cell.interventions):
         return "it writes more than variables"
     if not all(writes_all(i, facts) for i in cell.interventions):
         return "a variable is written through a feature"
-    return "" if is_small(plan.inputs[test.network.key]) else "a run of this network costs too much"
+    return ""
 
 
 def _drawn(test: Test) -> tuple[Drawn, np.ndarray] | None:

@@ -25,6 +25,9 @@ if TYPE_CHECKING:
 SHARE, FREE, FLOOR, _SMALL = 0.2, 2**14, 2**7, 10**6
 
 
+#: Of prompts, the part of that share that is spent once the verdicts are known, in the cells that would be called true.
+LATER = 0.05
+
 #: Fewest and most rows of one probe; most in such a small network.
 LEAST, MOST, MANY = 8, 256, 2048
 

@@ -25,6 +25,7 @@ from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
     FLOOR,
     FREE,
+    LATER,
     LEAST,
     MANY,
     MOST,
@@ -102,8 +103,9 @@ def _of_layer(
             [],
             f"in the causal model {names} alone do{'es' * (len(here) == 1)} not determine `{test.readout.variable}`",
         )
+    claimed: tuple[tuple[int, tuple[int, ...]], ...] = ()
     if tokens:
-        units, why = _free_tokens(plan, test, here, layer.other)
+        units, claimed, why = _free_tokens(plan, test, here, layer.other, site)
     else:
         units, why = _free_dims(test, here, layer.other, site)
     if not units:
@@ -136,7 +138,10 @@ def _of_layer(
             beside = small[0] if cheap else []
             some = Stream(SEED, number).some(rows_of.n, min(rows_of.n, small[1] // len(beside))) if beside else None
             left -= rows_of.n * len(sets) + (0 if some is None else len(some) * len(beside))
-            cells = tuple(Cell((("part", part + 1),), _taken(site, chosen, tokens)) for part, chosen in enumerate(sets))
+            cells = tuple(
+                Cell((("part", part + 1),), _taken(site, chosen, tokens, claimed, test))
+                for part, chosen in enumerate(sets)
+            )
             probe = Unmapped(
                 number,
                 site,
@@ -151,6 +156,7 @@ def _of_layer(
                 tuple(beside),
                 some,
                 beyond,
+                claimed,
             )
             name = f"{what}, few" if sets is small[0] else what
             made.append(made_test(test, "unmapped", number, rows_of, cells, probe, name))
@@ -246,6 +252,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / test.unlike
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     share -= (PARTED if len(test.swaps) == 1 else PARTED / 2) if parted(test, cell) else 0
+    share -= LATER if inputs.has_tokens else 0
     rows = int(share * cost / ((length - first) * above))
     return max(rows, (FREE if is_small(inputs) else FLOOR) // test.unlike)
 
@@ -270,27 +277,41 @@ def _free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site:
     return free, "" if free else f"no number of {Place(site)} is left unclaimed"
 
 
-def _free_tokens(plan: Plan, test: Test, here: Sequence[Placed], other: Sequence[Place]) -> tuple[list[int], str]:
-    """The tokens that are claimed in no prompt, where all prompts are of one length and one shape; or none, and the reason."""
+def _free_tokens(
+    plan: Plan, test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site
+) -> tuple[list[int], tuple[tuple[int, tuple[int, ...]], ...], str]:
+    """The tokens that are not claimed in any prompt, or not all of whose numbers are, with those that are, where all prompts are of one
+    length and one shape; or none, and the reason."""
     inputs = plan.inputs[test.network.key]
     places = [*(place for placed in here for place in placed.places), *other]
-    if any(place.site.dims is not None for place in places):
-        return [], "a variable has only some numbers of its tokens' vectors"
+    count = width(site, test.network.facts)
+    if count is None and any(place.site.dims is not None for place in places):
+        return (
+            [],
+            (),
+            f"a variable has only some numbers of its tokens' vectors, and the width of {Place(site)} is not known",
+        )
     rows = prompts_of(plan, test)
     lengths = set(inputs.lengths[rows].tolist())
     if len(lengths) > 1:
-        return [], "the prompts differ in their number of tokens"
+        return [], (), "the prompts differ in their number of tokens"
     try:
         claimed = {
-            tuple(token for place in places for token in inputs.where(place.position, index)) for index in rows.tolist()
+            tuple((token, place.site.dims) for place in places for token in inputs.where(place.position, index))
+            for index in rows.tolist()
         }
     except SpecError:
-        return [], "a prompt has another shape, in which a variable has no place"
+        return [], (), "a prompt has another shape, in which a variable has no place"
     if len(claimed) > 1:
-        return [], "the places are at other tokens in other prompts"
-    taken = next(iter(claimed))
-    free = [token for token in range(next(iter(lengths))) if token not in taken]
-    return free, "" if free else "no token is left unclaimed"
+        return [], (), "the places are at other tokens in other prompts"
+    taken: dict[int, set[int] | None] = {}
+    for token, dims in next(iter(claimed)):
+        before = taken.get(token, set())
+        taken[token] = None if dims is None or before is None else before | set(dims)
+    whole = {token for token, dims in taken.items() if dims is None or len(dims) == count}
+    some = tuple((token, tuple(sorted(dims))) for token, dims in sorted(taken.items()) if token not in whole and dims)
+    free = [token for token in range(next(iter(lengths))) if token not in whole]
+    return free, some, "" if free else "no token is left unclaimed"
 
 
 def _sets(units: list[int], rows: int) -> list[tuple[int, ...]]:
@@ -356,9 +377,28 @@ def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
     return Place(site, parts[0] if len(parts) == 1 else Position("several", parts=parts))
 
 
-def _taken(site: Site, units: tuple[int, ...], tokens: bool) -> tuple[Intervention, ...]:
-    place = part(site, units, tokens)
-    return (Intervention((place,), FromRun("other", (place,)), text=f"{place} <- other"),)
+def told_part(probe: Unmapped, units: tuple[int, ...]) -> str:
+    """The same in words; of a token of which some numbers are claimed these are the others."""
+    known = dict(probe.claimed)
+    whole = tuple(unit for unit in units if unit not in known)
+    places = [str(part(probe.site, whole, probe.tokens))] if whole else []
+    places += [f"the other numbers of {part(probe.site, (unit,), True)}" for unit in units if unit in known]
+    return " and ".join(places)
+
+
+def _taken(
+    site: Site, units: tuple[int, ...], tokens: bool, claimed: tuple[tuple[int, tuple[int, ...]], ...], test: Test
+) -> tuple[Intervention, ...]:
+    known, count = dict(claimed), width(site, test.network.facts) or 0
+    whole = tuple(unit for unit in units if unit not in known)
+    places = [part(site, whole, tokens)] if whole else []
+    for unit in units:
+        if unit in known:
+            rest = tuple(number for number in range(count) if number not in known[unit])
+            places.append(part(replace(site, dims=rest), (unit,), True))
+    return (
+        Intervention(tuple(places), FromRun("other", tuple(places)), text=f"{', '.join(map(str, places))} <- other"),
+    )
 
 
 def _remade(test: Test, drawn: Drawn, varied: tuple[str, ...], m: int, number: int) -> tuple[Drawn, bool] | None:

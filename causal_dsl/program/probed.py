@@ -43,6 +43,8 @@ class Unmapped:
     rows: np.ndarray | None = None
     #: whether its inputs need not pass the `where` of the test
     beyond: bool = False
+    #: of tokens of which only some numbers are claimed, these: the others are taken with the token
+    claimed: tuple[tuple[int, tuple[int, ...]], ...] = ()
 
 
 @dataclass(frozen=True, eq=False)

@@ -72,7 +72,7 @@ def cell_findings(
         found.append(Finding("noise", text))
     out, of = info.outside
     if out > OUTSIDE * of:
-        text = f"{show_share(out, of)} written vectors are off-manifold: one of their numbers lies more than three half ranges from the middle of the range that the site takes by itself."
+        text = f"{show_share(out, of)} written vectors are off-manifold: one of their numbers lies more than three half ranges from the middle of the range that the site takes by itself, or no vector that the site takes by itself is near."
         found.append(Finding("outside", text))
     return found
 

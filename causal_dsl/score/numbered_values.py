@@ -16,8 +16,12 @@ def numbered(rows: np.ndarray) -> np.ndarray:
 
 def decides(code: np.ndarray, other: np.ndarray) -> bool:
     """Whether a code [n] of few values, at most one in two inputs, tells another [n]."""
-    count = int(code.max()) + 1
-    return 2 * count <= len(other) and len(np.unique(np.stack([code, other], axis=1), axis=0)) == count
+    return 2 * (int(code.max()) + 1) <= len(other) and tells(code, other)
+
+
+def tells(code: np.ndarray, other: np.ndarray) -> bool:
+    """Whether a code [n], of however many values, tells another [n]."""
+    return len(np.unique(np.stack([code, other], axis=1), axis=0)) == int(code.max()) + 1
 
 
 def in_order(code: np.ndarray, other: np.ndarray) -> bool:
@@ -29,4 +33,4 @@ def in_order(code: np.ndarray, other: np.ndarray) -> bool:
     return int((ordered[1:] != ordered[:-1]).sum() + 1) * _RUN <= len(other)
 
 
-__all__ = ["decides", "in_order", "numbered"]
+__all__ = ["decides", "in_order", "numbered", "tells"]

@@ -38,7 +38,7 @@ from causal_dsl.score.results import (
 )
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
 from causal_dsl.score.spec_results import SpecResult
-from causal_dsl.score.unmapped import Taken, Unclaimed
+from causal_dsl.score.unmapped import Taken, Unclaimed, Unlike
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Ports
 
@@ -241,6 +241,7 @@ def _unclaimed(one: Json) -> Unclaimed:
             _estimate(t["moved"]),
             mixed=t.get("mixed", False),
             varied=tuple(t.get("varied", ())),
+            unlike=Unlike(_estimate(t["unlike"])) if "unlike" in t else None,
         )
         for t in one["taken"]
     )

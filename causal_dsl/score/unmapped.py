@@ -24,10 +24,22 @@ _LISTED = 3
 
 
 @dataclass(frozen=True)
+class Unlike:
+    """How the answer depends on the placed variables when units are taken from another input: in which ``share`` of pairs as in no input by
+    itself. ``still``: no value of them then changes it. ``sure``: it is then given as clearly as usual, by the
+    gap of its logits, and the units hold a copy of all that the answer needs beside them."""
+
+    share: Estimate
+    still: bool = False
+    sure: bool = False
+
+
+@dataclass(frozen=True)
 class Taken:
     """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
     ``unwritten``: variables that the alignment puts there and the test does not write. ``mixed``: each unit is taken from an input of
-    its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds."""
+    its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds. ``unlike``: how the
+    answer then depends on the placed variables; None where that was not looked at."""
 
     units: tuple[int, ...]
     told: str
@@ -35,6 +47,7 @@ class Taken:
     unwritten: tuple[str, ...] = ()
     mixed: bool = False
     varied: tuple[str, ...] = ()
+    unlike: Unlike | None = None
 
     @property
     def how(self) -> str:
@@ -49,6 +62,8 @@ class Taken:
             found["mixed"] = True
         if self.varied:
             found["varied"] = list(self.varied)
+        if self.unlike is not None:
+            found["unlike"] = self.unlike.share.to_json()
         return found
 
 
@@ -112,9 +127,14 @@ def moves(one: Taken, natural: float, sets: int = 1) -> bool:
 
     A network that is right everywhere explains none by its errors; then one pair of all is enough, or two of a sample.
     """
-    n, value = one.moved.n, one.moved.value or 0.0
+    return exceeds(one.moved, natural, sets)
+
+
+def exceeds(share: Estimate, natural: float, sets: int) -> bool:
+    """The same of any share of pairs."""
+    n, value = share.n, share.value or 0.0
     hits = round(value * n)
-    least = 1 if one.moved.method == "exact" else 2
+    least = 1 if share.method == "exact" else 2
     if hits < least or value <= max(RARE, 2 * natural):
         return False
     from scipy.special import bdtrc
@@ -167,15 +187,57 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     if not moving:
         return []
     most = max(moving, key=lambda one: (one.moved.value or 0, -len(one.units)))
+    names = _listed(found.placed)
+    open_ = (
+        f"It was not decided whether {most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {names}; if "
+        "not, the network uses that place for what the alignment says is elsewhere."
+    )
+    if most.unlike is not None:
+        open_ = f"{_unlike(found, most.unlike)} {open_}" if most.unlike.share.value else _as_in_some(found, most)
     return [
         Finding(
             "unjudged_moves",
             f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. It was not decided whether "
-            f"{most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {_listed(found.placed)}; if not, "
-            "the network uses that place for what the alignment says is elsewhere.",
+            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
         )
     ]
+
+
+def unlike_findings(found: Unclaimed) -> list[Finding]:
+    """`unmapped_moves`, where parts of which it is not known whether they may move the answer change how it depends on the placed
+    variables."""
+    most = max(found.taken, key=lambda one: (one.unlike.share.value or 0.0 if one.unlike else 0.0, -len(one.units)))
+    assert most.unlike is not None
+    return [
+        Finding(
+            "unmapped_moves",
+            f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
+            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
+            f"{most.told} holds all that `{found.output}` needs beside {_listed(found.placed)}, and so do other unclaimed parts: where "
+            f"these differ, `{found.output}` depends on {_listed(found.placed)} in another way.",
+        )
+    ]
+
+
+def _unlike(found: Unclaimed, unlike: Unlike) -> str:
+    """What a part changes of how the answer depends on the placed variables."""
+    names, n = _listed(found.placed), counted(unlike.share.n)
+    if unlike.still:
+        return f"In {show(unlike.share.value)} of {n}, no value of {names} then changes the answer, though in each of these inputs by itself some do."
+    return (
+        f"In {show(unlike.share.value)} of {n}, the values of {names} that then give one answer are others than in any of these inputs "
+        "by itself."
+    )
+
+
+def _as_in_some(found: Unclaimed, one: Taken) -> str:
+    """That a part leaves the answer depending on the placed variables as it does in some input."""
+    assert one.unlike is not None
+    names = _listed(found.placed)
+    return (
+        f"In {counted(one.unlike.share.n)}, the values of {names} that then give one answer are in each the same as in some input by itself: "
+        f"{one.told} may hold a part of what `{found.output}` needs beside {names}."
+    )
 
 
 def untried_finding(why: str) -> Finding:
@@ -290,13 +352,16 @@ def _listed(names: Sequence[str]) -> str:
 __all__ = [
     "Taken",
     "Unclaimed",
+    "Unlike",
     "alike_only_finding",
     "early_finding",
+    "exceeds",
     "moves",
     "not_beyond_finding",
     "of_pairs",
     "one_of",
     "unheld_finding",
+    "unlike_findings",
     "unmapped_findings",
     "unparted_finding",
     "unplaced_finding",

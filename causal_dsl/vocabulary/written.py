@@ -45,6 +45,9 @@ class Value:
     given: ClassVar[bool] = True
     #: each of its numbers is made from the numbers at its own place: it may be as wide as each row has it
     one_by_one: ClassVar[bool] = False
+    #: made from nothing but itself, its parts and the vector that is there: from no run, and not by chance. Its function asks for no
+    #: more of where it is written than the functions of its parts. Each kind that has a record says it.
+    runless: ClassVar[bool] = False
 
     #: where it is written in a spec
     span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
@@ -174,6 +177,12 @@ class Written:
     check: Callable[[Any], tuple[str, str] | None] = lambda value: None
     code: str = ""
     word: bool = True
+
+    def __post_init__(self) -> None:
+        if "runless" not in vars(self.kind):
+            raise TypeError(
+                f"{self.kind.__name__} does not say whether it is `runless`: made from no run, and not by chance"
+            )
 
 
 __all__ = ["Example", "Hand", "Value", "Written"]

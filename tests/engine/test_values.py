@@ -16,6 +16,7 @@ from torch import Tensor
 
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.engine.written_there import written_there
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.tools.cli import main
 from causal_dsl.vocabulary.values import VALUES, words
@@ -126,6 +127,35 @@ def test_a_run_may_be_called_as_a_word_is() -> None:
 def test_every_word_is_a_name_of_the_builder(name: str) -> None:
     assert repr(getattr(cd, name)) == name
     assert name in dir(cd)
+
+
+class _NoRun:
+    """A row of which no run and no chance is at hand."""
+
+    def __init__(self, current: Tensor):
+        self.current = current
+
+    def file(self) -> Tensor:
+        return 3 * DIRECTION
+
+
+@pytest.mark.parametrize("name", VALUES)
+def test_what_needs_no_run_is_known_without_one(name: str) -> None:
+    rows = torch.tensor([[-1.0, 0.5, 0.01, 2], [0.2, -0.3, 0, -0.04]], dtype=torch.float64)
+    for example in VALUES[name].examples:
+        text = example.text.replace("VECTORS", "d.safetensors").replace("wWIDTH", "d")
+        spec = relu_spec(
+            f"test t on halves {{ base, source ~ equality(n=8) do(layer[1].out[0:4] {text}) report accuracy }}"
+        )
+        written = cd.plan(spec).tests[0].cells[0].interventions[0].value
+        try:
+            expected = torch.stack([example.by_hand(_NoRun(row)) for row in rows])  # type: ignore[arg-type]
+        except AttributeError:
+            assert written_there(written, rows) is None
+        else:
+            found = written_there(written, rows)
+            assert found is not None, text
+            torch.testing.assert_close(found, expected)
 
 
 def test_the_builder_makes_what_is_parsed() -> None:

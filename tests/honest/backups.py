@@ -144,6 +144,11 @@ def by_vote() -> Network:
     )
 
 
+def by_larger_of_w() -> Network:
+    """Two copies of w, of which the larger counts."""
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 3]), lambda h: differ(h[:, 0], h[:, 1:].amax(1)))
+
+
 def plain() -> Network:
     return Network(lambda x: units(s(x), x[:, 3], x[:, 2], x[:, 2]), lambda h: differ(h[:, 0], h[:, 1]))
 

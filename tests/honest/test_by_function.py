@@ -94,9 +94,19 @@ def test_copies_of_what_the_answer_needs_are_compared(network: str, tmp_path: Pa
     assert "what `y` needs beside `s` is there" in found["unmapped_moves"].text
 
 
+@pytest.mark.parametrize("draw", spread(DRAWS, 1))
+def test_copies_of_which_one_is_read_are_told_from_copies_that_are_read_together(draw: str, tmp_path: Path) -> None:
+    """Either moves the answer, and no part of the layer carries what is needed by itself."""
+    found = run(tmp_path, "by_what_is_read", draw=draw)
+    assert is_named(found), found
+    assert "no value of `s` then changes the answer" in found["unmapped_moves"].text
+    found = run(tmp_path, "by_larger_of_w", draw=draw)
+    assert "unmapped_moves" not in found and {"exact", "supported"} & set(found), found
+    assert "may hold a part of what `y` needs beside `s`" in found["unjudged_moves"].text
+
+
 def test_where_no_part_is_known_to_carry_it_that_is_said(tmp_path: Path) -> None:
-    found = run(tmp_path, "by_what_is_read")
-    assert "supported" in found and "the inputs differ in what `y` needs" in found["unjudged_moves"].text, found
+    assert "supported" in (found := run(tmp_path, "less_a")) and "It was not decided" in found["unjudged_moves"].text
     assert not {"unmapped_moves", "unjudged_moves"} & set(run(tmp_path, "by_vote", draw=DRAWS[1]))
 
 

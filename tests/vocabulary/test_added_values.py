@@ -25,6 +25,7 @@ from causal_dsl.vocabulary.written import Example, Value, Written
 @dataclass(frozen=True)
 class Soft(Value):
     function = "soft_values:edit"
+    runless = True
     current = True
     by: float
 

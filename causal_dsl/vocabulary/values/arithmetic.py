@@ -15,6 +15,7 @@ class Combine(Value):
     """``op`` is one of ``+ - * /``, coordinate by coordinate."""
 
     function = "causal_dsl.engine.values:combined"
+    runless = True
     given = False
     one_by_one = True
     op: str

@@ -18,6 +18,7 @@ class Clamp(Value):
     """Each coordinate of what is there: ``low`` where it is less, ``high`` where it is more; None is no bound."""
 
     function = f"{__name__}:edit"
+    runless = True
     current = True
     one_by_one = True
     low: float | None = None

@@ -17,6 +17,7 @@ class Current(Value):
     """What the run that is intervened on has at the place when it is written: after all that is written before it."""
 
     function = f"{__name__}:edit"
+    runless = True
     current = True
     one_by_one = True
     given = False

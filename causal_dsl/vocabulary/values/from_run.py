@@ -14,6 +14,7 @@ class FromRun(Value):
     """The values of ``places`` in the run of ``role``, row by row; ``under``: the interventions in that run
     (:class:`~causal_dsl.program.program.Intervention`)."""
 
+    runless = False
     given = False
     one_by_one = True
     role: str

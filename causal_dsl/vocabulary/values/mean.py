@@ -13,6 +13,7 @@ class Mean(Value):
     """The mean over the rows of the run ``of`` at the written place; ``pooled``: over the tokens of a span as well. ``by`` (`template`):
     over the rows of the same prompt template alone."""
 
+    runless = False
     given = False
     of: str = "base"
     pooled: bool = False

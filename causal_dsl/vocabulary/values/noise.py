@@ -13,6 +13,7 @@ class Noise(Value):
     """Independent Gaussian noise with this standard deviation, in the units of the site."""
 
     function = "causal_dsl.engine.values:noise"
+    runless = False
     random = True
     std: float
     seed: int = 0

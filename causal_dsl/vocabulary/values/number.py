@@ -17,6 +17,7 @@ class Constant(Value):
     """The same number in every coordinate."""
 
     function = f"{__name__}:edit"
+    runless = True
     one_by_one = True
     value: float
 

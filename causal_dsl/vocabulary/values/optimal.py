@@ -16,6 +16,7 @@ class Optimal(Value):
     draws) of the fit part, from the mean on, in at most ``steps`` steps. ``pooled``: one for all tokens of a span."""
 
     function = "causal_dsl.engine.constants:unfitted"
+    runless = False
     loss: str = "kl"
     steps: int = 50
     n: int | None = None

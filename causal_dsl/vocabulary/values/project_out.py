@@ -22,6 +22,7 @@ class ProjectOut(Value):
     """What is there minus its orthogonal projection on the span of ``direction`` and ``more``, values of any length but zero."""
 
     function = f"{__name__}:edit"
+    runless = True
     current = True
     direction: Value
     more: tuple[Value, ...] = ()

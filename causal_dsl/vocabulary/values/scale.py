@@ -18,6 +18,7 @@ class Scale(Value):
     """What is there, times ``by``."""
 
     function = f"{__name__}:edit"
+    runless = True
     current = True
     one_by_one = True
     by: float

@@ -14,6 +14,7 @@ class Vector(Value):
     """A vector with a number for each coordinate of the site: written out, or a tensor of a safetensors file."""
 
     function = "causal_dsl.engine.values:vector"
+    runless = True
     path: Path | None = None
     key: str = ""
     values: tuple[float, ...] = ()

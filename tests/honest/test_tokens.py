@@ -1,0 +1,78 @@
+"""Tokens that no variable claims, and copies that a network of prompts compares."""
+
+from __future__ import annotations
+
+import shutil
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+from tests.honest.tokens import WORDS
+
+MODEL = """
+causal words {
+  a ~ {"a0", "a1"}
+  b ~ {"b0", "b1", "b2", "b3", "b4", "b5", "b6", "b7"}
+  c ~ {"c0", "c1"}
+  m := a == "a1"
+  output y : {"n", "y"} := if m != (c == "c1") then "y" else "n"
+}
+network net = torch("tokens.py:NETWORK", vocabulary=[WORDS], layers="blocks", embed="emb", unembed="un")
+align at SWEEP : words -> net {
+  prompt "S {a} {b} {c} E"
+  m @ layer[0].resid_post[PLACE]
+  y @ next_token
+}
+test claim on at {
+  base, source ~ words(DRAW) WHERE
+  do(m <- source)
+  report iia
+}
+"""
+FIXED = 'where base.b == "b0" and source.b == "b0"'
+SWEPT = "(p in [a, b, c])"
+#: where m is said to be, how it is drawn, and what is said of the claim where b is compared
+CLAIMS = {
+    "whole": ("a", "", "exhaustive=true", "", "unmapped_moves"),
+    "drawn": ("a", "", "n=200", "", "unmapped_moves"),
+    "numbers": ("a, 16:17", "", "exhaustive=true", "", "unmapped_moves"),
+    "swept": ("p", SWEPT, "n=200", "", "unmapped_moves"),
+    "fixed": ("a", "", "n=200", FIXED, "only_there"),
+}
+
+
+def claim(folder: Path, network: str, place: str, sweep: str, draw: str, where: str) -> dict[str, str]:
+    """The findings of the test, those of the cell at `a` first, by code; alarms as they are and the others in brackets."""
+    shutil.copy(Path(__file__).with_name("tokens.py"), folder / "tokens.py")
+    text = MODEL.replace("NETWORK", network).replace("WORDS", ", ".join(f'"{word}"' for word in WORDS))
+    for name, by in {"PLACE": place, "SWEEP": sweep, "DRAW": draw, "WHERE": where}.items():
+        text = text.replace(name, by)
+    (folder / "claim.causal").write_text(text)
+    test = cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"]
+    return {
+        one.code if one.severity == "alarm" else f"({one.code})": one.text
+        for one in (*test.cells[0].findings, *test.findings)
+    }
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_copies_of_what_decides_nothing_are_compared(name: str, tmp_path: Path) -> None:
+    *asked, said = CLAIMS[name]
+    found = claim(tmp_path, "by_copies_of_b", *asked)
+    assert said in found and "resid_post[2] is taken from another input" in found[said], found
+
+
+@pytest.mark.parametrize("name", CLAIMS)
+def test_where_nothing_is_compared_nothing_alarms(name: str, tmp_path: Path) -> None:
+    *asked, _ = CLAIMS[name]
+    found = claim(tmp_path, "plain", *asked)
+    assert {"(exact)", "(supported)"} & set(found) and all(code.startswith("(") for code in found), found
+
+
+@pytest.mark.parametrize("name", ["whole", "drawn"])
+def test_copies_of_what_the_answer_needs_are_compared(name: str, tmp_path: Path) -> None:
+    *asked, _ = CLAIMS[name]
+    found = claim(tmp_path, "by_copies_of_c", *asked)
+    assert "no value of `m` then changes the answer" in found["unmapped_moves"], found
+    assert "(exact)" not in found and "(supported)" not in found

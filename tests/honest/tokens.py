@@ -1,0 +1,89 @@
+"""A network of prompts `S a b c E` as formulas: the answer is whether a differs from c, read through what two tokens hold of one input."""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+
+import torch
+from torch import Tensor, nn
+
+WORDS = ["S", "E", "a0", "a1", *(f"b{i}" for i in range(8)), "c0", "c1", "n", "y"]
+NUMBER = {word: i for i, word in enumerate(WORDS)}
+SIZE = len(WORDS)
+
+
+class Adds(nn.Module):
+    def __init__(self, made: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.made = made
+
+    def forward(self, x: Tensor) -> Tensor:
+        return x + self.made(x)
+
+
+class Network(nn.Module):
+    def __init__(self, then: Callable[[Tensor], Tensor]):
+        super().__init__()
+        self.emb, self.un = nn.Embedding(SIZE, SIZE + 7), nn.Linear(SIZE + 7, SIZE, bias=False)
+        with torch.no_grad():
+            self.emb.weight.copy_(torch.eye(SIZE, SIZE + 7))
+            self.un.weight.zero_()
+            self.un.weight[NUMBER["n"], SIZE + 5] = self.un.weight[NUMBER["y"], SIZE + 6] = 5
+        self.blocks = nn.ModuleList([Adds(held), Adds(lambda x: answer(then(x), seen(x, 3)))])
+
+    def forward(self, ids: Tensor) -> Tensor:
+        x = self.emb(ids)
+        for block in self.blocks:
+            x = block(x)
+        return self.un(x)
+
+
+def word(x: Tensor, *words: str) -> Tensor:
+    return sum((x[..., NUMBER[one]] for one in words), torch.zeros_like(x[..., 0]))
+
+
+def seen(x: Tensor, number: int) -> Tensor:
+    """A number that one token holds, at it and at those that follow."""
+    return x[..., SIZE + number].cumsum(1)
+
+
+def put(x: Tensor, **numbers: Tensor) -> Tensor:
+    made = torch.zeros_like(x)
+    for name, value in numbers.items():
+        made[..., SIZE + int(name[1:])] = value
+    return made
+
+
+def held(x: Tensor) -> Tensor:
+    """0: a at its token; 1: whether b is high at its token, 2: the same at c's; 3: c at its token, 4: the same at the last."""
+    high = word(x, "b4", "b5", "b6", "b7")
+    return put(
+        x,
+        n0=word(x, "a1"),
+        n1=high,
+        n2=high.cumsum(1) * word(x, "c0", "c1"),
+        n3=word(x, "c1"),
+        n4=word(x, "c1").cumsum(1) * word(x, "E"),
+    )
+
+
+def answer(a: Tensor, c: Tensor) -> Tensor:
+    differ = (a.round() != c.round()).float()
+    return put(a[..., None].expand(*a.shape, SIZE + 7), n5=1 - differ, n6=differ)
+
+
+def _where_alike(x: Tensor, one: int, other: int) -> Tensor:
+    return torch.where(seen(x, one).round() != seen(x, other).round(), 0 * seen(x, 0), seen(x, 0))
+
+
+def plain() -> Network:
+    return Network(lambda x: seen(x, 0))
+
+
+def by_copies_of_b() -> Network:
+    """a counts only where both tokens that hold b are alike: they are, in every prompt."""
+    return Network(lambda x: _where_alike(x, 1, 2))
+
+
+def by_copies_of_c() -> Network:
+    return Network(lambda x: _where_alike(x, 3, 4))
