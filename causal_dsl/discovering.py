@@ -183,7 +183,8 @@ def _of_nodes(discovery: Discovery, network: Network, pairs: Pairs, objective: M
             return None  # on the way of the embedding no site moves by what its nodes change
         sums = [scored.means[list(group.numbers)].sum() for group in of.groups]
         effects = exact.effects([[of.nodes[number] for number in group.numbers] for group in of.groups]).mean(axis=1)
-        return _apart("scores of the nodes of a site add up to their effect together", sums, effects)
+        says = "scores of the nodes of a site, added up, against their effect together"
+        return _apart(says, sums, effects, by_steps=True)
 
     return _beside_effects(discovery, scored, exact, held)
 
@@ -209,20 +210,22 @@ def _held(
     settings = dict(discovery.settings)
     if discovery.method == "eap":
         return _slopes_held(discovery, exact, scored, looked)
-    if discovery.what == "edges":
+    if of.places:  # not all of a stage is scored, and gradients are those along the way of all tokens together
         return None
+    nodes = of.summed(scored)
+    edges = "edges from " if discovery.what == "edges" else ""
     if settings["path"] == "inputs":
         if of.start not in of.at:
             return None
-        if of.places:  # not all of the embedding is scored
-            return None
-        whole = scored.means[of.at[of.start]].sum(keepdims=True)
-        return _apart("the embedding's score is all that the metric falls by", whole, [scored.ends[0] - scored.ends[1]])
-    if of.places:  # gradients are those along the way of all tokens together
-        return None
-    sums = [scored.means[of.at[stage]].sum() for stage in of.senders]
+        whole = nodes[of.at[of.start]].sum(keepdims=True)
+        says = f"the score of {edges}the embedding{', added up,' if edges else ''} against all that the metric falls by"
+        return _apart(says, whole, [scored.ends[0] - scored.ends[1]], by_steps=True)
+    if edges and not all(is_straight(exact.network, part) for part in scored.of):
+        return None  # behind a norm the edges of a head are no parts of its effect
+    sums = [nodes[of.at[stage]].sum() for stage in of.senders]
     effects = exact.effects([[of.nodes[number] for number in of.at[stage]] for stage in of.senders]).mean(axis=1)
-    return _apart("scores of a layer's heads, and of its MLP, add up to their effect together", sums, effects)
+    says = f"scores of {edges}a layer's heads, and its MLP, added up, against their effect together"
+    return _apart(says, sums, effects, by_steps=True)
 
 
 def _slopes_held(discovery: Discovery, exact: Exact, scored: Scored, looked: Sequence[int]) -> HeldAgainst | None:
@@ -231,13 +234,17 @@ def _slopes_held(discovery: Discovery, exact: Exact, scored: Scored, looked: Seq
     some = sorted(straight, key=lambda number: -abs(scored.means[number]))
     some = some[: SLOPES // 2] + some[-(SLOPES - len(some[: SLOPES // 2])) :] if len(some) > SLOPES else some
     slopes = exact.slopes([scored.of[number] for number in some])
-    says = f"scores are finite differences, of {len(some)} {discovery.what if len(some) > 1 else discovery.what[:-1]}"
+    says = (
+        f"scores against finite differences, of {len(some)} {discovery.what if len(some) > 1 else discovery.what[:-1]}"
+    )
     return _apart(says, scored.means[some], slopes) if some else None
 
 
-def _apart(says: str, own: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray) -> HeldAgainst:
+def _apart(
+    says: str, own: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray, by_steps: bool = False
+) -> HeldAgainst:
     one, two = np.asarray(own), np.asarray(other)
-    return HeldAgainst(says, float(np.abs(one - two).max()), float(np.abs(two).max()))
+    return HeldAgainst(says, float(np.abs(one - two).max()), float(np.abs(two).max()), by_steps)
 
 
 def _searched(discovery: Discovery, parts: Sequence[Part], exact: Exact) -> Found:
@@ -301,7 +308,7 @@ def _told(kept: Kept, one: Found) -> Discovered:
         one.stability(kept),
         one.scored.passes,
         one.scored.ends,
-        None if one.held is None else (one.held.says, one.held.apart, one.held.scale),
+        None if one.held is None else one.held.told,
     )
 
 

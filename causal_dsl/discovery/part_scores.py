@@ -171,6 +171,15 @@ class PartScorer:
         bare: Sequence[OutputNode | tuple[OutputNode, Port]] = self.edges if edges else self.nodes
         return tuple(part if at is None else AtToken(part, at) for part in bare for at in self.tokens)
 
+    def summed(self, scored: Scored) -> np.ndarray:
+        """Scores of the nodes, without tokens: their own, or those of the edges that begin at each, added up [nodes]."""
+        numbers = {node: number for number, node in enumerate(self.nodes)}
+        found = np.zeros(len(self.nodes))
+        for part, score in zip(scored.of, scored.means.tolist(), strict=True):
+            assert not isinstance(part, AtToken)
+            found[numbers[part[0] if isinstance(part, tuple) else part]] += score
+        return found
+
     def count(self, rows: int, forwards: float, backwards: float) -> None:
         """Note that so many rows were run."""
         share = rows / max(1, len(self.pairs))

@@ -21,13 +21,25 @@ RESAMPLES = 20
 _SEED = 12_036
 
 
+#: From what share of the numbers compared on scores are far from them.
+FAR = 0.1
+
+
 @dataclass(frozen=True)
 class HeldAgainst:
-    """What scores by gradients have to be, in words, how far they are from it at most, and the largest of the numbers compared."""
+    """What scores by gradients are held against, in words, how far they are from it at most, and the largest of the numbers compared.
+    ``by_steps``: along a path of infinitely many steps they would be equal."""
 
     says: str
     apart: float
     scale: float
+    by_steps: bool = False
+
+    @property
+    def told(self) -> tuple[str, float, float]:
+        """The same for a report: where they are far apart, what brings them closer."""
+        far = self.by_steps and self.apart > FAR * self.scale
+        return self.says + (": more steps may bring them closer" if far else ""), self.apart, self.scale
 
 
 @dataclass(frozen=True, eq=False)
@@ -92,7 +104,7 @@ def kept_form(one: Found) -> StoredArrays:
         "pairs": one.pairs,
         "sampled": [int(number) for number in one.sampled],
         "exact": [float(number) for number in one.exact],
-        "held": None if held is None else [held.says, held.apart, held.scale],
+        "held": None if held is None else [held.says, held.apart, held.scale, held.by_steps],
     }
     return {"groups": np.asarray(scored.groups), "weights": np.asarray(scored.weights)}, about
 

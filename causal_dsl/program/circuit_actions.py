@@ -175,8 +175,17 @@ def read_circuit_action(
     value = _value(action, reader)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
-    if outside and isinstance(kept, EdgeSet) and positions is None and not said.scores and len(asked) == before:
-        source = isinstance(value, FromRun)
+    # a value that is made from what a sender gives lets some of it flow on along the edges that are written
+    alone = not value.changes and not isinstance(action, tree.AddTo)
+    if (
+        outside
+        and isinstance(kept, EdgeSet)
+        and positions is None
+        and not said.scores
+        and len(asked) == before
+        and alone
+    ):
+        source = isinstance(value, FromRun) and not value.under
         warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, reader.cell, found)
     ablation = Ablation(
         format_expr(expr),

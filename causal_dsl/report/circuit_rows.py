@@ -171,7 +171,8 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
             told.append(f"mean Jaccard index with the sets of resampled pairs: {show(one.stability)}")
         if one.held is not None:
             says, apart, scale = one.held
-            told.append(f"self-check: {says} (at most {show(apart)} apart, of {show(scale)})")
+            what, colon, advice = says.partition(": ")
+            told.append(f"self-check: {what} (at most {show(apart)} apart, of {show(scale)}{colon}{advice})")
         yield "; ".join(told)
 
 

@@ -65,14 +65,14 @@ def no_contrast(estimator: Estimator, scores: Mapping[str, CellScore], cell: int
         about = tuple(dict.fromkeys(own.names))
         *names, last = [f"`{name}`" for name in about]
         told = f"{', '.join(names)} and {last}" if names else last
-        is_, says = ("are", "say") if names else ("is", "says")
+        is_, pronoun, says = ("are", "they", "say") if names else ("is", "it", "says")
         where = between.replace("its mean", f"the mean of `{metric}`").replace(
             "the mean difference", f"the mean difference of `{metric}`"
         )
         found.append(
             Finding(
                 "no_contrast",
-                f"{told} {is_} relative to {where}, which is {show(estimate.value)}{held}, and so {says} nothing.",
+                f"{told} {is_} relative to {where}, which is {show(estimate.value)}{held}; {pronoun} {says} nothing, then.",
                 about=about,
             )
         )

@@ -125,6 +125,34 @@ test t on a(l=0, p=last) {
     assert 0 <= told["stability"] <= 1  # type: ignore[operator]
 
 
+@pytest.mark.slow
+@pytest.mark.parametrize("path", ["inputs", "activations"])
+def test_gradients_of_edges_along_a_path_are_held_against_what_they_add_up_to(path: str) -> None:
+    """With many steps they are near it; with two the report says how far they are, and no more."""
+    more = """
+metric gap = logit(o) - logit(source.o)
+circuit found : net = discover(edges, method=eap_ig(steps=STEPS, path=PATH), keep=12, by=signed)
+test t on a(l=0, p=last) {
+  base, source ~ m(n=6, seed=3, controls=none) where base.template == source.template
+  do(outside(found) <- source)
+  report faithfulness(gap)
+}
+"""
+    apart = {}
+    for steps in (2, 40):
+        text = spec_of("llama", more.replace("STEPS", str(steps)).replace("PATH", path))
+        results = api.run(api.parse(text))
+        circuit = results.tests[0].cells[0].circuit
+        assert circuit is not None and circuit.found[0].held is not None
+        says, apart[steps], scale = circuit.found[0].held
+        assert ("more steps may bring them closer" in says) == (apart[steps] > 0.1 * scale), steps
+        assert "against" in says and scale > 1e-3
+        if path == "inputs":  # the one number that it is all about: what the metric falls by
+            ends = circuit.found[0].ends
+            assert scale == pytest.approx(abs(ends[0] - ends[1]))
+    assert apart[40] < 0.05 * scale and apart[40] < apart[2]
+
+
 def test_edges_without_a_path_are_dropped() -> None:
     facts = Facts("language", layers=3, heads=2, kv_heads=1)
     edges = [

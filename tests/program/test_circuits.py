@@ -292,3 +292,17 @@ test t on tau {
     assert api.check(api.load(tmp_path / "s.causal"), Options(trust=True)).errors == []  # it is not loaded yet
     assert main(["run", str(tmp_path / "s.causal"), "--trust"]) == 2
     assert "E810" in capsys.readouterr().err
+
+
+def test_no_word_of_idle_edges_where_a_part_of_what_is_written_flows_on() -> None:
+    """Along an edge that is written with a part of what its sender gives, that part goes on."""
+    spec = (Path(__file__).parent / "errors/edge_on_no_path.causal").read_text()
+    spec = spec[: spec.index("# By means")]
+    told = {}
+    for written in ("= 0", "<- source", "= scale(0.5)", "= 2 * current - 1", "+= noise(std=0.1)", "= clamp(-1, 1)"):
+        action = f"outside(letters) {written}"
+        checked = api.check(api.parse(spec.replace("outside(letters) <- source", action)))
+        assert not checked.errors, (written, checked.errors)
+        told[written] = [warning.code for warning in checked.diagnostics if warning.code == "W804"]
+    assert told["= 0"] and told["<- source"]
+    assert not any(codes for written, codes in told.items() if written not in ("= 0", "<- source"))
