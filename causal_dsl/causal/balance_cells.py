@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Possible combinations up to which each is looked up in a table by its number.
 _TABLE = 2**20

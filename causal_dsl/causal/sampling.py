@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.counter import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel, Condition

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from causal_dsl.engine.values import Edit, function_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.clamp import Clamp
 from causal_dsl.vocabulary.values.current import Current

@@ -2,10 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor, nn
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: As close as rounding lets two orders of the same operations be, relative.
 CLOSE = 1e-6

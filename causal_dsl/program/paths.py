@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from causal_dsl.diagnostics import Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

@@ -8,8 +8,9 @@ the text gives the same tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.layout import ENDLESS, Doc, Remark, render
 from causal_dsl.syntax.phrases import Phrases

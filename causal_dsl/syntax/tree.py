@@ -7,10 +7,11 @@ the builder make the same tree, and :mod:`causal_dsl.syntax.format` prints it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.quick_dataclasses import dataclass
 
 #: The fields of each kind of node that can hold nodes: asked for once a kind, not once a node.
 _PARTS: dict[type, tuple[str, ...]] = {}
