@@ -43,7 +43,7 @@ def with_templates(model: CausalModel, support: Support, templates: Sequence[Pre
         return support
     inside = fits(model, support.values, templates, support.n)
     counts = inside.sum(axis=1)
-    whole = int(np.lcm.reduce(np.unique(counts))) if support.n else 1
+    whole = int(np.lcm.reduce(np.flatnonzero(np.bincount(counts)))) if support.n else 1
     rows, lines = np.nonzero(inside)
     weights = (support.weights * (whole // counts))[rows]
     weights = weights // (int(np.gcd.reduce(weights)) if len(weights) else 1)

@@ -161,8 +161,8 @@ class PromptInputs(Inputs):
             if index is None:
                 rendered = render(template, values)
                 encoded = self.tokens.encode(rendered.text)
-                check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
-                faults.raise_errors()
+                if not check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults):
+                    faults.raise_errors()
                 refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
                 read = 0 if self.facts.labels and self.facts.both_ways else len(encoded) - 1
                 if self.facts.masked:
