@@ -32,12 +32,12 @@ def steps(expr: tree.Expr) -> list[SiteStep] | None:
             before = steps(value)
             if before is None or before[-1].indices is not None:
                 return None
-            return [*before[:-1], replace(before[-1], indices=indices)]
+            return [*before[:-1], SiteStep(before[-1].name, before[-1].span, indices, before[-1].arguments)]
         case tree.Call(function=function, arguments=arguments):
             before = steps(function)
             if before is None or before[-1].indices is not None or before[-1].arguments is not None:
                 return None
-            return [*before[:-1], replace(before[-1], arguments=arguments)]
+            return [*before[:-1], SiteStep(before[-1].name, before[-1].span, None, arguments)]
     return None
 
 

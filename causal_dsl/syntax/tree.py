@@ -65,6 +65,8 @@ def _below(node: Node) -> list[Node]:
     parts = _PARTS.get(type(node))
     for name in node._parts() if parts is None else parts:
         value = held[name]
+        if not value:  # absent, or an empty tuple
+            continue
         if isinstance(value, Node):
             found.append(value)
         elif isinstance(value, tuple):
