@@ -60,7 +60,7 @@ def _bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int) -> np
 def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Whole numbers from 0 to n - 1 (int64). The bias of the remainder is n / 2**64 at most."""
     size = np.asarray(n, dtype=np.uint64)
-    if size.ndim or not size:
+    if size.ndim or not size or not random.ndim:
         return (random % size).astype(np.int64)
     # numpy divides by one number far faster than it takes remainders
     found = random // size

@@ -191,8 +191,9 @@ class Sampler:
         waiting = self._needs
         for name in self._early:
             drawn = built.get(name)
+            here = rows if len(at) == len(rows) else rows[at]
             columns[name] = (
-                self._draw(name, columns, self._bits(name, rows[at], columns["@"])) if drawn is None else drawn[at]
+                self._draw(name, columns, self._bits(name, here, columns["@"])) if drawn is None else drawn[at]
             )
             ready = [where for need, where in waiting if need <= columns.keys()]
             waiting = [(need, where) for need, where in waiting if not need <= columns.keys()]
