@@ -100,6 +100,25 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
     return "".join(out)
 
 
+def on_one_line(doc: Doc) -> str:
+    """The text of a document without remarks, in which no line is broken."""
+    out: list[str] = []
+    stack: list[Doc] = [doc]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, str):
+            out.append(part)
+        elif isinstance(part, tuple):
+            stack += part[::-1]
+        elif isinstance(part, Line):
+            out.append(part.flat)
+        elif isinstance(part, Remark):
+            raise ValueError(f"a remark ends its line: {part.text}")
+        else:
+            stack.append(part.inner)
+    return "".join(out)
+
+
 def _strip(out: list[str], space: str) -> None:
     """Take back the spaces, or the line break, at the end."""
     while out and not out[-1].strip(space):
