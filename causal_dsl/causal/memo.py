@@ -156,7 +156,7 @@ def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any
         return value
     match value:
         case Design() | DrawStatement():
-            kind: type[Any] = type(value)
+            kind: Any = type(value)
             return tuple((name, _told(getattr(value, name), untold, model)) for name in _fields_told(kind, untold))
         case tuple():
             return tuple(_told(part, untold, model) for part in value)
@@ -168,7 +168,7 @@ def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any
 
 
 @cache
-def _fields_told(kind: type[Any], untold: frozenset[str]) -> tuple[str, ...]:
+def _fields_told(kind: Any, untold: frozenset[str]) -> tuple[str, ...]:
     return tuple(one.name for one in fields(kind) if one.name not in untold)
 
 
