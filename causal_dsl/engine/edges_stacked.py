@@ -13,8 +13,11 @@ from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.engine.runner import Context
+from causal_dsl.engine.same_beginnings import SameBeginnings
+from causal_dsl.inputs.batches import Batch
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network import edge_terms
+from causal_dsl.network.continued import Beginnings
 from causal_dsl.network.edge_pass import edges_together
 from causal_dsl.network.edge_terms import Room
 from causal_dsl.network.edges import EdgeWrite, adds_up, all_senders
@@ -25,6 +28,9 @@ from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
+
+#: The tokens from which on the beginnings of rows are left out: to compute what is kept of them takes as long as some tokens more.
+WORTH_LEAVING_OUT = 256
 
 
 @dataclass(frozen=True, eq=False)
@@ -47,6 +53,7 @@ class EdgeExecutor(ReferenceExecutor):
     def __init__(self, context: Context):
         super().__init__(context)
         self.room = Room(kept_bytes(context.budget, edge_terms.KEPT))
+        self.beginnings = Beginnings(self.network)
 
     def _each(
         self, layout: Layout, kept: PassActivations, places: Looks | None
@@ -162,19 +169,28 @@ class EdgeExecutor(ReferenceExecutor):
         """Interventions as the rows of one batch: of each its logits on some of its pairs."""
         values = self.context.values(kept, {})
         each = [(family, load.batch) for load in loads for family in load.families]
+        homes = [layout.prompt_rows(family.resume.base, family.resume, family.pairs)[batch] for family, batch in each]
+        inputs = layout.inputs[np.concatenate(homes)]
+        prompts = self.inputs.rows(inputs)
+        read = np.concatenate([layout.rows.read[family.rows[batch]] for family, batch in each])
+        whole = self.network.given.batch(self.network, prompts, self.network.padding)
+        left_out = self._left_out(layout, each, whole, read)
+        run = whole if not left_out else self.beginnings.goes_on(whole, left_out)
+        begins = -run.offsets.numpy()
         writes: list[EdgeWrite] = []
         whose: list[tuple[g.Resume, int] | None] = []
-        homes: list[np.ndarray] = []
         count = 0
         for family, batch in each:
             place = np.full(len(family.pairs), -1)
             place[batch] = count + np.arange(len(batch))
             count += len(batch)
-            homes.append(layout.prompt_rows(family.resume.base, family.resume, family.pairs)[batch])
             where: list[tuple[np.ndarray, np.ndarray, Tensor, Tensor]] = []  # the places of the last write
             everywhere: tuple[Tensor, Tensor] | None = None  # and of that with the most
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
                 here = np.nonzero((place[spot.which] >= 0) & spot.live)[0]
+                runs = spot.positions[here] >= begins[place[spot.which[here]]]
+                changes[family.resume][number] += len(here) - runs.sum(), 0  # where nothing changes
+                here = here[runs]
                 if not len(here):
                     continue
                 assert write.to is not None
@@ -193,12 +209,9 @@ class EdgeExecutor(ReferenceExecutor):
                     nobody = Reach(reach.ports, (0,) * len(self._heads(site)))
                     writes.append(EdgeWrite(SiteWrite(site, *everywhere, torch.zeros_like), nobody, True))
                     whose.append(None)
-        inputs = layout.inputs[np.concatenate(homes)]
-        read = np.concatenate([layout.rows.read[family.rows[batch]] for family, batch in each])
-        prompts = self.inputs.rows(inputs)
         if writes:
-            with edges_together(self.network, prompts, writes, self.network.padding, self.room) as acted:
-                found = self._forward(prompts, read)
+            with edges_together(self.network, run, writes, self.room) as acted:
+                found = self._forward(prompts, run, read)
             for place_, (acts, change) in acted.items():
                 known = whose[place_]
                 if known is None:
@@ -206,12 +219,32 @@ class EdgeExecutor(ReferenceExecutor):
                 resume, number = known
                 changes[resume][number] += acts, float(change.double().nan_to_num(posinf=0.0).sum())
         else:
-            found = self._forward(prompts, read)
+            found = self._forward(prompts, run, read)
         self.context.tick(self._tokens(inputs))
         for (family, batch), logits in zip(each, found.split([len(batch) for _, batch in each]), strict=True):
             yield family, batch, logits
 
-    def _forward(self, prompts: InputRows, read: np.ndarray) -> Tensor:
+    def _left_out(
+        self, layout: Layout, each: Sequence[tuple[Family, np.ndarray]], whole: Batch, read: np.ndarray
+    ) -> int:
+        """How many columns of a batch need not be run again: no write changes anything there, and nothing is read there. A noise
+        floor, of which nothing changes anywhere, has as many as those that it rides along with."""
+        if not self.network.facts.has_tokens:
+            return 0
+        alike = SameBeginnings(self.context.layouts, layout, self.inputs)
+        first, count = np.full(whole.rows, whole.longest), 0
+        for family, batch in each:
+            first[count : count + len(batch)] = alike.first_changed(family, whole.longest)[batch]
+            count += len(batch)
+        changed = first < whole.longest
+        if not changed.any():
+            return 0
+        offsets = whole.offsets.numpy()
+        found = min(int((first + offsets)[changed].min()), int((read + offsets).min()))
+        worth = found * len(layout.families) * len(each[0][1]) >= WORTH_LEAVING_OUT
+        return found if worth and self.beginnings.usable else 0
+
+    def _forward(self, prompts: InputRows, batch: Batch, read: np.ndarray) -> Tensor:
         outcome = forward(
             self.network,
             prompts,
@@ -221,6 +254,7 @@ class EdgeExecutor(ReferenceExecutor):
             positions=torch.from_numpy(read),
             stop=False,
             padding=self.network.padding,
+            batch=batch,
         )
         assert outcome.logits is not None
         return outcome.logits

@@ -62,6 +62,13 @@ class Values:
     given: GivenMaps = field(default_factory=GivenMaps)
     #: what was at places of interventions before anything was written there, with the numbers of its rows
     noted: dict[tuple[g.Resume, Place], tuple[np.ndarray | slice, Tensor]] = field(default_factory=dict)
+    _devices: dict[Site, torch.device] = field(default_factory=dict)
+
+    def device_at(self, site: Site) -> torch.device:
+        """Where the vectors of a site are, asked once."""
+        if site not in self._devices:
+            self._devices[site] = self.device(site)
+        return self._devices[site]
 
     def edit(
         self, write: g.WriteNode, family: Family, spot: int, alive: np.ndarray | slice
@@ -176,7 +183,7 @@ class Here:
 
     def index(self, index: np.ndarray) -> Tensor:
         """An index, on the device of the written site."""
-        return sent(index, self.values.device(self.write.place.site))
+        return sent(index, self.values.device_at(self.write.place.site))
 
 
 @cache

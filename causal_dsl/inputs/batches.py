@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Collection, Sequence
 from dataclasses import field
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import Tensor
@@ -43,7 +43,8 @@ class Points:
 @dataclass(frozen=True, eq=False)
 class Batch:
     """What the forward of a model is called with: ``arguments``, and ``named`` ones. Row r has ``lengths[r]`` tokens and
-    starts at ``offsets[r]`` of ``longest``; without ``has_tokens`` what is computed has no axis of them."""
+    starts at ``offsets[r]`` of ``longest``, before 0 where its beginning is not run again; without ``has_tokens`` what is computed
+    has no axis of them. ``found`` are the places that were asked for."""
 
     rows: int
     has_tokens: bool
@@ -51,8 +52,8 @@ class Batch:
     offsets: Tensor
     lengths: Tensor
     arguments: tuple[Tensor, ...] = ()
-    named: dict[str, Tensor | bool] = field(default_factory=dict)
-    _found: dict[tuple[int, int], tuple[Tensor, Tensor | None, Points]] = field(default_factory=dict)
+    named: dict[str, Any] = field(default_factory=dict)
+    found: dict[tuple[int, int], tuple[Tensor, Tensor | None, Points]] = field(default_factory=dict, repr=False)
 
     @property
     def shape(self) -> tuple[int, ...]:
@@ -63,9 +64,9 @@ class Batch:
         """Unpadded positions of rows, as places in the padded tensors; where there are no tokens, positions say nothing.
         Raises ValueError for one that is not there."""
         key = id(rows), id(positions)  # many sites are looked at in the same places; what is held keeps its id
-        if key not in self._found:
-            self._found[key] = rows, positions, self._points(rows, positions)
-        return self._found[key][2]
+        if key not in self.found:
+            self.found[key] = rows, positions, self._points(rows, positions)
+        return self.found[key][2]
 
     def _points(self, rows: Tensor, positions: Tensor | None) -> Points:
         rows = torch.as_tensor(rows, dtype=torch.long).cpu()
@@ -82,6 +83,8 @@ class Batch:
             raise ValueError("a position lies outside its prompt")
         columns = positions + self.offsets[rows]
         count = self.rows * self.longest
+        if columns.numel() and int(columns.min()) < 0:
+            raise ValueError("a position lies in the beginning of a prompt that is not run")
         every = len(rows) == count and torch.equal(rows * self.longest + columns, torch.arange(count))
         return Points(rows, columns, every)
 

@@ -1,10 +1,18 @@
-"""The norm before attention in a pass of edges: it is run for each receiver, so it is computed within memory that is used again."""
+"""The norm before attention in a pass of edges. It is run for each receiver, so it is computed within memory that is used again, or
+with the columns that one receiver reads of a projection behind it."""
 
 from __future__ import annotations
+
+from collections.abc import Mapping
+from contextlib import ExitStack
+from functools import partial
+from typing import Any
+from weakref import WeakKeyDictionary
 
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.network.network import Network
 from causal_dsl.quick_dataclasses import dataclass
 
 #: As close as rounding lets two orders of the same operations be, relative.
@@ -20,9 +28,12 @@ class RootMeanSquare:
 
     def __call__(self, given: Tensor, out: Tensor) -> Tensor:
         """Of ``given`` [rows, tokens, width], into ``out``, which is given back."""
+        return torch.mul(given, self.factor(given), out=out).mul_(self.weight)
+
+    def factor(self, given: Tensor) -> Tensor:
+        """What each vector of ``given`` [rows, tokens, width] is multiplied with beside the weight [rows, tokens, 1]."""
         size = torch.linalg.vector_norm(given, dim=-1, keepdim=True)
-        size.square_().div_(given.shape[-1]).add_(self.eps).rsqrt_()
-        return torch.mul(given, size, out=out).mul_(self.weight)
+        return size.square_().div_(given.shape[-1]).add_(self.eps).rsqrt_()
 
 
 def root_mean_square(module: nn.Module, width: int) -> RootMeanSquare | None:
@@ -55,4 +66,44 @@ def _same(module: nn.Module, found: RootMeanSquare, width: int) -> bool:
     )
 
 
-__all__ = ["RootMeanSquare", "root_mean_square"]
+#: Of models the norm, by its path, that each linear map reads as it is: this takes their code, and no weights.
+_READ: WeakKeyDictionary[nn.Module, Mapping[str, str]] = WeakKeyDictionary()
+
+
+def read_as_it_is(network: Network) -> dict[nn.Module, nn.Module]:
+    """The linear maps that are given what a module gives, and nothing done to it, with that module: seen in one short pass of the
+    network, once. None of a network whose weights are not all at hand."""
+    model = network.model
+    if network.stream is not None or network.sharded is not None:
+        return {}
+    if model not in _READ:
+        _READ[model] = _seen(network)
+    return {model.get_submodule(path): model.get_submodule(norm) for path, norm in _READ[model].items()}
+
+
+@torch.no_grad()
+def _seen(network: Network) -> dict[str, str]:
+    gave: dict[int, tuple[str, Tensor]] = {}  # the tensors are held, so that no other has their identity
+    found: dict[str, str] = {}
+
+    def after(path: str, _: nn.Module, __: Any, given: Any) -> None:
+        if isinstance(given, Tensor):
+            gave[id(given)] = path, given
+
+    def before(path: str, _: nn.Module, args: tuple[Any, ...]) -> None:
+        if args and id(args[0]) in gave:
+            found[path] = gave[id(args[0])][0]
+
+    with ExitStack() as stack:
+        for path, module in network.model.named_modules():
+            if isinstance(module, nn.Linear):
+                stack.callback(module.register_forward_pre_hook(partial(before, path)).remove)
+            elif path and not any(module.children()):
+                stack.callback(module.register_forward_hook(partial(after, path)).remove)
+        [prompts] = network.given.standard(network.facts)
+        batch = network.given.batch(network, prompts, network.padding)
+        network.model(*batch.arguments, **batch.named)
+    return found
+
+
+__all__ = ["RootMeanSquare", "read_as_it_is", "root_mean_square"]

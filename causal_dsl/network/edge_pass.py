@@ -19,8 +19,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.inputs.batches import Points
-from causal_dsl.inputs.protocol import InputRows
+from causal_dsl.inputs.batches import Batch, Points
+from causal_dsl.network.edge_norms import read_as_it_is
 from causal_dsl.network.edge_projections import EdgeProjections, weight_of
 from causal_dsl.network.edge_terms import Room, SentChange, SentTerms, SentWrites, TermBlocks
 from causal_dsl.network.edges import Edges, EdgeWrite
@@ -373,11 +373,13 @@ class EdgePass(Edges):
 
 @contextmanager
 def edges_together(
-    network: Network, inputs: InputRows, writes: Sequence[EdgeWrite], padding: str, room: Room | None = None
+    network: Network, batch: Batch, writes: Sequence[EdgeWrite], room: Room | None = None
 ) -> Iterator[dict[int, tuple[int, Tensor]]]:
-    """As :func:`causal_dsl.network.edges.edges_patched`, for the rows of many interventions at once; ``room`` is used again by the
-    next pass."""
-    batch = network.given.batch(network, inputs, padding)  # type: ignore[arg-type]
+    """As :func:`causal_dsl.network.edges.edges_patched`, for the rows of many interventions at once, which one pass of ``batch`` runs;
+    ``room`` is used again by the next pass."""
+    room = room or Room()
+    if room.read_as_it_is is None:
+        room.read_as_it_is = read_as_it_is(network)
     edges = EdgePass(network, batch, writes, room)
     with edges.hooked():
         yield edges.changes

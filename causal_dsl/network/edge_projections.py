@@ -10,6 +10,7 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.faults import OwnFault
 from causal_dsl.network.edge_norms import RootMeanSquare, root_mean_square
 from causal_dsl.network.edge_terms import Room
 from causal_dsl.network.network import Network
@@ -33,9 +34,13 @@ class _Projected:
 
 @dataclass(eq=False)
 class _RunOn:
-    """What a layer is run on for receivers that read one projection; None where others do."""
+    """What a layer is run on for receivers that read one projection; None where others do. Where a norm before the projections leaves it
+    as it is, ``formula`` and ``factor`` [rows, tokens, 1] are what they do with it themselves."""
 
+    room: Room
     tensor: Tensor | None = None
+    formula: RootMeanSquare | None = None
+    factor: Tensor | None = None
 
 
 class EdgeProjections:
@@ -61,13 +66,13 @@ class EdgeProjections:
     @contextmanager
     def narrowed(self, layer: int) -> Iterator[Callable[[Sequence[Sequence[Port]], Tensor], None]]:
         """Within, the projections compute the columns of some receivers alone; nothing else of this run is looked at."""
-        modules, norms, run = self._projections(layer), self._normed(layer), _RunOn()
+        modules, norms, run = self._projections(layer), self._normed(layer), _RunOn(self.room)
         for module in modules:
             self._projected.setdefault(module, _Projected())
 
         def narrow(sets: Sequence[Sequence[Port]], given: Tensor) -> None:
             together = self.read_by(layer, [port for same in sets for port in same])
-            run.tensor = None if together is None else given
+            run.tensor, run.formula, run.factor = None if together is None else given, None, None
             for module in modules:
                 self._projected[module].own, self._projected[module].sets = [], len(sets)
             for number, port in ((number, port) for number, same in enumerate(sets) for port in same):
@@ -78,17 +83,33 @@ class EdgeProjections:
 
         with ExitStack() as stack:
             for module in modules:
-                module.forward = partial(_columns, module, self._projected[module])
+                module.forward = partial(_columns, module, self._projected[module], run)
                 stack.callback(module.__dict__.pop, "forward")
             for norm, formula in norms.items():
-                norm.forward = partial(self._norm, formula, norm.forward, run)
+                late = all(self._read.get(module) is norm for module in modules)
+                norm.forward = partial(self._norm, formula, norm.forward, run, late)
                 stack.callback(norm.__dict__.pop, "forward")
             yield narrow
 
-    def _norm(self, formula: RootMeanSquare, forward: Callable[[Tensor], Tensor], run: _RunOn, given: Tensor) -> Tensor:
-        """What a norm makes of what its layer is run on; the projection that reads it is run before the memory is used again."""
+    @property
+    def _read(self) -> dict[nn.Module, nn.Module]:
+        return self.room.read_as_it_is or {}
+
+    def _norm(
+        self,
+        formula: RootMeanSquare,
+        forward: Callable[[Tensor], Tensor],
+        run: _RunOn,
+        late: bool,
+        given: Tensor,
+    ) -> Tensor:
+        """What a norm makes of what its layer is run on; the projection that reads it is run before the memory is used again. ``late``:
+        the projections read what it gives as it is, so they do what it does, on a few columns."""
         if run.tensor is None or given is not run.tensor or given.requires_grad:
             return forward(given)
+        if late:
+            run.formula, run.factor = formula, formula.factor(given)
+            return given
         return formula(given, self.room.take("normed", 0, tuple(given.shape), given))
 
     def _normed(self, layer: int) -> dict[nn.Module, RootMeanSquare]:
@@ -140,25 +161,38 @@ def weight_of(module: nn.Module) -> Tensor | None:
     return None
 
 
-def _columns(module: nn.Module, known: _Projected, given: Tensor) -> Tensor:
+def _columns(module: nn.Module, known: _Projected, run: _RunOn, given: Tensor) -> Tensor:
     """Some columns of what a linear map gives, beside those that are known; no one reads the others."""
     weight = weight_of(module)
     assert weight is not None
+    if run.factor is not None and given is not run.tensor:
+        raise OwnFault("a projection reads something else than the norm before it gave")
     each = given.unflatten(0, (known.sets, -1))
+    factors = None if run.factor is None else run.factor.unflatten(0, (known.sets, -1))
     if known.out is None:
         known.out = given.new_empty(*each.shape[1:-1], weight.shape[1])
     out = known.out
+    matrix = weight.T  # the columns of a Linear are rows in memory
+    weighted = None if run.formula is None else run.room.weighted(module, matrix, run.formula.weight)
     for number, own in known.own:
-        columns = weight.T[own]  # the columns of a Linear are rows in memory
-        if (
-            isinstance(own, slice)
-            and not isinstance(module.bias, Tensor)
-            and not (given.requires_grad or out.requires_grad)
-        ):
-            torch.mm(each[number].flatten(0, -2), columns.T.detach(), out=out.flatten(0, -2)[:, own])
+        columns = matrix[own] if weighted is None else weighted[own]
+        if run.formula is not None and weighted is None:
+            columns = columns * run.formula.weight
+        plain = factors is not None or not isinstance(module.bias, Tensor)
+        if isinstance(own, slice) and plain and not (given.requires_grad or out.requires_grad):
+            there = out.flatten(0, -2)[:, own]
+            torch.mm(each[number].flatten(0, -2), columns.T.detach(), out=there)
+            if factors is not None:
+                there.mul_(factors[number].flatten(0, -2))
+                if isinstance(module.bias, Tensor):
+                    there.add_(module.bias[own].detach())
             continue
         bias = module.bias[own] if isinstance(module.bias, Tensor) else None
-        out[..., own] = nn.functional.linear(each[number], columns, bias)
+        if factors is None:
+            out[..., own] = nn.functional.linear(each[number], columns, bias)
+        else:
+            there = nn.functional.linear(each[number], columns) * factors[number]
+            out[..., own] = there if bias is None else there + bias
     if known.own or known.sets == 1:
         return known.out
     return known.out.new_zeros(()).expand(*given.shape[:-1], weight.shape[1])  # on the way to what is read

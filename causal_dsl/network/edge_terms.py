@@ -12,7 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.edge_norms import RootMeanSquare
-from causal_dsl.planning.edge_room import KEPT, TOGETHER
+from causal_dsl.planning.edge_room import KEPT, TOGETHER, weights_kept
 from causal_dsl.quick_dataclasses import dataclass
 
 
@@ -25,6 +25,18 @@ class Room:
         self._held: dict[tuple[str, int], Tensor] = {}
         #: the formulas of norms, as far as they were looked for
         self.norms: dict[nn.Module, RootMeanSquare | None] = {}
+        #: the modules whose output linear maps read as it is; None before it was looked at
+        self.read_as_it_is: dict[nn.Module, nn.Module] | None = None
+        self._weighted: dict[nn.Module, Tensor] = {}
+        self._left = weights_kept(self.kept)
+
+    def weighted(self, module: nn.Module, matrix: Tensor, by: Tensor) -> Tensor | None:
+        """The matrix [out, in] of a linear map times the weight of the norm before it; None where no more are kept."""
+        size = matrix.numel() * matrix.element_size()
+        if module not in self._weighted and size <= self._left:
+            self._left -= size
+            self._weighted[module] = matrix.detach() * by
+        return self._weighted.get(module)
 
     def take(self, use: str, number: int, shape: tuple[int, ...], like: Tensor) -> Tensor:
         """A tensor of any numbers, the same memory for each ``use`` and number."""

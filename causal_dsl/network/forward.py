@@ -44,13 +44,14 @@ def forward(
     positions: Tensor | None = None,
     stop: bool = True,
     padding: Literal["left", "right"] = "right",
+    batch: Batch | None = None,
 ) -> TapeOutcome:
     """Run a network once, reading and writing at sites on the way.
 
     ``inputs``: token ids, one prompt a row, or a float tensor [rows, width] for a vector network, to which positions say
     nothing. ``readout`` are the
     rows whose logits are wanted, [k], at the unpadded ``positions`` [k] (default: the last token); no other logits are
-    ever computed. Within a pass writes act before reads: what is read is what the rest of the network goes on with.
+    ever computed. ``batch`` is what the model is called with, where ``inputs`` were made one before. Within a pass writes act before reads: what is read is what the rest of the network goes on with.
     Writes at one site act in the order given; overlapping sites of one tensor in the order in which they are computed.
     With ``stop``, and nothing left to do, the pass ends at the deepest site. Attention weights (``pattern``) are
     [m, heads x longest], keys counted from the prompt's first token and 0 past its end, ``longest`` the longest prompt
@@ -61,7 +62,7 @@ def forward(
     Raises E420 to E426 for sites that are not there, E421 for a read or write that never happened, ValueError for rows
     or positions that are not in the batch.
     """
-    batch = network.given.batch(network, inputs, padding)
+    batch = network.given.batch(network, inputs, padding) if batch is None else batch
     tape = Tape(list(reads), list(writes), stop and readout is None)
     jobs: Jobs = defaultdict(list)
     wanted: dict[nn.Module, Wanted] = {}

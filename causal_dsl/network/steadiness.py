@@ -234,7 +234,7 @@ def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError
     helps = "let each row depend on itself alone: no mean, norm or attention over the rows of a batch"
     notes = [note, *more, *_left_on(network.model)]
     norms = [name for name, module in network.model.named_modules() if _norms_by_batch(module)]
-    scaled = [module for module in network.model.modules() if _scales_by_length(module)]
+    scaled = [module for module in network.model.modules() if scales_by_length(module)]
     if norms:
         notes.append(f"`{norms[0]}` keeps no running mean, so it normalises by the current batch")
         helps = (
@@ -270,7 +270,7 @@ def _norms_by_batch(module: nn.Module) -> bool:
     return isinstance(module, nn.modules.batchnorm._NormBase) and module.running_mean is None
 
 
-def _scales_by_length(module: nn.Module) -> bool:
+def scales_by_length(module: nn.Module) -> bool:
     kind = getattr(module, "rope_type", "")
     return bool({"dynamic", "longrope"} & set(kind.values() if isinstance(kind, dict) else (kind,)))
 
@@ -283,4 +283,12 @@ def _scaled_from(module: nn.Module) -> int | None:
     return start if isinstance(start, int) else None
 
 
-__all__ = ["apart", "enough", "most_of_batch", "refuse_unsteady", "refused_change", "refused_noise"]
+__all__ = [
+    "apart",
+    "enough",
+    "most_of_batch",
+    "refuse_unsteady",
+    "refused_change",
+    "refused_noise",
+    "scales_by_length",
+]

@@ -7,7 +7,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: How many bytes the terms of the senders may take that are kept for later receivers; all others are made again for each layer.
-KEPT = 1 << 28
+KEPT = 1 << 29
 #: How many heads and other senders are in one block.
 TOGETHER = 64
 #: For how many groups of receivers sums are begun together.
@@ -28,6 +28,11 @@ def kept_bytes(budget: Budget, most: int = KEPT) -> int:
     return min(most, budget.bytes // 4)
 
 
+def weights_kept(kept: int) -> int:
+    """How many bytes the projections may take that are kept with the weight of the norm before them."""
+    return kept // 4
+
+
 def edge_tokens(facts: Facts, budget: Budget, most: int = KEPT) -> int:
     """How many tokens run together: those whose senders' terms are all kept, if they are no less than a few."""
     each = (senders_of(facts) + TOGETHER) * (facts.width or 1) * budget.size
@@ -35,12 +40,15 @@ def edge_tokens(facts: Facts, budget: Budget, most: int = KEPT) -> int:
 
 
 def edge_room(facts: Facts, budget: Budget, tokens: float) -> list[float]:
-    """The numbers that a pass holds beside its layers, where so many tokens are intervened on: terms, and sums of receivers."""
+    """The numbers that a pass holds beside its layers, where so many tokens are intervened on: terms, sums of receivers, and projections."""
     tokens = min(tokens, edge_tokens(facts, budget))
     term = tokens * (facts.width or 1)
+    heads = (facts.heads or 1) + 2 * (facts.kv_heads or facts.heads or 1)
+    projections = (facts.layers or 1) * heads * (facts.head_dim or 1) * (facts.width or 1)
     return [
         min(max(senders_of(facts), TOGETHER) * term, max(kept_bytes(budget) / budget.size, TOGETHER * term)),
         AHEAD * term,
+        min(weights_kept(kept_bytes(budget)) / budget.size, projections),
     ]
 
 
@@ -54,4 +62,5 @@ __all__ = [
     "edge_tokens",
     "kept_bytes",
     "senders_of",
+    "weights_kept",
 ]
