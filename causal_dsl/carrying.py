@@ -8,7 +8,7 @@ the inputs. The answer then needs no other unclaimed units, and they must not mo
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import combinations
 
 import numpy as np
@@ -25,6 +25,7 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import FREE, SEED, is_small
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.numbered_values import decides, in_order, numbered
 
 #: Inputs that are paired; pairs in which units are tried, the same where rows cost more than next to nothing, and the fewest.

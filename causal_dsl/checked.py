@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from causal_dsl.causal.ceilings import RULES, Ceiling
@@ -19,6 +19,7 @@ from causal_dsl.program.lost_cells import told_together
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import Refused
 from causal_dsl.program.program import Program, Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.results import TestResult
 from causal_dsl.store.reads import Reads

@@ -15,6 +15,8 @@ from collections.abc import Sequence
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+#: Rows whose numbers are made at once: all that comes between stays in the processor's cache.
+_PIECE = 2**13
 
 
 def key(*parts: object) -> np.uint64:
@@ -40,6 +42,16 @@ def step(state: np.ndarray) -> np.ndarray:
 
 def bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int = 0) -> np.ndarray:
     """64 random bits for each (row, attempt): splitmix64, seeded by the key and the row, at the attempt-th step."""
+    if rows.ndim != 1 or len(rows) <= _PIECE or np.shape(attempts) not in ((), rows.shape):
+        return _bits(stream, rows, attempts)
+    found = np.empty(len(rows), np.uint64)
+    for start in range(0, len(rows), _PIECE):
+        piece = slice(start, start + _PIECE)
+        found[piece] = _bits(stream, rows[piece], attempts[piece] if isinstance(attempts, np.ndarray) else attempts)
+    return found
+
+
+def _bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int) -> np.ndarray:
     with np.errstate(over="ignore"):
         state = _mix(rows.astype(np.uint64) * _GOLDEN + stream)
         return step(state + np.asarray(attempts).astype(np.uint64) * _GOLDEN)
@@ -48,10 +60,12 @@ def bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int = 0) ->
 def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:
     """Whole numbers from 0 to n - 1 (int64). The bias of the remainder is n / 2**64 at most."""
     size = np.asarray(n, dtype=np.uint64)
-    if size.ndim or not size:
+    if size.ndim or not size or not random.ndim:
         return (random % size).astype(np.int64)
     # numpy divides by one number far faster than it takes remainders
-    return (random - random // size * size).view(np.int64)
+    found = random // size
+    found *= size
+    return np.subtract(random, found, out=found).view(np.int64)
 
 
 def unit(random: np.ndarray) -> np.ndarray:

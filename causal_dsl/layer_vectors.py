@@ -6,7 +6,7 @@ A unit is a coordinate of a vector network, or a token of a language network wit
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 
 import numpy as np
@@ -18,6 +18,7 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Rows that are run in one pass: of a vector network, and prompts.
 _AT_ONCE, _PROMPTS = 2**14, 32

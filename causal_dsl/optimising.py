@@ -10,7 +10,7 @@ from __future__ import annotations
 import hashlib
 from collections.abc import Callable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from pathlib import Path
 from types import MappingProxyType
 from typing import Any
@@ -31,6 +31,7 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.work_before import constants_asked, optimal_in
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import TestResult

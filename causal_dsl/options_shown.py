@@ -9,7 +9,9 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from causal_dsl.quick_dataclasses import dataclass
 
 Written = str | Callable[[str], str]
 #: An option of the command line with its value, where it has one.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -13,6 +13,7 @@ from causal_dsl.measures.quantities import Quantity
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.program.probed import InParts
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.parts import WrittenPart, nearest, part_findings, varies_with
 from causal_dsl.score.results import CellResult

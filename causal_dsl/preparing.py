@@ -6,7 +6,7 @@ One process does this for all of a spec, a worker for the units that it is given
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from causal_dsl.checked import Checked
@@ -34,6 +34,7 @@ from causal_dsl.program.prompt_tokens import answered_prompt
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK
 from causal_dsl.provenance import inputs_of, names_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.score.targets import target_ids

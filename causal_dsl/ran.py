@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -14,6 +14,7 @@ from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.planning.plan import Plan
 from causal_dsl.provenance import identity_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.out_folder import Computed, save
 from causal_dsl.score.missing import not_measured
 from causal_dsl.score.results import TestResult

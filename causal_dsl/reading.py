@@ -13,10 +13,10 @@ import stat
 from collections.abc import Iterable, Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, Span, fail, real_path, shown_path
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.reads import LARGEST as LARGEST_TEXT
 from causal_dsl.store.reads import LARGEST_SETTINGS
 

@@ -5,7 +5,6 @@ Each is the outcome of a ``train(…)`` that could as well stand in ``specs/logi
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
@@ -15,6 +14,7 @@ from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.network.zoo.perceptrons import blank_logic
 from causal_dsl.program.program import Training
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.resources import resource
 from causal_dsl.specs import Options, parse
 from causal_dsl.training.objective import Objective

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostics, Source, one_line, printable, real_path, shown_path
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.program.modules import read_source
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.store.addresses import is_address, local_path
 from causal_dsl.store.out import kept_source

@@ -19,6 +19,7 @@ from tests.package_trees import PACKAGE, tree_of
 ORDER = [
     "counter",
     "shapes",
+    "quick_dataclasses",
     "options_shown",
     "diagnostics",
     "faults",

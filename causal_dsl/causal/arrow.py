@@ -9,13 +9,13 @@ from __future__ import annotations
 import json
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.causal.domains import LIMIT, Value, written
 from causal_dsl.causal.named_files import read_file
 from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import may_read
 from causal_dsl.syntax import tree
 

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Possible combinations up to which each is looked up in a table by its number.
 _TABLE = 2**20
@@ -70,6 +71,8 @@ class Cells:
         if not len(choices):
             return np.zeros(len(column), np.int64), np.zeros(len(column), bool)
         if len(choices) == int(choices[-1]) - int(choices[0]) + 1:  # without a gap: no search
+            if column.dtype == bool and len(choices) == 2 and not choices[0]:
+                return column.astype(np.int64), np.ones(len(column), bool)
             place = column.astype(np.int64) - int(choices[0])
             there = (place >= 0) & (place < len(choices))
             return (place if there.all() else np.where(there, place, 0)), there

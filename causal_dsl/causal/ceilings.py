@@ -10,7 +10,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary, ref
 
@@ -26,6 +25,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
 from causal_dsl.causal.together import Outputs, column_of, names_of
 from causal_dsl.counter import bits, key
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 from weakref import WeakKeyDictionary
 
@@ -27,6 +27,7 @@ from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support, matters
 from causal_dsl.causal.together import Outputs, column_of, names_of
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Inputs of a role that are listed at most.
 LISTED = 1_000_000

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from causal_dsl.causal.sampling import Columns, with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import Support, enumerate_support
 from causal_dsl.diagnostics import Diagnostics, SpecError
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Rows of all roles that are listed: for each row that was drawn (a condition may leave few of many), at least, at most.
 _SPARE = 64

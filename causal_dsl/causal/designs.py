@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from causal_dsl.causal.predicates import Predicate, equals
 from causal_dsl.causal.ranks import combined, distinct_count
 from causal_dsl.causal.sampling import Columns
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Most rows of a test.
 MOST = 10**7

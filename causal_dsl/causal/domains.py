@@ -7,9 +7,11 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterator
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Literal
+
+from causal_dsl.quick_dataclasses import dataclass
 
 Value = bool | int | float | str
 Type = Literal["bool", "int", "real", "string", "set"]

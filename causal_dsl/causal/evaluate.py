@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from causal_dsl.causal.domains import show
 from causal_dsl.causal.terms import Symbol
 from causal_dsl.causal.typed import Guard
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel

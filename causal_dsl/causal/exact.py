@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Sequence
-from dataclasses import dataclass
 from fractions import Fraction
 
 import numpy as np
@@ -13,6 +12,7 @@ from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.combinations import Combinations, Side
 from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.counter import bits, key
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Rows that a table of answers may grow to.
 _GROWN = 8_000_000

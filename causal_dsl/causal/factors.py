@@ -7,9 +7,10 @@ it allows, each with a weight; what is not listed has none. The distribution is 
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 
 import numpy as np
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Rows of one table, given or made on the way.
 MOST = 2**22

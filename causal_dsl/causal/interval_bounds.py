@@ -9,13 +9,13 @@ satisfies the condition, which is proved. What is left of the boxes is what is w
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal_dsl.causal import terms as t
 from causal_dsl.causal.domains import Finite, Real
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -16,6 +16,7 @@ from causal_dsl.causal.sampling import Columns, Sampler, with_templates
 from causal_dsl.causal.splits import report_empty, restrict
 from causal_dsl.causal.support import LISTABLE, Support
 from causal_dsl.diagnostics import Diagnostics
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement

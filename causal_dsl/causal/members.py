@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import heapq
 from collections.abc import Iterator
-from dataclasses import dataclass
 from graphlib import CycleError, TopologicalSorter
 from typing import Any
 
@@ -23,6 +22,7 @@ from causal_dsl.causal.sets import chosen_from, listed, no_value, warn_of_empty
 from causal_dsl.causal.terms import TRUE, Symbol, every, negation
 from causal_dsl.causal.typed import Guard, Typed, variable
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 #: Mechanisms over at most this many combinations of parents' values get the exact set of their values as a domain.

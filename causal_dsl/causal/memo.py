@@ -6,6 +6,7 @@ import itertools
 from collections import OrderedDict, deque
 from collections.abc import Callable, Mapping, Sequence, Set
 from dataclasses import fields
+from functools import cache
 from typing import Any
 
 from causal_dsl.causal.ceilings import Ceiling, ceilings
@@ -151,10 +152,12 @@ def _bytes_of(drawn: Drawn) -> int:
 
 def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any]) -> Any:
     """A value as a part of a key: of a design and its statements every field that is not ``untold``."""
+    if value is None or isinstance(value, (str, int)):  # most are
+        return value
     match value:
         case Design() | DrawStatement():
-            told = ((f.name, getattr(value, f.name)) for f in fields(value) if f.name not in untold)
-            return tuple((name, _told(part, untold, model)) for name, part in told)
+            kind: Any = type(value)
+            return tuple((name, _told(getattr(value, name), untold, model)) for name in _fields_told(kind, untold))
         case tuple():
             return tuple(_told(part, untold, model) for part in value)
         case CausalModel():
@@ -162,6 +165,11 @@ def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any
         case Predicate():
             return _said(value)
     return value
+
+
+@cache
+def _fields_told(kind: Any, untold: frozenset[str]) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind) if one.name not in untold)
 
 
 def _said(where: Predicate) -> Any:

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -27,6 +27,7 @@ from causal_dsl.causal.terms import TRUE, And, Symbol
 from causal_dsl.causal.together import Outputs, Together
 from causal_dsl.causal.typed import Guard
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx

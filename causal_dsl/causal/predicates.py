@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -14,6 +14,7 @@ from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.terms import Float, Integer, Symbol, relation
 from causal_dsl.causal.typed import Typed, as_condition, variable
 from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -15,6 +15,7 @@ from causal_dsl.causal.built import BoxBuilder, Builder
 from causal_dsl.causal.interval_bounds import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Columns, Sampler
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement

@@ -14,6 +14,7 @@ import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.groups import first_rows
+from causal_dsl.causal.ranks import firsts, ranks
 
 #: The normal quantile of an interval of 99%.
 _QUANTILE = 2.576
@@ -62,9 +63,9 @@ def _majority(
     right = otherwise.copy()
     if not fit.any():
         return right
-    values, codes = np.unique(labels, return_inverse=True)
+    values, codes = _numbered(labels)
     # the answers that each group accepts, with the number of rows that accept them: sorted by group, then from the most on
-    cells, counts = np.unique(groups[fit] * len(values) + codes.reshape(-1)[fit], return_counts=True)
+    cells, counts = _counted(groups[fit] * len(values) + codes[fit])
     cell, answers = accepted.expand(values[cells % len(values)])
     owner, counts = cells[cell] // len(values), counts[cell]
     if own is not None:
@@ -72,16 +73,32 @@ def _majority(
         owner, answers, counts = owner[may], answers[may], counts[may]
     if not len(owner):
         return right
-    said, number = np.unique(answers, return_inverse=True)
-    kinds, back = np.unique(owner * len(said) + number.reshape(-1), return_inverse=True)
-    sums = np.bincount(back.reshape(-1), counts)
+    said, number = _numbered(answers)
+    kinds, back = _numbered(owner * len(said) + number)
+    sums = np.bincount(back, counts)
     order = np.lexsort((-sums, kinds // len(said)))
-    seen, first = np.unique(kinds[order] // len(said), return_index=True)
+    owners = kinds[order] // len(said)
+    first = np.flatnonzero(np.concatenate([[True], owners[1:] != owners[:-1]]))
     choice = np.full(int(groups.max()) + 1, -1)
-    choice[seen] = kinds[order][first] % len(said)
+    choice[owners[first]] = kinds[order][first] % len(said)
     told = judge & (choice[groups] >= 0)
     right[told] = accepted.right(said[choice[groups[told]]], labels[told])
     return right
+
+
+def _numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different values in order, and for each row which of them it has."""
+    found, count = ranks(column)
+    return column[firsts(found, count)], found
+
+
+def _counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """The different numbers, none below 0, in order, and how often each is there."""
+    if int(numbers.max()) <= 16 * len(numbers) + 64:  # a table, in place of sorting
+        counts = np.bincount(numbers)
+        there = np.flatnonzero(counts)
+        return there, counts[there]
+    return np.unique(numbers, return_counts=True)
 
 
 def share_bounds(share: float, n: int) -> tuple[float, float]:

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -15,6 +14,7 @@ from causal_dsl.causal.splits import PARTS, part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.counter import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel, Condition
@@ -43,7 +43,7 @@ def with_templates(model: CausalModel, support: Support, templates: Sequence[Pre
         return support
     inside = fits(model, support.values, templates, support.n)
     counts = inside.sum(axis=1)
-    whole = int(np.lcm.reduce(np.unique(counts))) if support.n else 1
+    whole = int(np.lcm.reduce(np.flatnonzero(np.bincount(counts)))) if support.n else 1
     rows, lines = np.nonzero(inside)
     weights = (support.weights * (whole // counts))[rows]
     weights = weights // (int(np.gcd.reduce(weights)) if len(weights) else 1)
@@ -191,8 +191,9 @@ class Sampler:
         waiting = self._needs
         for name in self._early:
             drawn = built.get(name)
+            here = rows if len(at) == len(rows) else rows[at]
             columns[name] = (
-                self._draw(name, columns, self._bits(name, rows[at], columns["@"])) if drawn is None else drawn[at]
+                self._draw(name, columns, self._bits(name, here, columns["@"])) if drawn is None else drawn[at]
             )
             ready = [where for need, where in waiting if need <= columns.keys()]
             waiting = [(need, where) for need, where in waiting if not need <= columns.keys()]

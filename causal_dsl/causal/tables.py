@@ -11,7 +11,7 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import islice
 from pathlib import Path
 from typing import cast
@@ -21,6 +21,7 @@ from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of, writt
 from causal_dsl.causal.named_files import read_text
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 #: Where a table comes from, and the name by which the number of a row is its key.

@@ -6,7 +6,7 @@ What several outputs are in a row has a code of its own, so that rules, ceilings
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from itertools import product
 from typing import TYPE_CHECKING
 
@@ -14,6 +14,7 @@ import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.groups import first_rows, groups_of
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel

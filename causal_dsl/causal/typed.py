@@ -5,7 +5,6 @@ from __future__ import annotations
 import math
 import sys
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
 
 from causal_dsl.causal.domains import LIMIT, WORDS, Domain, Finite, Type, Value
@@ -24,6 +23,7 @@ from causal_dsl.causal.terms import (
     relation,
 )
 from causal_dsl.diagnostics import Span
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Sets of texts beyond this size are not followed through expressions.
 _MANY = 20_000

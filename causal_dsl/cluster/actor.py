@@ -12,7 +12,7 @@ import time
 import traceback
 from collections.abc import Iterator, Mapping
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -20,6 +20,7 @@ from causal_dsl.cluster.answer import Answer
 from causal_dsl.cluster.ray_session import WORKER, clear_left, other_versions
 from causal_dsl.cluster.this_machine import cores
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
 from causal_dsl.specs import Options, Spec

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Hashable
-from dataclasses import dataclass
 from typing import Protocol
+
+from causal_dsl.quick_dataclasses import dataclass
 
 
 class Scheduled(Protocol):

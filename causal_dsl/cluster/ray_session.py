@@ -16,7 +16,6 @@ import sys
 import tempfile
 from collections.abc import Iterator
 from contextlib import contextmanager, suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -24,6 +23,7 @@ import psutil
 
 from causal_dsl.cluster.this_machine import cores
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Where an address of a cluster is looked for that is not given.
 ADDRESS = "RAY_ADDRESS"

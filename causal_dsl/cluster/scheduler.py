@@ -9,7 +9,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable
-from dataclasses import dataclass
 from typing import Generic, TypeVar
 
 from causal_dsl.cluster.events import (
@@ -29,6 +28,7 @@ from causal_dsl.cluster.events import (
     Tick,
 )
 from causal_dsl.cluster.waiting import Waiting, ranks
+from causal_dsl.quick_dataclasses import dataclass
 
 T = TypeVar("T", bound=Scheduled)
 

@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 from causal_dsl.cluster.answer import Answer
 from causal_dsl.cluster.events import Action, Alive, Died, Event, Failed, Finished, Joined, Kill, Run, Start, Stopped
 from causal_dsl.cluster.ray_session import Machines, died_of, installed
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Seconds between two looks at each worker.
 LOOK = 2.0

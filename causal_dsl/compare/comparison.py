@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 from typing import Any
 
@@ -12,6 +11,7 @@ from causal_dsl.compare.differences import Difference, difference, output_of
 from causal_dsl.compare.pairing import Match, matched
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_changes
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.spec_results import SCHEMA
 

@@ -16,13 +16,14 @@ from __future__ import annotations
 import math
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 import numpy as np
 
 from causal_dsl.compare.pairing import CellRows, Match
 from causal_dsl.measures.weighted_sums import weighted_order
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles

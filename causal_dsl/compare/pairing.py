@@ -7,10 +7,11 @@ Equal rows are matched in their order. Anything else is no pairing: then an inte
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
+
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import pandas

@@ -5,7 +5,7 @@ from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import numpy as np
@@ -22,6 +22,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.program.dictionaries import Dictionary, NodeParts
 from causal_dsl.program.edge_sets import ports_of
 from causal_dsl.program.nodes import OutputNode, places_of, universe, written_at
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Reach
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 
@@ -20,6 +20,7 @@ from causal_dsl.measures.per_pair import OfDistribution
 from causal_dsl.measures.units import NATS
 from causal_dsl.program.edge_sets import nodes_at, ports_of
 from causal_dsl.program.nodes import OutputNode, stage_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.ports import Ports
 
 

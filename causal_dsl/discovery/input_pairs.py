@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -14,6 +13,7 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import Budget
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 
 

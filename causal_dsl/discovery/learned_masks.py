@@ -10,7 +10,7 @@ from __future__ import annotations
 import math
 from collections.abc import Callable, Iterable, Iterator, Sequence
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -29,6 +29,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tape import SiteWrite
 from causal_dsl.program.edge_sets import ports_of
 from causal_dsl.program.nodes import OutputNode
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -17,6 +16,7 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -8,7 +8,7 @@ itself (Marks et al. 2025, Sparse feature circuits). What the encoder does is in
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal, TypeAlias
 
 import numpy as np
@@ -27,6 +27,7 @@ from causal_dsl.network.tape import TapeOutcome
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.nodes import OutputNode, places_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position, Site
 
 #: Tensors as large as the numbers of a dictionary that live at one time.

@@ -10,7 +10,7 @@ or of each stage's own output (``activations``); the latter is integrated gradie
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +26,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import every_edge
 from causal_dsl.program.nodes import OutputNode, universe
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port
 

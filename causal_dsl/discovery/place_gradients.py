@@ -7,7 +7,7 @@ places share one backward pass where gradients are those of the base run; each h
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
@@ -30,6 +30,7 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.work_before import is_by_gradients, ways_of
 from causal_dsl.program.program import GradientWay, PlaceRead
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.locations import Place
 

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -13,6 +12,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.discovery.exact_effects import AtToken
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.program.discovery import Discovery, Kept, chosen
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.once import StoredArrays
 from causal_dsl.vocabulary.discovery_methods import SAMPLED
 

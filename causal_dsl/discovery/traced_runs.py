@@ -11,7 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import Any
 
@@ -24,6 +24,7 @@ from causal_dsl.network.forward import forward, hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.program.components import head_count
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -12,6 +12,7 @@ from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.network.forward import SiteWrite
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Step
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from abc import ABC, abstractmethod
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.laid_out import Layout
 from causal_dsl.planning.rows import Layouts
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 

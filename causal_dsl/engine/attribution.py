@@ -9,7 +9,6 @@ the stream, its scale is held, too.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING
 
@@ -24,6 +23,7 @@ from causal_dsl.network.frozen_norm import FrozenNorm
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning import graph as g
 from causal_dsl.program.program import PlaceRead, Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 

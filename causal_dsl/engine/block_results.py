@@ -2,11 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
 from causal_dsl.measures.quantities import Quantity
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass

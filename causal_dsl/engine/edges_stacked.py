@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from functools import cached_property
 
 import numpy as np
@@ -26,6 +25,7 @@ from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
 from causal_dsl.planning.laid_out import Family, Layout
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
 

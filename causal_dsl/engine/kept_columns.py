@@ -8,7 +8,6 @@ from __future__ import annotations
 import tempfile
 from collections import OrderedDict
 from collections.abc import Iterator, MutableMapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 
 import numpy as np
@@ -16,6 +15,7 @@ import numpy as np
 from causal_dsl.engine.block_results import BlockResult
 from causal_dsl.measures.quantities import NO_ANSWER, Quantity
 from causal_dsl.planning.plan import Plan
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.column_files import ColumnPart, PartName, parts_in, read_column, write_columns
 
 #: Bytes of columns that a run holds; from more on they lie in files.

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
@@ -24,6 +24,7 @@ from causal_dsl.planning.laid_out import Layout
 from causal_dsl.planning.looks_held import LENS_ROWS
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
 from causal_dsl.program.program import PlaceRead, Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.plugins import made
 from causal_dsl.vocabulary.readings import READINGS

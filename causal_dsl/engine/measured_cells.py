@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 import numpy as np
@@ -18,6 +18,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.scratch import no_room
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS

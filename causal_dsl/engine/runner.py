@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import torch
@@ -28,6 +28,7 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
 WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64

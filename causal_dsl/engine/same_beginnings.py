@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -10,6 +10,7 @@ from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.planning.rows import Layouts
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 
 

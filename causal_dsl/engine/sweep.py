@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import numpy as np
 import torch
@@ -23,6 +23,7 @@ from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Sche
 from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import packs, width
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 

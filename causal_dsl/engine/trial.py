@@ -8,7 +8,7 @@ A kind that was proved on a network is not run again.
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import torch
 from torch import Tensor
@@ -31,6 +31,7 @@ from causal_dsl.planning.steps import Block, Step, captures, early_means, in_tre
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Pairs on which an intervention is run both ways.
 PAIRS = 2

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cache
 from importlib import import_module
 from pathlib import Path
@@ -29,6 +29,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.laid_out import Family
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.arithmetic import Combine

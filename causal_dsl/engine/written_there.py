@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
 from torch import Tensor
 
 from causal_dsl.engine.values import Edit, function_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.written import Value
 
 

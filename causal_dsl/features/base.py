@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager
-from dataclasses import dataclass
 from typing import Any, TypeAlias
 
 import torch
 from torch import Tensor, nn
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: What ``encode`` sets aside so that ``decode`` gives the whole vector back; its form is the feature's own.
 Rest: TypeAlias = tuple[Any, ...]

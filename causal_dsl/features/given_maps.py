@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -16,6 +16,7 @@ from causal_dsl.features.instantiate import build
 from causal_dsl.features.node_numbers import NodeNumbers
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads
 from causal_dsl.store.tensors import Damaged, load_tensors
 from causal_dsl.vocabulary.locations import FeatureSite

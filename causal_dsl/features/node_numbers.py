@@ -2,13 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
 from causal_dsl.features.base import Feature, Rest
 from causal_dsl.features.sae import Sae
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -16,6 +16,7 @@ from causal_dsl.fitting.labels import Labels
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.stepwise import adam_state, restore_adam
 
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -15,6 +15,7 @@ from causal_dsl.engine.readings import Targets
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import hashlib
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 import numpy as np
@@ -17,6 +17,7 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.planning.fit_plan import FitUnit
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 import numpy as np
 import torch
@@ -24,6 +24,7 @@ from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
 #: norms, queries, keys, values and what attention gives; both sides of a gate and their product.

@@ -3,11 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Collection, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 import torch
 from torch import Tensor
+
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

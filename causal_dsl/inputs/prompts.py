@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from array import array
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -21,6 +21,7 @@ from causal_dsl.program.prompt_tokens import check_length, mask_position
 from causal_dsl.program.templates import Rendered, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -160,8 +161,8 @@ class PromptInputs(Inputs):
             if index is None:
                 rendered = render(template, values)
                 encoded = self.tokens.encode(rendered.text)
-                check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults)
-                faults.raise_errors()
+                if not check_length(encoded, rendered.text, self.facts, alignment.prompts[line].span, faults):
+                    faults.raise_errors()
                 refuse_beyond(self.tokens, encoded.ids, rendered.text, alignment.prompts[line].span)
                 read = 0 if self.facts.labels and self.facts.both_ways else len(encoded) - 1
                 if self.facts.masked:

@@ -5,8 +5,6 @@ Codes: E601, E602, E607, E609.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.circuit_calls import CircuitScoreReader
 from causal_dsl.measures.measure_names import PATCHED
@@ -31,6 +29,7 @@ from causal_dsl.measures.ratios import (
     RelativeChangePerPair,
 )
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES

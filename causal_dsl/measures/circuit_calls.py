@@ -5,8 +5,6 @@ Codes: E607, E609, E806, E807, E822, E854.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 from causal_dsl.diagnostics import Span
 from causal_dsl.faults import OwnFault
 from causal_dsl.measures.circuit_run_names import MOST_NODES
@@ -27,6 +25,7 @@ from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Pair
 from causal_dsl.measures.place_calls import PlaceReader
 from causal_dsl.measures.units import RATIO, SHARE
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

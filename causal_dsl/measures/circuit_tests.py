@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Any, ClassVar
 
 import numpy as np
@@ -20,6 +19,7 @@ from causal_dsl.measures.evaluation import CellData, Evaluation
 from causal_dsl.measures.hypothesis_tests import Tested, equivalence, independence, minimality
 from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Random orders that HSIC is compared with: as many for a circuit as for each random one, since the least p-value depends on them.
 _PERMUTATIONS = 999

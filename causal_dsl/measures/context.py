@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any
 
 import numpy as np
@@ -31,6 +31,7 @@ from causal_dsl.measures.ratios import (
     RelativeChangePerPair,
 )
 from causal_dsl.measures.units import RATIO, TRUTH
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 import copy
 import dataclasses
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Protocol
 
 import numpy as np
@@ -16,6 +16,7 @@ import numpy as np
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.measures.quantities import Columns, Quantity, ValueRef
 from causal_dsl.measures.weighted_sums import Array, Matrix, Numbers, SomeNumbers, SomeRows, Sums
+from causal_dsl.quick_dataclasses import dataclass
 
 
 class Evaluable(Protocol):

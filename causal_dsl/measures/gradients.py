@@ -7,7 +7,7 @@ share of the outcome is its derivative (Squire and Trapp 1998); there is no step
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -15,6 +15,7 @@ from causal_dsl.measures.evaluation import OPERATORS, CellData
 from causal_dsl.measures.per_pair import AtOutput, Change, FixedNumber, OfDistribution, OfToken, Pair, PairOp
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.measures import MEASURES
 
 _STEP = 1e-30

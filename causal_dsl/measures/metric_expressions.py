@@ -6,7 +6,6 @@ Codes: E600, E601, E602, E606, E608, E609, E830.
 from __future__ import annotations
 
 import dataclasses
-from dataclasses import dataclass
 from typing import Any
 
 from causal_dsl.diagnostics import did_you_mean
@@ -16,6 +15,7 @@ from causal_dsl.measures.per_cell import CellScore, Chosen, ChosenParameter, Cho
 from causal_dsl.measures.per_pair import FixedNumber, Pair, PairOp
 from causal_dsl.measures.unit_check import in_range, unit_of_both
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, Unit, product, quotient, written
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES

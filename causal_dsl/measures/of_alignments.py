@@ -7,7 +7,6 @@ Each row of a test is the reference of one or more runs beside it (:mod:`causal_
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -17,6 +16,7 @@ from causal_dsl.measures.per_pair import ANSWER, Need, Pair
 from causal_dsl.measures.quantities import BesideRun, Columns
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 
 #: What the runs beside a test are called: one of each of the first three, several of the others, each with what it is about.
 SCRUBBED, CARRIED, RANDOM, CONSISTENT, ABSTRACT, RESAMPLED = (

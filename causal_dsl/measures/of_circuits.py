@@ -8,7 +8,7 @@ run in which the nodes of K alone are left as they are. The runs beside the patc
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import ClassVar, Literal, Self
 
 import numpy as np
@@ -31,6 +31,7 @@ from causal_dsl.measures.per_cell import AcrossCells, CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Need
 from causal_dsl.measures.ratios import MeanOfRatios, MedianOfRatios, Ratio, Relative
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 
 import numpy as np
 
@@ -16,6 +15,7 @@ from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
 from causal_dsl.measures.units import NUMBER, RATIO
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 
 
 def wanted(frame: CellData, run: str) -> Array:

@@ -8,7 +8,7 @@ is one number for the whole sweep, ``[R, 1]``.
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, ClassVar
 
 import numpy as np
@@ -17,6 +17,7 @@ from causal_dsl.measures.evaluation import OPERATORS, CellData, Evaluation, divi
 from causal_dsl.measures.per_pair import AsksAbout, FixedNumber, Informative, MeasuredValue, Need, Pair, Right, is_share
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 
 #: What rounding leaves between a ceiling of 1 and 1.
 _NO_ROOM = 1e-9

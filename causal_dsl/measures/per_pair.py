@@ -5,7 +5,7 @@ from __future__ import annotations
 import dataclasses
 import math
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -14,6 +14,7 @@ from causal_dsl.measures.evaluation import OPERATORS, CellData, Evaluation
 from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
 from causal_dsl.measures.weighted_sums import Array
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.readings import READINGS
 

@@ -5,7 +5,7 @@ Codes: E601, E602, E841, E843, E895.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.gradients import no_gradient
@@ -14,6 +14,7 @@ from causal_dsl.measures.names import short
 from causal_dsl.measures.per_pair import AtOutput, Pair, Read, of_one_output, sums_logits
 from causal_dsl.measures.quantities import Asked, GradientOf
 from causal_dsl.measures.units import UNITS
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.readings import READINGS, Reading

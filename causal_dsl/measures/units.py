@@ -7,7 +7,8 @@ A unit is written in a spec only where leaving it out would hide an error: ``%``
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -7,7 +7,6 @@ against those that peft gives before anything is merged.
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +18,7 @@ from causal_dsl.network.checkpoints import tensors
 from causal_dsl.network.compare import distance, told, tolerance_of
 from causal_dsl.network.quiet import quiet, worth_telling
 from causal_dsl.program.adapters import CONFIG, KINDS, PICKLE, WEIGHTS
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import check_own
 from causal_dsl.store import reads
 

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -21,6 +21,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tape import Places, Tape, TapeJob, run_jobs
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

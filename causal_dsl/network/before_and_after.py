@@ -6,8 +6,6 @@ the other.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import torch
 from torch import Tensor
 
@@ -16,6 +14,7 @@ from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart, most_of_batch, refused_change
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import TYPE_CHECKING, Any
 from weakref import WeakKeyDictionary
 
@@ -12,6 +12,7 @@ from torch import Tensor, nn
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import scales_by_length
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from transformers import Cache

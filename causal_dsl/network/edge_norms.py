@@ -5,7 +5,6 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from contextlib import ExitStack
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 from weakref import WeakKeyDictionary
@@ -14,6 +13,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.network import Network
+from causal_dsl.quick_dataclasses import dataclass
 
 #: As close as rounding lets two orders of the same operations be, relative.
 CLOSE = 1e-6

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import partial
 
 import torch
@@ -16,6 +16,7 @@ from causal_dsl.network.edge_terms import Room
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from math import prod
 
@@ -13,6 +13,7 @@ from torch import Tensor, nn
 
 from causal_dsl.network.edge_norms import RootMeanSquare
 from causal_dsl.planning.edge_room import KEPT, TOGETHER, weights_kept
+from causal_dsl.quick_dataclasses import dataclass
 
 
 class Room:

@@ -6,7 +6,7 @@ It is not looked up: the model is run on one input with numbers of ours in place
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -16,6 +16,7 @@ from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Numbers on which it is tried what a model does to its logits.
 _TRIED = torch.linspace(-60, 60, 241, dtype=torch.float64)

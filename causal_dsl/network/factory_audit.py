@@ -12,13 +12,13 @@ import random
 import time
 from collections.abc import Callable, Iterator
 from contextlib import contextmanager, redirect_stdout
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 from torch import nn
 
 from causal_dsl.diagnostics import Diagnostic, Span
+from causal_dsl.quick_dataclasses import dataclass
 
 #: One that nobody would set: a function that sets its own is told by it.
 _SEED = 915_872_643

@@ -6,12 +6,13 @@ makes of the vectors at hand has to be that map.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import Span, fail
+from causal_dsl.quick_dataclasses import dataclass
 
 #: By how many roundings the module may differ from the map.
 _ROUNDED = 200

@@ -10,7 +10,7 @@ from __future__ import annotations
 import sys
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -39,6 +39,7 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.adapters import adapter_folder, judge_base, read_adapter, refuse_misfit
 from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import check_own
 from causal_dsl.vocabulary.network_facts import Facts
 

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from itertools import chain
 from typing import Any, Literal
 
@@ -18,6 +18,7 @@ from causal_dsl.network.tap import Tap
 from causal_dsl.program.identity import PADDING, NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.keys import NetworkInputs
 from causal_dsl.store.reads import Reads
 from causal_dsl.vocabulary.architectures import Architecture

@@ -2,7 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: The identity that padding changes nothing, at one side.
 PADDED = "padded batch = single runs"

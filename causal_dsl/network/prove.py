@@ -20,7 +20,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import contextmanager
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -38,6 +37,7 @@ from causal_dsl.network.recurrent import stepping
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
 from causal_dsl.program.components import COMPARED, in_time, lacking, missing, with_site
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site

@@ -2,10 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import torch
 from torch import nn
+
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

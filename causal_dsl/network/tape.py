@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Protocol
 
 import numpy as np
@@ -13,6 +13,7 @@ from torch import Tensor
 from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.network.site_tensors import FIRST_WRITE, LAST_READ
 from causal_dsl.network.tap import Tap
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 Edit = Callable[[Tensor], Tensor]

@@ -8,7 +8,7 @@ their test. Equal runs are one node, and in a pass equal (run, inputs) are one r
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from itertools import combinations
 from typing import TYPE_CHECKING
@@ -34,6 +34,7 @@ from causal_dsl.planning.probe_rows import is_small, made_test
 from causal_dsl.program.held_places import held_order, held_parents
 from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Cell, Intervention, Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 if TYPE_CHECKING:

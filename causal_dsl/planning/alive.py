@@ -7,11 +7,11 @@ and the residual addition hold it; where keys are computed for more tokens than 
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from causal_dsl.planning.liveness import Frame
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
 from causal_dsl.program.facts import layout_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: How many inner vectors of a token the activations of transformers hold at once, with the one that they are given; 2 of

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass
 from itertools import chain
 from typing import TYPE_CHECKING, Any
 
@@ -17,6 +16,7 @@ from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized
 from causal_dsl.planning.steps import Block, Step, early_means, in_tree, late_captures, layers_of
 from causal_dsl.program.components import depth, width
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
@@ -19,6 +19,7 @@ from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.read_features import FeatureRef, Fitting
 from causal_dsl.program.templates import show_value
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

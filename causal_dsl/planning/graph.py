@@ -7,7 +7,6 @@ from each input to the node that needs it.
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
 from causal_dsl.measures.quantities import Quantity
@@ -16,6 +15,7 @@ from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value

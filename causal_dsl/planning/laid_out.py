@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 
 import numpy as np
@@ -12,6 +12,7 @@ from causal_dsl.planning.liveness import PassRows, Schedule, schedule
 from causal_dsl.planning.pass_runs import PassRuns
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 
 

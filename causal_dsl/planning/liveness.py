@@ -12,10 +12,11 @@ This is arithmetic on indices. The sweep follows it and the predicted cost count
 from __future__ import annotations
 
 from collections.abc import Iterable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
 

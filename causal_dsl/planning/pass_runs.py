@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections import OrderedDict
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from functools import cached_property
 from typing import TYPE_CHECKING, TypeAlias
 
@@ -30,6 +30,7 @@ from causal_dsl.planning.steps import (
 )
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 
 if TYPE_CHECKING:

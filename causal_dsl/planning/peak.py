@@ -7,7 +7,6 @@ wastes (:func:`causal_dsl.planning.memory.taken`); a budget allows for that.
 from __future__ import annotations
 
 from collections import Counter
-from dataclasses import dataclass
 from functools import cached_property
 from typing import TYPE_CHECKING
 
@@ -27,6 +26,7 @@ from causal_dsl.planning.pass_runs import PassRuns
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, layers_of
 from causal_dsl.program.components import packs, width
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -17,6 +17,7 @@ from causal_dsl.planning.show import to_json, to_mermaid, to_text
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Program, Test
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -7,7 +7,6 @@ import os
 import re
 import time
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -20,6 +19,7 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.weights_held import STREAMED
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.tensor_headers import header_of
 
 if TYPE_CHECKING:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.faults import strict
@@ -12,6 +12,7 @@ from causal_dsl.planning.steps import EDGES, Step, plain_steps
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import trims
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

@@ -10,7 +10,6 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
@@ -19,6 +18,7 @@ from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Step, layers_of, taken
 from causal_dsl.program.components import missing, trims
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:

@@ -11,7 +11,6 @@ import hashlib
 import json
 from collections import Counter
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -29,6 +28,7 @@ from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.planning.work_before import BeforeUnit, constants_of, gradients_of, searches_of
 from causal_dsl.program.components import trims
 from causal_dsl.program.derived_tests import trained_of
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:

@@ -8,7 +8,7 @@ each number.
 from __future__ import annotations
 
 from collections.abc import Iterable, Sequence
-from dataclasses import dataclass, fields, replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.program.circuit_members import Members, less, listed, stem
@@ -22,6 +22,7 @@ from causal_dsl.program.nodes import (
     refined,
     universe,
 )
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
@@ -23,6 +23,7 @@ from causal_dsl.program.read_settings import constant
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.runs_under import refuse_argument, refuse_inside, refuse_taken
 from causal_dsl.program.written_values import ValueReader
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import partial
 from typing import Any
 
@@ -18,6 +18,7 @@ from causal_dsl.program.stated_ends import StatedEnd
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean
@@ -24,6 +24,7 @@ from causal_dsl.program.program import Intervention, NetworkRef
 from causal_dsl.program.read_dictionaries import refuse_meeting_nodes
 from causal_dsl.program.read_settings import call_name, holds
 from causal_dsl.program.runs_under import refuse_taken
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute

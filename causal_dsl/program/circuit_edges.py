@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import pairwise
 from typing import TYPE_CHECKING
 
@@ -12,6 +12,7 @@ from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_p
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot
 from causal_dsl.program.paths import steps
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position

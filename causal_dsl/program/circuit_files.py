@@ -6,7 +6,7 @@ import json
 import math
 import re
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, uni
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import parsed
 from causal_dsl.program.read_settings import read_settings
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import is_file, may_read, no_file
 from causal_dsl.store.json_text import json_of
 from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes

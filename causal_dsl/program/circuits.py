@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Literal
 
@@ -28,6 +28,7 @@ from causal_dsl.program.read_dictionaries import read_through, refuse_dictionari
 from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.templates import Template
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute

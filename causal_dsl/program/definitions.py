@@ -113,8 +113,9 @@ def by_network(module: Module, tests: Collection[str]) -> dict[str, tuple[Defini
     which no network is known is in none."""
     found: dict[str, list[Definition]] = {}
     families: dict[str, set[str]] = {}
+    known: dict[Definition, Definition | None] = {}
     for name, test in module.of_kind("test").items():
-        network = _network_of(test)
+        network = _network_of(test, known)
         if network is not None and (not tests or name in tests or test.family in tests):
             found.setdefault(network.name, []).append(test)
             families.setdefault(test.family or name, set()).add(network.name)
@@ -122,14 +123,17 @@ def by_network(module: Module, tests: Collection[str]) -> dict[str, tuple[Defini
     return {name: tuple(own) for name, own in found.items()} if several else {}
 
 
-def _network_of(test: Definition) -> Definition | None:
-    """The declaration of the network that a test is on, whatever is at fault in it."""
+def _network_of(test: Definition, known: dict[Definition, Definition | None]) -> Definition | None:
+    """The declaration of the network that a test is on, whatever is at fault in it. ``known`` takes what each declaration on
+    the way names, since many tests are on one alignment."""
     on: Definition | None = test
     seen: list[Definition] = []
     while on is not None and on.kind != "network" and on not in seen:
         seen.append(on)
-        needs = list(_needs(on))
-        on = next((need for kind in ("network", "alignment") for need in needs if need.kind == kind), None)
+        if on not in known:
+            needs = list(_needs(on))
+            known[on] = next((need for kind in ("network", "alignment") for need in needs if need.kind == kind), None)
+        on = known[on]
     return on
 
 

@@ -6,7 +6,7 @@ Inputs are split, never pairs: what a feature is fitted on, what ends the fit, a
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostics
@@ -14,6 +14,7 @@ from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Intervention, NetworkRef, Test
 from causal_dsl.program.read_features import FeatureRef, Variant
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Random maps that a learned one is compared with.
 RANDOM = 5

@@ -6,9 +6,10 @@ while the others stay.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 
 

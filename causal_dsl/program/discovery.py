@@ -9,7 +9,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -24,6 +24,7 @@ from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, stage_
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import call_name, holds, read_settings
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.discovery_methods import METHODS

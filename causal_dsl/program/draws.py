@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any, Literal
 
 from causal_dsl.causal.covering import covering_of, strata_of
@@ -18,6 +18,7 @@ from causal_dsl.program.parameters import values_of
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.read_settings import call_name, constant, once, read_settings
 from causal_dsl.program.shown import shown_by
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

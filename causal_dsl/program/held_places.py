@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from dataclasses import dataclass
 
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span
@@ -13,6 +12,7 @@ from causal_dsl.program.components import depth
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.places_read import nodes_read
 from causal_dsl.program.program import Alignment, Intervention
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.values.from_run import FromRun
 

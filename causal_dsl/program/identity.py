@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import hashlib
 from collections.abc import Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import real_path
 from causal_dsl.program.facts import local_folder
+from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.diagnostics import Span

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import reduce
 from typing import Any, Literal
 
@@ -15,6 +15,7 @@ from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.settings import Setting
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from causal_dsl.causal.domains import Domain
@@ -13,6 +13,7 @@ from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.tables import LookupTable, load_table
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.modules import Definition, Module, PythonName
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.substitute import substitute
 

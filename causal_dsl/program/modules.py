@@ -5,12 +5,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, real_path, shown_path
 from causal_dsl.program.runs_under import misplaced, refuse_misplaced
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import kind_of, may_read
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree

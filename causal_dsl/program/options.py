@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostic
@@ -11,6 +11,7 @@ from causal_dsl.program.discovery import Scores
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
 

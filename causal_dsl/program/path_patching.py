@@ -8,7 +8,7 @@ the edge ends at is read there, and written in the next run. In the last run eve
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Literal
 
 from causal_dsl.program.ablations import at, choices_of_edges
@@ -20,6 +20,7 @@ from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention
 from causal_dsl.program.read_edges import Receivers, read_along, read_receivers, read_senders, refuse_flow, told_along
 from causal_dsl.program.read_sites import SITE_HEADS
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place, Position, Site

@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 
 from causal_dsl.diagnostics import Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
@@ -31,12 +32,12 @@ def steps(expr: tree.Expr) -> list[SiteStep] | None:
             before = steps(value)
             if before is None or before[-1].indices is not None:
                 return None
-            return [*before[:-1], replace(before[-1], indices=indices)]
+            return [*before[:-1], SiteStep(before[-1].name, before[-1].span, indices, before[-1].arguments)]
         case tree.Call(function=function, arguments=arguments):
             before = steps(function)
             if before is None or before[-1].indices is not None or before[-1].arguments is not None:
                 return None
-            return [*before[:-1], replace(before[-1], arguments=arguments)]
+            return [*before[:-1], SiteStep(before[-1].name, before[-1].span, None, arguments)]
     return None
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
@@ -24,6 +24,7 @@ from causal_dsl.program.readouts import READOUTS, read_number, read_readout
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.shared_inputs import separate
 from causal_dsl.program.transcoders import read_across
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.components import COMPONENTS
 

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Literal
 
 import numpy as np
 
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 
 Why = Literal["decided", "idle", "through", "alike"]

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
@@ -12,6 +12,7 @@ from causal_dsl.program.components import width
 from causal_dsl.program.feature_files import are_whole, files_of
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.read_settings import Setting, read_settings
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import is_file, is_folder, may_read, no_file
 from causal_dsl.store import reads
 from causal_dsl.store.tensor_headers import header_fault

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import unicodedata
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.quick_dataclasses import dataclass
 
 #: What a tokenizer writes for bytes that are no whole character.
 _BROKEN = "\N{REPLACEMENT CHARACTER}"

@@ -7,13 +7,12 @@ A template is ``"When {first} and {second} met, {first} gave"``; ``{{`` and ``}}
 from __future__ import annotations
 
 import re
-from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import dataclass
 from functools import cached_property
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.tokens import MASK
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -137,14 +136,14 @@ def render(template: Template, values: Mapping[str, str]) -> Rendered:
     parts: list[str] = []
     spans: dict[tuple[str, int], tuple[int, int]] = {}
     literals: list[tuple[int, int]] = []
-    uses: Counter[str] = Counter()
+    uses: dict[str, int] = {}
     at = 0
     for segment in template.segments:
         text = values[segment.text] if segment.placeholder else segment.text
         parts.append(text)
         if segment.placeholder:
-            uses[segment.text] += 1
-            spans[segment.text, uses[segment.text]] = (at, at + len(text))
+            use = uses[segment.text] = uses.get(segment.text, 0) + 1
+            spans[segment.text, use] = (at, at + len(text))
         else:
             literals.append((at, at + len(text)))
         at += len(text)

@@ -11,7 +11,6 @@ import json
 import re
 from collections.abc import Mapping, Sequence
 from copy import copy
-from dataclasses import dataclass
 from functools import lru_cache
 from pathlib import Path
 from typing import Any
@@ -19,6 +18,7 @@ from typing import Any
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, processors
 
 from causal_dsl.diagnostics import Span, fail, shown_path
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads
 
 #: How a prompt writes the tokenizer's mask token, whatever it is called there.

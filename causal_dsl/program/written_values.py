@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -15,6 +15,7 @@ from causal_dsl.program.paths import run_of, steps, without_head
 from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import is_file, may_read, no_file
 from causal_dsl.store import reads
 from causal_dsl.store.tensor_headers import header_fault

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 import hashlib
 import json
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
@@ -16,6 +16,7 @@ from typing import Any, Literal
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import facts_of_folder
 from causal_dsl.program.own_networks import layout_from
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.resources import resource
 from causal_dsl.store import reads
 from causal_dsl.store.hashes import cache_root

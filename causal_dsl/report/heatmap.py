@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from rich.text import Text
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Estimate, Rise
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import CellResult

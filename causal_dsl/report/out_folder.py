@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import json
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import TYPE_CHECKING, Any
 
@@ -15,6 +14,7 @@ from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.report.pair_table import CodedTexts, TableCell, write_table
 from causal_dsl.score.results import TestResult

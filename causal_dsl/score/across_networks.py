@@ -9,9 +9,9 @@ from __future__ import annotations
 import math
 import statistics
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 
 if TYPE_CHECKING:

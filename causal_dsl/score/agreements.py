@@ -4,11 +4,11 @@ where they part."""
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
 from causal_dsl.program.ablations import AblationChoices
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.agreement import below
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show

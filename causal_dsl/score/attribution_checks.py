@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal_dsl.measures.quantities import PARTS, SUMS, Columns, Quantity
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.circuit_results import CLOSE
 from causal_dsl.score.estimates_and_findings import Finding

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
@@ -16,6 +16,7 @@ from causal_dsl.program.circuit_members import name as name_of
 from causal_dsl.program.discovery import Kept
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, Size
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cached_property
 from typing import Any, Literal
 
@@ -16,6 +16,7 @@ from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Orde
 from causal_dsl.measures.ratios import Ratio
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Matrix
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Estimate, Method
 from causal_dsl.score.intervals import (
     LEVEL,

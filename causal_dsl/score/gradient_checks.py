@@ -3,13 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.measures.quantities import EXACT, Columns, Quantity
 from causal_dsl.program.program import GradientWay, Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.results import TestResult
 from causal_dsl.syntax.format import format_expr

@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 
 import numpy as np
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, linearly_off
 from causal_dsl.score.estimates_and_findings import Finding

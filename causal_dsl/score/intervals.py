@@ -28,13 +28,13 @@ The random numbers are splitmix64 (:mod:`causal_dsl.counter`) of (seed, role, re
 from __future__ import annotations
 
 from collections.abc import Iterator, Mapping, Sequence
-from dataclasses import dataclass
 from functools import cached_property, lru_cache
 from itertools import combinations
 
 import numpy as np
 
 from causal_dsl.counter import below, step
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Method
 from causal_dsl.score.poisson import PoissonWeights
 

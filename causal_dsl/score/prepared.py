@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
@@ -13,6 +12,7 @@ from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.quantities import Columns, ValueRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import kept_ceilings
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.samples import steady

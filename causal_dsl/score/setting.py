@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 
 if TYPE_CHECKING:

@@ -7,7 +7,7 @@ A run is right if all outputs are. What the outputs of a run are together is one
 from __future__ import annotations
 
 from collections.abc import Mapping, MutableMapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -23,6 +23,7 @@ from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.planning.circuit_runs import patched_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.contrasts import silenced
 from causal_dsl.score.estimates_and_findings import Finding

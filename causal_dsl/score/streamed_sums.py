@@ -13,7 +13,7 @@ from __future__ import annotations
 import tempfile
 from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import IO
 
 import numpy as np
@@ -21,6 +21,7 @@ import numpy as np
 from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array, Numbers, SomeNumbers, plain_order, weighted_order
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.ordered import Ranked, replicated_order
 from causal_dsl.score.poisson import PoissonWeights
 from causal_dsl.store.scratch import no_room

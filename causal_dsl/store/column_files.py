@@ -9,12 +9,12 @@ from __future__ import annotations
 import json
 from collections import OrderedDict
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 import numpy as np
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.files import replacing
 
 _ABOUT = b"causal_dsl"

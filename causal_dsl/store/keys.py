@@ -8,12 +8,13 @@ from __future__ import annotations
 
 import json
 from collections.abc import Mapping
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from functools import cache
 from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.hashes import of_bytes
 
 #: Another number, and nothing that was kept before is taken.

@@ -12,8 +12,6 @@ from collections.abc import Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
 
-import filelock
-
 from causal_dsl.store.files import read_file, write_atomic
 
 LOCK, HOLDER = ".lock", ".holder.json"
@@ -29,6 +27,8 @@ def holding(folder: Path) -> Iterator[None]:
 
     Raises OSError where the file of the lock cannot be made.
     """
+    import filelock  # takes long to import, and few commands hold a folder
+
     path = folder / LOCK
     if path.is_symlink() or (path.exists() and not path.is_file()):
         raise OSError(errno.EINVAL, f"`{LOCK}` in it is a link or a folder, and has to be a file", str(path))

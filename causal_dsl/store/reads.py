@@ -13,10 +13,11 @@ import stat
 from collections.abc import Iterator
 from contextlib import contextmanager
 from contextvars import ContextVar
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import hashes
 
 #: Bytes of the largest file that is read whole, where its reader says nothing else.

@@ -8,10 +8,11 @@ the text gives the same tree.
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
-from causal_dsl.syntax.layout import ENDLESS, Doc, Remark, render
+from causal_dsl.syntax.layout import ENDLESS, Doc, Remark, on_one_line, render
 from causal_dsl.syntax.phrases import Phrases
 
 WIDTH = 100
@@ -38,7 +39,7 @@ def format_expr(node: tree.Expr | tree.DomainExpr | tree.Slice) -> str:
         if isinstance(node, tree.ChosenSet)
         else phrases.expr(node)
     )
-    return render(doc, ENDLESS)
+    return on_one_line(doc)
 
 
 @dataclass

@@ -7,10 +7,10 @@ around. All of them get a :class:`Stuck`, and the first that has something to sa
 from __future__ import annotations
 
 from collections.abc import Callable, Iterable
-from dataclasses import dataclass
 from itertools import takewhile
 
 from causal_dsl.diagnostics import Diagnostic, Span, nearest
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax.advice import ADVICE
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.transform import Lexeme

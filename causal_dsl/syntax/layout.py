@@ -6,7 +6,7 @@ are part of a document: one ends its line, and what follows goes on below.
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)
@@ -97,6 +97,25 @@ def render(doc: Doc, width: int, indent: int = 0, column: int | None = None) -> 
             _strip(out, " ")
             out.append(("" if fresh else "\n") + " " * depth)
             at, broken = depth, True
+    return "".join(out)
+
+
+def on_one_line(doc: Doc) -> str:
+    """The text of a document without remarks, in which no line is broken."""
+    out: list[str] = []
+    stack: list[Doc] = [doc]
+    while stack:
+        part = stack.pop()
+        if isinstance(part, str):
+            out.append(part)
+        elif isinstance(part, tuple):
+            stack += part[::-1]
+        elif isinstance(part, Line):
+            out.append(part.flat)
+        elif isinstance(part, Remark):
+            raise ValueError(f"a remark ends its line: {part.text}")
+        else:
+            stack.append(part.inner)
     return "".join(out)
 
 

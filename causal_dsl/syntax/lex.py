@@ -7,9 +7,10 @@ the rest of the declaration is still read.
 from __future__ import annotations
 
 import re
-from dataclasses import dataclass, field
+from dataclasses import field
 
 from causal_dsl.diagnostics import Diagnostics, Source, Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.grammar import Grammar, load_grammar
 from causal_dsl.syntax.transform import ESCAPES, Lexeme

@@ -8,10 +8,11 @@ A fault costs the statement it stands in, and no more.
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, nearest
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.cut import (
     CONTINUES,

@@ -7,10 +7,11 @@ the builder make the same tree, and :mod:`causal_dsl.syntax.format` prints it.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from typing import Any, Self
 
 from causal_dsl.diagnostics import NOWHERE, Span
+from causal_dsl.quick_dataclasses import dataclass
 
 #: The fields of each kind of node that can hold nodes: asked for once a kind, not once a node.
 _PARTS: dict[type, tuple[str, ...]] = {}
@@ -64,6 +65,8 @@ def _below(node: Node) -> list[Node]:
     parts = _PARTS.get(type(node))
     for name in node._parts() if parts is None else parts:
         value = held[name]
+        if not value:  # absent, or an empty tuple
+            continue
         if isinstance(value, Node):
             found.append(value)
         elif isinstance(value, tuple):

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import asdict, dataclass, replace
+from dataclasses import asdict, replace
 from typing import Any
 
 import numpy as np
@@ -13,6 +13,7 @@ from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import layers_of
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Forward and backward of a step of a fit take about three times as much as the forward alone.
 _WITH_GRADIENTS = 3

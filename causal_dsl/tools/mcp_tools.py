@@ -5,11 +5,11 @@ from __future__ import annotations
 import json
 import re
 from collections.abc import Mapping
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, nearest, one_line
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.resources import resource
 
 if TYPE_CHECKING:

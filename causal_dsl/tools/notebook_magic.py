@@ -15,13 +15,14 @@ import keyword
 import os
 import re
 import shlex
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError, fail, nearest, printable
 from causal_dsl.options_shown import TERMINAL, shown_in
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.cell_output import listen, listen_no_more
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine

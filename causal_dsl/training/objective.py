@@ -15,7 +15,6 @@ from __future__ import annotations
 
 import itertools
 from collections.abc import Callable
-from dataclasses import dataclass
 
 import numpy as np
 import torch
@@ -32,6 +31,7 @@ from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.program import Readout, Training
 from causal_dsl.program.read_training import columns_of, not_full, nothing_left, whole_site
 from causal_dsl.program.templates import show_value
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.training.pool import Pool, pool_of
 from causal_dsl.vocabulary.locations import Place, Position, Site
 

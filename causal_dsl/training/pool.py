@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
-
 import numpy as np
 
 from causal_dsl.causal.designs import Design, DrawStatement, draw
@@ -14,6 +12,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.program.program import Alignment, Training
+from causal_dsl.quick_dataclasses import dataclass
 
 #: A model with at most so many inputs is trained on all of them, where no number is asked for; else so many are drawn.
 LISTED, DRAWN = 16_384, 10_000

@@ -7,7 +7,7 @@ structure for interpretable neural networks"; its strict variant: Gupta, Arcusch
 
 from __future__ import annotations
 
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
@@ -17,6 +17,7 @@ from torch import nn
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import locked, say, unwritable
 from causal_dsl.program.program import NetworkRef, Training
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress as Bar
 from causal_dsl.store import rooms, stopping_points
 from causal_dsl.store.keys import key_of, told

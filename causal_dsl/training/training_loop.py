@@ -4,7 +4,7 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -12,6 +12,7 @@ from torch import Tensor
 
 from causal_dsl.diagnostics import fail
 from causal_dsl.program.program import Training
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.stepwise import Checkpoint, adam_state, restore_adam, run
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.weights import named_tensors, put

@@ -10,10 +10,11 @@ from __future__ import annotations
 import re
 import time
 from collections.abc import Iterable
-from dataclasses import asdict, dataclass
+from dataclasses import asdict
 from pathlib import Path
 
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.specs import Spec
 from causal_dsl.store.documents import read_document, write_document
 from causal_dsl.store.out import MARKER, UNITS, folder_of, opened

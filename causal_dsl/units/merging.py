@@ -6,12 +6,13 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.checking import check
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.specs import Options, Spec, load
 from causal_dsl.store.documents import read_document
 from causal_dsl.store.files import replacing

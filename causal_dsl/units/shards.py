@@ -10,7 +10,7 @@ import json
 import os
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
@@ -19,6 +19,7 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.planning.unit_shares import assigned
 from causal_dsl.planning.work_units import WorkUnit
 from causal_dsl.program.weights_held import refuse_in_group
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec

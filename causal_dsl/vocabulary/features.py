@@ -7,9 +7,10 @@ point ``causal_dsl.features``.
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.plugins import Words
 from causal_dsl.vocabulary.settings import Setting
 

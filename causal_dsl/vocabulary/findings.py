@@ -3,8 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass
 from typing import Literal
+
+from causal_dsl.quick_dataclasses import dataclass
 
 Severity = Literal["alarm", "info"]
 #: What a finding is about: a verdict belongs to a cell; ``beside`` means the controls that run beside a test.

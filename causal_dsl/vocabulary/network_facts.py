@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.locations import Site
 

@@ -4,8 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
+
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -8,12 +8,13 @@ the record ``FAMILY`` that says how it stands in a spec.
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass, field, fields, replace
+from dataclasses import field, fields, replace
 from functools import cache
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, ClassVar, Protocol, Self, TypeVar
 
 from causal_dsl.diagnostics import Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.settings import Setting
 
 if TYPE_CHECKING:

@@ -7,13 +7,14 @@ that output (or a multiple of it).
 from __future__ import annotations
 
 from collections.abc import Iterator
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 
 import torch
 from torch import Tensor, nn
 
 from causal_dsl.counter import normals
 from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, matrix, traced, weighty
+from causal_dsl.quick_dataclasses import dataclass
 
 _CLOSE = 1e-3
 

@@ -10,7 +10,7 @@ The columns of one head are turned round by one, which leaves every norm of the 
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from typing import Any, Literal
 
 import torch
@@ -20,6 +20,7 @@ from causal_dsl.network.attention_weights import Attend, attending
 from causal_dsl.network.inferred.added_terms import Ran
 from causal_dsl.network.inferred.trace import Event, alike, matrix
 from causal_dsl.network.network import Network
+from causal_dsl.quick_dataclasses import dataclass
 
 Split = Literal["apart", "blocks", "heads", "groups"]
 _STILL, _MOVED = 1e-5, 1e-4

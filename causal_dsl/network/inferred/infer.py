@@ -7,7 +7,7 @@ by hand. What cannot be found is absent from it, with the identity that does not
 from __future__ import annotations
 
 from collections.abc import Callable, Sequence
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from typing import Any
 
 import numpy as np
@@ -24,6 +24,7 @@ from causal_dsl.network.inferred.mixture import Mixture, mixture_of
 from causal_dsl.network.inferred.trace import Unclear, alike, exact
 from causal_dsl.network.inferred.trace import first as first_of
 from causal_dsl.network.network import Network
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.architectures.architecture import COMPARED, HEADS, STREAM
 

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from itertools import pairwise
 from typing import Any
 
@@ -11,6 +10,7 @@ from torch import Tensor, nn
 
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, entering, first, matrix, traced
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

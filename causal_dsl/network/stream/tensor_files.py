@@ -12,13 +12,13 @@ import os
 import threading
 import time
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 
 import torch
 from torch import Tensor
 
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Bytes that are read, and cast, at once.
 PIECE = 1 << 24

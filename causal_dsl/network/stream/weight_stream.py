@@ -10,13 +10,14 @@ import os
 from collections.abc import Callable, Hashable, Iterator, Mapping, Sequence
 from concurrent.futures import Future, ThreadPoolExecutor
 from contextlib import contextmanager, nullcontext
-from dataclasses import dataclass, field
+from dataclasses import field
 from threading import RLock
 
 import torch
 from torch import Tensor
 
 from causal_dsl.network.stream.tensor_files import TensorFiles
+from causal_dsl.quick_dataclasses import dataclass
 
 #: Threads that read: several keep a fast disk busy.
 READERS = max(1, min(4, (os.cpu_count() or 1) // 2))

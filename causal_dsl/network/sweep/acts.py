@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections import defaultdict
 from collections.abc import Sequence
-from dataclasses import dataclass
 from functools import partial
 from typing import Any
 
@@ -27,6 +26,7 @@ from causal_dsl.network.tape import Places, SiteRead, SiteWrite, Tape, TapeJob, 
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.program.components import in_time
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -33,6 +33,7 @@ from causal_dsl.network.sweep.packed import (
 )
 from causal_dsl.network.tape import Done, SiteRead, SiteWrite, Tape, TapeJob, WriteCount, run_jobs
 from causal_dsl.planning.liveness import Schedule
+from causal_dsl.quick_dataclasses import dataclass
 
 __all__ = ["PassOutcome", "ReadRows", "SiteRead", "SiteWrite", "sweep"]
 

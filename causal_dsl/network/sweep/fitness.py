@@ -8,7 +8,7 @@ of several lengths: noise at each kind of site, and at every site of the table w
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass, field
+from dataclasses import field
 
 import numpy as np
 import torch
@@ -25,6 +25,7 @@ from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, sc
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import COMPARED, packs, trims, unfit, with_site
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 from contextlib import ExitStack
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -20,6 +19,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.thin import linear
 from causal_dsl.network.tape import Tape
 from causal_dsl.planning.liveness import Schedule
+from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

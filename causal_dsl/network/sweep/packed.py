@@ -8,7 +8,6 @@ given the keys and values of its own tokens and, for those that it does not carr
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator
-from dataclasses import dataclass
 from typing import Any
 
 import numpy as np
@@ -18,6 +17,7 @@ from torch import Tensor, nn
 from causal_dsl.network.attention_weights import Look
 from causal_dsl.network.sending import sent
 from causal_dsl.planning.liveness import Schedule
+from causal_dsl.quick_dataclasses import dataclass
 
 
 class KeysOnly(Exception):

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from contextlib import ExitStack
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Any
 
 import numpy as np
@@ -34,6 +34,7 @@ from causal_dsl.planning.liveness import (
     place_of,
     schedule,
 )
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 #: tokens of prompts, as columns: the prompt's row, and the position

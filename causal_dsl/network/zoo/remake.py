@@ -2,13 +2,13 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.network.zoo import equality_gpt2
 from causal_dsl.network.zoo.equality_gpt2 import Tick
 from causal_dsl.program.zoo_entries import entry_of
+from causal_dsl.quick_dataclasses import dataclass
 
 __all__ = ["Tick", "Trained", "train_zoo"]
 

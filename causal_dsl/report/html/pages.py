@@ -3,10 +3,10 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.html.environment import made_of, own_text
 
 

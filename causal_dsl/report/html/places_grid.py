@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import re
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 
 from markupsafe import Markup
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.html.environment import made_of
 from causal_dsl.score.format_numbers import counted, show_cell
 from causal_dsl.score.results import TestResult

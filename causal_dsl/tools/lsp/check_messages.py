@@ -5,11 +5,12 @@ from __future__ import annotations
 import pickle
 import struct
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO
 
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.tools.lsp.spec_summary import Summary
 
 LENGTH = struct.Struct("<Q")

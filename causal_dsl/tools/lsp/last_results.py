@@ -7,11 +7,11 @@ import os
 import time
 from collections.abc import Iterable, Iterator, Mapping
 from contextlib import suppress
-from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import real_path
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.hashes import cache_root, of_bytes
 from causal_dsl.store.out import MARKER

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from dataclasses import dataclass
 
 from lsprotocol import types
 
@@ -14,6 +13,7 @@ from causal_dsl.program.positions import EDGES
 from causal_dsl.program.read_settings import wanted
 from causal_dsl.program.read_sites import SITE_HEADS
 from causal_dsl.program.readouts import READOUTS
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.tools.lsp.settings_of_words import (
     settings_of,
     told_component,

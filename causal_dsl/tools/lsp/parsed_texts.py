@@ -3,11 +3,12 @@
 from __future__ import annotations
 
 import bisect
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from functools import cached_property
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span
 from causal_dsl.garbage import rarely_collected
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import find_faults, parse
 from causal_dsl.syntax.transform import Lexeme

@@ -5,11 +5,11 @@ from __future__ import annotations
 import difflib
 import re
 from collections.abc import Iterator
-from dataclasses import dataclass
 
 from lsprotocol import types
 
 from causal_dsl.diagnostics import Diagnostic, Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 from causal_dsl.tools.lsp.shown_diagnostics import shown

@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from dataclasses import dataclass
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax.cut import cut_declarations
 from causal_dsl.syntax.hints import DECLARATIONS
 from causal_dsl.syntax.transform import Lexeme

@@ -4,10 +4,12 @@ from __future__ import annotations
 
 import json
 from collections.abc import Callable, Mapping
-from dataclasses import dataclass, field, replace
+from dataclasses import field, replace
 from functools import cache
 from pathlib import Path
 from typing import Any, Literal
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: The value that a config has under a name: the file's, else that of its configuration class.
 Get = Callable[[str], Any]

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal, Protocol
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures.architecture import Architecture
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts

@@ -4,8 +4,9 @@ from __future__ import annotations
 
 import math
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import Any, Literal
+
+from causal_dsl.quick_dataclasses import dataclass
 
 #: What a measure is computed from. ``token``: the logit of one token. ``distribution``: all logits that are read.
 #: ``patched``: an intervention, against the base run. ``label``: the causal model under an interchange.

@@ -4,9 +4,10 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping
-from dataclasses import dataclass, field
+from dataclasses import field
 from typing import Literal
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.settings import Setting
 
 

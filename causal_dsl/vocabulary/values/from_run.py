@@ -2,9 +2,9 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
 from typing import Any
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.written import Example, Value, Written
 

@@ -3,9 +3,9 @@
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.written import Example, Value, Written
 

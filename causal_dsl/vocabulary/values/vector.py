@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.written import Example, Value, Written
 
