@@ -21,6 +21,7 @@ ORDER = [
     "shapes",
     "options_shown",
     "diagnostics",
+    "typed_words",
     "faults",
     "unexpected",
     "garbage",
@@ -74,6 +75,7 @@ ORDER = [
     "api",
     "build",
     "tools",
+    "__main__",
 ]
 TORCH = {"torch", "transformers", "accelerate"}
 
