@@ -225,9 +225,9 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> d
             notes=(scheduler.why_stuck, stored),
             help="look at the machines; with fewer workers each has more memory",
         )
-    found: dict[int, list[Diagnostic]] = {}
+    found = _not_loaded(scheduler, pool)
     for key, fault in scheduler.faults.items():
-        if fault.behind:
+        if fault.behind or fault.loading:
             continue
         task = scheduler.units[key]
         waiting = sum(other.behind == key for other in scheduler.faults.values())
@@ -243,6 +243,30 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> d
             help="the same command tries it again; without --workers it runs in one process, where its error is seen",
         )
         found.setdefault(task.number, []).extend((*pool.diagnostics.get(key, ()), told))
+    return found
+
+
+def _not_loaded(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diagnostic]]:
+    """E924 for each network that no worker lived to load, by the number of its spec."""
+    found: dict[int, list[Diagnostic]] = {}
+    of: dict[object, list[str]] = {}
+    for key, fault in scheduler.faults.items():
+        if fault.loading:
+            of.setdefault(scheduler.units[key].network, []).append(key)
+    for keys in of.values():
+        task = scheduler.units[keys[0]]
+        waiting = len(keys) + sum(fault.behind in keys for fault in scheduler.faults.values())
+        spec = pool.load.specs[task.number].name
+        networks = f"network `{task.unit.network}`" if task.unit.network else "networks"
+        tries = (f"try {number}: {why}" for number, why in enumerate(scheduler.faults[keys[0]].tries, 1))
+        told = Diagnostic(
+            "E924",
+            f"no worker lived to load the {networks} of {spec}",
+            Span(Source(spec, ""), 0, 0),
+            notes=(*tries, f"{counted(waiting, 'unit')} {'was' if waiting == 1 else 'were'} not run"),
+            help="without --workers it is loaded in one process, where its error is seen; with fewer workers each has more memory",
+        )
+        found.setdefault(task.number, []).append(told)
     return found
 
 
