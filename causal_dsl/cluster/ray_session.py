@@ -88,9 +88,7 @@ def address_used(cluster: str) -> tuple[str, str]:
 
 
 @contextmanager
-def session(
-    cluster: str | None, workers: int | None, place: Callable[[str], Span] | None = None
-) -> Iterator[Machines]:
+def session(cluster: str | None, workers: int | None, place: Callable[[str], Span] | None = None) -> Iterator[Machines]:
     """Ray, for as long as the block runs. ``cluster`` None: on this machine, for so many ``workers``. A session that the caller began is used as it is, and stays.
     ``place`` says where a word or an option of the command stands.
 

@@ -193,7 +193,9 @@ class Scheduler(Generic[T]):
                 self.why_stopped = self.why_stopped or why
             case Tick():
                 asked += self._silent(now)
-            case Alive() | Joined() | Loading() | Loaded() | Failed() | Died():  # of a worker that is gone, or that just lives
+            case (
+                Alive() | Joined() | Loading() | Loaded() | Failed() | Died()
+            ):  # of a worker that is gone, or that just lives
                 pass
         return [*asked, *self._start(now), *self._hand_out(now)]
 

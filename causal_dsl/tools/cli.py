@@ -14,7 +14,6 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
-
 #: The exit code of what was stopped by Ctrl-C.
 _STOPPED = 130
 

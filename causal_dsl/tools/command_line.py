@@ -7,7 +7,7 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
+from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
 from causal_dsl.store.addresses import is_address, is_local_address, local_path, mistyped
 from causal_dsl.store.out import MARKER
 from causal_dsl.typed_words import TypedWords

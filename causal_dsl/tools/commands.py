@@ -258,8 +258,8 @@ def _refuse_forgotten(options: api.Options, line: CommandLine) -> None:
 
 def _run_once(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
-    refuse_early(arguments, line)
     shard = shard_of(arguments, line)
+    refuse_early(arguments, line)
     _refuse_forgotten(options, line)
     if not options.progress:
         told, seldom = arguments.verbose, options.distributed and not arguments.quiet

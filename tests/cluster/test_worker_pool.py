@@ -49,7 +49,9 @@ def test_units_that_crash_kill_hang_or_fail_are_set_aside_and_the_rest_is_run(ma
     assert scheduler.done == {f"u{n}" for n in range(8)}
     loading = {key: fault for key, fault in scheduler.faults.items() if fault.loading}
     assert loading.keys() == {job.key for job in unloaded}
-    assert all(len(fault.tries) in (4, 5) for fault in loading.values()), "few workers die of a network that none can load"
+    assert all(len(fault.tries) in (4, 5) for fault in loading.values()), (
+        "few workers die of a network that none can load"
+    )
     why = {key: fault.tries[-1] for key, fault in scheduler.faults.items() if fault.tries}
     assert "Segmentation fault" in why["c"] and "ended without a word" in why["k"]
     assert "no sign for 3 seconds" in why["h"] and why["f"] == "it is faulty"

@@ -18,10 +18,15 @@ FITTED = gpt2(
     tests="test fitted on at {\n  base, source ~ equality(n=8, seed=0)\n  do(left <- source)\n  report iia\n}\n",
 )
 #: Means over all pairs are taken within a pass that is whole, and in passes of their own before one that is cut.
-MEANS = gpt2(
-    "left @ layer[1].resid_post[b]",
-    tests="test ablated on at {\n  base ~ equality(n=200, seed=3)\n  do(layer[0:3].resid_post[b] = mean)\n  report moved\n}\n",
-).replace("layer[0:3]", "layer[l]").replace("align at :", "align at(l in 0:3) :").replace("layer[1]", "layer[l]")
+MEANS = (
+    gpt2(
+        "left @ layer[1].resid_post[b]",
+        tests="test ablated on at {\n  base ~ equality(n=200, seed=3)\n  do(layer[0:3].resid_post[b] = mean)\n  report moved\n}\n",
+    )
+    .replace("layer[0:3]", "layer[l]")
+    .replace("align at :", "align at(l in 0:3) :")
+    .replace("layer[1]", "layer[l]")
+)
 
 
 @pytest.fixture
@@ -55,5 +60,7 @@ def test_a_plan_keeps_to_the_memory_that_it_is_given_or_says_that_it_does_not(
     assert main(["plan", "means.causal", "--batch-memory", f"{megabytes}MB"]) == 0
     told = capsys.readouterr().out
     (process,) = re.findall(r"\((\d+) MB of a CPU process\)", told)
-    beyond = f"a CPU process takes more than the {megabytes} MB that it was given: a process takes 10 MB beside its tensors"
+    beyond = (
+        f"a CPU process takes more than the {megabytes} MB that it was given: a process takes 10 MB beside its tensors"
+    )
     assert (int(process) > megabytes) == (beyond in told) == (megabytes < 20)
