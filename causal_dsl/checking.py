@@ -387,4 +387,5 @@ def planned(checked: Checked, options: Options) -> Plan:
             else "pass --load, or a local folder: --network NAME=PATH",
         )
     budget = Budget(options.memory or default_bytes())
-    return chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))
+    cut = chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))
+    return replace(cut, uncut=checked.plan, asked=options.memory)

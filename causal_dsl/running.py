@@ -291,16 +291,21 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
     if checked.plan is None:
         checked = check(spec, options, with_blanks(networks, used))
         checked.raise_errors()
+    uncut = checked.plan  # of which units are made: before circuits are found
     if checked.searches is not None:
         checked = discovered(spec, checked, "", networks, used, options, None)
     assert checked.plan is not None
+    # controls are run on networks of their own, such as one whose weights are drawn anew
+    networks |= session.networks(ref for key, ref in checked.plan.networks.items() if key not in networks)
     for key, network in networks.items():
         if key in checked.plan.inputs:
             prove_at_hand(network, checked.plan.inputs[key])
     memory = memory_of(options, networks)
-    return Execution(
+    execution = Execution(
         checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks), memory
-    ).plan
+    )
+    on_cpu = all(budget.on_cpu for budget in execution.budgets.values())
+    return replace(execution.plan, uncut=uncut, asked=options.memory if on_cpu else None)
 
 
 def _run(

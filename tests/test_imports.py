@@ -22,6 +22,7 @@ ORDER = [
     "quick_dataclasses",
     "options_shown",
     "diagnostics",
+    "typed_words",
     "faults",
     "unexpected",
     "garbage",
@@ -78,6 +79,7 @@ ORDER = [
     "api",
     "build",
     "tools",
+    "__main__",
 ]
 TORCH = {"torch", "transformers", "accelerate"}
 

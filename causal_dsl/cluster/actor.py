@@ -10,7 +10,7 @@ import sys
 import tempfile
 import time
 import traceback
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from contextlib import contextmanager, suppress
 from dataclasses import replace
 from pathlib import Path
@@ -90,7 +90,7 @@ class Host:
     """The actor. :meth:`look` is answered while a unit runs, by another thread."""
 
     def __init__(self, load: WorkerLoad):
-        self.load, self.steps = load, 0
+        self.told, self.steps = load, 0
         self._workers: dict[int, Any] = {}
         self._mirror: Mirror | None = None
         self._options = load.options
@@ -107,22 +107,22 @@ class Host:
 
         own = versions()
         parted = [
-            f"{name}: {self.load.versions.get(name)} here, {own.get(name)} on {socket.gethostname()}" for name in own
+            f"{name}: {self.told.versions.get(name)} here, {own.get(name)} on {socket.gethostname()}" for name in own
         ]
-        parted = [line for line, name in zip(parted, own, strict=True) if self.load.versions.get(name) != own[name]]
+        parted = [line for line, name in zip(parted, own, strict=True) if self.told.versions.get(name) != own[name]]
         if parted:
-            return [other_versions(self.load.where, "\n".join(parted))]
-        torch.set_num_threads(self.load.threads or max(1, cores() // self.load.sharers))
-        share_memory(self.load.sharers)
+            return [other_versions(self.told.where, "\n".join(parted))]
+        torch.set_num_threads(self.told.threads or max(1, cores() // self.told.sharers))
+        share_memory(self.told.sharers)
         try:
             return self._open_store()
         except OSError as error:
-            return [_not_shared(str(self.load.options.out), str(error))]
+            return [_not_shared(str(self.told.options.out), str(error))]
         except SpecError as error:
             return list(error.diagnostics)
 
     def _open_store(self) -> list[Diagnostic]:
-        out, (name, content) = self.load.options.out, self.load.token
+        out, (name, content) = self.told.options.out, self.told.token
         assert out is not None
         if is_address(out):
             address = Address(str(out))
@@ -131,7 +131,7 @@ class Host:
             clear_left()
             folder = Path(tempfile.mkdtemp(prefix=f"{WORKER}{os.getpid()}-"))
             self._mirror = standing_for(address, folder, _needed)
-            self._options = replace(self.load.options, out=folder)
+            self._options = replace(self.told.options, out=folder)
         elif not (Path(out) / name).is_file() or (Path(out) / name).read_text(encoding="utf-8") != content:
             return [_not_shared(str(out), "")]
         return []
@@ -140,23 +140,30 @@ class Host:
         """A value that changes as this worker gets on."""
         return self.steps, _read_from_disk() // _READ
 
+    def load(self, task: Task) -> Answer:
+        """Load the network of a unit: what ends this process then is not the unit."""
+        return self._tried(lambda: self._worker(task.number).load(task.unit), stores=False)
+
     def run(self, task: Task, halved: int) -> Answer:
         """Run a unit of a spec into the store."""
+        return self._tried(lambda: self._worker(task.number).run(task.unit), stores=True)
+
+    def _tried(self, act: Callable[[], object], stores: bool) -> Answer:
         started = time.perf_counter()
         try:
             with progress_shown_by(lambda: _Counting(self)), _silent():
                 if self._mirror is not None:
                     self._mirror.pull()
-                self._worker(task.number).run(task.unit)
-                if self._mirror is not None:
+                act()
+                if self._mirror is not None and stores:
                     self._mirror.push()
         except SpecError as error:
             first = error.diagnostics[0]
             if error.code in _FULL:
-                return _of_system(OSError(errno.ENOSPC, "; ".join(first.notes)), str(self.load.options.out))
+                return _of_system(OSError(errno.ENOSPC, "; ".join(first.notes)), str(self.told.options.out))
             return Answer(False, why=f"{first.code}: {first.title}", again=False, diagnostics=error.diagnostics)
         except OSError as error:
-            return _of_system(error, str(self.load.options.out))
+            return _of_system(error, str(self.told.options.out))
         except Exception as error:
             said = traceback.format_exception_only(error)[-1].strip()
             return Answer(False, why=said[:300])
@@ -182,7 +189,7 @@ class Host:
             for other in self._workers.values():
                 other.close()  # what is next may need the memory of its networks
             self._workers.clear()
-            self._workers[number] = Worker(self.load.specs[number], self._options)
+            self._workers[number] = Worker(self.told.specs[number], self._options)
         return self._workers[number]
 
 

@@ -13,6 +13,8 @@ from causal_dsl.report.progress import Progress
 
 #: Seconds after which the scheduler hears that time went by, and progress is told anew.
 TICK = 0.5
+#: Seconds after which progress is told again although nothing changed.
+AGAIN = 60.0
 #: Seconds that workers may be waited for before it is said.
 _PATIENCE = 15.0
 
@@ -55,13 +57,14 @@ class _Shown:
     """What is said of how far it is."""
 
     def __init__(self, scheduler: Scheduler[Any], pool: WorkerPool, bar: Progress, now: float):
-        self.scheduler, self.pool, self.bar, self.began, self.said = scheduler, pool, bar, now, ""
+        self.scheduler, self.pool, self.bar, self.began = scheduler, pool, bar, now
+        self.said, self.last = "", now
         bar.begin(self._text(now), len(scheduler.units) - len(scheduler.done))
 
     def show(self, now: float) -> None:
         text = self._text(now)
-        if text != self.said:
-            self.said = text
+        if text != self.said or now - self.last >= AGAIN:
+            self.said, self.last = text, now
             self.bar.say(text)
 
     def _text(self, now: float) -> str:

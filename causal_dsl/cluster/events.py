@@ -32,6 +32,20 @@ class Joined:
 
 
 @dataclass(frozen=True)
+class Loading:
+    """A worker loads the network of its unit, and has not begun the unit."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
+class Loaded:
+    """A worker has loaded the network of its unit."""
+
+    worker: str
+
+
+@dataclass(frozen=True)
 class Finished:
     """A unit is stored; it took ``seconds``."""
 
@@ -78,7 +92,7 @@ class Stopped:
     why: str
 
 
-Event = Joined | Finished | Failed | Died | Alive | Tick | Stopped
+Event = Joined | Loading | Loaded | Finished | Failed | Died | Alive | Tick | Stopped
 
 
 # ── what is asked for ───────────────────────────────────────────────────────────────────────────
@@ -120,3 +134,5 @@ class Fault:
     known: bool = False
     #: the unit that was set aside before, which this one needs; it was not tried itself
     behind: str = ""
+    #: no worker lived to load its network
+    loading: bool = False

@@ -10,7 +10,7 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from contextlib import ExitStack, contextmanager
 from dataclasses import replace
 from pathlib import Path
@@ -34,6 +34,7 @@ from causal_dsl.store.keys import versions
 from causal_dsl.store.locks import Held, holding
 from causal_dsl.store.mirror import Mirror, mirrored
 from causal_dsl.store.stored_only import stored_only
+from causal_dsl.typed_words import place_of_option
 from causal_dsl.units import unit_folder, units_of
 
 #: How the file begins by which workers see that a store is the driver's.
@@ -46,8 +47,8 @@ def run_on_workers(specs: Sequence[Spec], options: Options) -> Results:
     Raises also E917 to E919 where Ray cannot be used, E921 to E923 where the store cannot, E924 where no worker can be had. Units that were set aside
     (E920) are among the faults of the results. E948 under torchrun.
     """
-    option = "--workers" if options.workers is not None else "--cluster"
-    refuse_in_group(option, Span(Source("<command line>", option), 0, len(option)))
+    option = option_of(options)
+    refuse_in_group(option, _place(options)(option))
     for spec in specs:
         check(spec, options).raise_errors()
     with ExitStack() as held:
@@ -107,7 +108,7 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         where = f"; the cluster {address_used(options.cluster)[0]} is not asked" if options.cluster else ""
         print(f"all {counted(len(tasks), 'unit')} are stored already, so no worker is started{where}", file=sys.stderr)
         return {}
-    with ExitStack() as held, session(options.cluster, _asked(options)) as machines:
+    with ExitStack() as held, session(options.cluster, _asked(options), _place(options)) as machines:
         for root, spec in {unit_folder(alone.folder, spec).root: spec for spec in specs}.items():
             _hold(held, root, spec)
         gpu = machines.gpus > 0 and options.device in (None, "auto", "cuda")
@@ -127,7 +128,23 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
             )
             pool = WorkerPool(machines, Host, load, {task.key: task for task in tasks}, gpu)
             drive(scheduler, pool, bar)
-    return _faults(scheduler, pool)
+    return _faults(scheduler, pool, options)
+
+
+def option_of(options: Options) -> str:
+    """The option by which workers were asked for."""
+    return "--workers" if options.workers is not None else "--cluster"
+
+
+def _place(options: Options) -> Callable[[str], Span]:
+    """Where a word of the command stands, or what was given in Python."""
+
+    def place(word: str) -> Span:
+        of_cluster = options.workers is None or word != "--workers"
+        given = f"cluster={options.cluster!r}" if of_cluster and options.cluster else f"workers={options.workers!r}"
+        return place_of_option(options.command, word, given)
+
+    return place
 
 
 def _hold(held: ExitStack, root: Path, spec: Spec) -> None:
@@ -195,7 +212,7 @@ def _token(store: str) -> Iterator[tuple[str, str]]:
         path.unlink(missing_ok=True)
 
 
-def _faults(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diagnostic]]:
+def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> dict[int, list[Diagnostic]]:
     """Why units were not stored, by the number of their spec. Raises what keeps all of them from being run."""
     stored = f"{len(scheduler.done)} of {len(scheduler.units)} units are stored"
     if pool.refused:
@@ -204,13 +221,13 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diag
         raise fail(
             "E924",
             "no worker can be started",
-            Span(Source("<command line>", "--workers"), 0, 9),
+            _place(options)(option_of(options)),
             notes=(scheduler.why_stuck, stored),
             help="look at the machines; with fewer workers each has more memory",
         )
-    found: dict[int, list[Diagnostic]] = {}
+    found = _not_loaded(scheduler, pool)
     for key, fault in scheduler.faults.items():
-        if fault.behind:
+        if fault.behind or fault.loading:
             continue
         task = scheduler.units[key]
         waiting = sum(other.behind == key for other in scheduler.faults.values())
@@ -226,6 +243,30 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diag
             help="the same command tries it again; without --workers it runs in one process, where its error is seen",
         )
         found.setdefault(task.number, []).extend((*pool.diagnostics.get(key, ()), told))
+    return found
+
+
+def _not_loaded(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diagnostic]]:
+    """E924 for each network that no worker lived to load, by the number of its spec."""
+    found: dict[int, list[Diagnostic]] = {}
+    of: dict[object, list[str]] = {}
+    for key, fault in scheduler.faults.items():
+        if fault.loading:
+            of.setdefault(scheduler.units[key].network, []).append(key)
+    for keys in of.values():
+        task = scheduler.units[keys[0]]
+        waiting = len(keys) + sum(fault.behind in keys for fault in scheduler.faults.values())
+        spec = pool.load.specs[task.number].name
+        networks = f"network `{task.unit.network}`" if task.unit.network else "networks"
+        tries = (f"try {number}: {why}" for number, why in enumerate(scheduler.faults[keys[0]].tries, 1))
+        told = Diagnostic(
+            "E924",
+            f"no worker lived to load the {networks} of {spec}",
+            Span(Source(spec, ""), 0, 0),
+            notes=(*tries, f"{counted(waiting, 'unit')} {'was' if waiting == 1 else 'were'} not run"),
+            help="without --workers it is loaded in one process, where its error is seen; with fewer workers each has more memory",
+        )
+        found.setdefault(task.number, []).append(told)
     return found
 
 

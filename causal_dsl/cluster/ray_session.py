@@ -11,19 +11,22 @@ import os
 import re
 import secrets
 import shutil
+import signal
 import socket
 import sys
 import tempfile
-from collections.abc import Iterator
+from collections.abc import Callable, Iterator
 from contextlib import contextmanager, suppress
 from pathlib import Path
+from types import FrameType
 from typing import Any
 
 import psutil
 
 from causal_dsl.cluster.this_machine import cores
-from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail
+from causal_dsl.diagnostics import Diagnostic, Span, SpecError, fail
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.typed_words import place_of_option
 
 #: Where an address of a cluster is looked for that is not given.
 ADDRESS = "RAY_ADDRESS"
@@ -61,7 +64,7 @@ class Machines:
     logs: Path | None = None
 
 
-def installed() -> Any:
+def installed(place: Callable[[str], Span] | None = None) -> Any:
     """The module of Ray. Raises E917 where it is not installed."""
     os.environ.update({name: value for name, value in _QUIET.items() if name not in os.environ})
     try:
@@ -70,7 +73,7 @@ def installed() -> Any:
         raise fail(
             "E917",
             "runs on several workers need Ray, which is not installed",
-            _typed("--workers"),
+            (place or _typed)("--workers"),
             notes=(str(error),),
             help="pip install 'causal-dsl[ray]'",
         ) from error
@@ -85,18 +88,21 @@ def address_used(cluster: str) -> tuple[str, str]:
 
 
 @contextmanager
-def session(cluster: str | None, workers: int | None) -> Iterator[Machines]:
+def session(cluster: str | None, workers: int | None, place: Callable[[str], Span] | None = None) -> Iterator[Machines]:
     """Ray, for as long as the block runs. ``cluster`` None: on this machine, for so many ``workers``. A session that the caller began is used as it is, and stays.
+    ``place`` says where a word or an option of the command stands.
 
     Raises E917 where Ray is missing, E918 where it cannot be started or joined, E919 where its versions are others.
     """
-    ray = installed()
+    place = place or _typed
+    ray = installed(place)
     if ray.is_initialized():
         yield Machines("the Ray session of this process", False, *_resources(ray))
         return
     if cluster is not None:
         address, source = address_used(cluster)
-        _join(ray, address)
+        with _own_signals():
+            _join(ray, address, place)
         try:
             where = f"the cluster {address}" + (f" (from {source})" if source else "")
             yield Machines(where, False, *_resources(ray))
@@ -106,18 +112,30 @@ def session(cluster: str | None, workers: int | None) -> Iterator[Machines]:
     clear_left()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_short_folder()))
     try:
-        _start(
-            ray,
-            folder,
-            workers or cores(),
-        )
+        with _own_signals():
+            _start(ray, folder, workers or cores(), place)
         yield Machines("this machine", True, *_resources(ray), folder)
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
 
 
-def _start(ray: Any, folder: Path, workers: int) -> None:
+@contextmanager
+def _own_signals() -> Iterator[None]:
+    """What this process does on SIGTERM stays: Ray would print a dump of its own and leave at once."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # of another thread than the main one: none is set there
+            signal.signal(signal.SIGTERM, before if callable(before) or before == signal.SIG_IGN else _leave)
+
+
+def _leave(number: int, frame: FrameType | None) -> None:
+    sys.exit(128 + number)
+
+
+def _start(ray: Any, folder: Path, workers: int, place: Callable[[str], Span]) -> None:
     try:
         with _own_environment():
             ray.init(
@@ -130,17 +148,28 @@ def _start(ray: Any, folder: Path, workers: int) -> None:
                 _temp_dir=str(folder),
             )
     except Exception as error:  # of the system and of Ray's own processes
-        raise _not_joined("Ray cannot be started on this machine", "--workers", error) from error
+        few = "" if workers == 1 else ", with fewer workers"
+        raise fail(
+            "E918",
+            "Ray cannot be started on this machine",
+            place("--workers"),
+            notes=(_said(error),),
+            help=f"try again{few}, while less else runs here; or leave out --workers, or run shards, which need no Ray: --shard 1/2",
+        ) from error
     _silence(ray)
 
 
-def _join(ray: Any, address: str) -> None:
+def _said(error: BaseException) -> str:
+    return " ".join(str(error).split())[:300] or type(error).__name__
+
+
+def _join(ray: Any, address: str, place: Callable[[str], Span]) -> None:
     host = re.fullmatch(r"(?:ray://)?(\[[^\]]+\]|[^:/]+):(\d+)", address)
     if host is not None:  # Ray itself waits half a minute and more
         try:
             socket.create_connection((host[1].strip("[]"), int(host[2])), _ANSWERS).close()
         except OSError as error:
-            raise _not_joined(f"nothing answers at `{address}`", address, error) from error
+            raise _not_joined(f"nothing answers at `{address}`", place(address), error) from error
     try:
         ray.init(
             address=address,
@@ -151,32 +180,31 @@ def _join(ray: Any, address: str) -> None:
         )
     except Exception as error:  # of networks, of versions, and of addresses that are none
         if "ersion mismatch" in str(error):
-            raise SpecError([other_versions(address, str(error))]) from error
-        raise _not_joined(f"the cluster `{address}` cannot be joined", address, error) from error
+            raise SpecError([other_versions(address, str(error), place)]) from error
+        raise _not_joined(f"the cluster `{address}` cannot be joined", place(address), error) from error
     _silence(ray)
 
 
-def other_versions(address: str, said: str) -> Diagnostic:
+def other_versions(address: str, said: str, place: Callable[[str], Span] | None = None) -> Diagnostic:
     """E919: a machine of the cluster has other versions of what computes."""
     return Diagnostic(
         "E919",
         f"the cluster `{address}` has other versions than this machine",
-        _typed(address),
+        (place or _typed)(address),
         notes=tuple(" ".join(line.split()) for line in said.splitlines() if line.strip())[:6],
         help=f"use the same versions on all machines: here is Python {sys.version.split()[0]}",
     )
 
 
-def _not_joined(title: str, word: str, error: BaseException) -> SpecError:
-    said = " ".join(str(error).split())[:300] or type(error).__name__
+def _not_joined(title: str, place: Span, error: BaseException) -> SpecError:
     help = "start a cluster with `ray start --head` and pass its address, or run on this machine with --workers N"
-    if word != "--workers" and "RAY_AUTH_MODE" not in os.environ:
+    if "RAY_AUTH_MODE" not in os.environ:
         help += "; where the cluster asks for a token, set RAY_AUTH_MODE=token"
-    return fail("E918", title, _typed(word), notes=(said,), help=help)
+    return fail("E918", title, place, notes=(_said(error),), help=help)
 
 
 def _typed(word: str) -> Span:
-    return Span(Source("<command line>", word), 0, len(word))
+    return place_of_option((), word, word)
 
 
 def _resources(ray: Any) -> tuple[int, int, int]:

@@ -9,7 +9,7 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable
-from typing import Generic, TypeVar
+from typing import Any, Generic, TypeVar
 
 from causal_dsl.cluster.events import (
     Action,
@@ -21,6 +21,8 @@ from causal_dsl.cluster.events import (
     Finished,
     Joined,
     Kill,
+    Loaded,
+    Loading,
     Run,
     Scheduled,
     Start,
@@ -32,7 +34,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 T = TypeVar("T", bound=Scheduled)
 
-#: Starts of workers in a row that may fail, beside one of each, before no other is tried.
+#: Starts of workers in a row that may fail, beside one of each, before no other is tried; and loadings of a network that nobody has loaded.
 _VAIN = 2
 #: Seconds for which it is not worth to begin a unit a second time.
 _WORTH = 10.0
@@ -61,6 +63,7 @@ class _Worker:
     key: str = ""
     since: float = 0.0
     network: Hashable = None
+    loading: bool = False
 
 
 class Scheduler(Generic[T]):
@@ -100,7 +103,7 @@ class Scheduler(Generic[T]):
                 self._after.setdefault(need, []).append(key)
             self._open[key] = len(waits)
         self._rank = ranks({key: self.cost[key] for key in self._open}, self._after)
-        self._waiting = Waiting(self._rank, self.done)
+        self._waiting = Waiting(self._rank, _Settled(self))
         self._last: list[str] = []
         self._doubled: set[str] = set()
         self._tries: dict[str, list[str]] = {}
@@ -111,6 +114,8 @@ class Scheduler(Generic[T]):
         self._held: Counter[Hashable] = Counter()
         self._started = self._vain = 0
         self._why_vain = ""
+        self._loaded: set[Hashable] = set()
+        self._unloaded: dict[Hashable, list[str]] = {}
         for key, count in self._open.items():
             if not count:
                 self._waiting.put(key, self.units[key].network)
@@ -172,6 +177,11 @@ class Scheduler(Generic[T]):
             case Joined(name) if worker is not None:
                 worker.up, self._vain = True, 0
                 self._idle[name] = None
+            case Loading(_) if worker is not None and worker.key:
+                worker.loading = True
+            case Loaded(_) if worker is not None:
+                worker.loading = False
+                self._loaded.add(worker.network)
             case Finished(name, key, seconds):
                 asked += self._finished(name, key, seconds)
             case Failed(name, key, why, again) if worker is not None and worker.key == key:
@@ -183,12 +193,14 @@ class Scheduler(Generic[T]):
                 self.why_stopped = self.why_stopped or why
             case Tick():
                 asked += self._silent(now)
-            case Alive() | Joined() | Failed() | Died():  # of a worker that is gone, or that just lives
+            case (
+                Alive() | Joined() | Loading() | Loaded() | Failed() | Died()
+            ):  # of a worker that is gone, or that just lives
                 pass
         return [*asked, *self._start(now), *self._hand_out(now)]
 
     def _free(self, name: str, worker: _Worker) -> None:
-        worker.key = ""
+        worker.key, worker.loading = "", False
         self._busy -= 1
         self._idle[name] = None
 
@@ -230,12 +242,28 @@ class Scheduler(Generic[T]):
             self._vain, self._why_vain = self._vain + 1, why
         if not worker.key or worker.key in self.done:
             return
-        if memory and not self._with(worker.key) and self._halved[worker.key] < self.limits.halvings:
+        if worker.loading and worker.network not in self._loaded:
+            self._not_loaded(worker.key, worker.network, why)
+        elif memory and not self._with(worker.key) and self._halved[worker.key] < self.limits.halvings:
             self._halved[worker.key] += 1
             self.again[worker.key] += 1
             self._waiting.put(worker.key, self.units[worker.key].network)
         else:
             self._failed(worker.key, why, True)
+
+    def _not_loaded(self, key: str, network: Hashable, why: str) -> None:
+        """A worker died as it loaded a network that no other has loaded: its unit is not to blame, and after a few all of the network are
+        set aside."""
+        whys = self._unloaded.setdefault(network, [])
+        whys.append(why)
+        if key not in self.faults and not self._with(key):
+            self.again[key] += 1
+            self._waiting.put(key, network)
+        if len(whys) < _VAIN + self.workers:
+            return
+        settled = self.done | self.faults.keys() | {worker.key for worker in self._alive.values()}
+        for one in [one for one, unit in self.units.items() if unit.network == network and one not in settled]:
+            self._set_aside(one, Fault(one, tuple(whys), loading=True))
 
     def _failed(self, key: str, why: str, again: bool) -> None:
         if key in self.done or self._with(key):
@@ -328,6 +356,16 @@ class Scheduler(Generic[T]):
         if key is not None:
             self._doubled.add(key)
         return key
+
+
+class _Settled:
+    """The units of a scheduler that are stored or set aside."""
+
+    def __init__(self, scheduler: Scheduler[Any]):
+        self._scheduler = scheduler
+
+    def __contains__(self, key: object) -> bool:
+        return key in self._scheduler.done or key in self._scheduler.faults
 
 
 __all__ = ["DOUBLES", "Limits", "Scheduler"]

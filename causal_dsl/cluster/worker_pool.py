@@ -8,11 +8,27 @@ from dataclasses import field
 from typing import Any
 
 from causal_dsl.cluster.answer import Answer
-from causal_dsl.cluster.events import Action, Alive, Died, Event, Failed, Finished, Joined, Kill, Run, Start, Stopped
+from causal_dsl.cluster.events import (
+    Action,
+    Alive,
+    Died,
+    Event,
+    Failed,
+    Finished,
+    Joined,
+    Kill,
+    Loaded,
+    Loading,
+    Run,
+    Start,
+    Stopped,
+)
 from causal_dsl.cluster.ray_session import Machines, died_of, installed
 from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.quick_dataclasses import dataclass
 
+#: What a worker is asked for when it loads the network of its next unit.
+_LOAD = "+"
 #: Seconds between two looks at each worker.
 LOOK = 2.0
 #: Seconds that a worker may take for its last look.
@@ -27,6 +43,9 @@ class _Actor:
     seen: Any = None
     looked: float = 0.0
     looking: bool = False
+    #: the network that it has loaded, and the unit that waits for one
+    network: Any = None
+    next: Run | None = None
 
 
 @dataclass
@@ -47,6 +66,7 @@ class WorkerPool:
     refused: list[Diagnostic] = field(default_factory=list)
     _actors: dict[str, _Actor] = field(default_factory=dict)
     _waits: dict[Any, tuple[str, str]] = field(default_factory=dict)
+    _news: list[Event] = field(default_factory=list)
 
     def act(self, action: Action) -> None:
         """Do what the scheduler asks for."""
@@ -59,10 +79,19 @@ class WorkerPool:
                 handle = made.remote(self.load)
                 self._actors[name] = _Actor(handle, looked=time.monotonic())
                 self._waits[handle.join.remote()] = (name, "")
-            case Run(name, key, halved):
-                self._waits[self._actors[name].handle.run.remote(self.tasks[key], halved)] = (name, key)
+            case Run(name, key, _):
+                actor = self._actors[name]
+                if actor.network == self.tasks[key].network:
+                    self._run(actor, action)
+                    return
+                actor.network, actor.next = None, action
+                self._news.append(Loading(name))
+                self._waits[actor.handle.load.remote(self.tasks[key])] = (name, _LOAD)
             case Kill(name, _):
                 self.end(name)
+
+    def _run(self, actor: _Actor, asked: Run) -> None:
+        self._waits[actor.handle.run.remote(self.tasks[asked.key], asked.halved)] = (asked.worker, asked.key)
 
     def end(self, name: str) -> None:
         """End a worker, at once."""
@@ -102,6 +131,9 @@ class WorkerPool:
         """What happened, waited for at most so long."""
         ray = installed()
         self._look()
+        if self._news:
+            news, self._news = self._news, []
+            return news
         if not self._waits:
             time.sleep(seconds)
             return []
@@ -135,6 +167,8 @@ class WorkerPool:
             return [Alive(name)] if moved else []
         if not about:
             return self._up(name, found) if actor is not None else []
+        if about == _LOAD:
+            return self._has_loaded(name, actor, found) if actor is not None else []
         return self._answered(name, about, found)
 
     def _up(self, name: str, found: Any) -> list[Event]:
@@ -144,6 +178,15 @@ class WorkerPool:
             return [Stopped("no worker can be used")]
         self._actors[name].process, self._actors[name].node = process, node
         return [Joined(name)]
+
+    def _has_loaded(self, name: str, actor: _Actor, answer: Answer) -> list[Event]:
+        asked, actor.next = actor.next, None
+        assert asked is not None
+        if not answer.stored:
+            return self._answered(name, asked.key, answer)
+        actor.network = self.tasks[asked.key].network
+        self._run(actor, asked)
+        return [Loaded(name)]
 
     def _answered(self, name: str, key: str, answer: Answer) -> list[Event]:
         if answer.stored:

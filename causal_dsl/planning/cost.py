@@ -2,9 +2,10 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Sequence
+from dataclasses import replace
 from itertools import chain
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
@@ -72,6 +73,8 @@ class Cost:
         }
 
 
+T = TypeVar("T")
+
 #: Blocks and steps beyond which some are counted and the others taken to be like them.
 MOST_COUNTED = 48
 
@@ -83,8 +86,8 @@ def sizes(plan: Plan) -> Iterator[tuple[Step, Sized, float]]:
     for step, block in chosen:
         sized = peaks.size(step, block)
         yield step, sized, stands_for * sized.share
-    for step, sized in _before(plan, peaks):
-        yield step, sized, 1.0
+    for step, sized, stands_for in _before(plan, peaks):
+        yield step, sized, stands_for
 
 
 def _counted(plan: Plan) -> tuple[list[tuple[Step, Block]], float]:
@@ -92,17 +95,29 @@ def _counted(plan: Plan) -> tuple[list[tuple[Step, Block]], float]:
     every = [(step, block) for step in plan.steps for block in step.blocks]
     rows = sum(plan.drawn[r.base.draw].n for step in plan.steps for r in step.resumes)
     few = len(every) <= MOST_COUNTED or rows <= MOST_ROWS
-    chosen = range(len(every)) if few else np.unique(np.linspace(0, len(every) - 1, MOST_COUNTED).astype(int)).tolist()
-    return [every[i] for i in chosen], len(every) / max(1, len(chosen))
+    return every if few else _spread(every), len(every) / max(1, len(every) if few else min(len(every), MOST_COUNTED))
 
 
-def _before(plan: Plan, peaks: Peaks) -> Iterator[tuple[Step, Sized]]:
-    """The passes in which means and late vectors are taken before a step."""
+def _spread(every: Sequence[T]) -> list[T]:
+    """At most so many of some as are counted."""
+    if len(every) <= MOST_COUNTED:
+        return list(every)
+    return [every[i] for i in np.unique(np.linspace(0, len(every) - 1, MOST_COUNTED).astype(int)).tolist()]
+
+
+def _before(plan: Plan, peaks: Peaks) -> Iterator[tuple[Step, Sized, float]]:
+    """The passes in which means and late vectors are taken before a step, each with how many it stands for: means once for each part
+    of the pairs, late vectors for each block."""
     for step in plan.steps:
-        early = [capture for node in early_means(step) for capture in node.captures] + late_captures(step)
-        if early:
-            layout = peaks.layouts.make(step, Block(), only=early)
-            yield step, Sized(layout, layout.schedule(step, layers_of(plan.inputs[step.network].facts), False), 1.0)
+        layers = layers_of(plan.inputs[step.network].facts)
+        parts = list(dict.fromkeys(replace(block, first=0, last=None) for block in step.blocks))
+        means = [capture for node in early_means(step) for capture in node.captures]
+        for early, blocks in ((means, parts), (late_captures(step), step.blocks)):
+            chosen = _spread(blocks) if early else []
+            for block in chosen:
+                layout = peaks.layouts.make(step, block, only=early)
+                if len(layout.inputs):
+                    yield step, Sized(layout, layout.schedule(step, layers, False), 1.0), len(blocks) / len(chosen)
 
 
 def work_of(plan: Plan) -> dict[g.Node, Work]:
@@ -165,7 +180,7 @@ def cost_of(plan: Plan) -> Cost:
     budget = Budget(default_bytes())
     chosen, stands_for = _counted(plan)
     blocks = ((step, *peaks.figures(step, block, budget), stands_for) for step, block in chosen)
-    means = ((step, *peaks.figures_of(step, sized, budget), 1.0) for step, sized in _before(plan, peaks))
+    means = ((step, *peaks.figures_of(step, sized, budget), many) for step, sized, many in _before(plan, peaks))
     for _, size, found, many in chain(blocks, means):
         times = many * size.share
         exact = exact and times == 1

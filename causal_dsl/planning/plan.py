@@ -59,6 +59,10 @@ class Plan(Shown):
     without: tuple[str, ...] = ()
     #: what would ride beside a test, of which a place is not in the prompts that it would run: these tests are left out
     unplaced: list[Test] = field(default_factory=list)
+    #: the plan that it was cut from, from which every process that shares the work makes the same units; None where it is not cut
+    uncut: Plan | None = field(default=None, compare=False, repr=False)
+    #: bytes that a pass on a CPU may take, where it was cut for so many because they were asked for
+    asked: int | None = None
     #: what its blocks take, as far as it was asked
     sizes: KnownSizes = field(default_factory=KnownSizes, compare=False, repr=False)
     _reads: dict[g.Resume, list[g.ReadNode]] = field(default_factory=dict)

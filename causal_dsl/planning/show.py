@@ -11,6 +11,7 @@ from causal_dsl.measures.circuit_run_names import CUT, KEEP, inflated, is_random
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.gradient_passes import gradient_passes
+from causal_dsl.planning.memory import PROCESS
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import all_off, turned_on, without
@@ -64,12 +65,25 @@ def to_text(plan: Plan, explain: bool = False) -> str:
         f"{_flops(cost.flops)}, {cost.peak_bytes / 1e6:,.0f} MB held at the peak ({cost.process_bytes / 1e6:,.0f} MB of a CPU process); base, source and patched run of every pair and cell would be "
         f"{cost.naive_layer_tokens:,} layer-tokens ({cost.ratio:.2f} times as many)"
     )
+    lines += _beyond(plan.asked, cost.process_bytes)
     lines += map(str, streamed_bytes(plan))
     if not explain and not plan.without:
         lines += [executor(plan, step) for step in plan.steps if step.why]
     else:
         lines += ["", *explained(plan)]
     return "\n".join(lines)
+
+
+def _beyond(asked: int | None, process: int) -> list[str]:
+    """That a process takes more than it was to take, where it does."""
+    if asked is None or process <= asked:
+        return []
+    why = (
+        f"a process takes {PROCESS / 1e6:.0f} MB beside its tensors, and below {2 * PROCESS / 1e6:.0f} MB blocks are cut for half of what is given"
+        if asked < 2 * PROCESS
+        else "blocks are cut by those of them that are counted, and hold at least one pair of one intervention"
+    )
+    return [f"a CPU process takes more than the {asked / 1e6:,.6g} MB that it was given: {why}"]
 
 
 def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:

@@ -99,8 +99,9 @@ def parts_of(tests: Sequence[Test]) -> list[PartOfSpec]:
 
 
 def units_of_plan(plan: Plan, spec: str, said: Mapping[str, Any], memory: int | None = None) -> tuple[WorkUnit, ...]:
-    """The units of a plan that is not cut yet, each before those that need it. ``said`` is what identifies the run, as plain
-    data, which goes into every key; ``memory``: bytes that a pass may take beside the weights."""
+    """The units of a plan, each before those that need it: of one that is cut those of the plan that it was cut from. ``said`` is what
+    identifies the run, as plain data, which goes into every key; ``memory``: bytes that a pass may take beside the weights."""
+    plan = plan.uncut or plan
     head = json.dumps(said, sort_keys=True)
     found: list[WorkUnit] = []
     for part in parts_of(plan.program.tests):

@@ -81,18 +81,29 @@ class TerminalProgress(Progress):
 
 
 class LogProgress(Progress):
-    """A line for each piece of work, with the time since the first: for logs."""
+    """A line for each piece of work, with the time since the first: for logs. Of lines that come less than ``apart`` seconds after the
+    last, or after the beginning, none is written; those that are then say how many steps are done."""
 
-    def __init__(self, stream: TextIO):
-        self._stream, self._start = stream, time.monotonic()
+    def __init__(self, stream: TextIO, apart: float = 0.0):
+        self._stream, self._start, self._apart = stream, time.monotonic(), apart
+        self._last = self._start
+        self._done = self._total = 0
 
     def begin(self, text: str, total: int) -> None:
+        self._done, self._total = 0, total
         self._write(f"{text} ({total})")
 
+    def advance(self, steps: int = 1) -> None:
+        self._done += steps
+
     def say(self, text: str) -> None:
-        self._write(text)
+        self._write(f"{text}, {self._done:,} of {self._total:,} done" if self._apart else text)
 
     def _write(self, text: str) -> None:
+        now = time.monotonic()
+        if self._apart and now - self._last < self._apart:
+            return
+        self._last = now
         self._stream.write(f"{time.monotonic() - self._start:8.1f} s  {printable(text)}\n")
         self._stream.flush()
 

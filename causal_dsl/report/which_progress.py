@@ -34,13 +34,13 @@ def progress_shown_by(make: Callable[[], Progress]) -> Iterator[None]:
         _SHOWN.reset(token)
 
 
-#: Whether progress is told in lines where it cannot be drawn.
-_LINES: list[bool] = []
+#: Whether progress is told in lines where it cannot be drawn, and how many seconds apart.
+_LINES: list[float] = []
 
 
-def in_lines(wanted: bool) -> None:
-    """From now on progress is told in lines where stderr is no terminal, or not."""
-    _LINES[:] = [True] if wanted else []
+def in_lines(wanted: bool, apart: float = 0.0) -> None:
+    """From now on progress is told in lines where stderr is no terminal, at least so many seconds ``apart``, or not."""
+    _LINES[:] = [apart] if wanted else []
 
 
 def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
@@ -57,4 +57,4 @@ def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
     isatty = getattr(stream, "isatty", None)
     if isatty is not None and isatty():
         return TerminalProgress(stream)
-    return LogProgress(stream) if _LINES else Progress()
+    return LogProgress(stream, _LINES[0]) if _LINES else Progress()

@@ -22,6 +22,8 @@ T = TypeVar("T")
 _WHOLE = frozenset(
     {"s3", "s3a", "gs", "gcs", "abfs", "abfss", "az", "adl", "oci", "oss", "tos", "hf", "memory", "r2", "b2"}
 )
+#: Protocols that are meant also where no slash stands behind the colon, or no colon before the slashes.
+_MEANT = _WHOLE | {"file", "local", "sftp", "ssh", "ftp", "hdfs", "webhdfs", "smb", "http", "https"}
 #: Protocols that name a folder of this machine.
 _LOCAL = ("file://", "local://")
 #: The package in which fsspec has a protocol that it does not have itself, where its own error does not say it.
@@ -33,11 +35,29 @@ def is_address(out: str | Path) -> bool:
     return isinstance(out, str) and re.match(r"[A-Za-z][\w+.-]*://", out) is not None and not out.startswith(_LOCAL)
 
 
+def is_local_address(out: str) -> bool:
+    """Whether a folder of this machine is written as an address."""
+    return out.startswith(_LOCAL)
+
+
 def local_path(out: str | Path) -> Path:
-    """The folder that ``--out`` names, written as a path or as ``file://…``."""
-    if isinstance(out, str) and out.startswith(_LOCAL):
+    """The folder that ``--out`` names, written as a path or as ``file://…``. Raises E915 for an address that is not written as one."""
+    if isinstance(out, str) and is_local_address(out):
         return Path(out.partition("://")[2] or "/")
+    meant = mistyped(out) if isinstance(out, str) else ""
+    if meant:
+        place = Span(Source(str(out), ""), 0, 0)
+        raise fail("E915", f"`{out}` is no address", place, help=f"write {meant}, or ./{out} for a folder of that name")
     return Path(out)
+
+
+def mistyped(out: str) -> str:
+    """The address that was meant, where one lacks a slash or the colon: empty for the name of a folder."""
+    found = re.match(r"\s*(?P<protocol>[A-Za-z][\w+.-]+)(?P<sign>:/?|//)(?P<rest>[^/\s].*)", out, re.DOTALL)
+    if found is None or (found["sign"] != ":/" and found["protocol"] not in _MEANT):
+        return ""
+    root = "/" if f"{found['protocol']}://" in _LOCAL else ""
+    return f"{found['protocol']}://{root}{found['rest'].strip()}"
 
 
 class Unreachable(OSError):

@@ -45,7 +45,7 @@ a first session:
   causal-dsl run specs/equality.causal      run the tests on the network
   causal-dsl explain E201                   explain a message
 
-exit codes: 0 success, 1 an expectation failed, 2 the spec or its environment is at fault, 130 interrupted by Ctrl-C"""
+exit codes: 0 success, 1 an expectation failed, 2 the spec or its environment is at fault, 130 interrupted by Ctrl-C, 143 by SIGTERM (`run`)"""
 
 
 def parser() -> argparse.ArgumentParser:

@@ -1,5 +1,5 @@
 """The command line. Exit code 0: fine; 1: an expectation failed; 2: the spec, its environment or the command is at
-fault; 130: stopped by Ctrl-C.
+fault; 130: stopped by Ctrl-C; 143: a run that was stopped by SIGTERM.
 
 Only ``run``, ``plan --load``, ``zoo train`` and ``zoo fetch`` import torch. What takes time to import is imported where
 Ctrl-C is caught.
@@ -10,41 +10,53 @@ from __future__ import annotations
 import signal
 import sys
 from collections.abc import Sequence
+from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+#: The exit code of what was stopped by Ctrl-C.
+_STOPPED = 130
+
 
 class _Stops:
-    """Ctrl-C, noted as it comes: a library may make another exception of it while it is imported."""
+    """Ctrl-C, and SIGTERM of a run, noted as they come: a library may make another exception of them while it is imported."""
 
     def __init__(self) -> None:
         self.stopped = False
+        self._number = int(signal.SIGINT)
+        self._before: dict[int, Any] = {}
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
-        self.stopped = True
+        self.stopped, self._number = True, number
         raise KeyboardInterrupt
+
+    def heed(self, number: int) -> None:
+        """Stop at this signal from now on, as at Ctrl-C."""
+        with suppress(ValueError):  # not the main thread: nothing is sent to it
+            self._before[number] = signal.signal(number, self)
+
+    def let_go(self) -> None:
+        """Leave the signals to what heeded them before."""
+        for number, before in self._before.items():
+            signal.signal(number, before)
+
+    @property
+    def code(self) -> int:
+        """The exit code of what was stopped."""
+        return 128 + self._number
 
 
 def main(words: Sequence[str] | None = None) -> int:
     """Run the command line; returns the exit code (argparse's own faults exit with 2)."""
     stops = _Stops()
-    before: Any = None
     try:
-        before = _note_stops(stops)
+        stops.heed(signal.SIGINT)
         return _main(list(sys.argv[1:] if words is None else words), stops, words is None)
     except KeyboardInterrupt:
         print("stopped", file=sys.stderr)
-        return 130
+        return stops.code
     finally:
-        if before is not None:
-            signal.signal(signal.SIGINT, before)
-
-
-def _note_stops(stops: _Stops) -> Any:
-    try:
-        return signal.signal(signal.SIGINT, stops)
-    except ValueError:  # not the main thread: nothing is sent to it
-        return None
+        stops.let_go()
 
 
 def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
@@ -67,6 +79,8 @@ def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
             from causal_dsl.tools.arguments import parser
             from causal_dsl.tools.command_line import CommandLine
         arguments = parser().parse_args(typed)
+        if arguments.command == "run":  # a batch system and `timeout` send it, and what is finished is kept
+            stops.heed(signal.SIGTERM)
         line = CommandLine(typed, alone)
         line.main = main
         place = line.place(arguments.command)
@@ -80,7 +94,7 @@ def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
     try:
         code: int = arguments.act(arguments, line)
         sys.stdout.flush()
-        return code
+        return stops.code if stops.stopped and code == _STOPPED else code
     except SpecError as error:
         fault = error
     except OutputFault as full:

@@ -7,9 +7,10 @@ from argparse import ArgumentParser, ArgumentTypeError
 from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
-from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
-from causal_dsl.store.addresses import is_address, local_path
+from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
+from causal_dsl.store.addresses import is_address, is_local_address, local_path, mistyped
 from causal_dsl.store.out import MARKER
+from causal_dsl.typed_words import TypedWords
 
 SUFFIX = ".causal"
 _UNITS = {
@@ -25,32 +26,14 @@ _UNITS = {
 }
 
 
-class CommandLine:
-    """The words after ``causal-dsl`` (``program``); ``place(word)`` is where one of them stands. ``alone``: the process has no other work."""
+class CommandLine(TypedWords):
+    """The words after ``causal-dsl`` (``program``). ``alone``: the process has no other work."""
 
     def __init__(self, words: Sequence[str], alone: bool = False, program: str = "causal-dsl"):
-        self.words = list(words)
+        super().__init__(words, program)
         self.alone = alone
-        self.program = program
         #: what runs a command line; set by the command line itself
         self.main: Callable[[Sequence[str]], int] | None = None
-        shown = [word if re.fullmatch(r"[\w./=:,@+-]+", word) else f'"{word}"' for word in self.words]
-        self.source = Source("<command line>", " ".join([program, *shown]).replace("\n", " "))
-        #: where each word begins
-        self._starts: list[int] = []
-        end = len(program)
-        for word, as_shown in zip(self.words, shown, strict=True):
-            self._starts.append(end + 1 + (as_shown != word))
-            end += 1 + len(as_shown)
-
-    def place(self, word: str) -> Span:
-        """Where the word stands as one that was typed, else as a part of one; all that was typed where it does not."""
-        text = self.source.text
-        for typed, start in zip(self.words, self._starts, strict=True):
-            if typed == word:
-                return Span(self.source, start, start + len(word))
-        start = text.rfind(word.replace("\n", " "))
-        return Span(self.source, start, start + len(word)) if start >= 0 else Span(self.source, 0, len(text))
 
 
 def spec_files(paths: Iterable[str], line: CommandLine, diagnostics: Diagnostics) -> list[Path]:
@@ -171,13 +154,23 @@ def folder_path(text: str) -> Path:
     """A folder to write into, or to read from: an empty name would be the working directory, which ``.`` names."""
     if not text.strip() or "\0" in text:
         raise ArgumentTypeError(f"{text!r} names no folder; write a path, or . for this folder")
+    if is_address(text.strip()) or is_local_address(text):
+        raise ArgumentTypeError(f"{text!r} is an address, and a folder of this machine is needed here; write a path")
+    _refuse_mistyped(text)
     return Path(text)
+
+
+def _refuse_mistyped(text: str) -> None:
+    meant = mistyped(text)
+    if meant:
+        raise ArgumentTypeError(f"{text!r} is no address; write {meant}, or ./{text} for a folder of that name")
 
 
 def place_of_results(text: str) -> Path | str:
     """What ``--out`` names: a folder, or the address of a store."""
-    folder = folder_path(text)
-    return text.strip() if is_address(text.strip()) else local_path(text) if "://" in text else folder
+    if is_address(text.strip()):
+        return text.strip()
+    return local_path(text) if is_local_address(text) else folder_path(text)
 
 
 def folder_that_is_there(text: str) -> Path:

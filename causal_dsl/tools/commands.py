@@ -239,13 +239,32 @@ def _follow(arguments: Namespace, line: CommandLine) -> int:
     return FINE
 
 
+#: Seconds between two lines of progress of a run on workers, where nobody asked for more and stderr is no terminal.
+_SELDOM = 60.0
+
+
+def _refuse_forgotten(options: api.Options, line: CommandLine) -> None:
+    """Raise E921 for results that would be gone with the process that makes them."""
+    out = str(options.out)
+    if line.alone and out.startswith("memory://"):
+        raise fail(
+            "E921",
+            f"nothing would be kept under `{out}`",
+            line.place(out),
+            notes=("it is in the memory of this process, which ends with the run",),
+            help="pass a folder to --out, or an address such as s3://bucket/runs",
+        )
+
+
 def _run_once(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
-    refuse_early(arguments, line)
     shard = shard_of(arguments, line)
-    if arguments.verbose and not options.progress:
-        in_lines(True)
-        options = replace(options, progress=True)
+    refuse_early(arguments, line)
+    _refuse_forgotten(options, line)
+    if not options.progress:
+        told, seldom = arguments.verbose, options.distributed and not arguments.quiet
+        in_lines(told or seldom, 0 if told else _SELDOM)
+        options = replace(options, progress=told or seldom)
     if options.folder is not None:
         try:
             options.folder.mkdir(parents=True, exist_ok=True)  # before the minutes of a run, not after

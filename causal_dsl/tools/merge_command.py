@@ -38,25 +38,18 @@ def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
     written = arguments.shard
     if written is None:
         return None
-    from causal_dsl.units.shards import Shard
+    from causal_dsl.units.shards import MOST_SHARDS, Shard
 
     refuse_in_group("--shard", line.place("--shard"))
     number, slash, count = written.partition("/")
     well = slash and number.isascii() and count.isascii() and number.isdigit() and count.isdigit()
-    if not well or not 1 <= int(number) <= int(count) <= 100_000:
+    if not well or not 1 <= int(number) <= int(count) <= MOST_SHARDS:
         raise fail(
             "E900",
             f"`{written}` is no shard",
             line.place(written),
-            notes=("a shard is i/N: the i-th of N parts of the work, counted from 1",),
+            notes=(f"a shard is i/N: the i-th of N parts of the work, counted from 1; N is at most {MOST_SHARDS:,}",),
             help="write --shard 1/4 for the first of four",
-        )
-    if arguments.out is None or is_address(arguments.out):
-        raise fail(
-            "E901",
-            "`--shard` needs a folder of this machine, or one that all machines share, as `--out`",
-            line.place("--shard"),
-            help="write --out DIR",
         )
     for option in ("--workers", "--cluster"):
         if getattr(arguments, option.strip("-")) is not None:
@@ -76,6 +69,14 @@ def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
             line.place(named[0]),
             notes=("a shard has no results by itself",),
             help=f"pass {named[0]} to `causal-dsl merge`",
+        )
+    if arguments.out is None or is_address(arguments.out):
+        raise fail(
+            "E901",
+            "`--shard` needs a folder of this machine, or one that all machines share, as `--out`",
+            line.place("--shard"),
+            notes=("a shard stores what it computes, and `causal-dsl merge` reads it from there",),
+            help="write --out DIR",
         )
     return Shard(int(number), int(count))
 

@@ -31,6 +31,8 @@ from causal_dsl.units.worker import Worker
 
 #: What says in the folder of a spec which shard it is, and of what.
 SHARD = "shard.json"
+#: The most shards of a run: a folder has one for each.
+MOST_SHARDS = 100_000
 _NAME = re.compile(r"shard-(\d+)-of-(\d+)")
 
 

@@ -100,6 +100,22 @@ class Worker:
                 self.notices += [notice for notice in notices if notice not in self.notices]
         return done
 
+    def load(self, unit: WorkUnit) -> None:
+        """Load the networks that a unit is run on, and prove them; nothing for the training of one. Raises as :meth:`run` does."""
+        if unit.kind == "training":
+            return
+        with collecting() as notices, rehashing(self.options.rehash), kept_beside(self.folder.root, self.others):
+            try:
+                if unit.kind == "search":
+                    part = self._parts[unit.network]
+                    self._leave(part)
+                    with_networks(self.spec, self._checked_of(part), part.name, self._session)
+                else:
+                    with self._part(unit.network):
+                        pass
+            finally:
+                self.notices += [notice for notice in notices if notice not in self.notices]
+
     def _run(self, unit: WorkUnit) -> tuple[tuple[str, ...], bool]:
         """The files of a unit from the folder of the units, and whether all of them were there before."""
         before_it = time.time()

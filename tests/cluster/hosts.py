@@ -37,6 +37,11 @@ class Acting:
     def finish(self):
         return []
 
+    def load(self, job: Job) -> Answer:
+        if job.network == "deadly":
+            os.kill(os.getpid(), signal.SIGKILL)
+        return Answer(True)
+
     def run(self, job: Job, halved: int) -> Answer:
         with open(os.path.join(self.folder, job.key), "a") as file:
             file.write(f"{os.getpid()} {halved}\n")

@@ -42,10 +42,16 @@ def driven(machines, folder: Path, jobs: list[Job], workers: int = 2, **limits) 
 def test_units_that_crash_kill_hang_or_fail_are_set_aside_and_the_rest_is_run(machines, tmp_path, monkeypatch, capfd):
     monkeypatch.setattr(pools, "LOOK", 0.2)
     bad = [Job("c", how="crashes"), Job("k", how="is killed"), Job("h", how="hangs"), Job("f", how="fails")]
-    jobs = [*bad, Job("after", needs=("f",)), *(Job(f"u{n}", 0.1) for n in range(8))]
+    unloaded = [Job(f"l{n}", network="deadly") for n in range(20)]
+    jobs = [*unloaded, *bad, Job("after", needs=("f",)), *(Job(f"u{n}", 0.1) for n in range(8))]
     scheduler, pool = driven(machines, tmp_path, jobs, silence=3.0)
     drive(scheduler, pool, Progress())
     assert scheduler.done == {f"u{n}" for n in range(8)}
+    loading = {key: fault for key, fault in scheduler.faults.items() if fault.loading}
+    assert loading.keys() == {job.key for job in unloaded}
+    assert all(len(fault.tries) in (4, 5) for fault in loading.values()), (
+        "few workers die of a network that none can load"
+    )
     why = {key: fault.tries[-1] for key, fault in scheduler.faults.items() if fault.tries}
     assert "Segmentation fault" in why["c"] and "ended without a word" in why["k"]
     assert "no sign for 3 seconds" in why["h"] and why["f"] == "it is faulty"

@@ -530,6 +530,10 @@ IGNORED = [
     (["check", "s.causal", "--json", "--quiet"], "E875", "`--quiet` does not go with `--json`"),
     (["plan", "s.causal", "--mermaid", "--workers", "2"], "E875", "`--workers` does not go with `--mermaid`"),
     (["run", "s.causal", "--shard", "-1/2", "--out", "o"], "E900", "`-1/2` is no shard"),
+    (["run", "s.causal", "--shard", "1/1000000", "--out", "o"], "E900", "N is at most 100,000"),
+    (["run", "s.causal", "--shard", "1/2", "--workers", "2"], "E901", "note: both say who runs which part"),
+    (["run", "s.causal", "--shard", "1/2", "--html", "a.html"], "E901", "help: pass --html to `causal-dsl merge`"),
+    (["run", "s.causal", "--shard", "1/2"], "E901", "note: a shard stores what it computes"),
 ]
 
 
@@ -538,6 +542,28 @@ def test_what_would_be_ignored_is_refused(words: list[str], code: str, said: str
     assert main(words) == 2
     told = "".join(capsys.readouterr())
     assert code in told and said in told, told
+
+
+@pytest.mark.parametrize(
+    ("words", "said"),
+    [
+        (["run", "s.causal", "--out", "s3:/b/c"], "write s3://b/c, or ./s3:/b/c"),
+        (["run", "s.causal", "--out", "gs//b"], "write gs://b"),
+        (["run", "s.causal", "--out", "file:/b"], "write file:///b"),
+        (["merge", "parts", "--out", "s3://b"], "is an address, and a folder of this machine is needed here"),
+    ],
+)
+def test_an_address_that_is_none_makes_no_folder(words: list[str], said: str, folder: Path, capsys: Captured) -> None:
+    with pytest.raises(SystemExit):
+        main(words)
+    assert said in capsys.readouterr().err
+    assert not [path for path in folder.iterdir() if ":" in path.name or path.name == "gs"]
+
+
+def test_the_package_is_the_command_and_keeps_nothing_in_a_memory_that_ends(folder: Path) -> None:
+    words = [sys.executable, "-m", "causal_dsl", "run", "s.causal", "--out", "memory://x/y"]
+    ran = subprocess.run(words, capture_output=True, text=True, check=False)
+    assert ran.returncode == 2 and "[E921]: nothing would be kept under `memory://x/y`" in ran.stderr, ran.stderr
 
 
 def test_a_value_below_zero_is_a_value(capsys: Captured) -> None:
