@@ -327,7 +327,7 @@ def with_constants(result: TestResult, runs: Sequence[g.ScoreNode], courses: Map
             asked = next(w.value.of for w in run.writes if isinstance(w.value, FittedConstant))
             ended = f"in {steps} steps" if steps < asked.steps else f"when all {steps} steps were done"
             said = (
-                f"the constants were found on {count} distinct inputs of the fit part: "
+                f"the constants were found on draws of the fit part, {count} distinct inputs weighted by how often each was drawn: "
                 f"their loss ({asked.loss}) was {first:.4g} at the means and {last:.4g} {ended}"
             )
             cell = replace(cell, findings=(*cell.findings, Finding("optimal", said)))

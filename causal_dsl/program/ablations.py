@@ -193,11 +193,17 @@ def left_out(circuit: Members, kept: Members) -> int:
 
 
 def choices_of(
-    value: Value, told: str, kinds: Iterable[str], members: Members, every: Members, outside: bool, paired: bool
+    value: Value,
+    told: str,
+    kinds: Iterable[str],
+    members: Members,
+    every: Members,
+    outside: bool,
+    paired: bool,
+    adds: bool = False,
 ) -> AblationChoices:
     """The six choices of an ablation of a circuit with these ``members``, out of ``every``. ``paired``: the run that values come from is
-    made from the base."""
-    pooled = any(isinstance(part, Mean) and part.pooled for part in value.walk())
+    made from the base; ``adds``: the value is added to what is there."""
     spots = [spot for spot, _ in every.senders] if isinstance(every, EdgeSet) else every
     positions = dict.fromkeys(str(position) for _, position in spots if position is not None)
     source = next((part.role for part in value.find(FromRun)), None) if isinstance(value, FromRun) else None
@@ -208,7 +214,7 @@ def choices_of(
         positions["those of its members"] = None
         positions.pop("all", None)
     return AblationChoices(
-        "one value for all tokens" if pooled else "each token by itself" if positions else "each number by itself",
+        granularity(value, adds) if positions else "each number by itself",
         ("edges from " if isinstance(every, EdgeSet) else "")
         + ", ".join(
             _NAMES[kind] for kind in dict.fromkeys((*kinds, *(k for k in _NAMES if k in there))) if kind in there
@@ -221,6 +227,17 @@ def choices_of(
         "written into the base run",
         _OUTSIDE if outside else "the circuit",
     )
+
+
+def granularity(value: Value, adds: bool = False) -> str:
+    """Whether one vector is put at all tokens: a mean over tokens, or what is made of such means and numbers alone."""
+    parts = list(value.walk())
+    pooled = any(isinstance(part, Mean) and part.pooled for part in parts)
+    alike = all(
+        not part.current and (bool(part.parts) or part.runless or (isinstance(part, Mean) and part.pooled))
+        for part in parts
+    )
+    return "one value for all tokens" if pooled and alike and not adds else "each token by itself"
 
 
 def _of_dictionaries(nodes: Sequence[OutputNode]) -> str:
@@ -241,7 +258,7 @@ def _of_dictionaries(nodes: Sequence[OutputNode]) -> str:
 
 
 def choices_of_edges(
-    senders: Iterable[Spot], source: str, paired: bool | None, edges: int = 1, mlps: str = ""
+    senders: Iterable[Spot], value: Value, source: str, paired: bool | None, edges: int = 1, mlps: str = ""
 ) -> AblationChoices:
     """The six choices where what flows along an edge, or along a path of so many, comes from another run, or is a written value (``paired``
     is None). ``mlps``: what the MLPs along a path do, ``freeze`` or ``recompute``."""
@@ -252,7 +269,7 @@ def choices_of_edges(
     others = {"": "whose receivers read all else as it is", "freeze": "with MLPs between its ends frozen"}
     held = others.get(mlps, "with MLPs between its ends recomputed")
     return AblationChoices(
-        "each token by itself",
+        granularity(value),
         f"{what} from {', '.join(_NAMES[kind] for kind in kinds)}",
         source
         if paired is None

@@ -170,7 +170,7 @@ def read_circuit_action(
         return None
     kept = inside(members, every, positions, network.facts)
     if network.facts.kind != "unknown" and len(asked) == before:
-        warn_of_nothing_looked_at(target, expr, bool(members), kept, circuits.module, reader.cell, found)
+        warn_of_nothing_looked_at(target, expr, bool(members), outside, kept, circuits.module, reader.cell, found)
         if outside and kept:
             warn_of_nothing_outside(target, expr, less(every, kept), circuits.module, reader.cell, found)
     value = _value(action, reader)
@@ -194,7 +194,16 @@ def read_circuit_action(
         every,
         outside,
         value,
-        choices_of(value, _told(action), kinds, kept, every, outside, getattr(value, "role", "") in circuits.likened),
+        choices_of(
+            value,
+            _told(action),
+            kinds,
+            kept,
+            every,
+            outside,
+            getattr(value, "role", "") in circuits.likened,
+            isinstance(action, tree.AddTo),
+        ),
         _text(action),
         size(kept, network.facts, every).share,
         tuple(dict.fromkeys(asked[before:])),

@@ -12,6 +12,7 @@ from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_p
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot
 from causal_dsl.program.paths import steps
+from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -172,6 +173,9 @@ def read_end(
         loose = loose or (wide[name] if name in groups else is_wide(site))
         if number == 0 and (port or name == "logits"):
             _refuse_end(site, "is no output of a component", "an edge begins at a head, an MLP or `embed`", reader)
+            return None
+        sends = "send along no edge" if number < count - 1 else "read nothing along an edge"
+        if refuse_dictionaries((node for node, _ in spots), sends, site.span, reader.diagnostics):
             return None
         if number < count - 1 and refuse_neurons(spots, site.span, reader.diagnostics):
             return None

@@ -163,7 +163,15 @@ def _ranked(
             found,
         )
         return None
-    count = math.ceil(keep * len(nodes) - 1e-9) if isinstance(keep, float) and keep <= 1 else keep
+    if isinstance(keep, float) and keep > 1:
+        above = (
+            f"a share of {100 * keep:g}%, above 100%"
+            if keep == int(keep)
+            else f"{keep:g}, neither a share of 100% or less nor a whole number"
+        )
+        _refuse(f"`keep` is {above}", f"write a share up to 100%, keep=10%, or a number of {what}", span, found)
+        return None
+    count = math.ceil(keep * len(nodes) - 1e-9) if isinstance(keep, float) else keep
     if keep <= 0 or count != int(count) or count > len(nodes):
         _refuse(
             f"`keep` is {keep:g} of {len(nodes)} {what}",

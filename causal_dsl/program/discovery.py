@@ -371,7 +371,7 @@ def _items(expr: tree.Expr | None) -> tuple[tree.Expr, ...] | None:
 def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Call, found: Diagnostics) -> bool:
     """Whether a method can score these nodes of a circuit (E952, E803)."""
     if what == "edges":
-        if refuse_dictionaries(nodes, "send along no edge", call.span, found):
+        if refuse_dictionaries(nodes, "send along no edge", call.span, found, search=True):
             return False
         found.report(
             "E803",
@@ -381,7 +381,7 @@ def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Ca
         )
         return False
     if method == "masks":
-        if refuse_dictionaries(nodes, "have no gates that could be learned", call.span, found):
+        if refuse_dictionaries(nodes, "have no gates that could be learned", call.span, found, search=True):
             return False
         found.report(
             "E803",

@@ -33,19 +33,21 @@ def warn_of_nothing_looked_at(
     target: tree.Expr,
     expr: tree.Expr,
     named: bool,
+    outside: bool,
     kept: Members,
     module: Module,
     varied: Collection[str],
     found: Diagnostics,
 ) -> None:
     """W807 where an action is on an expression of circuits that has no members, or on one of which none is looked at. What depends on
-    parameters, those of a circuit or the ``varied`` ones of a test, may be so in one cell of a sweep. ``named``: the expression has members."""
+    parameters, those of a circuit or the ``varied`` ones of a test, may be so in one cell of a sweep. ``named``: the expression has members; ``outside``: what is not in it is written."""
     if kept or _varied(target, module, varied):
         return
     if named:
         why = "`among` and `at` say which nodes are looked at, and at which tokens"
         title = f"no member of `{format_expr(expr)[:60]}` is among what is looked at"
-        _report(title, target.span, why, "all that is looked at is written, whatever the circuit is", found)
+        so = "all that is looked at is written, whatever the circuit is" if outside else "nothing is written"
+        _report(title, target.span, why, so, found)
     elif isinstance(expr, tree.Binary):
         title = f"`{format_expr(expr)[:60]}` has no members"
         _report(title, expr.span, "nothing is left of the first circuit", _EMPTY, found)

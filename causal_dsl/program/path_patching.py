@@ -125,7 +125,7 @@ def read_path(action: tree.PatchPath, reader: ActionReader, mlps: Mlps) -> tuple
         writes = (path.write(_sites(stage.received), taken),)
         if number + 1 < len(stages):
             writes += path.others(stages[number + 1].senders, stage.received)
-    choices = choices_of_edges(stages[0].senders, *told_along(action, value, reader), len(stages), mlps)
+    choices = choices_of_edges(stages[0].senders, value, *told_along(action, value, reader), len(stages), mlps)
     return (replace(writes[0], choices=choices), *writes[1:])
 
 

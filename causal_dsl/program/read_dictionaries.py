@@ -174,8 +174,10 @@ def refuse_meeting_nodes(nodes: Iterable[OutputNode], facts: Facts, span: Span, 
     return False
 
 
-def refuse_dictionaries(nodes: Iterable[OutputNode], what: str, span: Span, found: Diagnostics) -> bool:
-    """Report nodes of dictionaries where there can be none (E952)."""
+def refuse_dictionaries(
+    nodes: Iterable[OutputNode], what: str, span: Span, found: Diagnostics, search: bool = False
+) -> bool:
+    """Report nodes of dictionaries where there can be none (E952): along edges, or in a ``search`` of another kind."""
     node = next((node for node in nodes if node.dictionary is not None), None)
     if node is None:
         return False
@@ -185,7 +187,9 @@ def refuse_dictionaries(nodes: Iterable[OutputNode], what: str, span: Span, foun
         f"nodes of {node.dictionary.shown} {what}",
         span,
         notes=("edges begin at heads, MLPs and the embedding, each as a whole",),
-        help="find nodes by gradients or one by one: discover(nodes, method=eap_ig(steps=5), among=…, keep=10%, by=absolute)",
+        help="find nodes by gradients or one by one: discover(nodes, method=eap_ig(steps=5), among=…, keep=10%, by=absolute)"
+        if search
+        else "let the edge begin and end at whole components, or write the nodes themselves: do(c.a <- source)",
     )
     return True
 

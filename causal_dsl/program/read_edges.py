@@ -55,7 +55,7 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     sign = "=" if action.sets else "<-"
     text = f"{format_expr(action.sender)} -> {format_expr(action.receiver)} {sign} {format_expr(action.source)}"
     spots = [spot for spot, _ in edges.senders]
-    choices = choices_of_edges(spots, *told_along(action, value, reader))
+    choices = choices_of_edges(spots, value, *told_along(action, value, reader))
     return Intervention(places, at(value, places), text=text, span=action.span, to=reached, choices=choices)
 
 

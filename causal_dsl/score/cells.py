@@ -49,12 +49,13 @@ def found_in(
     if "iia_informative" in scores and frame.labels is not None:  # sets that differ may yet share answers
         told = answered(frame, True)
         informative = int(np.sum(told.labels != told.base_answers))
+    still = None if moved is None else nothing_moved(frame)
     findings = [
-        *cell_findings(frame.n, informative, info, moved, None if moved is None else nothing_moved(frame)),
+        *cell_findings(frame.n, informative, info, moved, still),
         *nothing_said(frame, patched),
         *elsewhere(frame, patched, speech),
         *([] if patched else one_answer(frame, speech)),
-        *effects(estimator, list(wanted.values()), number),
+        *([] if still else effects(estimator, list(wanted.values()), number)),  # of rounding nothing cancels
         *no_contrast(estimator, wanted, number),
     ]
     worst = worst_pairs(wanted, frame, speech)
@@ -77,7 +78,7 @@ def _of_number(
     differ = None if frame.labels is None else int((frame.labels != frame.base_answers).sum())
     findings = [
         *cell_findings(frame.n, differ, info, 0.0 if still else None, still),
-        *effects(estimator, list(wanted.values()), number),
+        *([] if still else effects(estimator, list(wanted.values()), number)),  # of rounding nothing cancels
         *no_contrast(estimator, wanted, number),
     ]
     worst = worst_pairs(wanted, frame, speech)

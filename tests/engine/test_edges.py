@@ -284,3 +284,19 @@ test t{number} on a(l=0, p=last) {{
         assert moved > 1e-3, (sender, receiver, value)
     choices = execution.plan.tests[0].cells[0].interventions[0].choices
     assert choices is not None and choices.value == "0"
+
+
+@pytest.mark.slow
+def test_what_rounding_leaves_of_an_edge_does_not_cancel() -> None:
+    """The last layer's query at an earlier token reaches no logit: nothing moves, so nothing rises, falls or cancels."""
+    test = """
+metric gap = logit(o) - logit(source.o)
+test t on a(l=0, p=last) {
+  base, source ~ m(n=6, seed=3) where base.template == source.template
+  do(layer[0].head[1].z[x] -> layer[2].head[0].q <- source)
+  report kl, change(gap)
+}
+"""
+    (one,) = api.run(api.parse(spec_of("llama", test))).tests
+    codes = {finding.code for finding in one.cells[0].findings}
+    assert "never_moved" in codes and "cancels" not in codes

@@ -206,6 +206,8 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
         'json("words.json")': "no number as the score of `embed`",
         'json("text.json")': "neither a list of names nor a score",
         'json("found.json", keep=0, by=signed)': "`keep` is 0 of 4 nodes",
+        'json("found.json", keep=200%, by=signed)': "a share of 200%, above 100%",
+        'json("found.json", keep=150%, by=signed)': "neither a share of 100% or less nor a whole number",
     }.items():
         (tmp_path / "both.json").write_text(json.dumps({"nodes": ["embed"], "edges": ["embed -> logits"]}))
         (tmp_path / "words.json").write_text(json.dumps({"nodes": {"embed": "x"}}))

@@ -34,6 +34,7 @@ SEVERAL = {
         0,
     ),
     "two_faults": 2,
+    "latents_along_edges": 2,
     "circuit_beyond_its_range": 3,
 }
 #: Codes that need options, a run, or the network itself, or that have tests of their own beside this one (files, tokens, autoencoders).
