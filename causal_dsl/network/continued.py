@@ -22,7 +22,7 @@ ROUNDINGS = 1000
 #: As many tokens as the rows of the trial leave to their beginning.
 _LEFT_OUT = 2
 #: Of networks whether they go on as they would run whole: this takes their code, and no weights.
-_USABLE: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+TRIED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
 
 
 @dataclass(eq=False)
@@ -73,9 +73,9 @@ class Beginnings:
         """Whether the network gives the same behind what is kept of a beginning as in a whole pass: asked of its parts, then tried
         once, for the cost of four short passes."""
         model = self.network.model
-        if model not in _USABLE:
-            _USABLE[model] = self._found_usable()
-        return _USABLE[model]
+        if model not in TRIED:
+            TRIED[model] = self._found_usable()
+        return TRIED[model]
 
     def _found_usable(self) -> bool:
         network, facts = self.network, self.network.facts

@@ -67,7 +67,7 @@ test t{number} on a {{
 
     monkeypatch.setattr(Beginnings, "goes_on", counted)
     monkeypatch.setattr(edges_stacked, "WORTH_LEAVING_OUT", 1)
-    continued._USABLE.clear()
+    continued.TRIED.clear()
     text = spec(name, padding, tests)
     fast = api.run(api.parse(text))
     counts = set(behind[1:])  # the first is the trial
