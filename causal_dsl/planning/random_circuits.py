@@ -70,9 +70,7 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
     mine = {stem(member): kind(member) for member in members}
     weigh = _weigher(ablation.members, facts)
     size, kinds = weigh(list(mine)), Counter(mine.values())
-    # by what decides them, and no name: circuits of one size are held against the same draws
-    stream = Stream(_SEED, "random", *(f"{count} {name}" for name, count in sorted(kinds.items())))
-    own = frozenset(members)
+    stream, own = Stream(_SEED, "random", ablation.name), frozenset(members)
     tokens: dict[_Stem, set[object]] = {}
     for member in members:
         tokens.setdefault(stem(member), set()).add(member[-1])
