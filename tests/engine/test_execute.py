@@ -94,7 +94,9 @@ def test_ablation_noise_and_arithmetic_write_what_they_say() -> None:
         model = build()
         taken = model.layers[1](model.layers[0](torch.stack([one_hot(values) for values in inputs])))[:, :4]
     assert len(taken.unique(dim=0)) == 4 and taken.norm(dim=1).min() > 1
-    assert {"ties", "outside"} <= codes <= {"ties", "outside", "replacement_matters"}  # by the pairs that ride beside it
+    assert (
+        {"ties", "outside"} <= codes <= {"ties", "outside", "replacement_matters"}
+    )  # by the pairs that ride beside it
     assert results["nothing"].cell().scores["moved"].value == 0.0
     assert results["list"].cell().scores["moved"].value == pytest.approx(1 - same)
 

@@ -39,7 +39,20 @@ SPLIT = torch.cat([-1 + NORMAL / 50, 1 + NORMAL / 50])
         (SEVENTEEN, [[8.5], [8.1], [40.0]], [False, False, True]),
         (SIGNS[:1], [[-1.0]], [False]),
     ],
-    ids=["signs", "and", "ring", "ring away from zero", "split", "normal", "grid", "cloud", "recurring", "sixteen", "seventeen", "one"],
+    ids=[
+        "signs",
+        "and",
+        "ring",
+        "ring away from zero",
+        "split",
+        "normal",
+        "grid",
+        "cloud",
+        "recurring",
+        "sixteen",
+        "seventeen",
+        "one",
+    ],
 )
 def test_what_is_near_no_vector(there: torch.Tensor, written: list[list[float]], far: list[bool]) -> None:
     assert far_from_all(there, torch.tensor(written)).tolist() == far
