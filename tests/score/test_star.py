@@ -10,7 +10,6 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
-
 from causal_dsl.tools.cli import main
 from tests.engine.tiny import folder_of
 
