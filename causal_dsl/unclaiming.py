@@ -25,6 +25,7 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.planning.unclaimed import ALL, told_part
+from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
@@ -102,7 +103,9 @@ def with_unclaimed(
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
         judged = _judged(probe, test, execution, taken, allowed, moves(taken[0], allowed), cell)
         site, placed, varied = str(Place(probe.site)), probe.placed, probe.varied
-        return Unclaimed(site, placed, varied, probe.why, probe.tokens, output, taken, natural, judged, allowed)
+        inside = probe.tokens and width(probe.site, test.network.facts) != 1
+        found = Unclaimed(site, placed, varied, probe.why, probe.tokens, output, taken, natural, judged, allowed)
+        return replace(found, cut=len(probe.claimed), inside=inside)
 
     full = cell.verdict is not None and cell.verdict.code in FULL
     left = tuple(one for one in every if not away & set(one.units))
