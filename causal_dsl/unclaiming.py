@@ -38,7 +38,7 @@ _ANSWER = Quantity("answer")
 #: Sets of units that move the answer, of which it is asked whether they may; and after how many that may not no more are.
 _JUDGED, _NAMED = 24, 4
 #: Of how many units at least each is taken from an input of its own; and of more than few units, how many random halves.
-_FEWEST, _HALVES = 3, 8
+_FEWEST, _HALVES = 2, 8
 #: Rows that are run in one pass beside the plan.
 _AT_ONCE = 2**14
 
@@ -168,10 +168,11 @@ def _taken_together(
 def _mixed(
     probe: Unmapped, test: Test, execution: Execution, both: np.ndarray
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]]:
-    """Sets of three units and more, in which rows the answer moves when each unit is taken from an input of its own, and in which
+    """Sets of two units and more, in which rows the answer moves when each unit is taken from an input of its own, and in which
     inputs of the model these differ from that of the row.
 
-    Where one other input gives them all, no three of them are unlike each other that are alike in every run.
+    Where one other input gives them all, no three of them are unlike each other that are alike in every run; nor are any two, and what the
+    placed variables' own places hold.
     """
     plan, key, units = execution.plan, test.network.key, probe.units[0]
     inputs = plan.inputs[key]

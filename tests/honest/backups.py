@@ -125,6 +125,16 @@ def by_three_of_j() -> Network:
     )
 
 
+def by_three_of_j_one_claimed() -> Network:
+    """The same, and the third copy is beside w, in the number that is said to hold it."""
+    third = lambda h: torch.div(h[:, 3], 2, rounding_mode="floor")  # noqa: E731
+    unlike = lambda h: (h[:, 1] != h[:, 2]) & (h[:, 2] != third(h)) & (h[:, 1] != third(h))  # noqa: E731
+    return Network(
+        lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 2), x[:, 3:] + 2 * x[:, 2:3]], 1),
+        lambda h: differ(torch.maximum(h[:, 0], unlike(h).double()), torch.remainder(h[:, 3], 2)),
+    )
+
+
 def by_three_of_nine() -> Network:
     """The same of nine copies, three of which count."""
     unlike = lambda h: (h[:, 2] != h[:, 5]) & (h[:, 5] != h[:, 8]) & (h[:, 2] != h[:, 8])  # noqa: E731

@@ -116,7 +116,11 @@ PLACED_W = ("q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[WHERE]")
 @pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread(DRAWS, 1))
 @pytest.mark.parametrize(
-    ("network", "where"), spread([("by_three_of_j", "4"), ("by_three_of_j", ""), ("by_three_of_nine", "10")], 2)
+    ("network", "where"),
+    spread(
+        [("by_three_of_j", "4"), ("by_three_of_j_one_claimed", "3"), ("by_three_of_j", ""), ("by_three_of_nine", "10")],
+        2,
+    ),
 )
 def test_units_that_differ_in_no_one_other_input_are_named(network: str, where: str, draw: str, tmp_path: Path) -> None:
     variables, placed = PLACED_W
