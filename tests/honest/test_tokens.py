@@ -81,3 +81,11 @@ def test_copies_of_what_the_answer_needs_are_compared(name: str, tmp_path: Path)
     found = claim(tmp_path, "by_copies_of_c", *asked)
     assert "no value of `m` then changes the answer" in found["unmapped_moves"], found
     assert "(exact)" not in found and "(supported)" not in found
+
+
+@pytest.mark.parametrize(("more", "idle"), [("b", True), ("c", False)])
+def test_the_tokens_of_a_small_test_are_written_in_parts(more: str, idle: bool, tmp_path: Path) -> None:
+    """A fifth of the cost of 96 pairs is too little for that. Nothing reads b, and c is needed as it is."""
+    found = claim(tmp_path, "plain", f"a], layer[0].resid_post[{more}", "", "n=96", "")
+    assert "were not written alone" not in found.get("(not_tried)", ""), found
+    assert any("idle_place" in code for code in found) == idle, found
