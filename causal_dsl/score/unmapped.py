@@ -73,7 +73,8 @@ class Unclaimed:
     each of ``taken``, whether it must not move the answer if the hypothesis is true. ``allowed``: the share of answers that may move
     without being said. ``carrier``: the place of other units, which carry what the answer needs beside the placed variables, in the share
     ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
-    ``inside``: whether a unit is a token of several numbers, which are taken all together."""
+    ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
+    answer as it is where it needs something else."""
 
     site: str
     placed: tuple[str, ...]
@@ -89,6 +90,7 @@ class Unclaimed:
     followed: float = 0.0
     cut: int = 0
     inside: bool = False
+    needless: bool = False
 
     def to_json(self) -> shapes.UnclaimedJson:
         found: shapes.UnclaimedJson = {
@@ -352,6 +354,8 @@ def _placed(one: Taken) -> str:
 def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     """Why ``one`` matters. The inputs of a mixed set are no pairs of the layer: what is said of these is not said of it."""
     names = _listed(found.placed)
+    if found.needless:
+        return f"what `{found.output}` needs beside {names} is not there: all that is unclaimed in the layer, taken together from inputs in which it needs something else, moved no answer"
     if one.varied and found.why != "decided":
         carried = f", but the other unclaimed parts carry what `{found.output}` needs beside {names}"
         return f"these inputs differ in {_listed(one.varied)}{carried if must_stay else ''}"

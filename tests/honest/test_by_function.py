@@ -129,6 +129,15 @@ def test_units_that_differ_in_no_one_other_input_are_named(network: str, where: 
     assert "is taken from an input of its own" in found["unmapped_moves"].text
 
 
+def test_units_that_are_compared_with_what_goes_round_the_layer_are_named(tmp_path: Path) -> None:
+    found = run(tmp_path, "by_three_of_j_one_around")
+    assert is_named(found), found
+    assert "each number of layer[0].out[1:3] is taken from an input of its own" in found["unmapped_moves"].text
+    assert "what `y` needs beside `s` is not there" in found["unmapped_moves"].text
+    found = run(tmp_path, "around_unread")
+    assert "supported" in found and "unmapped_moves" not in found, found
+
+
 @pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("network", ["turned", "masked_by_j"])
 def test_what_holds_a_variable_in_pieces_may_be_mixed(network: str, tmp_path: Path) -> None:
