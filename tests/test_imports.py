@@ -46,6 +46,7 @@ ORDER = [
     "layer_vectors",
     "carrying",
     "depending",
+    "mixing",
     "in_others",
     "in_tokens",
     "interchanging",
