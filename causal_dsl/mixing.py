@@ -23,9 +23,11 @@ FEWEST, _HALVES = 2, 8
 
 def sets_to_mix(units: tuple[int, ...], decided: bool, stream: Stream) -> list[tuple[int, ...]]:
     """The sets of units that are mixed. All of them together have to stay as they are in some run, unless the placed variables decide
-    the answer by themselves."""
+    the answer by themselves; and of what the answer needs, two copies of three may outvote the third."""
     if len(units) <= ALL:
-        return [some for size in range(FEWEST, len(units) + decided) for some in combinations(units, size)]
+        return [
+            some for size in range(FEWEST + (not decided), len(units) + decided) for some in combinations(units, size)
+        ]
     if not decided:
         return []
     halves = [tuple(sorted(stream.shuffled(np.array(units))[: len(units) // 2].tolist())) for _ in range(_HALVES)]
