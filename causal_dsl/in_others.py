@@ -14,7 +14,9 @@ from dataclasses import replace
 from causal_dsl.carrying import Carrying
 from causal_dsl.depending import SETS, Depending
 from causal_dsl.engine.execute import Execution
+from causal_dsl.mixing import mixed_where_nothing_is_needed
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small
+from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.planning.unclaimed import told_part
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
@@ -101,6 +103,14 @@ def _of_layer(
     if changing:
         told = [_taken(probe, some, of_pairs(hits[some], every), seen[some]) for some in changing]
         return _unclaimed(probe, test, carrying, told, False, natural), True
+    if not moving and not away:
+        mixed = [
+            replace(_taken(probe, one, of_pairs(hit, False)), mixed=True)
+            for one, hit in mixed_where_nothing_is_needed(carrying, cells)
+        ]
+        mixed = [one for one in mixed if moves(one, natural, len(mixed) + 1)]
+        if mixed:
+            return replace(_unclaimed(probe, test, carrying, mixed, True, natural), needless=True), True
     if not moving or carrying.carrier(()) is not None:
         return None, False
     # Nothing less than all of it is known to carry what is needed. Values that go together in some input may well move the answer.
@@ -157,6 +167,18 @@ def _unlike(
     return changing, seen
 
 
+def unwritten_at(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:
+    """The variables that a cell of ``test`` has at some of the units beside those that the probe speaks of."""
+    facts = test.network.facts
+    found = []
+    for p in test.cells[probe.cell].placed if not probe.tokens else ():
+        sites = [named(place, facts).site for place in p.places]
+        here = [site for site in sites if same_layer(site, probe.site)]
+        if p.variable not in probe.placed and any(s.dims is None or set(s.dims) & set(units) for s in here):
+            found.append(p.variable)
+    return tuple(found)
+
+
 def _taken(probe: Unmapped, units: tuple[int, ...], moved: Estimate, unlike: Unlike | None = None) -> Taken:
     return Taken(units, told_part(probe, units), moved, unlike=unlike)
 
@@ -171,6 +193,7 @@ def _unclaimed(
     carrier: str = "",
     followed: float = 0.0,
 ) -> Unclaimed:
+    mine = carrying.execution.runs[test.control[0]].test
     return Unclaimed(
         str(Place(probe.site)),
         probe.placed,
@@ -178,7 +201,7 @@ def _unclaimed(
         "other",
         probe.tokens,
         test.readout.variable,
-        tuple(taken),
+        tuple(replace(one, unwritten=unwritten_at(probe, mine, one.units)) for one in taken),
         carrying.natural,
         (judged,) * len(taken),
         allowed,
@@ -187,4 +210,4 @@ def _unclaimed(
     )
 
 
-__all__ = ["with_others"]
+__all__ = ["unwritten_at", "with_others"]

@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from functools import partial
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -15,16 +14,17 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.in_others import with_others
+from causal_dsl.in_others import unwritten_at, with_others
 from causal_dsl.in_tokens import rest_of, taken_later
 from causal_dsl.interchanging import moved
 from causal_dsl.layer_vectors import codes_of
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
+from causal_dsl.mixing import FEWEST, sets_to_mix
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
-from causal_dsl.planning.rest_of_layer import named, same_layer
-from causal_dsl.planning.unclaimed import ALL, told_part
+from causal_dsl.planning.unclaimed import told_part
+from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
@@ -36,8 +36,6 @@ from causal_dsl.vocabulary.locations import Place
 _ANSWER = Quantity("answer")
 #: Sets of units that move the answer, of which it is asked whether they may; and after how many that may not no more are.
 _JUDGED, _NAMED = 24, 4
-#: Of how many units at least each is taken from an input of its own; and of more than few units, how many random halves.
-_FEWEST, _HALVES = 3, 8
 #: Rows that are run in one pass beside the plan.
 _AT_ONCE = 2**14
 
@@ -70,7 +68,7 @@ def with_unclaimed(
             units,
             told_part(probe, units),
             of_pairs(_elsewhere(one.columns)[both], probe.all_pairs),
-            _unwritten(probe, mine, units),
+            unwritten_at(probe, mine, units),
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
@@ -79,7 +77,7 @@ def with_unclaimed(
             units,
             told_part(probe, units),
             of_pairs(hits, probe.all_pairs and len(hits) == int(both.sum())),
-            _unwritten(probe, mine, units),
+            unwritten_at(probe, mine, units),
         )
         for units, hits in (
             *_taken_together(probe, test, execution, both),
@@ -92,7 +90,7 @@ def with_unclaimed(
             units,
             told_part(probe, units),
             of_pairs(hits, False),
-            _unwritten(probe, mine, units),
+            unwritten_at(probe, mine, units),
             True,
             differ,
         )
@@ -102,7 +100,9 @@ def with_unclaimed(
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
         judged = _judged(probe, test, execution, taken, allowed, moves(taken[0], allowed), cell)
         site, placed, varied = str(Place(probe.site)), probe.placed, probe.varied
-        return Unclaimed(site, placed, varied, probe.why, probe.tokens, output, taken, natural, judged, allowed)
+        inside = probe.tokens and width(probe.site, test.network.facts) != 1
+        found = Unclaimed(site, placed, varied, probe.why, probe.tokens, output, taken, natural, judged, allowed)
+        return replace(found, cut=len(probe.claimed), inside=inside)
 
     full = cell.verdict is not None and cell.verdict.code in FULL
     left = tuple(one for one in every if not away & set(one.units))
@@ -165,17 +165,18 @@ def _taken_together(
 def _mixed(
     probe: Unmapped, test: Test, execution: Execution, both: np.ndarray
 ) -> Iterator[tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]]:
-    """Sets of three units and more, in which rows the answer moves when each unit is taken from an input of its own, and in which
+    """Sets of two units and more, in which rows the answer moves when each unit is taken from an input of its own, and in which
     inputs of the model these differ from that of the row.
 
-    Where one other input gives them all, no three of them are unlike each other that are alike in every run.
+    Where one other input gives them all, no three of them are unlike each other that are alike in every run; nor are any two, and what the
+    placed variables' own places hold.
     """
     plan, key, units = execution.plan, test.network.key, probe.units[0]
     inputs = plan.inputs[key]
-    if probe.tokens or len(units) < _FEWEST or not is_small(inputs):
+    if probe.tokens or len(units) < FEWEST or not is_small(inputs):
         return
     stream = Stream(SEED, len(units))
-    sets = _sets_to_mix(units, probe.why == "decided", stream)
+    sets = sets_to_mix(units, probe.why == "decided", stream)
     rows = stream.shuffled(np.flatnonzero(both))
     rows = rows[: FREE // 8 // execution.runs[test.control[0]].test.unlike // max(1, len(sets))]
     if len(rows) < LEAST or not sets:
@@ -203,17 +204,6 @@ def _differing(test: Test, drawn: Drawn, rows: np.ndarray, donors: Sequence[np.n
     )
 
 
-def _sets_to_mix(units: tuple[int, ...], decided: bool, stream: Stream) -> list[tuple[int, ...]]:
-    """The sets of units that are mixed. All of them together have to stay as they are in some run, unless the placed variables decide
-    the answer by themselves."""
-    if len(units) <= ALL:
-        return [some for size in range(_FEWEST, len(units) + decided) for some in combinations(units, size)]
-    if not decided:
-        return []
-    halves = [tuple(sorted(stream.shuffled(np.array(units))[: len(units) // 2].tolist())) for _ in range(_HALVES)]
-    return [units, *(half for half in halves if len(half) >= _FEWEST)]
-
-
 def _given(taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
     return taken.to(here)
 
@@ -224,18 +214,6 @@ def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch
 
 def _alarmed(cell: CellResult) -> bool:
     return any(finding.code == "unmapped_moves" and finding.severity == "alarm" for finding in cell.findings)
-
-
-def _unwritten(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:
-    """The variables that a cell of ``test`` has at some of the units beside those that the probe speaks of."""
-    facts = test.network.facts
-    found = []
-    for p in test.cells[probe.cell].placed if not probe.tokens else ():
-        sites = [named(place, facts).site for place in p.places]
-        here = [site for site in sites if same_layer(site, probe.site)]
-        if p.variable not in probe.placed and any(s.dims is None or set(s.dims) & set(units) for s in here):
-            found.append(p.variable)
-    return tuple(found)
 
 
 def _judged(

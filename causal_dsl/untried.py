@@ -22,6 +22,7 @@ from causal_dsl.score.unmapped import (
     Unclaimed,
     alike_only_finding,
     early_finding,
+    inside_finding,
     not_beyond_finding,
     unheld_finding,
     unparted_finding,
@@ -100,12 +101,14 @@ def _needs_more(test: Test, one: Unclaimed, cell: CellResult) -> bool:
 
 
 def _untaken(layers: Sequence[tuple[Unclaimed, int]]) -> Iterator[Finding]:
-    """Of which sets of units not all were taken; one sentence a test. All units together, and so all but one of two, always are."""
+    """Of which sets of units not all were taken; one sentence a test; and that numbers inside a token were taken all together. All units together, and so all but one of two, always are."""
     short = [(upto, one) for one, upto in layers if upto < len(one.taken[0].units) - 1 or not upto]
     if short:
         upto, least = min(short, key=lambda pair: pair[0])
-        alike = {(one.site, len(one.taken[0].units)) for _, one in short}
-        yield untaken_finding(least if len(alike) == 1 else None, upto, least.tokens)
+        alike = {(one.site, len(one.taken[0].units), one.cut) for _, one in short}
+        yield untaken_finding(least if len(alike) == 1 else None, upto, [one for _, one in short])
+    elif any(one.inside for one, _ in layers):
+        yield inside_finding()
 
 
 __all__ = ["not_tried"]

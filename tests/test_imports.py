@@ -47,6 +47,7 @@ ORDER = [
     "layer_vectors",
     "carrying",
     "depending",
+    "mixing",
     "in_others",
     "in_tokens",
     "interchanging",

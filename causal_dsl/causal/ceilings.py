@@ -159,27 +159,30 @@ def of_rows(
     ids: Mapping[str, np.ndarray],
     exhaustive: bool,
     accepted: Accepted = SINGLE,
+    weights: np.ndarray | None = None,
 ) -> dict[str, Ceiling]:
     """The ceilings over rows: exact where these are all there are, else bounds. Empty without rows.
 
-    ``answers`` and ``ids`` are the answers and the inputs of each role, ``[n]``, the base first. Of drawn rows a rule that
+    ``answers`` and ``ids`` are the answers and the inputs of each role, ``[n]``, the base first. ``weights`` [n]: the rows are all there
+    are, and count so much each, equal rows once. Of drawn rows a rule that
     needs no fit has its share and Wilson's interval of 99% around it. The best rule lies between the lower end of the
     interval of a cross-fitted rule and the upper end of that of a rule that is fitted to the rows it is judged on. Where
     answers are sets, a copy is the best choice of one value of the set, so it is fitted as well.
     """
-    n = len(label)
+    n = len(label) if weights is None else int(np.count_nonzero(weights))
+    exhaustive = exhaustive or weights is not None
     if not n:
         return {}
 
     def share(right: np.ndarray) -> Ceiling:
-        value = float(right.mean())
+        value = float(np.average(right, weights=weights))
         return Ceiling(value, exhaustive, n, *((value, value) if exhaustive else share_bounds(value, n)))
 
     half = (bits(key("halves"), ids[next(iter(answers))]) & np.uint64(1)).astype(bool)
 
     def best(seen: Sequence[np.ndarray], own: np.ndarray | None, known: Sequence[np.ndarray]) -> Ceiling:
         group = groups_of(seen)
-        best = share(best_in_sample(group, label, accepted, own))
+        best = share(best_in_sample(group, label, accepted, own, weights))
         if exhaustive:
             return best
         low = max(share(right).low for right in (cross_fitted(group, label, half, known, accepted, own), *known))

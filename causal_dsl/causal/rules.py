@@ -21,14 +21,19 @@ _QUANTILE = 2.576
 
 
 def best_in_sample(
-    groups: np.ndarray, labels: np.ndarray, accepted: Accepted = SINGLE, own: np.ndarray | None = None
+    groups: np.ndarray,
+    labels: np.ndarray,
+    accepted: Accepted = SINGLE,
+    own: np.ndarray | None = None,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     """Whether the answer that is right most often in its group is right in each row, booleans ``[n]``.
 
-    ``own``: the variable's codes ``[n]`` whose answers the rule may choose from, the same throughout a group; else any.
+    ``own``: the variable's codes ``[n]`` whose answers the rule may choose from, the same throughout a group; else any. ``weights`` [n]:
+    how much each row counts; else each counts once.
     """
     everything = np.ones(len(labels), bool)
-    return _majority(groups, labels, everything, everything, np.zeros(len(labels), bool), accepted, own)
+    return _majority(groups, labels, everything, everything, np.zeros(len(labels), bool), accepted, own, weights)
 
 
 def cross_fitted(
@@ -59,13 +64,14 @@ def _majority(
     otherwise: np.ndarray,
     accepted: Accepted,
     own: np.ndarray | None,
+    weights: np.ndarray | None = None,
 ) -> np.ndarray:
     right = otherwise.copy()
     if not fit.any():
         return right
     values, codes = _numbered(labels)
     # the answers that each group accepts, with the number of rows that accept them: sorted by group, then from the most on
-    cells, counts = _counted(groups[fit] * len(values) + codes[fit])
+    cells, counts = _counted(groups[fit] * len(values) + codes[fit], None if weights is None else weights[fit])
     cell, answers = accepted.expand(values[cells % len(values)])
     owner, counts = cells[cell] // len(values), counts[cell]
     if own is not None:
@@ -92,8 +98,11 @@ def _numbered(column: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
     return column[firsts(found, count)], found
 
 
-def _counted(numbers: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-    """The different numbers, none below 0, in order, and how often each is there."""
+def _counted(numbers: np.ndarray, weights: np.ndarray | None) -> tuple[np.ndarray, np.ndarray]:
+    """The different numbers, none below 0, in order, and how often each is there, or the sum of its weights."""
+    if weights is not None:
+        there, back = np.unique(numbers, return_inverse=True)
+        return there, np.bincount(back.reshape(-1), weights)
     if int(numbers.max()) <= 16 * len(numbers) + 64:  # a table, in place of sorting
         counts = np.bincount(numbers)
         there = np.flatnonzero(counts)

@@ -16,8 +16,9 @@ LEAST = 8
 #: How many half ranges away from the middle a number is out of range.
 FAR = 3.0
 #: Of how many of the vectors that are there the distances are looked at; which quantile of those to the nearest other one tells how
-#: close they lie; and the share of their spread within which two vectors are alike in any case.
-SEEN, CLOSE, ALIKE = 256, 0.75, 0.1
+#: close they lie; the share of their spread within which two vectors are alike in any case; and up to how many distinct vectors that
+#: recur are the values of their site.
+SEEN, CLOSE, ALIKE, FEW = 256, 0.75, 0.1, 16
 #: Distances up to this share of the spread are none but rounding.
 _ROUNDED = 1e-5
 #: Written vectors that are held against the others at once.
@@ -72,23 +73,33 @@ class OffManifold:
 def far_from_all(there: Tensor, written: Tensor) -> Tensor:
     """Which vectors ``written`` [m, width] lie far from each of those that are ``there`` [n, width], as [m].
 
-    The distance to the nearest of them is held against the distances from most of these (``CLOSE``) to their nearest other one: it is far
-    beyond three times that, and beyond a tenth of their spread, the root mean square distance from their mean. If most vectors recur, as
-    those of a place of a few values do, the first is zero. If they do not, a vector that lies by itself, as in a tail, has others as near as
-    its own nearest one is.
+    The vectors that are there count once each, however often they recur. The distance to the nearest of them is held against the distances
+    from most of them (``CLOSE``) to their nearest other one: it is far beyond three times that, and beyond a tenth of their spread, the root
+    mean square distance from their mean. A vector that lies by itself, as in a tail, has others as near as its own nearest one is. If there
+    are only a few (``FEW``), each of which occurs twice on the average, they are the values of the site, and the tenth of their spread alone
+    decides.
     """
     some = torch.linspace(0, len(there) - 1, min(SEEN, len(there)), device=there.device).round().long()
-    seen = there[some].double()
-    center = seen.mean(dim=0)
-    seen = seen - center
+    distinct = _distinct(there[some].double())
+    center = distinct.mean(dim=0)
+    seen = distinct - center
     spread = float(seen.square().sum(dim=1).mean().sqrt())
-    apart = torch.cdist(seen, seen)
-    nearest = apart.fill_diagonal_(float("inf")).amin(dim=1)
-    nearest = torch.where(nearest <= _ROUNDED * spread, 0, nearest)
+    few = len(seen) == 1 or (len(seen) <= FEW and 2 * len(seen) <= len(some))
+    nearest = torch.cdist(seen, seen).fill_diagonal_(float("inf")).amin(dim=1)
     close = float(torch.quantile(nearest, CLOSE, interpolation="lower"))
     far = []
     for part in written.split(_AT_ONCE):
         distance, which = torch.cdist(part.double() - center, seen).min(dim=1)
-        least = torch.full_like(distance, max(FAR * close, ALIKE * spread))
-        far.append(distance > (least.maximum(nearest[which]) if close else least))
+        if few:
+            far.append(distance > ALIKE * spread)
+        else:
+            far.append(distance > nearest[which].clamp(min=max(FAR * close, ALIKE * spread)))
     return torch.cat(far)
+
+
+def _distinct(vectors: Tensor) -> Tensor:
+    """The first of each of the vectors [n, width] that are equal but for rounding, as [k, width]."""
+    centered = vectors - vectors.mean(dim=0)
+    spread = float(centered.square().sum(dim=1).mean().sqrt())
+    equal = torch.cdist(centered, centered) <= _ROUNDED * spread
+    return vectors[~equal.tril(-1).any(dim=1)]

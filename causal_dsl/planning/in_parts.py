@@ -11,7 +11,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
-from causal_dsl.planning.probe_rows import FREE, LEAST, MANY, SEED, SHARE, is_small, made_test
+from causal_dsl.planning.probe_rows import FLOOR, FREE, LEAST, MANY, SEED, SHARE, is_small, made_test
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import InParts
 from causal_dsl.program.program import Cell, Intervention, Test
@@ -105,8 +105,8 @@ def _several(test: Test, cell: Cell) -> list[tuple[Intervention, tuple[Place, ..
 def _rows(plan: Plan, test: Test, variables: int, sets: Sequence[tuple[int, ...]]) -> int:
     n = plan.draw_of(test).n
     rows = int((PARTED if len(test.swaps) == 1 else PARTED / 2) * n)
-    if is_small(plan.inputs[test.network.key]):
-        rows = max(rows, FREE // 8 // test.unlike)
+    small = is_small(plan.inputs[test.network.key])
+    rows = max(rows, (FREE // 8 if small else FLOOR // 2) // test.unlike)
     return min(rows // variables // len(sets), MANY, n)
 
 

@@ -12,6 +12,7 @@ import numpy as np
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.counter import Stream
 from causal_dsl.planning.probe_rows import (
+    FLOOR,
     FREE,
     LEAST,
     MANY,
@@ -104,8 +105,8 @@ def _unlike(plan: Plan, test: Test, cell: Cell) -> str:
 def _rows(plan: Plan, test: Test, cells: int) -> int:
     n = plan.draw_of(test).n
     rows = int(SHARE / 2 * n)
-    if is_small(plan.inputs[test.network.key]):
-        rows = max(rows, FREE // 4 // test.unlike)
+    small = is_small(plan.inputs[test.network.key])
+    rows = max(rows, (FREE // 4 if small else FLOOR // 2) // test.unlike)
     return min(rows // cells, MANY, n)
 
 

@@ -22,11 +22,13 @@ def kept_ceilings(
     given: Mapping[str, Ceiling],
     drawn: int,
     accepted: Accepted = SINGLE,
+    weights: np.ndarray | None = None,
 ) -> tuple[dict[str, Ceiling], np.ndarray]:
     """The ceilings over the kept pairs, and for each pair whether the best rule of the answers is right.
 
     ``answers`` and ``ids`` are the answers and inputs of each role over these pairs, the base first; ``given`` are the
-    ceilings of all ``drawn`` pairs. On every pair of a finite domain the rules' scores are known. On a sample the best
+    ceilings of all ``drawn`` pairs. ``weights`` [n] are those of the scores, where the pairs are all that can be drawn and are kept: the
+    rules' scores are then exact under these. On every pair of a finite domain the rules' scores are known. On a sample the best
     rule lies between two (:func:`~causal_dsl.causal.ceilings.of_rows`), and no further from that of all pairs than the
     share of pairs that are left out allows. Where the ceiling is above the rule that is fitted to the pairs, what is
     missing is spread evenly over them.
@@ -35,14 +37,14 @@ def kept_ceilings(
     if not n:
         unknown = Ceiling(float("nan"), False, 0, 0.0, 1.0)
         return {name: unknown for name in RULES if name in given}, np.zeros(0)
-    found = of_rows(labels, answers, ids, exhaustive, accepted)
-    if not exhaustive:
+    found = of_rows(labels, answers, ids, exhaustive, accepted, weights)
+    if not exhaustive and weights is None:
         inputs = min(len(np.unique(column)) for column in ids.values())
         share, _ = share_bounds(n / drawn, inputs)
         found = {name: _narrowed(own, given[name], share) if name in given else own for name, own in found.items()}
-    rule = best_in_sample(groups_of(list(answers.values())), labels, accepted).astype(np.float64)
+    rule = best_in_sample(groups_of(list(answers.values())), labels, accepted, weights=weights).astype(np.float64)
     del found["informative"]
-    return found, rule + (found["output_only"].value - rule.mean())
+    return found, rule + (found["output_only"].value - float(np.average(rule, weights=weights)))
 
 
 def _narrowed(own: Ceiling, every: Ceiling, share: float) -> Ceiling:

@@ -48,6 +48,8 @@ class Estimator:
     ceiling: float | np.ndarray | None = None
     draws: bool = False
     weights: np.ndarray | None = None
+    #: whether the ceiling is the best rule's own score, and not a bound of it
+    ceiling_exact: bool = True
     points: dict[CellScore, np.ndarray] = field(default_factory=dict)
     replicates: dict[CellScore, np.ndarray] = field(default_factory=dict)
     #: the same for each output, where a test reads several
@@ -98,6 +100,7 @@ class Estimator:
                 self.ceiling[rows] if isinstance(self.ceiling, np.ndarray) else self.ceiling,
                 self.draws,
                 None if self.weights is None else self.weights[rows],
+                self.ceiling_exact,
             )
         return self._among[rows.tobytes()]
 
@@ -194,7 +197,8 @@ class Estimator:
         if not np.isfinite(value):
             return Estimate(None, n=n)
         if self.exact(score):
-            return Estimate(value, n=n, method="exact")
+            bound = not self.ceiling_exact and any(isinstance(part, Star) for part in score.walk())
+            return Estimate(value, n=n, method="none" if bound else "exact")
         if isinstance(score, Star):
             return self._star(score, cell, value, n)
         if isinstance(score, PairMean):

@@ -70,6 +70,7 @@ def prepare(
     own_ids = {
         role: np.asarray(column)[rows] if rows is not None else np.asarray(column) for role, column in ids.items()
     }
+    weights = None if cover is None else steady(cover, frames, rows)
     level: float | np.ndarray | None = given["output_only"].value if "output_only" in given else None
     of_kept: dict[str, Ceiling] = {}
     if rows is not None and labels is not None and frames:
@@ -79,16 +80,17 @@ def prepare(
         answers = {next(iter(ids)): frame.base_answers, **frame.source_answers}
         own = {role: own_ids[role] if known is None else own_ids[role][known] for role in answers}
         drawn = len(base_answers) - int(unknown[LABEL].sum() if LABEL in unknown else 0)
-        of_kept, found = kept_ceilings(frame.labels, answers, own, exhaustive, given, drawn, accepted.of_values)
+        among = weights if weights is None or known is None else weights[known]
+        of_kept, found = kept_ceilings(frame.labels, answers, own, exhaustive, given, drawn, accepted.of_values, among)
         level = found
         if known is not None:
             level = np.full(len(rows), np.nan)
             level[known] = found
-    weights = None if cover is None else steady(cover, frames, rows)
     draws = cover is not None and cover.seen
+    known_top = _exact(of_kept or given)
     of_outputs = {name: one.estimator for name, one in outputs.items()}
     estimator = Estimator(
-        frames, names, own_ids, exhaustive or weights is not None, level, draws, weights, outputs=of_outputs
+        frames, names, own_ids, exhaustive or weights is not None, level, draws, weights, known_top, outputs=of_outputs
     )
     everything = None
     if rows is not None:
@@ -98,13 +100,25 @@ def prepare(
         of_all = None if cover is None else steady(cover, every, None)
         whole = {name: one.everything for name, one in outputs.items() if one.everything is not None}
         everything = Estimator(
-            every, names, ids, exhaustive or of_all is not None, _value(given), draws, of_all, outputs=whole
+            every,
+            names,
+            ids,
+            exhaustive or of_all is not None,
+            _value(given),
+            draws,
+            of_all,
+            _exact(given),
+            outputs=whole,
         )
     return Prepared(frames, estimator, everything, rows, given, of_kept)
 
 
 def _value(ceilings: Mapping[str, Ceiling]) -> float | None:
     return ceilings["output_only"].value if "output_only" in ceilings else None
+
+
+def _exact(ceilings: Mapping[str, Ceiling]) -> bool:
+    return "output_only" in ceilings and ceilings["output_only"].exact
 
 
 __all__ = ["Prepared", "prepare"]

@@ -72,7 +72,9 @@ class Unclaimed:
     """The unclaimed rest of a layer. ``natural``: the share of inputs that the network answers wrong. ``judged``: for
     each of ``taken``, whether it must not move the answer if the hypothesis is true. ``allowed``: the share of answers that may move
     without being said. ``carrier``: the place of other units, which carry what the answer needs beside the placed variables, in the share
-    ``followed`` of pairs (:mod:`causal_dsl.in_others`)."""
+    ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
+    ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
+    answer as it is where it needs something else."""
 
     site: str
     placed: tuple[str, ...]
@@ -86,6 +88,9 @@ class Unclaimed:
     allowed: float
     carrier: str = ""
     followed: float = 0.0
+    cut: int = 0
+    inside: bool = False
+    needless: bool = False
 
     def to_json(self) -> shapes.UnclaimedJson:
         found: shapes.UnclaimedJson = {
@@ -256,26 +261,50 @@ def early_finding(site: str, placed: Sequence[str]) -> Finding:
     )
 
 
-def untaken_finding(layer: Unclaimed | None, upto: int, tokens: bool) -> Finding:
-    """`not_tried`: not all sets of the units of a ``layer`` (None: of several) were taken, but those of ``upto`` units."""
-    what = "tokens" if tokens else "numbers"
-    of = (
-        f"the unclaimed {what}"
-        if layer is None
-        else f"the {len(layer.taken[0].units)} unclaimed {what} of {layer.site}"
-    )
+#: What holds of all tokens that are taken.
+_WHOLE = "What is unclaimed of a token was taken all together, not number by number."
+
+
+def inside_finding() -> Finding:
+    """`not_tried`: the numbers of a token were taken all together."""
+    return Finding("not_tried", _WHOLE)
+
+
+def untaken_finding(layer: Unclaimed | None, upto: int, of_layers: Sequence[Unclaimed]) -> Finding:
+    """`not_tried`: not all sets of the units of a ``layer`` (None: of several, ``of_layers``) were taken, but those of ``upto`` units."""
+    of = _units_of(of_layers if layer is None else [layer])
+    told = _untaken(of, upto)
+    return Finding("not_tried", f"{told} {_WHOLE}" if any(one.inside for one in of_layers) else told)
+
+
+def _units_of(layers: Sequence[Unclaimed]) -> str:
+    """The units of layers in words, with their numbers where it is one layer."""
+    one = layers[0] if len(layers) == 1 else None
+    if not layers[0].tokens:
+        return (
+            "the unclaimed numbers" if one is None else f"the {len(one.taken[0].units)} unclaimed numbers of {one.site}"
+        )
+    cut = any(layer.cut for layer in layers)
+    if one is None:
+        return "the unclaimed tokens" + (" and the tokens that are claimed in part" if cut else "")
+    whole = len(one.taken[0].units) - one.cut
+    in_part = f" that {'is' if one.cut == 1 else 'are'} claimed in part" if cut else ""
+    if not whole:
+        return f"the {counted(one.cut, 'token')} of {one.site}{in_part}"
+    more = f" and the {counted(one.cut, 'token')}{in_part}" if cut else ""
+    return f"the {whole} unclaimed token{'s' * (whole > 1)} of {one.site}{more}"
+
+
+def _untaken(of: str, upto: int) -> str:
     if upto > 2:
         many = f"sets of up to {upto} of {of} were all taken from another input while the others stay"
-        return Finding(
-            "not_tried",
-            f"{many[0].upper()}{many[1:]}, and all of them together; of the sets between these, not all were.",
-        )
+        return f"{many[0].upper()}{many[1:]}, and all of them together; of the sets between these, not all were."
     told = {
         0: "not each was taken from another input by itself",
         1: "each was taken from another input by itself, but not each two together while the others stay",
         2: "each was taken from another input by itself and each two together, but not each three together while the others stay",
     }[upto]
-    return Finding("not_tried", f"Of {of}, {told}.")
+    return f"Of {of}, {told}."
 
 
 def alike_only_finding(site: str, placed: Sequence[str], output: str) -> Finding:
@@ -325,6 +354,8 @@ def _placed(one: Taken) -> str:
 def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     """Why ``one`` matters. The inputs of a mixed set are no pairs of the layer: what is said of these is not said of it."""
     names = _listed(found.placed)
+    if found.needless:
+        return f"what `{found.output}` needs beside {names} is not there: all that is unclaimed in the layer, taken together from inputs in which it needs something else, moved no answer"
     if one.varied and found.why != "decided":
         carried = f", but the other unclaimed parts carry what `{found.output}` needs beside {names}"
         return f"these inputs differ in {_listed(one.varied)}{carried if must_stay else ''}"
@@ -356,6 +387,7 @@ __all__ = [
     "alike_only_finding",
     "early_finding",
     "exceeds",
+    "inside_finding",
     "moves",
     "not_beyond_finding",
     "of_pairs",

@@ -232,7 +232,7 @@ _ALL = (
         "not_tried",
         "beside",
         "info",
-        "beside `exact` or `supported`: up to how many unclaimed units all sets were tried, or that none was taken from inputs in which the answer needs something else, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
+        "beside `exact` or `supported`: up to how many unclaimed units all sets were tried, that the numbers of a token were taken all together, that none was taken from inputs in which the answer needs something else, or that variables were not written apart, and why; beside any test: controls were not run because their prompts lack a place of the test, an ablation was held against no other values, or a fit was not held against an untrained network, and why",
     ),
     FindingKind(
         "unanswered",

@@ -89,7 +89,14 @@ def test_ablation_noise_and_arithmetic_write_what_they_say() -> None:
     same = np.mean([(a == b) == (c == d) for a, b, c, d in inputs])
     assert results["zero"].cell().scores["moved"].value == 1.0
     codes = {f.code for f in results["zero"].cell().findings}
-    assert "ties" in codes and codes <= {"ties", "replacement_matters"}  # by the pairs that ride beside it
+    # each pair lights one unit of its own two, so the place takes four vectors, and zero is none of them
+    with torch.no_grad():
+        model = build()
+        taken = model.layers[1](model.layers[0](torch.stack([one_hot(values) for values in inputs])))[:, :4]
+    assert len(taken.unique(dim=0)) == 4 and taken.norm(dim=1).min() > 1
+    assert (
+        {"ties", "outside"} <= codes <= {"ties", "outside", "replacement_matters"}
+    )  # by the pairs that ride beside it
     assert results["nothing"].cell().scores["moved"].value == 0.0
     assert results["list"].cell().scores["moved"].value == pytest.approx(1 - same)
 

@@ -125,6 +125,38 @@ def by_three_of_j() -> Network:
     )
 
 
+def by_three_of_j_one_claimed() -> Network:
+    """The same, and the third copy is beside w, in the number that is said to hold it."""
+    third = lambda h: torch.div(h[:, 3], 2, rounding_mode="floor")  # noqa: E731
+    unlike = lambda h: (h[:, 1] != h[:, 2]) & (h[:, 2] != third(h)) & (h[:, 1] != third(h))  # noqa: E731
+    return Network(
+        lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 2), x[:, 3:] + 2 * x[:, 2:3]], 1),
+        lambda h: differ(torch.maximum(h[:, 0], unlike(h).double()), torch.remainder(h[:, 3], 2)),
+    )
+
+
+class Around(Network):
+    """A network that also reads its input past the layer, as the last columns."""
+
+    def forward(self, x: Tensor) -> Tensor:
+        x = x.double() * self.scale
+        return self.head(torch.cat([self.layers[0](x), x], 1))
+
+
+def by_three_of_j_one_around() -> Network:
+    """Two copies of j in the layer. The third goes past it, as w does."""
+    unlike = lambda h: (h[:, 1] != h[:, 2]) & (h[:, 2] != h[:, 5]) & (h[:, 1] != h[:, 5])  # noqa: E731
+    return Around(
+        lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 2)], 1),
+        lambda h: differ(torch.maximum(h[:, 0], unlike(h).double()), h[:, 6]),
+    )
+
+
+def around_unread() -> Network:
+    """The same two copies, which nothing reads."""
+    return Around(lambda x: torch.cat([units(s(x)), x[:, 2:3].expand(-1, 2)], 1), lambda h: differ(h[:, 0], h[:, 6]))
+
+
 def by_three_of_nine() -> Network:
     """The same of nine copies, three of which count."""
     unlike = lambda h: (h[:, 2] != h[:, 5]) & (h[:, 5] != h[:, 8]) & (h[:, 2] != h[:, 8])  # noqa: E731

@@ -116,13 +116,26 @@ PLACED_W = ("q := w == 1 output y := (s == 1) != q", "q @ layer[0].out[WHERE]")
 @pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("draw", spread(DRAWS, 1))
 @pytest.mark.parametrize(
-    ("network", "where"), spread([("by_three_of_j", "4"), ("by_three_of_j", ""), ("by_three_of_nine", "10")], 2)
+    ("network", "where"),
+    spread(
+        [("by_three_of_j", "4"), ("by_three_of_j_one_claimed", "3"), ("by_three_of_j", ""), ("by_three_of_nine", "10")],
+        2,
+    ),
 )
 def test_units_that_differ_in_no_one_other_input_are_named(network: str, where: str, draw: str, tmp_path: Path) -> None:
     variables, placed = PLACED_W
     found = run(tmp_path, network, variables, placed.replace("WHERE", where) if where else "", draw=draw)
     assert is_named(found), found
     assert "is taken from an input of its own" in found["unmapped_moves"].text
+
+
+def test_units_that_are_compared_with_what_goes_round_the_layer_are_named(tmp_path: Path) -> None:
+    found = run(tmp_path, "by_three_of_j_one_around")
+    assert is_named(found), found
+    assert "each number of layer[0].out[1:3] is taken from an input of its own" in found["unmapped_moves"].text
+    assert "what `y` needs beside `s` is not there" in found["unmapped_moves"].text
+    found = run(tmp_path, "around_unread")
+    assert "supported" in found and "unmapped_moves" not in found, found
 
 
 @pytest.mark.thinned(always=1, values=True)

@@ -68,6 +68,11 @@ def test_where_nothing_is_compared_nothing_alarms(name: str, tmp_path: Path) -> 
     *asked, _ = CLAIMS[name]
     found = claim(tmp_path, "plain", *asked)
     assert {"(exact)", "(supported)"} & set(found) and all(code.startswith("(") for code in found), found
+    told = found["(not_tried)"]
+    inside = "What is unclaimed of a token was taken all together" in told
+    assert inside == (name != "fixed"), found  # where too few pairs are left, nothing was taken
+    if name == "numbers":  # of five tokens one is claimed in part
+        assert "the 4 unclaimed tokens of layer[0].resid_post and the 1 token that is claimed in part" in told, found
 
 
 @pytest.mark.parametrize("name", ["whole", "drawn"])
@@ -76,3 +81,11 @@ def test_copies_of_what_the_answer_needs_are_compared(name: str, tmp_path: Path)
     found = claim(tmp_path, "by_copies_of_c", *asked)
     assert "no value of `m` then changes the answer" in found["unmapped_moves"], found
     assert "(exact)" not in found and "(supported)" not in found
+
+
+@pytest.mark.parametrize(("more", "idle"), [("b", True), ("c", False)])
+def test_the_tokens_of_a_small_test_are_written_in_parts(more: str, idle: bool, tmp_path: Path) -> None:
+    """A fifth of the cost of 96 pairs is too little for that. Nothing reads b, and c is needed as it is."""
+    found = claim(tmp_path, "plain", f"a], layer[0].resid_post[{more}", "", "n=96", "")
+    assert "were not written alone" not in found.get("(not_tried)", ""), found
+    assert any("idle_place" in code for code in found) == idle, found

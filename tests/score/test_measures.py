@@ -392,3 +392,13 @@ def test_numbers_of_each_pair() -> None:
     assert set(found) == {"accuracy", "iia", "logit_diff", "prob(answer)", "kl"}
     assert found["prob(answer)"] == pytest.approx([BRUTE["prob(answer)"](columns.patched, i) for i in range(N)])
     assert found["iia"] == pytest.approx((columns.patched[ANSWER] == given["labels"]).astype(float))
+
+
+def test_a_ceiling_that_is_a_bound_makes_no_exact_score() -> None:
+    scores, _ = compiled("report iia", parameters={})
+    given = rows() | {"exhaustive": True}
+    for exact in (True, False):
+        given["ceilings"] = {"output_only": Ceiling(0.75, exact, N, *(() if exact else (0.5, 0.75)))}
+        found = score_test(scores, [({}, made_up(scores, N, 1))], **given).cells[0].scores
+        assert found["iia"].method == "exact" and found["iia_star"].value == pytest.approx(4 * found["iia"].value - 3)
+        assert found["iia_star"].method == ("exact" if exact else "none")
