@@ -72,9 +72,9 @@ _READ: WeakKeyDictionary[nn.Module, Mapping[str, str]] = WeakKeyDictionary()
 
 def read_as_it_is(network: Network) -> dict[nn.Module, nn.Module]:
     """The linear maps that are given what a module gives, and nothing done to it, with that module: seen in one short pass of the
-    network, once. None of a network whose weights are not all at hand."""
+    network, once. None where processes share the weights out, for not all of them may come here."""
     model = network.model
-    if network.stream is not None or network.sharded is not None:
+    if network.sharded is not None:
         return {}
     if model not in _READ:
         _READ[model] = _seen(network)

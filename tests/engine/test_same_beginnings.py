@@ -14,6 +14,7 @@ from causal_dsl.network.continued import Beginnings
 from tests.engine.test_edge_circuits import CIRCUIT
 from tests.engine.test_edges import FAMILIES
 from tests.engine.tiny import folder_of, network_of
+from tests.network.test_stream import results_of, streamed
 from tests.thinning import spread
 
 #: Prompts of two lengths that begin with the same three tokens.
@@ -80,3 +81,21 @@ test t{number} on a {{
         assert not behind, "attention of a part of the tokens, or beside the MLP, is run whole"
     else:
         assert counts == {3}  # in columns: padded left, the longer prompts begin in the first one
+
+
+@pytest.mark.slow
+def test_weights_that_are_streamed_give_the_same_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
+    monkeypatch.setattr(edges_stacked, "WORTH_LEAVING_OUT", 1)
+    text = spec(
+        "llama",
+        "right",
+        """
+test t on a {
+  base, source ~ m(n=6, seed=3) where base.template == source.template and base.x != source.x
+  do(outside(c) <- source)
+  report kl, change(gap)
+}
+""",
+    )
+    one, other = (results_of(written) for written in (text, streamed(text)))
+    assert one["cells"] == other["cells"] and one["cells"]
