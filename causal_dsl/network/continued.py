@@ -82,11 +82,8 @@ class Beginnings:
         needed = {"input_ids", "position_ids", "attention_mask", "past_key_values", "use_cache"}
         if not facts.has_tokens or facts.both_ways or facts.parallel or not needed <= set(network.accepts):
             return False
-        if (
-            network.stream is not None
-            or network.sharded is not None
-            or any(map(scales_by_length, network.model.modules()))
-        ):
+        # processes that share the weights out would have to come here together
+        if network.sharded is not None or any(map(scales_by_length, network.model.modules())):
             return False
         return self._whole_caches() and self._tried()
 
