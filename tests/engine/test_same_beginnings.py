@@ -44,7 +44,8 @@ def spec(name: str, padding: str, test: str) -> str:
     return SPEC.replace("FOLDER", folder_of(name)).replace("PADDING", padding) + CIRCUIT + test
 
 
-@pytest.mark.thinned(always=1, values=True, slow=2)
+@pytest.mark.slow
+@pytest.mark.thinned(slow=4)
 @pytest.mark.parametrize(("name", "padding"), spread(list(product(FAMILIES, ("right", "left"))), 3))
 def test_what_is_run_behind_a_beginning_is_what_whole_passes_give(
     name: str, padding: str, monkeypatch: pytest.MonkeyPatch
