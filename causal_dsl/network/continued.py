@@ -21,8 +21,9 @@ if TYPE_CHECKING:
 ROUNDINGS = 1000
 #: As many tokens as the rows of the trial leave to their beginning.
 _LEFT_OUT = 2
-#: Of networks whether they go on as they would run whole: this takes their code, and no weights.
-TRIED: WeakKeyDictionary[nn.Module, bool] = WeakKeyDictionary()
+#: Of models, by how they are used (side of padding, type of numbers, attention), whether they go on as they would run whole: this takes
+#: their code, and no weights.
+TRIED: WeakKeyDictionary[nn.Module, dict[tuple[object, ...], bool]] = WeakKeyDictionary()
 
 
 @dataclass(eq=False)
@@ -72,10 +73,13 @@ class Beginnings:
     def usable(self) -> bool:
         """Whether the network gives the same behind what is kept of a beginning as in a whole pass: asked of its parts, then tried
         once, for the cost of four short passes."""
-        model = self.network.model
-        if model not in TRIED:
-            TRIED[model] = self._found_usable()
-        return TRIED[model]
+        network = self.network
+        known = TRIED.setdefault(network.model, {})
+        attention = getattr(getattr(network.model, "config", None), "_attn_implementation", None)
+        use = network.padding, network.dtype, attention, network.sharded is None
+        if use not in known:
+            known[use] = self._found_usable()
+        return known[use]
 
     def _found_usable(self) -> bool:
         network, facts = self.network, self.network.facts
