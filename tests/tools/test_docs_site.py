@@ -177,7 +177,8 @@ def test_a_browser_shows_it_without_a_request_to_elsewhere(address: str) -> None
         page = browser.new_page(viewport={"width": 1400, "height": 900})
         page.goto(f"{address}/index.html")
         page.locator("input.md-search__input").fill("never_moved")
-        page.wait_for_selector(".md-search-result__item", timeout=15000)
+        # The index is built in the browser when the search is first used: half a minute where other tests run beside it.
+        page.wait_for_selector(".md-search-result__item", timeout=90_000)
         assert "never_moved" in page.locator(".md-search-result__list").inner_text()
         browser.close()
     assert not faults
