@@ -220,7 +220,9 @@ class Sampler:
         domain = model.variables[name].domain
         if isinstance(domain, Finite):
             pick = below(random, domain.size)
-            return pick + domain.values.start if isinstance(domain.values, range) else model.codes(name)[pick]
+            if not isinstance(domain.values, range):
+                return model.codes(name)[pick]
+            return pick + domain.values.start if domain.values.start else pick
         return np.minimum(domain.low + (domain.high - domain.low) * unit(random), domain.high)
 
     def _template(self, columns: Columns, rows: np.ndarray) -> np.ndarray:
