@@ -33,8 +33,8 @@ def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarr
         rows = list(zip(*(column.tolist() for column in (start, *columns)), strict=True))
         places = {row: place for place, row in enumerate(sorted(set(rows)))}
         return np.array([places[row] for row in rows], np.int64), len(places)
-    found, count = ranks(start)
     few = 4 * len(start) + 64
+    found, count = _digits(start, few)
     for column in columns:
         own, several = _digits(column, few // count)
         # Combined numbers keep the order of ranks: they are ranked anew only before they get too many for a table.
