@@ -118,7 +118,9 @@ class Memo:
             told = {field: _told(getattr(design, field), self._model) for field in _fields_told(Design)}
             rows = tuple(told.values())
             told["statements"] = tuple(
-                tuple(value for field, value in zip(_fields_told(DrawStatement), one, strict=True) if field not in OF_ROWS)
+                tuple(
+                    value for field, value in zip(_fields_told(DrawStatement), one, strict=True) if field not in OF_ROWS
+                )
                 for one in told["statements"]
             )
             self._last = design, rows, tuple(told.values())

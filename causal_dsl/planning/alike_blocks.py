@@ -60,7 +60,9 @@ class AlikeBlocks:
         pairs = {run.draw: block.pairs(self.plan.drawn[run.draw].n) for run in looked.runs}
         if not pairs or any(len(here) and not here.start for here in pairs.values()):
             return block.start, block.stop, block.of
-        rows = np.concatenate([self.plan.rows[run][pairs[run.draw].start : pairs[run.draw].stop] for run in looked.runs])
+        rows = np.concatenate(
+            [self.plan.rows[run][pairs[run.draw].start : pairs[run.draw].stop] for run in looked.runs]
+        )
         every = [np.array([len(pairs[run.draw]) for run in looked.runs])]
         for numbers in (rows, inputs.runs[rows]):  # of some inputs one is run for all
             every += [different([numbers])[1], inputs.lengths[numbers], inputs.reads[numbers]]

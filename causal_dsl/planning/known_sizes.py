@@ -57,9 +57,7 @@ class KnownSizes:
         """What a block takes, if that was found before of it, or of one with the same interventions on ``pairs`` that are laid out alike."""
         return self._found.get(self._key(step, block, pairs, budget))
 
-    def put(
-        self, step: Step, block: Block, pairs: PairsAsked, budget: Budget, found: tuple[Figures, PeakHeld]
-    ) -> None:
+    def put(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget, found: tuple[Figures, PeakHeld]) -> None:
         """Remember what a block takes."""
         self._found[self._key(step, block, pairs, budget)] = found
 

@@ -114,7 +114,12 @@ class DrawReader:
         self.whole = False
 
     def _draw(
-        self, member: tree.Draw, drawn: dict[str, CausalModel], solved: list[str], before: list[DrawStatement], said: str
+        self,
+        member: tree.Draw,
+        drawn: dict[str, CausalModel],
+        solved: list[str],
+        before: list[DrawStatement],
+        said: str,
     ) -> DrawStatement | None:
         called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
         model = self.model
