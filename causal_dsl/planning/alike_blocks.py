@@ -40,20 +40,25 @@ class AlikeBlocks:
     def __init__(self, plan: Plan, layouts: Layouts):
         self.plan, self.layouts = plan, layouts
         self._step: Step | None = None
+        #: what is looked up for interventions, one object for equal ones, and what was found of pairs of a part for it
         self._looked: dict[tuple[int, int | None], _Looked] = {}
-        self._told: dict[Block, PairsAsked] = {}
+        self._each: dict[_Looked, _Looked] = {}
+        self._told: dict[tuple[int, tuple[int, int, int]], PairsAsked] = {}
 
     def pairs(self, step: Step, block: Block) -> PairsAsked:
         """The pairs of a block, equal for blocks of the same interventions whose pairs are laid out alike. Those of a block that has the
         first pair of a draw are like no others: the noise floor is measured on it."""
         if self._step is None or self._step.resumes is not step.resumes or self._step.forwards is not step.forwards:
-            self._step, self._looked, self._told = step, {}, {}
-        if block not in self._told:
-            interventions = block.first, block.last
-            if interventions not in self._looked:
-                self._looked[interventions] = self._looked_up(step, block)
-            self._told[block] = self._digest(step, block, self._looked[interventions])
-        return self._told[block]
+            self._step, self._looked, self._each, self._told = step, {}, {}, {}
+        interventions = block.first, block.last
+        if interventions not in self._looked:
+            looked = self._looked_up(step, block)
+            self._looked[interventions] = self._each.setdefault(looked, looked)
+        looked = self._looked[interventions]
+        asked = id(looked), (block.start, block.stop, block.of)
+        if asked not in self._told:
+            self._told[asked] = self._digest(step, block, looked)
+        return self._told[asked]
 
     def _digest(self, step: Step, block: Block, looked: _Looked) -> PairsAsked:
         inputs = self.plan.inputs[step.network]
