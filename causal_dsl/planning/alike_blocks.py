@@ -14,7 +14,7 @@ from causal_dsl.causal.ranks import different
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.vocabulary.locations import Place, Position
+from causal_dsl.vocabulary.locations import Position
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -27,10 +27,10 @@ PairsAsked: TypeAlias = "bytes | tuple[int, int, int]"
 @dataclass(frozen=True)
 class _Looked:
     """What is looked up of pairs to lay out some interventions on them: the plain ``runs`` whose inputs are in the pass or decide what is
-    written, and the tokens of ``places``, each in a run."""
+    written, and the tokens of ``positions``, each in a run."""
 
     runs: tuple[g.Forward, ...]
-    places: tuple[tuple[Place, g.Forward], ...]
+    positions: tuple[tuple[Position | None, g.Forward], ...]
 
 
 class AlikeBlocks:
@@ -71,8 +71,8 @@ class AlikeBlocks:
         every = [np.array([len(pairs[run.draw]) for run in looked.runs])]
         for numbers in (rows, inputs.runs[rows]):  # of some inputs one is run for all
             every += [different([numbers])[1], inputs.lengths[numbers], inputs.reads[numbers]]
-        for place, run in looked.places:
-            every += self.layouts.tokens(place, run, np.array(pairs[run.draw], np.int64))
+        for position, run in looked.positions:
+            every += self.layouts.tokens_at(position, run, np.array(pairs[run.draw], np.int64))
         digest = hashlib.sha256()
         for column in every:
             digest.update(f"{len(column)} ".encode())
@@ -82,20 +82,20 @@ class AlikeBlocks:
     def _looked_up(self, step: Step, block: Block) -> _Looked:
         made = self.layouts.runs_of(step, block)
         runs = dict.fromkeys(forward for _, forward in made.prompts)
-        places: dict[tuple[Position | None, g.Forward], Place] = {}
+        positions: dict[tuple[Position | None, g.Forward], None] = {}
         for alike in made.alike:
             base = alike.resume.base
             runs |= dict.fromkeys((base, *(alike.decided or ())))
             for place in (*(write.place for write in alike.resume.writes), *alike.read.taken, *alike.read.watched):
-                places[place.position, base] = place
+                positions[place.position, base] = None
         for parts in made.parts:
             for part in parts:
-                places[part.position, _plain(part.run)] = part.place
+                positions[part.position, _plain(part.run)] = None
         for read, place in self.layouts.looks_on(step.network):
             if _plain(read.run) in runs:
-                places[place.position, _plain(read.run)] = place
-        runs |= dict.fromkeys(run for _, run in places)
-        return _Looked(tuple(runs), tuple((place, run) for (_, run), place in places.items()))
+                positions[place.position, _plain(read.run)] = None
+        runs |= dict.fromkeys(run for _, run in positions)
+        return _Looked(tuple(runs), tuple(positions))
 
 
 def _plain(run: g.Forward | g.Resume) -> g.Forward:

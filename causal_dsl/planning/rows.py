@@ -78,9 +78,15 @@ class Layouts:
 
     def tokens(self, place: Place, forward: g.Forward, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of a place in the runs of ``pairs``, flattened: which of the pairs [m], and the token [m]."""
+        return self.tokens_at(place.position, forward, pairs)
+
+    def tokens_at(
+        self, position: Position | None, forward: g.Forward, pairs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`tokens` of the places with a position."""
         if not self.plan.inputs[forward.network].has_tokens:
             return np.arange(len(pairs)), np.zeros(len(pairs), np.int64)
-        bounds, tokens, _ = self.spans(place.position, forward)
+        bounds, tokens, _ = self.spans(position, forward)
         counts = bounds[pairs + 1] - bounds[pairs]
         which = np.repeat(np.arange(len(pairs)), counts)
         start = np.repeat(bounds[pairs] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
