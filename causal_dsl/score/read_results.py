@@ -242,6 +242,7 @@ def _unclaimed(one: Json) -> Unclaimed:
             mixed=t.get("mixed", False),
             varied=tuple(t.get("varied", ())),
             unlike=Unlike(_estimate(t["unlike"])) if "unlike" in t else None,
+            beside=tuple(t.get("beside", ())),
         )
         for t in one["taken"]
     )

@@ -39,7 +39,9 @@ class Taken:
     """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
     ``unwritten``: variables that the alignment puts there and the test does not write. ``mixed``: each unit is taken from an input of
     its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds. ``unlike``: how the
-    answer then depends on the placed variables; None where that was not looked at."""
+    answer then depends on the placed variables; None where that was not looked at. ``beside``: variables whose places are then taken from
+    inputs with the same value of them, each from one of its own; ``moved`` is then of the mixtures that neither of the two alone moves.
+    ``each``: what a unit of ``mixed`` is."""
 
     units: tuple[int, ...]
     told: str
@@ -48,18 +50,30 @@ class Taken:
     mixed: bool = False
     varied: tuple[str, ...] = ()
     unlike: Unlike | None = None
+    beside: tuple[str, ...] = ()
+    each: Literal["number", "token"] = "number"
 
     @property
     def how(self) -> str:
         """What is done, as part of a sentence."""
+        alone = len(self.units) == 1 and self.each == "token"
+        own = "an input of its own"
+        told = f"{self.told} is taken from {own}" if alone else f"each {self.each} of {self.told} is taken from {own}"
+        if self.beside:
+            whose = f"what is at the place of {_listed(self.beside)}"
+            if len(self.beside) > 1:
+                whose = f"what is at the places of each of {_listed(self.beside)}"
+            return f"{told}, and {whose} from an input with the same value of it"
         if self.mixed:
-            return f"each number of {self.told} is taken from an input of its own"
+            return told
         return f"{self.told} is taken from another input"
 
     def to_json(self) -> shapes.TakenJson:
         found: shapes.TakenJson = {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
         if self.mixed:
             found["mixed"] = True
+        if self.beside:
+            found["beside"] = list(self.beside)
         if self.varied:
             found["varied"] = list(self.varied)
         if self.unlike is not None:
@@ -155,9 +169,10 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)
-    single = sorted((o for o in told_of if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
-    most = single[0] if single else max(told_of, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    told = f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if {most.how}"
+    single = sorted((o for o in told_of if len(o.units) == 1 and not o.mixed), key=lambda o: -(o.moved.value or 0))
+    plain = [one for one in told_of if not one.beside] or told_of
+    most = single[0] if single else max(plain, key=lambda one: (one.moved.value or 0, -len(one.units)))
+    told = f"The answer moves in {_share(most)} if {most.how}"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -202,8 +217,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     return [
         Finding(
             "unjudged_moves",
-            f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
+            f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
         )
     ]
 
@@ -216,8 +230,7 @@ def unlike_findings(found: Unclaimed) -> list[Finding]:
     return [
         Finding(
             "unmapped_moves",
-            f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
+            f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
             f"{most.told} holds all that `{found.output}` needs beside {_listed(found.placed)}, and so do other unclaimed parts: where "
             f"these differ, `{found.output}` depends on {_listed(found.placed)} in another way.",
         )
@@ -345,15 +358,27 @@ def unplaced_finding(names: Sequence[str]) -> Finding:
     )
 
 
+def _share(one: Taken) -> str:
+    """In how many of which inputs it moves the answer."""
+    of = counted(one.moved.n, "mixture" if one.mixed else "pair")
+    return f"{show_estimate(one.moved)} of {of} of inputs that the network answers right"
+
+
 def _placed(one: Taken) -> str:
     if not one.unwritten:
-        return "No variable is placed there"
+        return f"No variable is placed at {one.told}" if one.beside else "No variable is placed there"
     return f"{_listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
 
 
 def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     """Why ``one`` matters. The inputs of a mixed set are no pairs of the layer: what is said of these is not said of it."""
     names = _listed(found.placed)
+    if one.beside:
+        them = "the place holds" if len(one.beside) == 1 else "the places hold"
+        return (
+            f"the value{'s' * (len(one.beside) > 1)} of {_listed(one.beside)} stay{'s' * (len(one.beside) == 1)} as before. Neither of the two alone moves the answer in these "
+            f"mixtures: beside {one.told}, something else that {them} counts"
+        )
     if found.needless:
         return f"what `{found.output}` needs beside {names} is not there: all that is unclaimed in the layer, taken together from inputs in which it needs something else, moved no answer"
     if one.varied and found.why != "decided":

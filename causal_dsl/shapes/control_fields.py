@@ -21,6 +21,8 @@ class TakenJson(TypedDict):
     "true: each unit is taken from an input of its own"
     varied: NotRequired[list[str]]
     "for `mixed`: the inputs in which these differ from the first of the pair"
+    beside: NotRequired[list[str]]
+    "for `mixed`: variables whose places are then taken from inputs with the same value; `moved` counts the mixtures that neither moves by itself"
     unlike: NotRequired[EstimateJson]
     "for `other`: share of pairs in which the answer then depends on the placed variables as in no input by itself, in [0, 1]"
 
