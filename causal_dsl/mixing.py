@@ -22,8 +22,9 @@ from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.codes import FULL
+from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import Taken, exceeds, of_pairs
+from causal_dsl.score.unmapped import Taken, exceeds, of_pairs, places_finding
 from causal_dsl.vocabulary.locations import Place
 
 #: Of how many units at least each is taken from an input of its own; of more than few units, how many random halves, and quarters of the
@@ -40,7 +41,7 @@ class _Set:
     units: tuple[int, ...]
     told: str
     columns: tuple[tuple[int, ...], ...]
-    each: Literal["number", "token"] = "number"
+    each: Literal["number", "token", ""] = "number"
 
 
 def sets_to_mix(units: tuple[int, ...], decided: bool, stream: Stream) -> list[tuple[int, ...]]:
@@ -75,6 +76,8 @@ class Mixing:
         tried = small if not probe.tokens else self.decided and self.full and not self.known
         rows = FREE // 8 if small else rows_of_tokens(inputs) if tried else 0
         self.rows_left = rows // own.unlike
+        #: what is said of the places themselves
+        self.findings: list[Finding] = []
         #: whether the numbers of tokens were taken one by one
         self.numbers = False
         self.assembling: Assembling | None = None
@@ -104,7 +107,13 @@ class Mixing:
     def _units(self, units: tuple[int, ...]) -> _Set:
         assert self.assembling is not None
         columns = tuple(tuple(self.assembling.layer.columns([unit])) for unit in units)
-        return _Set(units, told_part(self.probe, units), columns, "token" if self.probe.tokens else "number")
+        return _Set(units, told_part(self.probe, units), columns, self._each(len(units), not self.probe.tokens))
+
+    @staticmethod
+    def _each(count: int, number: bool) -> Literal["number", "token", ""]:
+        if count == 1:
+            return ""
+        return "number" if number else "token"
 
     def _told(self, one: _Set, mixtures: Mixtures) -> Taken:
         assert self.assembling is not None
@@ -184,7 +193,7 @@ class Mixing:
         site = self.probe.site
         told = [str(part(replace(site, dims=tuple(dims)), (token,), True)) for token, dims in list(of.items())[:4]]
         more = f" and the unclaimed numbers of {len(of) - 4} more tokens" if len(of) > 4 else ""
-        return _Set(tuple(of), " and ".join(told) + more, tuple((column,) for column in columns))
+        return _Set(tuple(of), " and ".join(told) + more, tuple((column,) for column in columns), self._each(len(columns), True))
 
     # ── beside what other inputs have at the places ─────────────────────────────────────────────
 
@@ -213,6 +222,9 @@ class Mixing:
         base = assembling.rows(n)
         swapped = [(columns, assembling.alike(base, [name])) for name, columns in places.items()]
         (alone,) = assembling.run(base, [swapped])
+        told = of_pairs(alone.moved & alone.sure, False)
+        if len(places) > 1 and exceeds(told, self.allowed, 1):
+            self.findings.append(places_finding(told, tuple(places), str(Place(probe.site))))
         own = [list(zip(one.columns, assembling.own(len(one.columns), n), strict=True)) for one in sets]
         before = assembling.run(base, own)
         after = assembling.run(base, [[*one, *swapped] for one in own])

@@ -84,6 +84,7 @@ def with_unclaimed(
     )
     mixing = Mixing(probe, test, mine, execution, cell)
     every += tuple(mixing.taken())
+    cell = replace(cell, findings=(*cell.findings, *mixing.findings))
 
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
         judged = _judged(probe, test, execution, taken, allowed, moves(taken[0], allowed), cell)

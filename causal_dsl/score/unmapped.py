@@ -51,22 +51,20 @@ class Taken:
     varied: tuple[str, ...] = ()
     unlike: Unlike | None = None
     beside: tuple[str, ...] = ()
-    each: Literal["number", "token"] = "number"
+    each: Literal["number", "token", ""] = "number"
 
     @property
     def how(self) -> str:
         """What is done, as part of a sentence."""
-        alone = len(self.units) == 1 and self.each == "token"
-        own = "an input of its own"
-        told = f"{self.told} is taken from {own}" if alone else f"each {self.each} of {self.told} is taken from {own}"
+        told = f"{self.told} is taken from another input"
+        if self.mixed and self.each:
+            told = f"each {self.each} of {self.told} is taken from an input of its own"
         if self.beside:
             whose = f"what is at the place of {_listed(self.beside)}"
             if len(self.beside) > 1:
                 whose = f"what is at the places of each of {_listed(self.beside)}"
             return f"{told}, and {whose} from an input with the same value of it"
-        if self.mixed:
-            return told
-        return f"{self.told} is taken from another input"
+        return told
 
     def to_json(self) -> shapes.TakenJson:
         found: shapes.TakenJson = {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
@@ -184,6 +182,18 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         wrong = f" (iia is {show(1 - found.allowed)})"
     told += f" A network that is not exact may move that few answers by itself{wrong}."
     return [Finding("unmapped_moves", told, "info", False)]
+
+
+def places_finding(moved: Estimate, names: Sequence[str], site: str) -> Finding:
+    """`holds_more`, where places together hold something else that counts: each was taken from an input with the same value."""
+    listed = _listed(names)
+    return Finding(
+        "holds_more",
+        f"The answer moves in {show_estimate(moved)} of {counted(moved.n, 'mixture')} of inputs that the network answers right if what is at the "
+        f"place of each of {listed} at {site} is taken from an input with the same value of it, another one for each. Beside {listed}, something "
+        "else that is there counts.",
+        "info",
+    )
 
 
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -417,6 +427,7 @@ __all__ = [
     "not_beyond_finding",
     "of_pairs",
     "one_of",
+    "places_finding",
     "unheld_finding",
     "unlike_findings",
     "unmapped_findings",
