@@ -36,10 +36,11 @@ Kept = Callable[[torch.Tensor, np.ndarray], torch.Tensor]
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What was said of mixtures of inputs: the rows [n] that they are made from, in which the answer is another one [n] and is as clear as
-    usual [n], and the ``donors`` of each unit [n]."""
+    """What was ``said`` of mixtures of inputs [n]: the rows [n] that they are made from, in which the answer is another one [n] and is as clear
+    as usual [n], and the ``donors`` of each unit [n]."""
 
     base: np.ndarray
+    said: np.ndarray
     moved: np.ndarray
     sure: np.ndarray
     donors: tuple[np.ndarray, ...] = ()
@@ -122,7 +123,7 @@ class Assembling:
             said, gaps = self.layer.said(self.inputs[np.tile(base, len(some))], every, torch.cat(vectors))
             for parts, one, gap in zip(some, said.reshape(-1, n), gaps.reshape(-1, n), strict=True):
                 moved = (one != own) & (one != TIED)
-                found.append(Mixtures(base, moved, gap >= SURE * self.usual, tuple(donors for _, donors in parts)))
+                found.append(Mixtures(base, one, moved, gap >= SURE * self.usual, tuple(donors for _, donors in parts)))
         return found
 
     def differing(self, mixtures: Mixtures) -> tuple[str, ...]:

@@ -193,7 +193,9 @@ class Mixing:
         site = self.probe.site
         told = [str(part(replace(site, dims=tuple(dims)), (token,), True)) for token, dims in list(of.items())[:4]]
         more = f" and the unclaimed numbers of {len(of) - 4} more tokens" if len(of) > 4 else ""
-        return _Set(tuple(of), " and ".join(told) + more, tuple((column,) for column in columns), self._each(len(columns), True))
+        return _Set(
+            tuple(of), " and ".join(told) + more, tuple((column,) for column in columns), self._each(len(columns), True)
+        )
 
     # ── beside what other inputs have at the places ─────────────────────────────────────────────
 

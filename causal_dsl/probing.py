@@ -34,6 +34,7 @@ from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.unmapped import untried_finding
 from causal_dsl.score.verdict import settled
+from causal_dsl.through_features import with_rest_of_features
 from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -113,6 +114,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             }
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
+            cells[i] = with_rest_of_features(cells[i], number, test, execution)
     cells = _shared(cells, result.cells, test)
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))

@@ -247,8 +247,9 @@ def _unclaimed(one: Json) -> Unclaimed:
         for t in one["taken"]
     )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
+    carrier, through = one.get("carrier", ""), one.get("through", "")
     return Unclaimed(
-        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, one.get("carrier", "")
+        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, carrier, through=through
     )
 
 

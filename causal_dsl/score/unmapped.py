@@ -86,7 +86,8 @@ class Unclaimed:
     without being said. ``carrier``: the place of other units, which carry what the answer needs beside the placed variables, in the share
     ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
     ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
-    answer as it is where it needs something else."""
+    answer as it is where it needs something else. ``through``: the features through which the placed variables are written; what these take there
+    stays as it is."""
 
     site: str
     placed: tuple[str, ...]
@@ -103,6 +104,7 @@ class Unclaimed:
     cut: int = 0
     inside: bool = False
     needless: bool = False
+    through: str = ""
 
     def to_json(self) -> shapes.UnclaimedJson:
         found: shapes.UnclaimedJson = {
@@ -117,6 +119,8 @@ class Unclaimed:
                 if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
             ],
         }
+        if self.through:
+            found["through"] = self.through
         return {**found, "carrier": self.carrier} if self.carrier else found
 
 
@@ -194,6 +198,38 @@ def places_finding(moved: Estimate, names: Sequence[str], site: str) -> Finding:
         "else that is there counts.",
         "info",
     )
+
+
+def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
+    """`unmapped_moves` and `unjudged_moves` of the rest of a layer beside what features take there. A feature that is not ``given`` was
+    fitted, and may miss a part of its variable: then it is no alarm."""
+    pairs = [
+        (one, must)
+        for i, (one, must) in enumerate(zip(found.taken, found.judged, strict=True))
+        if exceeds(one.moved, found.allowed, len(found.taken) if i else 1)
+    ]
+    if not pairs:
+        return []
+    most, must = min(pairs, key=lambda pair: (not pair[1], len(pair[0].units), -(pair[0].moved.value or 0.0)))
+    names = _listed(found.placed)
+    because = f"The inputs differ only in {_listed(found.varied)}, and that changes no answer of the causal model as long as {names} stay{'s' * (len(found.placed) == 1)} as before"
+    if found.why == "decided":
+        because = f"In the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
+    told = (
+        f"The answer moves in {_share(most)} if {most.how}, while what {found.through} of {names} takes at {found.site} stays as it is. "
+        f"{because}."
+    )
+    code = "unmapped_moves" if must else "unjudged_moves"
+    if not must:
+        told += (
+            f" It was not decided whether {most.told} and the rest of the layer hold together what `{found.output}` needs beside {names}; if not, the "
+            "network uses that place for what the alignment says is elsewhere."
+        )
+    elif found.why != "decided" and most is not found.taken[0]:
+        told += f" Other coordinates, taken alone from inputs that need another answer, give it: what `{found.output}` needs beside {names} is there."
+    if must and not given:
+        told += f" The feature was fitted: it may miss a part of {names}, which then stands in the rest."
+    return [Finding(code, told) if must and given else Finding(code, told, "info", False)]
 
 
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -286,6 +322,15 @@ def early_finding(site: str, placed: Sequence[str]) -> Finding:
 
 #: What holds of all tokens that are taken.
 _WHOLE = "What is unclaimed of a token was taken all together, not number by number."
+
+
+def coordinates_finding(found: Unclaimed) -> Finding:
+    """`not_tried`: beside a feature the rest of the layer was taken by coordinates."""
+    return Finding(
+        "not_tried",
+        f"What {found.through} of {_listed(found.placed)} leaves at {found.site} was taken from other inputs by coordinates: all of them together, and "
+        "some of their sets. What needs another direction to change by itself does not show there.",
+    )
 
 
 def inside_finding() -> Finding:
@@ -420,6 +465,7 @@ __all__ = [
     "Unclaimed",
     "Unlike",
     "alike_only_finding",
+    "coordinates_finding",
     "early_finding",
     "exceeds",
     "inside_finding",
@@ -428,6 +474,7 @@ __all__ = [
     "of_pairs",
     "one_of",
     "places_finding",
+    "through_findings",
     "unheld_finding",
     "unlike_findings",
     "unmapped_findings",
