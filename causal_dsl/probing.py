@@ -110,7 +110,9 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             idle = {(part.variable, part.place) for part in cell.parts if part.idle}
             probes = [one.probe for one in in_parts.get(number, ())]
             used = {
-                p.variable: tuple(place for place in p.parts if (p.variable, str(place)) not in idle) for p in probes
+                p.variable: tuple(place for place in p.parts if (p.variable, str(place)) not in idle)
+                for p in probes
+                if any((p.variable, str(place)) in idle for place in p.parts)
             }
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
@@ -258,12 +260,16 @@ class _Seen:
 
 def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, tuple[Place, ...]]) -> list[Finding]:
     """What the places of a cell hold; and, where that is no alarm, whether it is one of those that change an answer alone, ``used``
-    by variable: a place that nothing reads may hold the variable beside one that holds its inputs."""
+    by variable where some do not: a place that nothing reads may hold the variable beside one that holds its inputs, or a code of these
+    beside one that holds the variable."""
     found = []
     for i in test.cells[number].interventions:
         told, fewer = _copied(test, i, i.places, seen, beside), used.get(i.variable or "", ())
-        if fewer and not any(finding.severity == "alarm" for finding in told):
-            told += [one for one in _copied(test, i, fewer, seen, beside) if one.severity == "alarm"]
+        if fewer:
+            more = [one for one in _copied(test, i, fewer, seen, beside) if one.severity == "alarm"]
+            # what nothing reads is no code of anything
+            told = [one for one in told if one.severity != "alarm" or one.code != "holds_more"] + more
+            told = list({one.code: one for one in told}.values())
         found += told
     return found
 

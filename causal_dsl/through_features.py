@@ -53,7 +53,14 @@ def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: 
     ways = [way for way in ways_of(test, execution.plan.draw_of(test), placed, False) if way[1]]
     if not ways or test.readout.variable in placed:
         return cell
+    given = cell.learned is not None and all(feature.given for feature in cell.learned.features)
     decided = ways[0][0] == "decided"
+    if not (
+        given or decided
+    ):  # what a fit misses of a variable stands in the rest, and moves the answer where that differs
+        ways = [way for way in ways if way[0] == "idle"]
+        if not ways:
+            return cell
     why: Why = "decided" if decided else "idle" if len(ways) == 1 and ways[0][0] == "idle" else "through"
     varied = tuple(dict.fromkeys(name for _, names in ways for name in names))
     probe = Unmapped(number, site, ((),), placed, varied, why, False)

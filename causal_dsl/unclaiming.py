@@ -25,6 +25,7 @@ from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.only_there import unmapped_beside, unmapped_beyond
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import Taken, Unclaimed, moves, of_pairs, one_of, unmapped_findings
@@ -69,6 +70,8 @@ def with_unclaimed(
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
+    if allowed == natural:
+        allowed = _excused(natural, every[0].moved)
     every += tuple(
         Taken(
             units,
@@ -148,6 +151,13 @@ def _taken_together(
         said = codes_of(execution, test, logits, np.tile(lines, len(sets))).reshape(len(sets), len(rows))
         for units, answers in zip(sets, said, strict=True):
             yield units, (answers != own) & (answers != TIED)
+
+
+def _excused(natural: float, together: Estimate) -> float:
+    """The share of answers that the network's errors explain, in sets of units. Where all of them ``together`` move none, no error is passed
+    on from inputs that it answers right: then a part counts that moves more than the network has wrong, not twice as many."""
+    most = 0.0 if together.method == "exact" else (together.high if together.high is not None else 1.0)
+    return natural / 2 if together.value == 0 and most <= natural / 2 else natural
 
 
 def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
