@@ -23,7 +23,7 @@ from causal_dsl.planning.claims import ways_of
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.rest_of_layer import named, whole_of
 from causal_dsl.planning.unclaimed import ALL, FEW, part
-from causal_dsl.program.probed import Unmapped, Why
+from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.score.codes import FULL
@@ -55,13 +55,14 @@ def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: 
         return cell
     given = cell.learned is not None and all(feature.given for feature in cell.learned.features)
     decided = ways[0][0] == "decided"
-    if not (
-        given or decided
-    ):  # what a fit misses of a variable stands in the rest, and moves the answer where that differs
-        ways = [way for way in ways if way[0] == "idle"]
-        if not ways:
+    if not decided:
+        # What reaches the answer through a variable changes all that goes with its feature, of which a part may make no sense; nor is all of it
+        # clean of what a fit misses of the variable.
+        idle = [way for way in ways if way[0] == "idle"]
+        if not (idle or given):
             return cell
-    why: Why = "decided" if decided else "idle" if len(ways) == 1 and ways[0][0] == "idle" else "through"
+        ways = idle or ways
+    why = ways[0][0]
     varied = tuple(dict.fromkeys(name for _, names in ways for name in names))
     probe = Unmapped(number, site, ((),), placed, varied, why, False)
     rest = _Rest(test, mine, execution, probe)
@@ -72,7 +73,6 @@ def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: 
     refs = {ref.map: ref.told for i in mine for ref in i.features}
     found = Unclaimed(str(Place(site)), placed, varied, why, False, output, taken, natural, judged, allowed)
     found = replace(found, through=" and ".join(dict.fromkeys(refs.values())))
-    given = cell.learned is not None and all(feature.given for feature in cell.learned.features)
     return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *through_findings(found, given)))
 
 
@@ -128,7 +128,7 @@ class _Rest:
             return (), (), 0.0
         held = assembling.vectors.double().cpu().numpy()
         free = tuple(np.flatnonzero(np.ptp(held, axis=0) > 0).tolist())
-        sets = self._sets(free)
+        sets = [free] if self.probe.why == "through" else self._sets(free)
         n = min(_ROWS, _ALL_ROWS // self.test.unlike // (1 + _HALVES + _QUARTERS + len(sets)))
         if not free or n < LEAST:
             return (), (), 0.0
@@ -137,7 +137,7 @@ class _Rest:
         if (donors == base).all():
             return (), (), 0.0
         ways = [[(one, donors)] for one in sets]
-        wide = [one for one in sets[: 1 + _HALVES + _QUARTERS] if len(one) > 1]
+        wide = [one for one in sets[: 1 + _HALVES + _QUARTERS] if len(one) > 1 and len(sets) > 1]
         ways += [[((unit,), self._donors(base, decided, varied)) for unit in one] for one in wide]
         found = assembling.run(base, ways)
         iia = cell.scores["iia"].value
