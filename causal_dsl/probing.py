@@ -14,11 +14,13 @@ from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.written_there import written_there
 from causal_dsl.in_tokens import rows_of
+from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.interchanging import with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.probe_rows import rows_of_tokens
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Intervention, Test
@@ -249,6 +251,16 @@ class _Seen:
                 found |= gap > _ALIKE * np.abs(held).max(initial=0)
         return found[which]
 
+    def at_places(self, places: Sequence[Place], indices: np.ndarray) -> np.ndarray | None:
+        """The vectors of some places of a language network side by side [n, width]; None where one of them is not one token in each prompt."""
+        inputs, found = self.plan.inputs[self.key], []
+        for place in places:
+            where = [inputs.where(place.position, index) for index in indices.tolist()]
+            if any(len(tokens) != 1 for tokens in where):
+                return None
+            found.append(self.at_tokens(place.site, indices, np.array([tokens[0] for tokens in where])))
+        return np.concatenate(found, axis=1)
+
     @torch.no_grad()
     def at_tokens(self, site: Site, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """The vectors [n, width] at a site of a language network, at one token of each of some prompts."""
@@ -286,21 +298,29 @@ def _copied(
     ancestors = test.model.ancestors(name)
     above = [n for n in test.model.exogenous if n in ancestors]
     places = ", ".join(map(str, written))
-    if plan.inputs[test.network.key].has_tokens:
+    tokens = plan.inputs[test.network.key].has_tokens
+    if tokens:
         if len(above) > 1 and all(_before_all(place.site) for place in written):
             return [Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")]
         if len(above) > 1 and all(_sees_its_own(place, test, seen) for place in written):
             told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
             return [Finding("input_copy", told)]
-        return []
+        if len(above) < 2 or intervention.features or not rows_of_tokens(plan.inputs[test.network.key]):
+            return []
     drawn = plan.draw_of(test)
     distinct, first = seen.inputs(test)
     refs = intervention.features or (None,) * len(written)
-    held = np.concatenate([seen.written(p.site, ref, distinct) for p, ref in zip(written, refs, strict=False)], axis=1)
+    held = seen.at_places(written, distinct) if tokens else None
+    if held is None and tokens:
+        return []
+    if held is None:
+        held = np.concatenate(
+            [seen.written(p.site, ref, distinct) for p, ref in zip(written, refs, strict=False)], axis=1
+        )
     if not np.isfinite(held).all():
         return []  # they hold nothing, and `non_finite` says so
     values = {n: column[first] for n, column in drawn.values["base"].items()}
-    read = np.asarray(plan.inputs[test.network.key].rows(distinct))
+    read = _read(plan.inputs[test.network.key], distinct)
     mine = {n: values[n] for n in above}
     raw = copied_inputs(held, mine, values[name], read)
     blend = () if raw else mixed(held, mine, values[name], read, _ROUNDED if intervention.features else SAME)
@@ -318,12 +338,22 @@ def _copied(
             f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
             f"`{name}` is not yet computed there."
         )
-    elif not writes_all(intervention, test.network.facts):
-        return []  # a fitted map is judged by its controls
+    elif tokens or not writes_all(intervention, test.network.facts):
+        return []  # a token has what it was by itself beside all else; and a fitted map is judged by its controls
     else:
         inputs = {n: values[n] for n in test.model.exogenous}
         return held_findings(held_there(name, places, held, mine, values[name], inputs), beside)
     return [Finding("input_copy", told)]
+
+
+def _read(inputs: Inputs, distinct: np.ndarray) -> np.ndarray:
+    """What a network reads of some inputs as numbers [n, width]: of prompts, whether each token is there at each position."""
+    rows = inputs.rows(distinct)
+    if not inputs.has_tokens:
+        return np.asarray(rows)
+    longest = max(len(row) for row in rows)
+    ids = np.array([[*row, *[-1] * (longest - len(row))] for row in rows])
+    return np.concatenate([(column[:, None] == np.unique(column)).astype(float) for column in ids.T], axis=1)
 
 
 def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:
