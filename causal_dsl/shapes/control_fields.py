@@ -83,6 +83,10 @@ class BeyondJson(TypedDict):
     "share of these pairs whose base the network answers right by itself, in [0, 1]"
     right: EstimateJson
     "share of these pairs with the causal model's answer, in [0, 1], over those whose inputs the network answers right"
+    pairs: int
+    "distinct pairs among these"
+    answered: int
+    "distinct pairs among those whose inputs the network answers right"
 
 
 class WrittenPartJson(TypedDict):
