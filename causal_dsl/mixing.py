@@ -81,7 +81,7 @@ class Mixing:
         #: whether the numbers of tokens were taken one by one
         self.numbers = False
         self.assembling: Assembling | None = None
-        if rows and len(probe.units[0]) >= (1 if probe.tokens else FEWEST):
+        if rows:
             made = Assembling(execution, (test,) if probe.beyond else (test, own), probe)
             if len(made.inputs) >= 2 and not (probe.tokens and made.layer.unfit):
                 self.assembling = made

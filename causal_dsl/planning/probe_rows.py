@@ -35,7 +35,7 @@ LEAST, MOST, MANY = 8, 256, 2048
 SEED = 77_003
 
 #: Prompts of a language network in which a run takes so many multiplications or fewer, beside a test that would be called true.
-_SHORT, _PROMPTS = 10**5, 2**12
+_SHORT, _PROMPTS = 2**17, 2**12
 
 
 def made_test(
