@@ -279,11 +279,26 @@ def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, 
         told, fewer = _copied(test, i, i.places, seen, beside), used.get(i.variable or "", ())
         if fewer:
             more = [one for one in _copied(test, i, fewer, seen, beside) if one.severity == "alarm"]
-            # what nothing reads is no code of anything
-            told = [one for one in told if one.severity != "alarm" or one.code != "holds_more"] + more
-            told = list({one.code: one for one in told}.values())
+            if _is_clear(test, i, fewer, seen):  # the code is what nothing reads
+                told = [one for one in told if one.severity != "alarm" or one.code != "holds_more"]
+            told = list({one.code: one for one in (*told, *more)}.values())
         found += told
     return found
+
+
+def _is_clear(test: Test, intervention: Intervention, places: tuple[Place, ...], seen: _Seen) -> bool:
+    """Whether the values of a variable lie apart from each other at some places of a vector network."""
+    name = intervention.variable
+    if name is None or seen.plan.inputs[test.network.key].has_tokens or intervention.features:
+        return False
+    ancestors, (distinct, first) = test.model.ancestors(name), seen.inputs(test)
+    values = {n: column[first] for n, column in seen.plan.draw_of(test).values["base"].items()}
+    vectors = np.concatenate([seen.vectors(place.site, distinct) for place in places], axis=1)
+    if not np.isfinite(vectors).all():
+        return False
+    above = {n: values[n] for n in test.model.exogenous if n in ancestors}
+    inputs = {n: values[n] for n in test.model.exogenous}
+    return held_there(name, "", vectors, above, values[name], inputs).clear
 
 
 def _copied(

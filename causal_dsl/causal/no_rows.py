@@ -194,7 +194,7 @@ class NoRows:
         every = math.prod(map(len, parts))
         if every == len(cells):
             return
-        told = ()
+        told: tuple[str, ...] = ()
         if every <= _LISTED:
             found = {tuple(row) for row in cells.values[:, [i for columns in of_role for i in columns]].tolist()}
             missing = [

@@ -45,6 +45,8 @@ class HoldsMore:
     spread: float = 0.0
     #: whether it is a table of the inputs (:mod:`causal_dsl.score.table_codes`)
     table: bool = False
+    #: whether the settings with each value lie nearer to each other than to any with another one
+    clear: bool = False
 
 
 def held(
@@ -84,7 +86,24 @@ def held(
         and _code(means, own, alone),
         _within(scaled, np.unique(values, return_inverse=True)[1].reshape(-1)) if scaled.shape[1] == 1 else 0.0,
         is_table(scaled, inputs, values),
+        codes > 1 and count <= _MOST and _clear(_distances(means), own),
     )
+
+
+def _distances(means: np.ndarray) -> np.ndarray:
+    found: np.ndarray = np.sqrt(((means[:, None] - means[None]) ** 2).sum(axis=2))
+    return found
+
+
+def _far_and_near(distances: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far from each setting the farthest with its value is, and the nearest with another one."""
+    same = own[:, None] == own[None]
+    return np.where(same, distances, 0).max(axis=1), np.where(same, np.inf, distances).min(axis=1)
+
+
+def _clear(distances: np.ndarray, own: np.ndarray) -> bool:
+    far, near = _far_and_near(distances, own)
+    return bool((far < (1 - SAME) * near).all())
 
 
 def _code(means: np.ndarray, own: np.ndarray, alone: bool) -> bool:
@@ -93,10 +112,8 @@ def _code(means: np.ndarray, own: np.ndarray, alone: bool) -> bool:
     off, rank = linearly_off(own.astype(float)[:, None], means)
     if off <= SAME and rank < len(means):
         return False
-    distances = np.sqrt(((means[:, None] - means[None]) ** 2).sum(axis=2))
-    same = own[:, None] == own[None]
-    far = np.where(same, distances, 0).max(axis=1)
-    near = np.where(same, np.inf, distances).min(axis=1)
+    distances = _distances(means)
+    far, near = _far_and_near(distances, own)
     if (far < (1 - SAME) * near).all():
         return False  # each value is a cluster of its own, with some jitter
     apart = float(np.median(far / np.maximum(near, 1e-300)))
