@@ -31,7 +31,7 @@ from causal_dsl.score.codes import FULL, LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.held import held as held_there
-from causal_dsl.score.held import held_findings
+from causal_dsl.score.held import held_findings, lie_apart
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.unmapped import untried_finding
@@ -294,11 +294,7 @@ def _is_clear(test: Test, intervention: Intervention, places: tuple[Place, ...],
     ancestors, (distinct, first) = test.model.ancestors(name), seen.inputs(test)
     values = {n: column[first] for n, column in seen.plan.draw_of(test).values["base"].items()}
     vectors = np.concatenate([seen.vectors(place.site, distinct) for place in places], axis=1)
-    if not np.isfinite(vectors).all():
-        return False
-    above = {n: values[n] for n in test.model.exogenous if n in ancestors}
-    inputs = {n: values[n] for n in test.model.exogenous}
-    return held_there(name, "", vectors, above, values[name], inputs).clear
+    return lie_apart(vectors, {n: values[n] for n in test.model.exogenous if n in ancestors}, values[name])
 
 
 def _copied(

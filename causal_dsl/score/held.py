@@ -45,8 +45,6 @@ class HoldsMore:
     spread: float = 0.0
     #: whether it is a table of the inputs (:mod:`causal_dsl.score.table_codes`)
     table: bool = False
-    #: whether the settings with each value lie nearer to each other than to any with another one
-    clear: bool = False
 
 
 def held(
@@ -86,12 +84,13 @@ def held(
         and _code(means, own, alone),
         _within(scaled, np.unique(values, return_inverse=True)[1].reshape(-1)) if scaled.shape[1] == 1 else 0.0,
         is_table(scaled, inputs, values),
-        codes > 1 and count <= _MOST and _clear(_distances(means), own),
     )
 
 
 def _distances(means: np.ndarray) -> np.ndarray:
-    found: np.ndarray = np.sqrt(((means[:, None] - means[None]) ** 2).sum(axis=2))
+    from scipy.spatial.distance import cdist
+
+    found: np.ndarray = cdist(means, means)
     return found
 
 
@@ -101,8 +100,16 @@ def _far_and_near(distances: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, n
     return np.where(same, distances, 0).max(axis=1), np.where(same, np.inf, distances).min(axis=1)
 
 
-def _clear(distances: np.ndarray, own: np.ndarray) -> bool:
-    far, near = _far_and_near(distances, own)
+def lie_apart(vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray) -> bool:
+    """Whether all settings with one value of a variable lie nearer to each other than to any with another one; arguments as of :func:`held`."""
+    spread = np.ptp(vectors, axis=0)
+    settings = _numbered(np.stack(list(above.values()), axis=1)) if above else np.zeros(len(vectors), np.int64)
+    if not np.isfinite(spread).all() or int(settings.max()) >= _MOST:
+        return False
+    scaled = vectors / np.where(spread > 0, spread, 1.0)
+    means = np.stack([np.bincount(settings, column) for column in scaled.T], axis=1) / np.bincount(settings)[:, None]
+    own = np.unique(values[np.unique(settings, return_index=True)[1]], return_inverse=True)[1].reshape(-1)
+    far, near = _far_and_near(_distances(means), own)
     return bool((far < (1 - SAME) * near).all())
 
 
@@ -161,4 +168,4 @@ def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
     return []
 
 
-__all__ = ["HoldsMore", "held", "held_findings"]
+__all__ = ["HoldsMore", "held", "held_findings", "lie_apart"]
