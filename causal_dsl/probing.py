@@ -316,7 +316,8 @@ def _copied(
         if len(above) > 1 and all(_sees_its_own(place, test, seen) for place in written):
             told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
             return [Finding("input_copy", told)]
-        if len(above) < 2 or intervention.features or not rows_of_tokens(plan.inputs[test.network.key]):
+        cheap = rows_of_tokens(plan.inputs[test.network.key]) and beside in (*FULL, "partly")
+        if len(above) < 2 or intervention.features or not cheap:
             return []
     drawn = plan.draw_of(test)
     distinct, first = seen.inputs(test)
