@@ -34,7 +34,7 @@ from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings, lie_apart
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.results import CellResult, TestResult
-from causal_dsl.score.unmapped import untried_finding
+from causal_dsl.score.untried_findings import untried_finding
 from causal_dsl.score.verdict import settled
 from causal_dsl.through_features import with_rest_of_features
 from causal_dsl.unclaiming import with_unclaimed

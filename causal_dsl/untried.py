@@ -18,8 +18,8 @@ from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import (
-    Unclaimed,
+from causal_dsl.score.unmapped import Unclaimed
+from causal_dsl.score.untried_findings import (
     alike_only_finding,
     coordinates_finding,
     early_finding,

@@ -60,9 +60,9 @@ class Taken:
         if self.mixed and self.each:
             told = f"each {self.each} of {self.told} is taken from an input of its own"
         if self.beside:
-            whose = f"what is at the place of {_listed(self.beside)}"
+            whose = f"what is at the place of {listed(self.beside)}"
             if len(self.beside) > 1:
-                whose = f"what is at the places of each of {_listed(self.beside)}"
+                whose = f"what is at the places of each of {listed(self.beside)}"
             return f"{told}, and {whose} from an input with the same value of it"
         return told
 
@@ -190,11 +190,11 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
 
 def places_finding(moved: Estimate, names: Sequence[str], site: str) -> Finding:
     """`holds_more`, where places together hold something else that counts: each was taken from an input with the same value."""
-    listed = _listed(names)
+    told = listed(names)
     return Finding(
         "holds_more",
         f"The answer moves in {show_estimate(moved)} of {counted(moved.n, 'mixture')} of inputs that the network answers right if what is at the "
-        f"place of each of {listed} at {site} is taken from an input with the same value of it, another one for each. Beside {listed}, something "
+        f"place of each of {told} at {site} is taken from an input with the same value of it, another one for each. Beside {told}, something "
         "else that is there counts.",
         "info",
     )
@@ -211,8 +211,8 @@ def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
     if not pairs:
         return []
     most, must = min(pairs, key=lambda pair: (not pair[1], len(pair[0].units), -(pair[0].moved.value or 0.0)))
-    names = _listed(found.placed)
-    because = f"The inputs differ only in {_listed(found.varied)}, and that changes no answer of the causal model as long as {names} stay{'s' * (len(found.placed) == 1)} as before"
+    names = listed(found.placed)
+    because = f"The inputs differ only in {listed(found.varied)}, and that changes no answer of the causal model as long as {names} stay{'s' * (len(found.placed) == 1)} as before"
     if found.why == "decided":
         because = f"In the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
     told = (
@@ -253,7 +253,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     if not moving:
         return []
     most = max(moving, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    names = _listed(found.placed)
+    names = listed(found.placed)
     open_ = (
         f"It was not decided whether {most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {names}; if "
         "not, the network uses that place for what the alignment says is elsewhere."
@@ -277,15 +277,15 @@ def unlike_findings(found: Unclaimed) -> list[Finding]:
         Finding(
             "unmapped_moves",
             f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
-            f"{most.told} holds all that `{found.output}` needs beside {_listed(found.placed)}, and so do other unclaimed parts: where "
-            f"these differ, `{found.output}` depends on {_listed(found.placed)} in another way.",
+            f"{most.told} holds all that `{found.output}` needs beside {listed(found.placed)}, and so do other unclaimed parts: where "
+            f"these differ, `{found.output}` depends on {listed(found.placed)} in another way.",
         )
     ]
 
 
 def _unlike(found: Unclaimed, unlike: Unlike) -> str:
     """What a part changes of how the answer depends on the placed variables."""
-    names, n = _listed(found.placed), counted(unlike.share.n)
+    names, n = listed(found.placed), counted(unlike.share.n)
     if unlike.still:
         return f"In {show(unlike.share.value)} of {n}, no value of {names} then changes the answer, though in each of these inputs by itself some do."
     return (
@@ -297,119 +297,10 @@ def _unlike(found: Unclaimed, unlike: Unlike) -> str:
 def _as_in_some(found: Unclaimed, one: Taken) -> str:
     """That a part leaves the answer depending on the placed variables as it does in some input."""
     assert one.unlike is not None
-    names = _listed(found.placed)
+    names = listed(found.placed)
     return (
         f"In {counted(one.unlike.share.n)}, the values of {names} that then give one answer are in each the same as in some input by itself: "
         f"{one.told} may hold a part of what `{found.output}` needs beside {names}."
-    )
-
-
-def untried_finding(why: str) -> Finding:
-    """`not_tried`: the control of what no variable claims was not run, and ``why``."""
-    return Finding(
-        "not_tried", f"What no variable claims was not taken from other inputs beside this test, because {why}."
-    )
-
-
-def early_finding(site: str, placed: Sequence[str]) -> Finding:
-    """`not_tried`: the rest of a layer was not judged, for what is placed there is not enough by itself."""
-    has = "has" if len(placed) == 1 else "have"
-    return Finding(
-        "not_tried",
-        f"What no variable claims at {site} was not judged: what {_listed(placed)} {has} there, written alone, does not give the right answers.",
-    )
-
-
-#: What holds of all tokens that are taken.
-_WHOLE = "What is unclaimed of a token was taken all together, not number by number."
-
-
-def coordinates_finding(found: Unclaimed) -> Finding:
-    """`not_tried`: beside a feature the rest of the layer was taken by coordinates."""
-    return Finding(
-        "not_tried",
-        f"What {found.through} of {_listed(found.placed)} leaves at {found.site} was taken from other inputs by coordinates: all of them together, and "
-        "some of their sets. What needs another direction to change by itself does not show there.",
-    )
-
-
-def inside_finding() -> Finding:
-    """`not_tried`: the numbers of a token were taken all together."""
-    return Finding("not_tried", _WHOLE)
-
-
-def untaken_finding(layer: Unclaimed | None, upto: int, of_layers: Sequence[Unclaimed]) -> Finding:
-    """`not_tried`: not all sets of the units of a ``layer`` (None: of several, ``of_layers``) were taken, but those of ``upto`` units."""
-    of = _units_of(of_layers if layer is None else [layer])
-    told = _untaken(of, upto)
-    return Finding("not_tried", f"{told} {_WHOLE}" if any(one.inside for one in of_layers) else told)
-
-
-def _units_of(layers: Sequence[Unclaimed]) -> str:
-    """The units of layers in words, with their numbers where it is one layer."""
-    one = layers[0] if len(layers) == 1 else None
-    if not layers[0].tokens:
-        return (
-            "the unclaimed numbers" if one is None else f"the {len(one.taken[0].units)} unclaimed numbers of {one.site}"
-        )
-    cut = any(layer.cut for layer in layers)
-    if one is None:
-        return "the unclaimed tokens" + (" and the tokens that are claimed in part" if cut else "")
-    whole = len(one.taken[0].units) - one.cut
-    in_part = f" that {'is' if one.cut == 1 else 'are'} claimed in part" if cut else ""
-    if not whole:
-        return f"the {counted(one.cut, 'token')} of {one.site}{in_part}"
-    more = f" and the {counted(one.cut, 'token')}{in_part}" if cut else ""
-    return f"the {whole} unclaimed token{'s' * (whole > 1)} of {one.site}{more}"
-
-
-def _untaken(of: str, upto: int) -> str:
-    if upto > 2:
-        many = f"sets of up to {upto} of {of} were all taken from another input while the others stay"
-        return f"{many[0].upper()}{many[1:]}, and all of them together; of the sets between these, not all were."
-    told = {
-        0: "not each was taken from another input by itself",
-        1: "each was taken from another input by itself, but not each two together while the others stay",
-        2: "each was taken from another input by itself and each two together, but not each three together while the others stay",
-    }[upto]
-    return f"Of {of}, {told}."
-
-
-def alike_only_finding(site: str, placed: Sequence[str], output: str) -> Finding:
-    """`not_tried`: nothing of a layer was taken from inputs in which the answer needs something else beside the ``placed`` variables."""
-    return Finding(
-        "not_tried",
-        f"What no variable claims at {site} was taken only from inputs that leave `{output}` of the causal model as it is, given "
-        f"{_listed(placed)}. A part that steps in where copies of another input that `{output}` needs differ does not show there.",
-    )
-
-
-def unheld_finding(why: str) -> Finding:
-    """`not_tried`: no other values were written in place of an ablation, and ``why``."""
-    return Finding("not_tried", f"No other values were written at the places of this test, because {why}.")
-
-
-def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
-    """`not_tried`: variables that are written together were not written apart, ``how``, and ``why``."""
-    return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
-
-
-def not_beyond_finding(why: str) -> Finding:
-    """`not_tried`: the claim was not tried in pairs that do not pass the `where`, and ``why``."""
-    return Finding("not_tried", f"The interchange was not tried in pairs that do not pass the `where`, because {why}.")
-
-
-def unparted_finding(name: str, why: str) -> Finding:
-    """`not_tried`: the places of a variable were not written in parts, and ``why``."""
-    return Finding("not_tried", f"The places of `{name}` were not written alone and left out, because {why}.")
-
-
-def unplaced_finding(names: Sequence[str]) -> Finding:
-    """`not_tried`: controls were not run, for a place of the test is not in their prompts, or not with as many tokens."""
-    return Finding(
-        "not_tried",
-        f"{', '.join(f'`{name}`' for name in names)} {'was' if len(names) == 1 else 'were'} not run beside this test: a place of the "
-        "test is missing from a prompt that would be run, or has another number of tokens in the two prompts of a pair.",
     )
 
 
@@ -422,30 +313,30 @@ def _share(one: Taken) -> str:
 def _placed(one: Taken) -> str:
     if not one.unwritten:
         return f"No variable is placed at {one.told}" if one.beside else "No variable is placed there"
-    return f"{_listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
+    return f"{listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
 
 
 def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     """Why ``one`` matters. The inputs of a mixed set are no pairs of the layer: what is said of these is not said of it."""
-    names = _listed(found.placed)
+    names = listed(found.placed)
     if one.beside:
         them = "the place holds" if len(one.beside) == 1 else "the places hold"
         return (
-            f"the value{'s' * (len(one.beside) > 1)} of {_listed(one.beside)} stay{'s' * (len(one.beside) == 1)} as before. Neither of the two alone moves the answer in these "
+            f"the value{'s' * (len(one.beside) > 1)} of {listed(one.beside)} stay{'s' * (len(one.beside) == 1)} as before. Neither of the two alone moves the answer in these "
             f"mixtures: beside {one.told}, something else that {them} counts"
         )
     if found.needless:
         return f"what `{found.output}` needs beside {names} is not there: all that is unclaimed in the layer, taken together from inputs in which it needs something else, moved no answer"
     if one.varied and found.why != "decided":
         carried = f", but the other unclaimed parts carry what `{found.output}` needs beside {names}"
-        return f"these inputs differ in {_listed(one.varied)}{carried if must_stay else ''}"
+        return f"these inputs differ in {listed(one.varied)}{carried if must_stay else ''}"
     match found.why:
         case "decided":
             return f"in the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
         case "idle":
-            return f"the inputs differ only in {_listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
+            return f"the inputs differ only in {listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
         case "through":
-            return f"the inputs differ only in {_listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
+            return f"the inputs differ only in {listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
         case "alike":
             return f"the causal model answers both inputs alike, with the value{'s' * (len(found.placed) > 1)} of {names} in the first"
         case "other" if found.carrier:
@@ -455,7 +346,7 @@ def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     raise AssertionError(found.why)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
 
@@ -464,23 +355,13 @@ __all__ = [
     "Taken",
     "Unclaimed",
     "Unlike",
-    "alike_only_finding",
-    "coordinates_finding",
-    "early_finding",
     "exceeds",
-    "inside_finding",
+    "listed",
     "moves",
-    "not_beyond_finding",
     "of_pairs",
     "one_of",
     "places_finding",
     "through_findings",
-    "unheld_finding",
     "unlike_findings",
     "unmapped_findings",
-    "unparted_finding",
-    "unplaced_finding",
-    "untaken_finding",
-    "untried_finding",
-    "unwritten_finding",
 ]

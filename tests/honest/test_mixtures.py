@@ -30,6 +30,10 @@ def test_units_that_are_compared_with_what_else_a_place_holds_are_named(case: st
     assert is_named(found), found
     told = found["unmapped_moves"].text
     assert "from an input with the same value of it" in told and "beside layer[0].out[" in told, told
+    if case == "in both places":
+        cell = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"].cell()
+        both = [one for one in cell.findings if "place of each of `s` and `q`" in one.text and one.code == "holds_more"]
+        assert [one.severity for one in both] == ["info"], cell.findings
 
 
 @pytest.mark.thinned(always=1, values=True)
@@ -161,7 +165,7 @@ def test_tokens_and_their_numbers_are_taken_from_inputs_of_their_own(
 
 def test_words_beside_each_other_are_no_variable_that_compares_them(tmp_path: Path) -> None:
     text = (
-        PROMPTS.replace('m := a == "a1"', 'm := (a == "a1") == (b in {"b4", "b5", "b6", "b7"})')
+        PROMPTS.replace('m := a == "a1"', 'm := (a == "a1") != (b in {"b4", "b5", "b6", "b7"})')
         .replace("m @ layer[0].resid_post[PLACE]", "m @ layer[0].resid_post[a], layer[0].resid_post[b]")
         .replace("  k @ layer[0].resid_post[c]\n", "")
     )
