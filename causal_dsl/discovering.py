@@ -37,6 +37,7 @@ from causal_dsl.program.program import NetworkRef, Test
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.estimates_and_findings import Finding
+from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.targets import target_ids
 from causal_dsl.score.truth import kept_of
@@ -46,6 +47,8 @@ from causal_dsl.vocabulary.discovery_methods import METHODS
 
 #: Of how many nodes or edges scores at the base run are held against finite differences.
 SLOPES = 4
+#: Scores of no more than this share of the metric are rounding.
+ROUNDING = 1e-6
 
 
 def discover(
@@ -276,6 +279,7 @@ def with_found(result: TestResult, found: Mapping[Discovery, Found]) -> TestResu
         if cell.circuit is not None and cell.circuit.kept:
             known = [(kept, found[kept.discovery]) for kept in cell.circuit.kept if kept.discovery in found]
             still = [Finding("masks_still", _still(one)) for _, one in known if one.scored.still]
+            still += [Finding("scores_still", _all_rounding(one)) for _, one in known if _is_rounding(one)]
             cell = replace(cell, findings=(*cell.findings, *dict.fromkeys(still)))
             assert cell.circuit is not None
             cell = replace(cell, circuit=replace(cell.circuit, found=tuple(_told(*one) for one in known)))
@@ -291,6 +295,24 @@ def _still(one: Found) -> str:
     return (
         f"the gates of {len(names)} of {len(one.names)} {what} had no gradient in any step ({some}), so their scores are what the penalty alone made of them: "
         f"where attention is saturated, or a component changes nothing, `masks` cannot tell which {what} are needed"
+    )
+
+
+def _is_rounding(one: Found) -> bool:
+    """Whether no score is more than what rounding leaves of a metric of this size. Scores that are no effects (gates, and the rise of
+    another loss) have other sizes."""
+    size = max(1.0, *map(abs, one.scored.ends))
+    effects = METHODS[one.discovery.method].gradient or one.discovery.method == "exact"
+    return effects and float(np.abs(one.scored.means).max(initial=0.0)) <= ROUNDING * size
+
+
+def _all_rounding(one: Found) -> str:
+    """That a search found no differences."""
+    most = float(np.abs(one.scored.means).max(initial=0.0))
+    base, source = (show(end) for end in one.scored.ends)
+    return (
+        f"no score by `{one.discovery.text}` of the {len(one.names)} {one.discovery.what} is larger than {most:.1e}, where the metric is {base} in the "
+        f"base runs and {source} in the others: that is rounding, and which {one.discovery.what} are kept says nothing"
     )
 
 

@@ -70,7 +70,7 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
     mine = {stem(member): kind(member) for member in members}
     weigh = _weigher(ablation.members, facts)
     size, kinds = weigh(list(mine)), Counter(mine.values())
-    stream, own = Stream(_SEED, "random", ablation.name), frozenset(members)
+    stream, own = Stream(_SEED, "random", *_shape(members)), frozenset(members)
     tokens: dict[_Stem, set[object]] = {}
     for member in members:
         tokens.setdefault(stem(member), set()).add(member[-1])
@@ -100,6 +100,12 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
             break
         found[frozenset(best[1])] = best[1]
     return tuple(some_of(ablation.members, other) for other in list(found.values())[1:])
+
+
+def _shape(members: Sequence[Member]) -> Iterator[object]:
+    """What the draws beside a circuit follow from: how many members of each kind it has. Its name decides nothing."""
+    for name, count in sorted(Counter(map(kind, members)).items()):
+        yield from (name, count)
 
 
 def _moved(members: Sequence[Member], to: Mapping[_Stem, _Stem]) -> tuple[Member, ...]:
@@ -147,7 +153,7 @@ def paths_beside(ablation: Ablation) -> Iterator[tuple[Members, Members]]:
     inflated by a path). Each is there once, and there are :data:`INFLATED` at the most."""
     circuit = ablation.members
     outside = listed(less(ablation.every, circuit))
-    stream = Stream(_SEED, "inflated", ablation.name)
+    stream = Stream(_SEED, "inflated", *_shape(listed(circuit)))
     for i in stream.shuffled(np.arange(len(outside))).tolist()[:INFLATED]:
         one = outside[i]
         if len(one) == 2 or not isinstance(circuit, EdgeSet):

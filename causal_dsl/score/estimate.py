@@ -224,6 +224,8 @@ class Estimator:
         slack = _ROUNDED * max(1.0, abs(value))
         if isinstance(score, Ratio) and 0 < interval[1] - interval[0] < slack:  # pairs differ by rounding alone
             interval = min(interval[0], value - slack), max(interval[1], value + slack)
+        if isinstance(score, Ratio):  # where its denominator may be 0, resamples may all lie on one side of it
+            interval = min(interval[0], value), max(interval[1], value)
         return Estimate(value, *interval, n, "bootstrap")
 
     def _mean(self, score: PairMean, cell: int, level: float = LEVEL) -> tuple[tuple[float, float], Method] | None:

@@ -303,6 +303,12 @@ _ALL = (
         "the gates of some nodes or edges had no gradient in any step of `masks`, so that it cannot tell whether they are needed",
     ),
     FindingKind(
+        "scores_still",
+        "cell",
+        "alarm",
+        "no score of a search is larger than rounding, so that the order of its nodes or edges says nothing",
+    ),
+    FindingKind(
         "choices",
         "cell",
         "info",

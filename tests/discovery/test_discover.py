@@ -215,3 +215,23 @@ test t on a(l=0, p=last) {
     assert set(theirs.circuit.lines) == set(best) >= set(mine.circuit.lines)
     # what lies on no path carries nothing that the base run would not, so the scores are the same
     assert theirs.scores["faithfulness(gap)"].value == pytest.approx(mine.scores["faithfulness(gap)"].value, abs=1e-4)
+
+
+@pytest.mark.parametrize("method", ["eap", "eap_ig(steps=2)", "exact"])
+def test_scores_that_are_all_rounding_are_told_of(method: str) -> None:
+    """A sum that cancels moves by rounding alone, whatever is patched: which nodes come first is luck then, and said."""
+    more = f"""
+circuit found : net = discover(nodes, method={method}, keep=3, by=absolute)
+metric flat = (logit(o) - logit(source.o)) - (logit(o) - logit(source.o)) + 1
+metric gap = logit(o) - logit(source.o)
+test t on a(l=0, p=last) {{
+  base, source ~ m(n=8, seed=3, controls=none) where base.template == source.template
+  do(outside(found) <- source)
+  report faithfulness(flat)
+}}
+"""
+    (one,) = api.run(api.parse(spec_of("llama", more))).tests
+    (said,) = [one.text for one in one.cells[0].findings if one.code == "scores_still"]
+    assert f"`{method.split(chr(40))[0]}" in said and "which nodes are kept says nothing" in said
+    (one,) = api.run(api.parse(spec_of("llama", more.replace("faithfulness(flat)", "faithfulness(gap)")))).tests
+    assert not [one for one in one.cells[0].findings if one.code == "scores_still"]
