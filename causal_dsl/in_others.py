@@ -14,9 +14,9 @@ from dataclasses import replace
 from causal_dsl.carrying import Carrying
 from causal_dsl.depending import SETS, Depending
 from causal_dsl.engine.execute import Execution
+from causal_dsl.layer_vectors import unwritten_at
 from causal_dsl.mixing import mixed_where_nothing_is_needed
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small
-from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.planning.unclaimed import told_part
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
@@ -167,18 +167,6 @@ def _unlike(
     return changing, seen
 
 
-def unwritten_at(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:
-    """The variables that a cell of ``test`` has at some of the units beside those that the probe speaks of."""
-    facts = test.network.facts
-    found = []
-    for p in test.cells[probe.cell].placed if not probe.tokens else ():
-        sites = [named(place, facts).site for place in p.places]
-        here = [site for site in sites if same_layer(site, probe.site)]
-        if p.variable not in probe.placed and any(s.dims is None or set(s.dims) & set(units) for s in here):
-            found.append(p.variable)
-    return tuple(found)
-
-
 def _taken(probe: Unmapped, units: tuple[int, ...], moved: Estimate, unlike: Unlike | None = None) -> Taken:
     return Taken(units, told_part(probe, units), moved, unlike=unlike)
 
@@ -210,4 +198,4 @@ def _unclaimed(
     )
 
 
-__all__ = ["unwritten_at", "with_others"]
+__all__ = ["with_others"]

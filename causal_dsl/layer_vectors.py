@@ -15,13 +15,14 @@ import torch
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.readout import greedy
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.planning.probe_rows import rows_of_tokens
 from causal_dsl.planning.rest_of_layer import named, same_layer
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
 
-#: Rows that are run in one pass: of a vector network, and prompts.
-_AT_ONCE, _PROMPTS = 2**14, 32
+#: Rows that are run in one pass: of a vector network, prompts, and prompts of a network whose rows cost next to nothing.
+_AT_ONCE, _PROMPTS, _SHORT = 2**14, 32, 512
 
 
 @dataclass
@@ -107,7 +108,11 @@ class LayerVectors:
 
     def placed(self, test: Test, index: int) -> list[int]:
         """Where the numbers are at which ``test`` has the variables that the probe speaks of; ``index``: of an input."""
-        facts, found = test.network.facts, set()
+        return sorted({column for columns in self.blocks(test, index).values() for column in columns})
+
+    def blocks(self, test: Test, index: int) -> dict[str, list[int]]:
+        """The same of each variable by itself."""
+        facts, found = test.network.facts, dict[str, set[int]]()
         for one in test.cells[self.probe.cell].placed:
             for place in one.places if one.variable in self.probe.placed else ():
                 at = named(place, facts)
@@ -115,11 +120,15 @@ class LayerVectors:
                     continue
                 tokens = self.inputs.where(at.position, index) if self.probe.tokens else (0,)
                 numbers = range(self.width) if at.site.dims is None else at.site.dims
-                found |= {token * self.width + number for token in tokens for number in numbers}
-        return sorted(found)
+                found.setdefault(one.variable, set()).update(
+                    token * self.width + number for token in tokens for number in numbers
+                )
+        return {name: sorted(columns) for name, columns in found.items()}
 
     def _parts(self, index: np.ndarray) -> list[np.ndarray]:
-        step = _PROMPTS if self.probe.tokens else _AT_ONCE
+        step = _AT_ONCE
+        if self.probe.tokens:
+            step = _SHORT if rows_of_tokens(self.inputs) else _PROMPTS
         return [index[start : start + step] for start in range(0, len(index), step)]
 
     def _places(self, index: np.ndarray) -> tuple[torch.Tensor, torch.Tensor | None]:
@@ -155,4 +164,16 @@ def codes_of(
     return answers.codes_of(torch.stack(said, dim=1).cpu().numpy(), lines)
 
 
-__all__ = ["LayerVectors", "codes_of"]
+def unwritten_at(probe: Unmapped, test: Test, units: Sequence[int]) -> tuple[str, ...]:
+    """The variables that a cell of ``test`` has at some of the units beside those that the probe speaks of."""
+    facts = test.network.facts
+    found = []
+    for p in test.cells[probe.cell].placed if not probe.tokens else ():
+        sites = [named(place, facts).site for place in p.places]
+        here = [site for site in sites if same_layer(site, probe.site)]
+        if p.variable not in probe.placed and any(s.dims is None or set(s.dims) & set(units) for s in here):
+            found.append(p.variable)
+    return tuple(found)
+
+
+__all__ = ["LayerVectors", "codes_of", "unwritten_at"]

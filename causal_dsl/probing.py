@@ -14,11 +14,13 @@ from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.written_there import written_there
 from causal_dsl.in_tokens import rows_of
+from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.interchanging import with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.probe_rows import rows_of_tokens
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Intervention, Test
@@ -29,11 +31,12 @@ from causal_dsl.score.codes import FULL, LADDER
 from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.held import held as held_there
-from causal_dsl.score.held import held_findings
+from causal_dsl.score.held import held_findings, lie_apart
 from causal_dsl.score.numbered_values import numbered
 from causal_dsl.score.results import CellResult, TestResult
-from causal_dsl.score.unmapped import untried_finding
+from causal_dsl.score.untried_findings import untried_finding
 from causal_dsl.score.verdict import settled
+from causal_dsl.through_features import with_rest_of_features
 from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -109,10 +112,13 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             idle = {(part.variable, part.place) for part in cell.parts if part.idle}
             probes = [one.probe for one in in_parts.get(number, ())]
             used = {
-                p.variable: tuple(place for place in p.parts if (p.variable, str(place)) not in idle) for p in probes
+                p.variable: tuple(place for place in p.parts if (p.variable, str(place)) not in idle)
+                for p in probes
+                if any((p.variable, str(place)) in idle for place in p.parts)
             }
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
+            cells[i] = with_rest_of_features(cells[i], number, test, execution)
     cells = _shared(cells, result.cells, test)
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
@@ -245,6 +251,16 @@ class _Seen:
                 found |= gap > _ALIKE * np.abs(held).max(initial=0)
         return found[which]
 
+    def at_places(self, places: Sequence[Place], indices: np.ndarray) -> np.ndarray | None:
+        """The vectors of some places of a language network side by side [n, width]; None where one of them is not one token in each prompt."""
+        inputs, found = self.plan.inputs[self.key], []
+        for place in places:
+            where = [inputs.where(place.position, index) for index in indices.tolist()]
+            if any(len(tokens) != 1 for tokens in where):
+                return None
+            found.append(self.at_tokens(place.site, indices, np.array([tokens[0] for tokens in where])))
+        return np.concatenate(found, axis=1)
+
     @torch.no_grad()
     def at_tokens(self, site: Site, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
         """The vectors [n, width] at a site of a language network, at one token of each of some prompts."""
@@ -256,14 +272,29 @@ class _Seen:
 
 def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, tuple[Place, ...]]) -> list[Finding]:
     """What the places of a cell hold; and, where that is no alarm, whether it is one of those that change an answer alone, ``used``
-    by variable: a place that nothing reads may hold the variable beside one that holds its inputs."""
+    by variable where some do not: a place that nothing reads may hold the variable beside one that holds its inputs, or a code of these
+    beside one that holds the variable."""
     found = []
     for i in test.cells[number].interventions:
         told, fewer = _copied(test, i, i.places, seen, beside), used.get(i.variable or "", ())
-        if fewer and not any(finding.severity == "alarm" for finding in told):
-            told += [one for one in _copied(test, i, fewer, seen, beside) if one.severity == "alarm"]
+        if fewer:
+            more = [one for one in _copied(test, i, fewer, seen, beside) if one.severity == "alarm"]
+            if _is_clear(test, i, fewer, seen):  # the code is what nothing reads
+                told = [one for one in told if one.severity != "alarm" or one.code != "holds_more"]
+            told = list({one.code: one for one in (*told, *more)}.values())
         found += told
     return found
+
+
+def _is_clear(test: Test, intervention: Intervention, places: tuple[Place, ...], seen: _Seen) -> bool:
+    """Whether the values of a variable lie apart from each other at some places of a vector network."""
+    name = intervention.variable
+    if name is None or seen.plan.inputs[test.network.key].has_tokens or intervention.features:
+        return False
+    ancestors, (distinct, first) = test.model.ancestors(name), seen.inputs(test)
+    values = {n: column[first] for n, column in seen.plan.draw_of(test).values["base"].items()}
+    vectors = np.concatenate([seen.vectors(place.site, distinct) for place in places], axis=1)
+    return lie_apart(vectors, {n: values[n] for n in test.model.exogenous if n in ancestors}, values[name])
 
 
 def _copied(
@@ -278,21 +309,30 @@ def _copied(
     ancestors = test.model.ancestors(name)
     above = [n for n in test.model.exogenous if n in ancestors]
     places = ", ".join(map(str, written))
-    if plan.inputs[test.network.key].has_tokens:
+    tokens = plan.inputs[test.network.key].has_tokens
+    if tokens:
         if len(above) > 1 and all(_before_all(place.site) for place in written):
             return [Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")]
         if len(above) > 1 and all(_sees_its_own(place, test, seen) for place in written):
             told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
             return [Finding("input_copy", told)]
-        return []
+        cheap = rows_of_tokens(plan.inputs[test.network.key]) and beside in (*FULL, "partly")
+        if len(above) < 2 or intervention.features or not cheap:
+            return []
     drawn = plan.draw_of(test)
     distinct, first = seen.inputs(test)
     refs = intervention.features or (None,) * len(written)
-    held = np.concatenate([seen.written(p.site, ref, distinct) for p, ref in zip(written, refs, strict=False)], axis=1)
+    held = seen.at_places(written, distinct) if tokens else None
+    if held is None and tokens:
+        return []
+    if held is None:
+        held = np.concatenate(
+            [seen.written(p.site, ref, distinct) for p, ref in zip(written, refs, strict=False)], axis=1
+        )
     if not np.isfinite(held).all():
         return []  # they hold nothing, and `non_finite` says so
     values = {n: column[first] for n, column in drawn.values["base"].items()}
-    read = np.asarray(plan.inputs[test.network.key].rows(distinct))
+    read = _read(plan.inputs[test.network.key], distinct)
     mine = {n: values[n] for n in above}
     raw = copied_inputs(held, mine, values[name], read)
     blend = () if raw else mixed(held, mine, values[name], read, _ROUNDED if intervention.features else SAME)
@@ -310,12 +350,22 @@ def _copied(
             f"{places} {hold} a linear map of the network's input that distinguishes all values of {what}: "
             f"`{name}` is not yet computed there."
         )
-    elif not writes_all(intervention, test.network.facts):
-        return []  # a fitted map is judged by its controls
+    elif tokens or not writes_all(intervention, test.network.facts):
+        return []  # a token has what it was by itself beside all else; and a fitted map is judged by its controls
     else:
         inputs = {n: values[n] for n in test.model.exogenous}
         return held_findings(held_there(name, places, held, mine, values[name], inputs), beside)
     return [Finding("input_copy", told)]
+
+
+def _read(inputs: Inputs, distinct: np.ndarray) -> np.ndarray:
+    """What a network reads of some inputs as numbers [n, width]: of prompts, whether each token is there at each position."""
+    rows = inputs.rows(distinct)
+    if not inputs.has_tokens:
+        return np.asarray(rows)
+    longest = max(len(row) for row in rows)
+    ids = np.array([[*row, *[-1] * (longest - len(row))] for row in rows])
+    return np.concatenate([(column[:, None] == np.unique(column)).astype(float) for column in ids.T], axis=1)
 
 
 def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:

@@ -10,24 +10,22 @@ import numpy as np
 import torch
 
 from causal_dsl.carrying import Carrying
-from causal_dsl.causal.designs import Drawn
-from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
-from causal_dsl.in_others import unwritten_at, with_others
+from causal_dsl.in_others import with_others
 from causal_dsl.in_tokens import rest_of, taken_later
 from causal_dsl.interchanging import moved
-from causal_dsl.layer_vectors import codes_of
+from causal_dsl.layer_vectors import codes_of, unwritten_at
 from causal_dsl.measures.quantities import TIED, Columns, Quantity
-from causal_dsl.mixing import FEWEST, sets_to_mix
+from causal_dsl.mixing import Mixing
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.unclaimed import told_part
 from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.only_there import unmapped_beside, unmapped_beyond
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import Taken, Unclaimed, moves, of_pairs, one_of, unmapped_findings
@@ -72,6 +70,8 @@ def with_unclaimed(
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
+    if allowed == natural:
+        allowed = _excused(natural, every[0].moved)
     every += tuple(
         Taken(
             units,
@@ -85,22 +85,14 @@ def with_unclaimed(
         )
         if units not in probe.units
     )
-    every += tuple(
-        Taken(
-            units,
-            told_part(probe, units),
-            of_pairs(hits, False),
-            unwritten_at(probe, mine, units),
-            True,
-            differ,
-        )
-        for units, hits, differ in _mixed(probe, test, execution, both)
-    )
+    mixing = Mixing(probe, test, mine, execution, cell)
+    every += tuple(mixing.taken())
+    cell = replace(cell, findings=(*cell.findings, *mixing.findings))
 
     def told_of(taken: tuple[Taken, ...]) -> Unclaimed:
         judged = _judged(probe, test, execution, taken, allowed, moves(taken[0], allowed), cell)
         site, placed, varied = str(Place(probe.site)), probe.placed, probe.varied
-        inside = probe.tokens and width(probe.site, test.network.facts) != 1
+        inside = probe.tokens and width(probe.site, test.network.facts) != 1 and not mixing.numbers
         found = Unclaimed(site, placed, varied, probe.why, probe.tokens, output, taken, natural, judged, allowed)
         return replace(found, cut=len(probe.claimed), inside=inside)
 
@@ -161,51 +153,11 @@ def _taken_together(
             yield units, (answers != own) & (answers != TIED)
 
 
-@torch.no_grad()
-def _mixed(
-    probe: Unmapped, test: Test, execution: Execution, both: np.ndarray
-) -> Iterator[tuple[tuple[int, ...], np.ndarray, tuple[str, ...]]]:
-    """Sets of two units and more, in which rows the answer moves when each unit is taken from an input of its own, and in which
-    inputs of the model these differ from that of the row.
-
-    Where one other input gives them all, no three of them are unlike each other that are alike in every run; nor are any two, and what the
-    placed variables' own places hold.
-    """
-    plan, key, units = execution.plan, test.network.key, probe.units[0]
-    inputs = plan.inputs[key]
-    if probe.tokens or len(units) < FEWEST or not is_small(inputs):
-        return
-    stream = Stream(SEED, len(units))
-    sets = sets_to_mix(units, probe.why == "decided", stream)
-    rows = stream.shuffled(np.flatnonzero(both))
-    rows = rows[: FREE // 8 // execution.runs[test.control[0]].test.unlike // max(1, len(sets))]
-    if len(rows) < LEAST or not sets:
-        return
-    draw, network, every = plan.scores[test.name][0].label.draw, execution.networks[key], torch.arange(len(rows))
-    index = {role: plan.rows[Forward(key, draw, role)][rows] for role in ("base", "other")}
-    read = forward(network, inputs.rows(index["other"]), [SiteRead(probe.site, every)]).reads[0]
-    drawn = plan.draw_of(test)
-    lines = drawn.templates("base")[rows]
-    own = codes_of(execution, test, forward(network, inputs.rows(index["base"]), readout=every).logits, lines)
-    for chosen in sets:
-        donors = [stream.shuffled(np.arange(len(rows))) for _ in chosen]
-        taken = torch.stack([read[torch.from_numpy(d), unit] for d, unit in zip(donors, chosen, strict=True)], 1)
-        write = SiteWrite(replace(probe.site, dims=chosen), every, None, partial(_given, taken))
-        logits = forward(network, inputs.rows(index["base"]), writes=[write], readout=every).logits
-        said = codes_of(execution, test, logits, lines)
-        yield chosen, (said != own) & (said != TIED), _differing(test, drawn, rows, donors)
-
-
-def _differing(test: Test, drawn: Drawn, rows: np.ndarray, donors: Sequence[np.ndarray]) -> tuple[str, ...]:
-    """The inputs of the model in which some donor, the other input of another row, differs from the first input of the row."""
-    base, other = drawn.values["base"], drawn.values["other"]
-    return tuple(
-        name for name in test.model.exogenous if any((other[name][rows[d]] != base[name][rows]).any() for d in donors)
-    )
-
-
-def _given(taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
-    return taken.to(here)
+def _excused(natural: float, together: Estimate) -> float:
+    """The share of answers that the network's errors explain, in sets of units. Where all of them ``together`` move none, no error is passed
+    on from inputs that it answers right: then a part counts that moves more than the network has wrong, not twice as many."""
+    most = 0.0 if together.method == "exact" else (together.high if together.high is not None else 1.0)
+    return natural / 2 if together.value == 0 and most <= natural / 2 else natural
 
 
 def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:
@@ -234,17 +186,18 @@ def _judged(
     if probe.why == "decided" or probe.tokens:
         return (True,) * len(taken)
     if together:  # the same pairs, and so parts of what moves the answer; the inputs of mixed sets are others
-        return tuple(not one.mixed for one in taken)
-    judged = [True] + [False] * (len(taken) - 1)
-    moving = [i for i, one in enumerate(taken) if i and moves(one, natural, len(taken))]
+        return tuple(not one.mixed or bool(one.beside) for one in taken)
+    judged = [not i or bool(one.beside) for i, one in enumerate(taken)]
+    moving = [i for i, one in enumerate(taken) if not judged[i] and moves(one, natural, len(taken))]
     if not moving or _alarmed(cell) or cell.verdict is None or cell.verdict.code not in (*FULL, "partly"):
         return tuple(judged)
     carrying = Carrying(execution, test, probe, natural)
+    known = sum(judged) - 1
     moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0)))
     for i in moving[:_JUDGED]:
         missed = carrying.missed(taken[i].units)
         judged[i] = missed is not None and moves(taken[i], max(natural, missed), len(taken))
-        if sum(judged) > _NAMED:
+        if sum(judged) - known > _NAMED:
             break
     return tuple(judged)
 

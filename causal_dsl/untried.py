@@ -18,9 +18,10 @@ from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import (
-    Unclaimed,
+from causal_dsl.score.unmapped import Unclaimed
+from causal_dsl.score.untried_findings import (
     alike_only_finding,
+    coordinates_finding,
     early_finding,
     inside_finding,
     not_beyond_finding,
@@ -61,6 +62,7 @@ def not_tried(
         for at, probe in early:
             if cells[at] in full:
                 found[early_finding(str(Place(probe.site)), probe.placed)] = None
+        found |= {coordinates_finding(one): None for cell in full for one in cell.unclaimed if one.through}
         found |= dict.fromkeys(_untaken([sets for cell in full for sets in _sets(cell)]))
         if not is_small(plan.inputs[test.network.key]):
             found |= dict.fromkeys(_alike_only(test, full))
@@ -79,7 +81,9 @@ def _number(run: TestRun, cell: CellResult) -> int:
 
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
-    layers = dict.fromkeys((one.site, one.placed, one.why) for one in cell.unclaimed if one.why != "other")
+    layers = dict.fromkeys(
+        (one.site, one.placed, one.why) for one in cell.unclaimed if one.why != "other" and not one.through
+    )
     for layer in layers:
         mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
         yield mine[0], tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed])
@@ -95,7 +99,7 @@ def _alike_only(test: Test, full: Sequence[CellResult]) -> Iterator[Finding]:
 
 def _needs_more(test: Test, one: Unclaimed, cell: CellResult) -> bool:
     """Whether the answer may need more than the placed variables, and what differs in that was not tried: else any other input is."""
-    if one.why == "decided" or (one.tokens and set(one.varied) == set(test.model.exogenous)):
+    if one.why == "decided" or one.through or (one.tokens and set(one.varied) == set(test.model.exogenous)):
         return False
     return not any((o.site, o.placed, o.why) == (one.site, one.placed, "other") for o in cell.unclaimed)
 

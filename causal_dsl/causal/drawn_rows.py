@@ -252,6 +252,8 @@ class RowDrawer:
         if k > self.n:
             self.faults.report_too_many_cells(k, bool(self.statement.cover))
             return None
+        if self.statement.balance:
+            self.faults.warn_of_left_out(cells, _PILOT)
         # Shuffled within each round of all combinations, so that any stretch of rows is balanced and none has a pattern.
         rounds = -(-self.n // k)
         order = bits(key(self.statement.seed, *self.statement.roles, "balance"), np.arange(rounds * k)).reshape(

@@ -12,7 +12,7 @@ import numpy as np
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.minimal import alike_rows, report_alone
 from causal_dsl.causal.predicates import Predicate
-from causal_dsl.causal.sampling import Columns, Sampler, with_templates
+from causal_dsl.causal.sampling import NEVER, Columns, Sampler, with_templates
 from causal_dsl.causal.splits import report_empty, restrict
 from causal_dsl.causal.support import LISTABLE, Support
 from causal_dsl.diagnostics import Diagnostics
@@ -163,7 +163,7 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
             "this `where` never holds",
             place,
             label=f"on none of the {count:,} combinations",
-            help="ask for less",
+            help=NEVER,
         )
         return None
     indices = dict(zip(supports, np.unravel_index(rows, sizes), strict=True))
@@ -212,9 +212,7 @@ def _alike(design: Design, supports: Mapping[str, Support], diagnostics: Diagnos
             return None
         if not n:
             place = statement.where.span if statement.where is not None else statement.span
-            diagnostics.report(
-                "E330", "this `where` never holds", place, label="on no combination", help="ask for less"
-            )
+            diagnostics.report("E330", "this `where` never holds", place, label="on no combination", help=NEVER)
             return None
     return {role: {name: codes[index[role]] for name, codes in supports[role].values.items()} for role in index}
 

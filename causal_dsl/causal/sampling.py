@@ -256,6 +256,10 @@ class Sampler:
         return min(found, key=lambda item: item[2] / max(1, item[1]), default=None)
 
 
+#: The help where nothing satisfies a condition: asking for fewer rows, or for a little less, does not help.
+NEVER = "nothing satisfies it: change it, or leave a part of it out"
+
+
 def report_rare(
     condition: Condition | Predicate,
     tried: int,
@@ -277,7 +281,9 @@ def report_rare(
         label=f"it held on {held:,} of {tried:,} draws"
         + (f", and on {built[1]:,} of {built[0]:,} where it may hold at all" if built[0] else ""),
         notes=notes,
-        help="ask for less, or draw from smaller domains",
+        help="ask for less, or draw from smaller domains"
+        if held or built[1]
+        else "none of these draws satisfies it: change it, leave a part of it out, or draw from smaller domains",
     )
 
 
@@ -294,7 +300,7 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
                 "this `where` never holds",
                 support.broken.span,
                 label="on none of the inputs",
-                help="no input is left to draw: ask for less",
+                help=NEVER,
             )
         return support.values if support.n else None
     sampler = Sampler(model, "base", 0)
@@ -321,7 +327,7 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
                     model.wheres[0].span,
                     label="no input satisfies it",
                     others=tuple((where.span, "together with this") for where in model.wheres[1:]),
-                    help="no input is left to draw: ask for less",
+                    help=NEVER,
                 )
                 return None
             construction = made if made.useful else None

@@ -98,8 +98,8 @@ class Values:
         if write.place.key is not None:
             change = self._at_keys(change, write, family, spot, alive)
         watch = self.watch
-        # a sum of vectors that runs have may be one that no run has
-        if watch is None or not (stated or any(write.value.find(Combine))):
+        # a sum, or a mean, of vectors that runs have may be one that no run has
+        if watch is None or not (stated or any(isinstance(one, Combine | g.Average) for one in write.value.walk())):
             return change
 
         def watched(current: Tensor) -> Tensor:

@@ -34,6 +34,9 @@ LEAST, MOST, MANY = 8, 256, 2048
 
 SEED = 77_003
 
+#: Prompts of a language network in which a run takes so many multiplications or fewer, beside a test that would be called true.
+_SHORT, _PROMPTS = 2**17, 2**12
+
 
 def made_test(
     test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object, called: str = ""
@@ -70,6 +73,15 @@ def paired(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndar
 def is_small(inputs: Inputs) -> bool:
     """Whether a row costs next to nothing."""
     return not inputs.has_tokens and sum(one * other for one, other in pairwise(inputs.facts.widths)) < _SMALL
+
+
+def rows_of_tokens(inputs: Inputs) -> int:
+    """How many prompts of a language network may be run once verdicts are known, since they cost next to nothing; 0 where they do cost."""
+    facts = inputs.facts
+    if not inputs.has_tokens or facts.layers is None or facts.width is None or not len(inputs):
+        return 0
+    cost = 12 * facts.layers * facts.width**2 * int(inputs.lengths.max())
+    return _PROMPTS if cost <= _SHORT else 0
 
 
 def prompts_of(plan: Plan, test: Test) -> np.ndarray:

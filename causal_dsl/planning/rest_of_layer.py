@@ -45,7 +45,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
     places = [named(place, facts) for i in mine for place in i.places]
     if all(place.site.component in _ENDS for place in places):
         return [], ""
-    odd = next((place for place in places if _whole(place.site) is None), None)
+    odd = next((place for place in places if whole_of(place.site) is None), None)
     if odd is not None:
         return [], f"{odd} is not a part of what a layer hands on"
     # Of a variable at several layers the last has what goes on from there.
@@ -54,7 +54,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
     found = []
     for depth in sorted({_depth(place.site) for place in places}):
         early = depth not in deepest.values()
-        site = next(_whole(place.site) for place in places if _depth(place.site) == depth)
+        site = next(whole_of(place.site) for place in places if _depth(place.site) == depth)
         assert site is not None
         passing = set() if early else {name for name, last in deepest.items() if name and last != depth}
         placed, other = _there(cell, depth, facts, passing)
@@ -106,10 +106,10 @@ def _there(cell: Cell, depth: float, facts: Facts, passing: set[str]) -> tuple[l
     placed, other = [], []
     for p in cell.placed:
         places = [named(place, facts) for place in p.places]
-        here = tuple(place for place in places if _whole(place.site) is not None and _depth(place.site) == depth)
+        here = tuple(place for place in places if whole_of(place.site) is not None and _depth(place.site) == depth)
         if not here:
             continue
-        later = any(_whole(place.site) is not None and _depth(place.site) > depth for place in places)
+        later = any(whole_of(place.site) is not None and _depth(place.site) > depth for place in places)
         if p.variable in passing or (later and p.variable not in {i.variable for i in cell.interventions}):
             other += list(here)
         else:
@@ -133,7 +133,7 @@ def _beside(intervention: Intervention, depth: float, facts: Facts, roles: Colle
     ):
         return []
     places = (named(place, facts) for place in intervention.places)
-    return [place for place in places if _whole(place.site) is not None and _depth(place.site) == depth]
+    return [place for place in places if whole_of(place.site) is not None and _depth(place.site) == depth]
 
 
 def named(place: Place, facts: Facts) -> Place:
@@ -165,7 +165,7 @@ def module_site(path: str, facts: Facts) -> Site | None:
 
 def same_layer(site: Site, other: Site) -> bool:
     """Whether two sites are parts of one vector."""
-    return _whole(site) is not None and _key(site) == _key(other)
+    return whole_of(site) is not None and _key(site) == _key(other)
 
 
 def _key(site: Site) -> tuple[str, int | None]:
@@ -173,7 +173,7 @@ def _key(site: Site) -> tuple[str, int | None]:
     return (site.component, site.layer)
 
 
-def _whole(site: Site) -> Site | None:
+def whole_of(site: Site) -> Site | None:
     """The vector of the layer that a site is a part of; None where it is of none."""
     if site.component not in WHOLE or site.layer is None or site.heads:
         return None
@@ -186,4 +186,4 @@ def _depth(site: Site) -> float:
     return (layer or 0) + {"resid_pre": -0.5, "resid_mid": 0.0}.get(component, 0.5)
 
 
-__all__ = ["WHOLE", "WrittenLayer", "layers_of", "module_site", "named", "same_layer"]
+__all__ = ["WHOLE", "WrittenLayer", "layers_of", "module_site", "named", "same_layer", "whole_of"]

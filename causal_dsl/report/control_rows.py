@@ -58,7 +58,8 @@ def beside(test: TestResult) -> Iterator[RenderableType]:
     for rest in cell.unclaimed:
         most = max(rest.taken, key=lambda one: (one.moved.value or 0.0, len(one.units)))
         for one in dict.fromkeys((rest.taken[0], most)):
-            meaning = f"unclaimed beside {', '.join(rest.placed)}; the inputs differ in {', '.join(one.varied or rest.varied)}"
+            what = f"at the layer, beside {rest.through} of" if rest.through else "unclaimed beside"
+            meaning = f"{what} {', '.join(rest.placed)}; the inputs differ in {', '.join(one.varied or rest.varied)}"
             told = f"{one.told}, each by itself" if one.mixed else one.told
             before = known.get((one.units, told, meaning))  # the same in other pairs: the larger share is shown
             if before is None or (before.value or 0.0) < (one.moved.value or 0.0):

@@ -87,16 +87,40 @@ def held(
     )
 
 
+def _distances(means: np.ndarray) -> np.ndarray:
+    from scipy.spatial.distance import cdist
+
+    found: np.ndarray = cdist(means, means)
+    return found
+
+
+def _far_and_near(distances: np.ndarray, own: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+    """How far from each setting the farthest with its value is, and the nearest with another one."""
+    same = own[:, None] == own[None]
+    return np.where(same, distances, 0).max(axis=1), np.where(same, np.inf, distances).min(axis=1)
+
+
+def lie_apart(vectors: np.ndarray, above: Mapping[str, np.ndarray], values: np.ndarray) -> bool:
+    """Whether all settings with one value of a variable lie nearer to each other than to any with another one; arguments as of :func:`held`."""
+    spread = np.ptp(vectors, axis=0)
+    settings = _numbered(np.stack(list(above.values()), axis=1)) if above else np.zeros(len(vectors), np.int64)
+    if not np.isfinite(spread).all() or int(settings.max()) >= _MOST:
+        return False
+    scaled = vectors / np.where(spread > 0, spread, 1.0)
+    means = np.stack([np.bincount(settings, column) for column in scaled.T], axis=1) / np.bincount(settings)[:, None]
+    own = np.unique(values[np.unique(settings, return_index=True)[1]], return_inverse=True)[1].reshape(-1)
+    far, near = _far_and_near(_distances(means), own)
+    return bool((far < (1 - SAME) * near).all())
+
+
 def _code(means: np.ndarray, own: np.ndarray, alone: bool) -> bool:
     """Whether settings [s, width] that have one value of the variable, [s], are not near each other, nor the variable a linear
     map of them (of as many directions as there are settings, anything is)."""
     off, rank = linearly_off(own.astype(float)[:, None], means)
     if off <= SAME and rank < len(means):
         return False
-    distances = np.sqrt(((means[:, None] - means[None]) ** 2).sum(axis=2))
-    same = own[:, None] == own[None]
-    far = np.where(same, distances, 0).max(axis=1)
-    near = np.where(same, np.inf, distances).min(axis=1)
+    distances = _distances(means)
+    far, near = _far_and_near(distances, own)
     if (far < (1 - SAME) * near).all():
         return False  # each value is a cluster of its own, with some jitter
     apart = float(np.median(far / np.maximum(near, 1e-300)))
@@ -144,4 +168,4 @@ def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
     return []
 
 
-__all__ = ["HoldsMore", "held", "held_findings"]
+__all__ = ["HoldsMore", "held", "held_findings", "lie_apart"]

@@ -73,7 +73,9 @@ def cell_findings(
     out, of = info.outside
     if out > OUTSIDE * of:
         text = f"{show_share(out, of)} written vectors are off-manifold: one of their numbers lies more than three half ranges from the middle of the range that the site takes by itself, or no vector that the site takes by itself is near."
-        found.append(Finding("outside", text))
+        if info.averages:
+            text += " They are means over runs, and a mean need not be near what any run has."
+        found.append(Finding("outside", text, "info" if info.averages else None))
     return found
 
 

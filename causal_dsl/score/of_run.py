@@ -20,6 +20,7 @@ from causal_dsl.score.results import CellInfo, Fired, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.speech import speech_of
 from causal_dsl.score.truth import asked_of, labels_of, unknown_of
+from causal_dsl.vocabulary.values.arithmetic import Combine
 
 
 def score_run(
@@ -82,7 +83,9 @@ def info_of(test: Test, finished: Sequence[CellRun]) -> list[CellInfo]:
             Fired(text, rows, change / rows if rows else None, dead)
             for text, (rows, change, dead) in zip(texts, acted, strict=True)
         )
-        info.append(CellInfo(fired, cell.noise_floor, cell.outside))
+        made = [part for write in writes for part in write.value.walk()]
+        averages = not any(part.given or isinstance(part, Combine) for part in made)
+        info.append(CellInfo(fired, cell.noise_floor, cell.outside, averages))
     return info
 
 

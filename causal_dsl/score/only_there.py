@@ -20,13 +20,21 @@ _PART = "The verdict speaks of the pairs that pass it, and of no others."
 @dataclass(frozen=True)
 class BeyondWhere:
     """Of pairs that do not pass the `where` of a test: ``own``, the share whose base the network answers right by itself, and ``right``, of
-    those of which it answers all inputs right, the share that gives what the causal model says of the interchange."""
+    those of which it answers all inputs right, the share that gives what the causal model says of the interchange. ``pairs`` and
+    ``answered``: how many distinct pairs these are (0: not known)."""
 
     own: Estimate
     right: Estimate
+    pairs: int = 0
+    answered: int = 0
 
     def to_json(self) -> shapes.BeyondJson:
-        return {"own": self.own.to_json(), "right": self.right.to_json()}
+        return {
+            "own": self.own.to_json(),
+            "right": self.right.to_json(),
+            "pairs": self.pairs,
+            "answered": self.answered,
+        }
 
 
 def beyond_findings(found: BeyondWhere, iia: Estimate) -> list[Finding]:
@@ -36,15 +44,19 @@ def beyond_findings(found: BeyondWhere, iia: Estimate) -> list[Finding]:
         if found.own.high is None or found.own.high >= SOLVED:
             return []
         text = (
-            f"Of {counted(found.own.n)} that do not pass the `where`, the network answers the base right in {show_estimate(found.own)} by "
+            f"Of {_pairs(found.own.n, found.pairs)} that do not pass the `where`, the network answers the base right in {show_estimate(found.own)} by "
             f"itself. {_PART}"
         )
         return [Finding("only_there", text, "info")]
     text = (
-        f"Of {counted(found.right.n)} that do not pass the `where`, and whose inputs the network answers right, the interchange gives the "
+        f"Of {_pairs(found.right.n, found.answered)} that do not pass the `where`, and whose inputs the network answers right, the interchange gives the "
         f"answer of the causal model in {show_estimate(found.right)}. {_PART}"
     )
     return [Finding("only_there", text)]
+
+
+def _pairs(n: int, distinct: int) -> str:
+    return counted(n) + (f" ({distinct} distinct)" if 0 < distinct < n else "")
 
 
 def unmapped_beyond(told: Sequence[Finding]) -> list[Finding]:

@@ -163,7 +163,7 @@ def _cell(one: Json) -> CellResult:
         parts=tuple(map(_part, one.get("parts", ()))),
         replaced=_replaced(one["replaced"]) if "replaced" in one else None,
         circuit=_circuit(one["circuit"]) if "circuit" in one else None,
-        beyond=BeyondWhere(*(_estimate(one["beyond"][name]) for name in ("own", "right"))) if "beyond" in one else None,
+        beyond=_beyond(one["beyond"]) if "beyond" in one else None,
         worst={
             name: tuple(WorstPair(pair["pair"], _number(pair["value"]), pair["base"]) for pair in pairs)
             for name, pairs in one.get("worst", {}).items()
@@ -242,13 +242,20 @@ def _unclaimed(one: Json) -> Unclaimed:
             mixed=t.get("mixed", False),
             varied=tuple(t.get("varied", ())),
             unlike=Unlike(_estimate(t["unlike"])) if "unlike" in t else None,
+            beside=tuple(t.get("beside", ())),
         )
         for t in one["taken"]
     )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
+    carrier, through = one.get("carrier", ""), one.get("through", "")
     return Unclaimed(
-        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, one.get("carrier", "")
+        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, carrier, through=through
     )
+
+
+def _beyond(one: Json) -> BeyondWhere:
+    own, right = (_estimate(one[name]) for name in ("own", "right"))
+    return BeyondWhere(own, right, one.get("pairs", 0), one.get("answered", 0))
 
 
 def _apart(one: Json) -> WrittenApart:

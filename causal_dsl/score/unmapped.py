@@ -39,7 +39,9 @@ class Taken:
     """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
     ``unwritten``: variables that the alignment puts there and the test does not write. ``mixed``: each unit is taken from an input of
     its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds. ``unlike``: how the
-    answer then depends on the placed variables; None where that was not looked at."""
+    answer then depends on the placed variables; None where that was not looked at. ``beside``: variables whose places are then taken from
+    inputs with the same value of them, each from one of its own; ``moved`` is then of the mixtures that neither of the two alone moves.
+    ``each``: what a unit of ``mixed`` is."""
 
     units: tuple[int, ...]
     told: str
@@ -48,18 +50,28 @@ class Taken:
     mixed: bool = False
     varied: tuple[str, ...] = ()
     unlike: Unlike | None = None
+    beside: tuple[str, ...] = ()
+    each: Literal["number", "token", ""] = "number"
 
     @property
     def how(self) -> str:
         """What is done, as part of a sentence."""
-        if self.mixed:
-            return f"each number of {self.told} is taken from an input of its own"
-        return f"{self.told} is taken from another input"
+        told = f"{self.told} is taken from another input"
+        if self.mixed and self.each:
+            told = f"each {self.each} of {self.told} is taken from an input of its own"
+        if self.beside:
+            whose = f"what is at the place of {listed(self.beside)}"
+            if len(self.beside) > 1:
+                whose = f"what is at the places of each of {listed(self.beside)}"
+            return f"{told}, and {whose} from an input with the same value of it"
+        return told
 
     def to_json(self) -> shapes.TakenJson:
         found: shapes.TakenJson = {"units": list(self.units), "place": self.told, "moved": self.moved.to_json()}
         if self.mixed:
             found["mixed"] = True
+        if self.beside:
+            found["beside"] = list(self.beside)
         if self.varied:
             found["varied"] = list(self.varied)
         if self.unlike is not None:
@@ -74,7 +86,8 @@ class Unclaimed:
     without being said. ``carrier``: the place of other units, which carry what the answer needs beside the placed variables, in the share
     ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
     ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
-    answer as it is where it needs something else."""
+    answer as it is where it needs something else. ``through``: the features through which the placed variables are written; what these take there
+    stays as it is."""
 
     site: str
     placed: tuple[str, ...]
@@ -91,6 +104,7 @@ class Unclaimed:
     cut: int = 0
     inside: bool = False
     needless: bool = False
+    through: str = ""
 
     def to_json(self) -> shapes.UnclaimedJson:
         found: shapes.UnclaimedJson = {
@@ -105,6 +119,8 @@ class Unclaimed:
                 if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
             ],
         }
+        if self.through:
+            found["through"] = self.through
         return {**found, "carrier": self.carrier} if self.carrier else found
 
 
@@ -155,9 +171,10 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)
-    single = sorted((o for o in told_of if len(o.units) == 1), key=lambda o: -(o.moved.value or 0))
-    most = single[0] if single else max(told_of, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    told = f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if {most.how}"
+    single = sorted((o for o in told_of if len(o.units) == 1 and not o.mixed), key=lambda o: -(o.moved.value or 0))
+    plain = [one for one in told_of if not one.beside] or told_of
+    most = single[0] if single else max(plain, key=lambda one: (one.moved.value or 0, -len(one.units)))
+    told = f"The answer moves in {_share(most)} if {most.how}"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -169,6 +186,50 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         wrong = f" (iia is {show(1 - found.allowed)})"
     told += f" A network that is not exact may move that few answers by itself{wrong}."
     return [Finding("unmapped_moves", told, "info", False)]
+
+
+def places_finding(moved: Estimate, names: Sequence[str], site: str) -> Finding:
+    """`holds_more`, where places together hold something else that counts: each was taken from an input with the same value."""
+    told = listed(names)
+    return Finding(
+        "holds_more",
+        f"The answer moves in {show_estimate(moved)} of {counted(moved.n, 'mixture')} of inputs that the network answers right if what is at the "
+        f"place of each of {told} at {site} is taken from an input with the same value of it, another one for each. Beside {told}, something "
+        "else that is there counts.",
+        "info",
+    )
+
+
+def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
+    """`unmapped_moves` and `unjudged_moves` of the rest of a layer beside what features take there. A feature that is not ``given`` was
+    fitted, and may miss a part of its variable: then it is no alarm."""
+    pairs = [
+        (one, must)
+        for i, (one, must) in enumerate(zip(found.taken, found.judged, strict=True))
+        if exceeds(one.moved, found.allowed, len(found.taken) if i else 1)
+    ]
+    if not pairs:
+        return []
+    most, must = min(pairs, key=lambda pair: (not pair[1], len(pair[0].units), -(pair[0].moved.value or 0.0)))
+    names = listed(found.placed)
+    because = f"The inputs differ only in {listed(found.varied)}, and that changes no answer of the causal model as long as {names} stay{'s' * (len(found.placed) == 1)} as before"
+    if found.why == "decided":
+        because = f"In the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
+    told = (
+        f"The answer moves in {_share(most)} if {most.how}, while what {found.through} of {names} takes at {found.site} stays as it is. "
+        f"{because}."
+    )
+    code = "unmapped_moves" if must else "unjudged_moves"
+    if not must:
+        told += (
+            f" It was not decided whether {most.told} and the rest of the layer hold together what `{found.output}` needs beside {names}; if not, the "
+            "network uses that place for what the alignment says is elsewhere."
+        )
+    elif found.why != "decided" and most is not found.taken[0]:
+        told += f" Other coordinates, taken alone from inputs that need another answer, give it: what `{found.output}` needs beside {names} is there."
+    if must and not given:
+        told += f" The feature was fitted: it may miss a part of {names}, which then stands in the rest."
+    return [Finding(code, told) if must and given else Finding(code, told, "info", False)]
 
 
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -192,7 +253,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     if not moving:
         return []
     most = max(moving, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    names = _listed(found.placed)
+    names = listed(found.placed)
     open_ = (
         f"It was not decided whether {most.told} and the other unclaimed parts hold together what `{found.output}` needs beside {names}; if "
         "not, the network uses that place for what the alignment says is elsewhere."
@@ -202,8 +263,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     return [
         Finding(
             "unjudged_moves",
-            f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
+            f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
         )
     ]
 
@@ -216,17 +276,16 @@ def unlike_findings(found: Unclaimed) -> list[Finding]:
     return [
         Finding(
             "unmapped_moves",
-            f"The answer moves in {show_estimate(most.moved)} of {counted(most.moved.n)} of inputs that the network answers right if "
-            f"{most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
-            f"{most.told} holds all that `{found.output}` needs beside {_listed(found.placed)}, and so do other unclaimed parts: where "
-            f"these differ, `{found.output}` depends on {_listed(found.placed)} in another way.",
+            f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
+            f"{most.told} holds all that `{found.output}` needs beside {listed(found.placed)}, and so do other unclaimed parts: where "
+            f"these differ, `{found.output}` depends on {listed(found.placed)} in another way.",
         )
     ]
 
 
 def _unlike(found: Unclaimed, unlike: Unlike) -> str:
     """What a part changes of how the answer depends on the placed variables."""
-    names, n = _listed(found.placed), counted(unlike.share.n)
+    names, n = listed(found.placed), counted(unlike.share.n)
     if unlike.still:
         return f"In {show(unlike.share.value)} of {n}, no value of {names} then changes the answer, though in each of these inputs by itself some do."
     return (
@@ -238,134 +297,46 @@ def _unlike(found: Unclaimed, unlike: Unlike) -> str:
 def _as_in_some(found: Unclaimed, one: Taken) -> str:
     """That a part leaves the answer depending on the placed variables as it does in some input."""
     assert one.unlike is not None
-    names = _listed(found.placed)
+    names = listed(found.placed)
     return (
         f"In {counted(one.unlike.share.n)}, the values of {names} that then give one answer are in each the same as in some input by itself: "
         f"{one.told} may hold a part of what `{found.output}` needs beside {names}."
     )
 
 
-def untried_finding(why: str) -> Finding:
-    """`not_tried`: the control of what no variable claims was not run, and ``why``."""
-    return Finding(
-        "not_tried", f"What no variable claims was not taken from other inputs beside this test, because {why}."
-    )
-
-
-def early_finding(site: str, placed: Sequence[str]) -> Finding:
-    """`not_tried`: the rest of a layer was not judged, for what is placed there is not enough by itself."""
-    has = "has" if len(placed) == 1 else "have"
-    return Finding(
-        "not_tried",
-        f"What no variable claims at {site} was not judged: what {_listed(placed)} {has} there, written alone, does not give the right answers.",
-    )
-
-
-#: What holds of all tokens that are taken.
-_WHOLE = "What is unclaimed of a token was taken all together, not number by number."
-
-
-def inside_finding() -> Finding:
-    """`not_tried`: the numbers of a token were taken all together."""
-    return Finding("not_tried", _WHOLE)
-
-
-def untaken_finding(layer: Unclaimed | None, upto: int, of_layers: Sequence[Unclaimed]) -> Finding:
-    """`not_tried`: not all sets of the units of a ``layer`` (None: of several, ``of_layers``) were taken, but those of ``upto`` units."""
-    of = _units_of(of_layers if layer is None else [layer])
-    told = _untaken(of, upto)
-    return Finding("not_tried", f"{told} {_WHOLE}" if any(one.inside for one in of_layers) else told)
-
-
-def _units_of(layers: Sequence[Unclaimed]) -> str:
-    """The units of layers in words, with their numbers where it is one layer."""
-    one = layers[0] if len(layers) == 1 else None
-    if not layers[0].tokens:
-        return (
-            "the unclaimed numbers" if one is None else f"the {len(one.taken[0].units)} unclaimed numbers of {one.site}"
-        )
-    cut = any(layer.cut for layer in layers)
-    if one is None:
-        return "the unclaimed tokens" + (" and the tokens that are claimed in part" if cut else "")
-    whole = len(one.taken[0].units) - one.cut
-    in_part = f" that {'is' if one.cut == 1 else 'are'} claimed in part" if cut else ""
-    if not whole:
-        return f"the {counted(one.cut, 'token')} of {one.site}{in_part}"
-    more = f" and the {counted(one.cut, 'token')}{in_part}" if cut else ""
-    return f"the {whole} unclaimed token{'s' * (whole > 1)} of {one.site}{more}"
-
-
-def _untaken(of: str, upto: int) -> str:
-    if upto > 2:
-        many = f"sets of up to {upto} of {of} were all taken from another input while the others stay"
-        return f"{many[0].upper()}{many[1:]}, and all of them together; of the sets between these, not all were."
-    told = {
-        0: "not each was taken from another input by itself",
-        1: "each was taken from another input by itself, but not each two together while the others stay",
-        2: "each was taken from another input by itself and each two together, but not each three together while the others stay",
-    }[upto]
-    return f"Of {of}, {told}."
-
-
-def alike_only_finding(site: str, placed: Sequence[str], output: str) -> Finding:
-    """`not_tried`: nothing of a layer was taken from inputs in which the answer needs something else beside the ``placed`` variables."""
-    return Finding(
-        "not_tried",
-        f"What no variable claims at {site} was taken only from inputs that leave `{output}` of the causal model as it is, given "
-        f"{_listed(placed)}. A part that steps in where copies of another input that `{output}` needs differ does not show there.",
-    )
-
-
-def unheld_finding(why: str) -> Finding:
-    """`not_tried`: no other values were written in place of an ablation, and ``why``."""
-    return Finding("not_tried", f"No other values were written at the places of this test, because {why}.")
-
-
-def unwritten_finding(names: Sequence[str], how: str, why: str) -> Finding:
-    """`not_tried`: variables that are written together were not written apart, ``how``, and ``why``."""
-    return Finding("not_tried", f"{_listed(names)} were not taken {how} beside this test, because {why}.")
-
-
-def not_beyond_finding(why: str) -> Finding:
-    """`not_tried`: the claim was not tried in pairs that do not pass the `where`, and ``why``."""
-    return Finding("not_tried", f"The interchange was not tried in pairs that do not pass the `where`, because {why}.")
-
-
-def unparted_finding(name: str, why: str) -> Finding:
-    """`not_tried`: the places of a variable were not written in parts, and ``why``."""
-    return Finding("not_tried", f"The places of `{name}` were not written alone and left out, because {why}.")
-
-
-def unplaced_finding(names: Sequence[str]) -> Finding:
-    """`not_tried`: controls were not run, for a place of the test is not in their prompts, or not with as many tokens."""
-    return Finding(
-        "not_tried",
-        f"{', '.join(f'`{name}`' for name in names)} {'was' if len(names) == 1 else 'were'} not run beside this test: a place of the "
-        "test is missing from a prompt that would be run, or has another number of tokens in the two prompts of a pair.",
-    )
+def _share(one: Taken) -> str:
+    """In how many of which inputs it moves the answer."""
+    of = counted(one.moved.n, "mixture" if one.mixed else "pair")
+    return f"{show_estimate(one.moved)} of {of} of inputs that the network answers right"
 
 
 def _placed(one: Taken) -> str:
     if not one.unwritten:
-        return "No variable is placed there"
-    return f"{_listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
+        return f"No variable is placed at {one.told}" if one.beside else "No variable is placed there"
+    return f"{listed(one.unwritten)} {'is' if len(one.unwritten) == 1 else 'are'} placed there and not written"
 
 
 def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     """Why ``one`` matters. The inputs of a mixed set are no pairs of the layer: what is said of these is not said of it."""
-    names = _listed(found.placed)
+    names = listed(found.placed)
+    if one.beside:
+        them = "the place holds" if len(one.beside) == 1 else "the places hold"
+        return (
+            f"the value{'s' * (len(one.beside) > 1)} of {listed(one.beside)} stay{'s' * (len(one.beside) == 1)} as before. Neither of the two alone moves the answer in these "
+            f"mixtures: beside {one.told}, something else that {them} counts"
+        )
     if found.needless:
         return f"what `{found.output}` needs beside {names} is not there: all that is unclaimed in the layer, taken together from inputs in which it needs something else, moved no answer"
     if one.varied and found.why != "decided":
         carried = f", but the other unclaimed parts carry what `{found.output}` needs beside {names}"
-        return f"these inputs differ in {_listed(one.varied)}{carried if must_stay else ''}"
+        return f"these inputs differ in {listed(one.varied)}{carried if must_stay else ''}"
     match found.why:
         case "decided":
             return f"in the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
         case "idle":
-            return f"the inputs differ only in {_listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
+            return f"the inputs differ only in {listed(found.varied)}, on which `{found.output}` of the causal model does not depend"
         case "through":
-            return f"the inputs differ only in {_listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
+            return f"the inputs differ only in {listed(found.varied)}, which in the causal model reach{'es' * (len(found.varied) == 1)} `{found.output}` only through {names}"
         case "alike":
             return f"the causal model answers both inputs alike, with the value{'s' * (len(found.placed) > 1)} of {names} in the first"
         case "other" if found.carrier:
@@ -375,7 +346,7 @@ def _because(found: Unclaimed, one: Taken, must_stay: bool) -> str:
     raise AssertionError(found.why)
 
 
-def _listed(names: Sequence[str]) -> str:
+def listed(names: Sequence[str]) -> str:
     quoted = [f"`{name}`" for name in names]
     return quoted[0] if len(quoted) == 1 else f"{', '.join(quoted[:-1])} and {quoted[-1]}"
 
@@ -384,20 +355,13 @@ __all__ = [
     "Taken",
     "Unclaimed",
     "Unlike",
-    "alike_only_finding",
-    "early_finding",
     "exceeds",
-    "inside_finding",
+    "listed",
     "moves",
-    "not_beyond_finding",
     "of_pairs",
     "one_of",
-    "unheld_finding",
+    "places_finding",
+    "through_findings",
     "unlike_findings",
     "unmapped_findings",
-    "unparted_finding",
-    "unplaced_finding",
-    "untaken_finding",
-    "untried_finding",
-    "unwritten_finding",
 ]

@@ -21,6 +21,8 @@ class TakenJson(TypedDict):
     "true: each unit is taken from an input of its own"
     varied: NotRequired[list[str]]
     "for `mixed`: the inputs in which these differ from the first of the pair"
+    beside: NotRequired[list[str]]
+    "for `mixed`: variables whose places are then taken from inputs with the same value; `moved` counts the mixtures that neither moves by itself"
     unlike: NotRequired[EstimateJson]
     "for `other`: share of pairs in which the answer then depends on the placed variables as in no input by itself, in [0, 1]"
 
@@ -42,6 +44,8 @@ class UnclaimedJson(TypedDict):
     "each set of units; for `other`, those that move the answer"
     carrier: NotRequired[str]
     "for `other`: the place of units that carry what the answer needs beside the placed variables"
+    through: NotRequired[str]
+    "the features through which the placed variables are written: what they take stays as it is"
 
 
 class ReplacedJson(TypedDict):
@@ -79,6 +83,10 @@ class BeyondJson(TypedDict):
     "share of these pairs whose base the network answers right by itself, in [0, 1]"
     right: EstimateJson
     "share of these pairs with the causal model's answer, in [0, 1], over those whose inputs the network answers right"
+    pairs: int
+    "distinct pairs among these"
+    answered: int
+    "distinct pairs among those whose inputs the network answers right"
 
 
 class WrittenPartJson(TypedDict):

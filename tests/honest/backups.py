@@ -222,3 +222,124 @@ def turned() -> Network:
 def counted() -> Network:
     """a + 2 s, modulo 4, with s := a > 1."""
     return Network(lambda x: units(x[:, 0] > 1.5, x[:, 0]), lambda h: (2 * h[:, 0] + h[:, 1]) % 4, 4)
+
+
+# ── a place holds j as well, and j's copies are compared ────────────────────────────────────────
+
+
+def _j(number: Tensor) -> Tensor:
+    return torch.div(number, 2, rounding_mode="floor")
+
+
+def _unlike(a: Tensor, b: Tensor, c: Tensor) -> Tensor:
+    return ((a != b) & (b != c) & (a != c)).double()
+
+
+def by_j_in_both_places() -> Network:
+    """s and w stand beside j in units 0 and 1, and unit 2 is j: it counts where the three are unlike."""
+    return Network(
+        lambda x: units(s(x) + 2 * x[:, 2], x[:, 3] + 2 * x[:, 2], x[:, 2]),
+        lambda h: differ(torch.maximum(h[:, 0] % 2, _unlike(_j(h[:, 0]), _j(h[:, 1]), h[:, 2])), h[:, 1] % 2),
+    )
+
+
+def by_j_in_its_place() -> Network:
+    """s stands beside j in unit 0, and units 2 and 3 are j."""
+    return Network(
+        lambda x: units(s(x) + 2 * x[:, 2], x[:, 3], x[:, 2], x[:, 2]),
+        lambda h: differ(torch.maximum(h[:, 0] % 2, _unlike(_j(h[:, 0]), h[:, 2], h[:, 3])), h[:, 1]),
+    )
+
+
+def by_j_in_its_place_and_around() -> Network:
+    """s stands beside j in unit 0, unit 1 is j, and the third copy goes past the layer."""
+    return Around(
+        lambda x: units(s(x) + 2 * x[:, 2], x[:, 2]),
+        lambda h: differ(torch.maximum(h[:, 0] % 2, _unlike(_j(h[:, 0]), h[:, 1], h[:, 4])), h[:, 5]),
+    )
+
+
+def j_in_both_places() -> Network:
+    """The same layer as :func:`by_j_in_both_places`, in which nothing reads j."""
+    return Network(by_j_in_both_places().layers[0].formula, lambda h: differ(h[:, 0] % 2, h[:, 1] % 2))
+
+
+def j_in_its_place() -> Network:
+    """j stands beside s, and of three copies of w the most count: to mix these moves the answer, whatever stands in unit 0."""
+    return Network(
+        lambda x: units(s(x) + 2 * x[:, 2], x[:, 3], x[:, 3], x[:, 3], x[:, 2]),
+        lambda h: differ(h[:, 0] % 2, (h[:, 1:4].sum(1) > 1.5).double()),
+    )
+
+
+# ── errors ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _wrong(x: Tensor) -> Tensor:
+    """One in twelve, whatever else."""
+    return (x @ x.new_tensor([1, 5, 7, 11]) % 12 == 3).double()
+
+
+def by_j_and_wrong() -> Network:
+    """Wrong in some inputs, and elsewhere where two copies of j are two apart: more often than it is wrong, and not twice as often."""
+    return Network(
+        lambda x: units(s(x), x[:, 2], x[:, 2], x[:, 3], _wrong(x)),
+        lambda h: differ(differ(torch.maximum(h[:, 0], (h[:, 1] - h[:, 2] >= 2).double()), h[:, 3]), h[:, 4]),
+    )
+
+
+def wrong() -> Network:
+    return Network(by_j_and_wrong().layers[0].formula, lambda h: differ(differ(h[:, 0], h[:, 3]), h[:, 4]))
+
+
+# ── a code of the inputs beside the variable ────────────────────────────────────────────────────
+
+
+def beside_an_unread_code() -> Network:
+    """s is read from unit 0, in which a code of a and b is too small to count; unit 1 is a code of them, and nothing reads it."""
+    code = torch.tensor([0.3, 0.9, 0.1, 0.7, 0.2, 0.8, 0.5, 0.0, 0.6], dtype=torch.float64)
+    number = lambda x: (x[:, 0] * 3 + x[:, 1]).long()  # noqa: E731
+    return Network(
+        lambda x: units(4 * s(x) + code[number(x)], code.flip(0)[number(x)] * 3, x[:, 3]),
+        lambda h: differ((h[:, 0] > 2.5).double(), h[:, 2]),
+    )
+
+
+# ── in real weights, for features ───────────────────────────────────────────────────────────────
+
+
+class Weights(nn.Module):
+    """y is whether s is unlike w, of inputs that are numbers: s is a of 0..3 above 1. Two copies of whether j is above 1 are compared
+    (``compared``), and four more numbers are mixtures of all inputs that nothing reads."""
+
+    def __init__(self, compared: bool):
+        super().__init__()
+        self.in_features = 12
+        layer, middle, out = nn.Linear(12, 8, bias=False), nn.Linear(8, 4), nn.Linear(4, 2)
+        high = torch.tensor([0.0, 0.0, 1.0, 1.0])
+        with torch.no_grad():
+            layer.weight.zero_()
+            for unit, start in enumerate((0, 4, 4, 8)):
+                layer.weight[unit, start : start + 4] = high
+            layer.weight[4:] = 0.6 * torch.randn(4, 12, generator=torch.Generator().manual_seed(2))
+            for linear in (middle, out):
+                linear.weight.zero_()
+                linear.bias.zero_()
+            for unit, (one, other) in enumerate(((0, 3), (3, 0), (1, 2), (2, 1))):
+                middle.weight[unit, one], middle.weight[unit, other] = 1.0, -1.0
+            out.weight[1] = torch.tensor([1.0, 1.0, 2.0 * compared, 2.0 * compared])
+            out.bias[0] = 0.5
+        self.layers, self.middle, self.out = nn.ModuleList([layer]), middle, out
+
+    def forward(self, x: Tensor) -> Tensor:
+        for layer in self.layers:
+            x = layer(x)
+        return self.out(torch.relu(self.middle(x)))
+
+
+def compared_in_weights() -> Weights:
+    return Weights(True)
+
+
+def plain_in_weights() -> Weights:
+    return Weights(False)

@@ -417,7 +417,7 @@ def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: 
 def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "split_in_two", BOTH, f"do(layer[0].out[2] = {value})", BASE)
     assert "replacement_matters" in found, found
-    assert ("outside" in found) == (value != "mean"), found  # a mean is no value of the spec's
+    assert ("They are means over runs" in found["outside"]) == (value == "mean"), found
 
 
 @pytest.mark.thinned(always=1, values=True)

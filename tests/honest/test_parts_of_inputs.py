@@ -58,7 +58,12 @@ def test_what_is_true_stays_so_through_it(via: str, tmp_path: Path) -> None:
 
 FALSE = {
     "its backup reads copies of what is fixed": ("hidden_by_idle", BOTH, where("RUN.e == 0"), "layer[0].out[2]"),
-    "it is mixed with another elsewhere": ("p_and_an_input", ONE, where("RUN.e == 0"), "do not pass the `where`"),
+    "it is mixed with another elsewhere": (
+        "p_and_an_input",
+        ONE,
+        where("RUN.e == 0"),
+        "distinct) that do not pass the `where`",
+    ),
 }
 
 

@@ -9,7 +9,7 @@ from torch import Tensor, nn
 
 WORDS = ["S", "E", "a0", "a1", *(f"b{i}" for i in range(8)), "c0", "c1", "n", "y"]
 NUMBER = {word: i for i, word in enumerate(WORDS)}
-SIZE = len(WORDS)
+SIZE, MORE = len(WORDS), 13
 
 
 class Adds(nn.Module):
@@ -22,14 +22,16 @@ class Adds(nn.Module):
 
 
 class Network(nn.Module):
-    def __init__(self, then: Callable[[Tensor], Tensor]):
+    def __init__(self, then: Callable[[Tensor], Tensor], more: Callable[[Tensor], Tensor] | None = None):
         super().__init__()
-        self.emb, self.un = nn.Embedding(SIZE, SIZE + 7), nn.Linear(SIZE + 7, SIZE, bias=False)
+        self.emb, self.un = nn.Embedding(SIZE, SIZE + MORE), nn.Linear(SIZE + MORE, SIZE, bias=False)
         with torch.no_grad():
-            self.emb.weight.copy_(torch.eye(SIZE, SIZE + 7))
+            self.emb.weight.copy_(torch.eye(SIZE, SIZE + MORE))
             self.un.weight.zero_()
             self.un.weight[NUMBER["n"], SIZE + 5] = self.un.weight[NUMBER["y"], SIZE + 6] = 5
-        self.blocks = nn.ModuleList([Adds(held), Adds(lambda x: answer(then(x), seen(x, 3)))])
+        self.blocks = nn.ModuleList(
+            [Adds(held if more is None else lambda x: held(x) + more(x)), Adds(lambda x: answer(then(x), seen(x, 3)))]
+        )
 
     def forward(self, ids: Tensor) -> Tensor:
         x = self.emb(ids)
@@ -69,7 +71,7 @@ def held(x: Tensor) -> Tensor:
 
 def answer(a: Tensor, c: Tensor) -> Tensor:
     differ = (a.round() != c.round()).float()
-    return put(a[..., None].expand(*a.shape, SIZE + 7), n5=1 - differ, n6=differ)
+    return put(a[..., None].expand(*a.shape, SIZE + MORE), n5=1 - differ, n6=differ)
 
 
 def _where_alike(x: Tensor, one: int, other: int) -> Tensor:
@@ -87,3 +89,36 @@ def by_copies_of_b() -> Network:
 
 def by_copies_of_c() -> Network:
     return Network(lambda x: _where_alike(x, 3, 4))
+
+
+def copies(x: Tensor) -> Tensor:
+    """7 and 8: a once more, at its token; 10 to 12: the number of b modulo 4, at its token, at c's and at the last."""
+    level = sum(((i % 4) * word(x, f"b{i}") for i in range(8)), torch.zeros_like(x[..., 0]))
+    later = level.cumsum(1)
+    return put(
+        x, n7=word(x, "a1"), n8=word(x, "a1"), n10=level, n11=later * word(x, "c0", "c1"), n12=later * word(x, "E")
+    )
+
+
+def plain_beside_copies() -> Network:
+    return Network(lambda x: seen(x, 0), copies)
+
+
+def by_numbers_of_a() -> Network:
+    """Two more numbers of a's token are a; where they are unlike, one of them counts."""
+    return Network(lambda x: torch.where(seen(x, 7).round() != seen(x, 8).round(), seen(x, 8), seen(x, 0)), copies)
+
+
+def by_three_of_b() -> Network:
+    """a does not count where three tokens hold three numbers of b: no other prompt gives two of them that are unlike."""
+
+    def then(x: Tensor) -> Tensor:
+        one, two, three = (seen(x, number).round() for number in (10, 11, 12))
+        return torch.where((one != two) & (two != three) & (one != three), 0 * one, seen(x, 0))
+
+    return Network(then, copies)
+
+
+def by_words() -> Network:
+    """Whether a is unlike b's height is found from their words alone: the last token has both."""
+    return Network(lambda x: (seen(x, 0) - seen(x, 1)).abs())

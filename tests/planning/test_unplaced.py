@@ -9,7 +9,7 @@ from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.planning.lower import make_plan
 from causal_dsl.planning.written_apart import unwritten
 from causal_dsl.program.tokens import Tokens
-from causal_dsl.score.unmapped import unplaced_finding
+from causal_dsl.score.untried_findings import unplaced_finding
 
 SPEC = """
 domain Shape = {"arrow", "circle", "cross"}
