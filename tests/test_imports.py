@@ -74,6 +74,7 @@ ORDER = [
     "ran",
     "preparing",
     "scored_tests",
+    "executing",
     "running",
     "units",
     "cluster",

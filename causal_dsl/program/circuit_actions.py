@@ -265,7 +265,7 @@ def _stand_together(
         return True
     found.report(
         "E953",
-        "this circuit has nodes of dictionaries, and it is not said which nodes are looked at",
+        "this circuit has nodes of dictionaries, and the spec does not say which nodes it is taken from",
         expr.span,
         notes=("they are no kind of component",) if given else ("it has components, too",),
         help="name all nodes that are looked at as a circuit: outside(c, among=every)",

@@ -36,7 +36,7 @@ def read_vocabulary(
             "E795",
             f"`{given[0]}` is set, and `layers` is not",
             span,
-            notes=("where sites are is said from the layers on",),
+            notes=("site paths start at `layers`, so it is required",),
             help='write layers="…", the module that holds the layers',
         )
         return False

@@ -64,7 +64,7 @@ def read_setting(
     if choice is None:
         reader.diagnostics.report(
             "E890",
-            f"MLPs are not told to `{format_expr(value)[:60]}`",
+            f"`mlp` cannot be `{format_expr(value)[:60]}`",
             value.span,
             notes=(
                 "the MLPs between the ends of an edge are held as they are in the base run, or computed from what is patched",

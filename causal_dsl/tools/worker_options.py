@@ -19,7 +19,7 @@ def add_workers(command: ArgumentParser) -> None:
         "--workers",
         type=worker_count,
         metavar="N",
-        help="let so many processes run it, on this machine or on --cluster; auto: one for each GPU, without GPUs one for each core",
+        help="run with N processes, on this machine or on --cluster; auto: one for each GPU, without GPUs one for each core",
     )
     command.add_argument(
         "--cluster",
