@@ -23,7 +23,21 @@ if TYPE_CHECKING:
     from causal_dsl.score.spec_results import Results
     from causal_dsl.training.train import TrainedNetwork
 
-__all__ = ["Checked", "Options", "Spec", "check", "execute", "load", "networks", "parse", "plan", "run", "run_files", "spec", "train"]
+__all__ = [
+    "Checked",
+    "Options",
+    "Spec",
+    "check",
+    "execute",
+    "load",
+    "networks",
+    "parse",
+    "plan",
+    "run",
+    "run_files",
+    "spec",
+    "train",
+]
 
 
 def spec(*objects: Any) -> Spec:

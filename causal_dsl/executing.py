@@ -54,7 +54,10 @@ def execution_of(
 
 
 def execute(
-    plan: Plan, networks: Mapping[str, Network] | None = None, executor: Executor = "planned", options: Options = Options()
+    plan: Plan,
+    networks: Mapping[str, Network] | None = None,
+    executor: Executor = "planned",
+    options: Options = Options(),
 ) -> Execution:
     """A plan run to its end: :func:`causal_dsl.execute`."""
     if isinstance(plan, Plan):
@@ -79,8 +82,10 @@ def _held(plan: Plan, networks: Mapping[str, Network], options: Options) -> dict
             raise WrongType([Diagnostic("E863", what, NOWHERE, help="take the networks that cd.networks(spec) gives")])
         if network.key.loaded != declared[name].key.loaded:
             title = f"`{name}` is another network than the plan's"
-            notes = (f"the plan was made for {declared[name].kind}(\"{declared[name].target}\") with its settings",)
-            raise fail("E863", title, NOWHERE, notes=notes, help="load the networks of the same spec: cd.networks(spec)")
+            notes = (f'the plan was made for {declared[name].kind}("{declared[name].target}") with its settings',)
+            raise fail(
+                "E863", title, NOWHERE, notes=notes, help="load the networks of the same spec: cd.networks(spec)"
+            )
         session.hold(network)
     return session.networks(plan.networks.values())
 

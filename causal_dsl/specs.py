@@ -128,7 +128,7 @@ def with_workers(options: Options, workers: int | Literal["auto"] | None, cluste
 def load(path: str | Path) -> Spec:
     """Read a ``.causal`` file. Raises :class:`SpecError` where it cannot be read or has a fault of syntax."""
     if not isinstance(path, str | PathLike):
-        raise wrong_type("the path of a spec", path, "write cd.load(\"equality.causal\")")
+        raise wrong_type("the path of a spec", path, 'write cd.load("equality.causal")')
     found = Diagnostics()
     source = read_source(Path(path), found)
     found.raise_errors()

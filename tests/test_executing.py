@@ -103,7 +103,9 @@ def test_other_networks_and_executors_are_refused() -> None:
 
 
 def test_a_plan_that_needs_fits_is_refused(tmp_path: Path) -> None:
-    fitted = cd.plan(cd.parse(TEXT.replace("layer[1].out[i]", "layer[1].out via rotation(dim=1)").replace("(i in [0, 2])", "")))
+    fitted = cd.plan(
+        cd.parse(TEXT.replace("layer[1].out[i]", "layer[1].out via rotation(dim=1)").replace("(i in [0, 2])", ""))
+    )
     with pytest.raises(cd.SpecError, match="needs features that are fitted") as caught:
         cd.execute(fitted)
     assert caught.value.code == "E863" and "cd.run(spec)" in caught.value.diagnostics[0].help

@@ -117,7 +117,11 @@ def _told(ran: RanShard, options: api.Options) -> str:
 def merge_options(command: argparse.ArgumentParser) -> None:
     """The words of the command."""
     command.add_argument(
-        "paths", nargs="+", type=folder_path, metavar="DIR", help="an --out folder of shards: one for each shard, or one that they share"
+        "paths",
+        nargs="+",
+        type=folder_path,
+        metavar="DIR",
+        help="an --out folder of shards: one for each shard, or one that they share",
     )
     command.add_argument(
         "--out", type=folder_path, required=True, metavar="DIR", help="the folder of the whole; it may be one of theirs"

@@ -194,7 +194,11 @@ GROUPS = {
 }
 #: Classes that these give, by where they are.
 BESIDE = {
-    "Check, plan and run": ("causal_dsl.planning.plan.Plan", "causal_dsl.engine.execute.Execution", "causal_dsl.api.train"),
+    "Check, plan and run": (
+        "causal_dsl.planning.plan.Plan",
+        "causal_dsl.engine.execute.Execution",
+        "causal_dsl.api.train",
+    ),
     "Results": (
         *(
             "causal_dsl.score.spec_results.SpecResult",
