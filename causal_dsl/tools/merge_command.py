@@ -46,7 +46,7 @@ def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
     if not well or not 1 <= int(number) <= int(count) <= MOST_SHARDS:
         raise fail(
             "E900",
-            f"`{written}` is no shard",
+            f"`{written}` is not a shard",
             line.place(written),
             notes=(f"a shard is i/N: the i-th of N parts of the work, counted from 1; N is at most {MOST_SHARDS:,}",),
             help="write --shard 1/4 for the first of four",
