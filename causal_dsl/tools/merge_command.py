@@ -124,12 +124,12 @@ def merge_options(command: argparse.ArgumentParser) -> None:
         help="an --out folder of shards: one for each shard, or one that they share",
     )
     command.add_argument(
-        "--out", type=folder_path, required=True, metavar="DIR", help="the folder of the whole; it may be one of theirs"
+        "--out", type=folder_path, required=True, metavar="DIR", help="the folder for the united results; it may be one of the DIRs"
     )
     command.add_argument(
         "--replace",
         action="store_true",
-        help="let the results of another run in --out be replaced by those of the shards",
+        help="replace the results of another run in --out by those of the shards",
     )
     command.add_argument("--spec", type=folder_path, metavar="PATH", help="where the spec is now, if it was moved")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")

@@ -31,7 +31,7 @@ def add_workers(command: ArgumentParser) -> None:
         "--silence",
         type=silent_seconds,
         metavar="SECONDS",
-        help=f"end a worker that gives no sign for so long, and give its work to another; default {Options.silence:g}",
+        help=f"replace a worker after SECONDS without a sign of progress; default {Options.silence:g}",
     )
 
 
