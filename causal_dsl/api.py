@@ -15,7 +15,7 @@ from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check, planned
 from causal_dsl.planning.plan import Plan
-from causal_dsl.specs import Options, Spec, load, load_all, of_tree, opened, parse, with_workers
+from causal_dsl.specs import Options, Spec, Workers, load, load_all, of_tree, opened, parse, with_workers
 
 if TYPE_CHECKING:
     from causal_dsl.engine.execute import Execution
@@ -61,11 +61,7 @@ def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
 
 
 def run(
-    spec: Spec | str | Path,
-    options: Options = Options(),
-    *,
-    workers: int | Literal["auto"] | None = None,
-    cluster: str | None = None,
+    spec: Spec | str | Path, options: Options = Options(), *, workers: Workers = None, cluster: str | None = None
 ) -> Results:
     """Run every test of a spec, or of a file's, on its network and score it; raises :class:`SpecError` for a fault of spec or environment.
 
@@ -75,11 +71,7 @@ def run(
 
 
 def run_files(
-    paths: Iterable[str | Path],
-    options: Options = Options(),
-    *,
-    workers: int | Literal["auto"] | None = None,
-    cluster: str | None = None,
+    paths: Iterable[str | Path], options: Options = Options(), *, workers: Workers = None, cluster: str | None = None
 ) -> Results:
     """:func:`run` of several files; a network that they share is loaded once."""
     return _run(load_all(paths), with_workers(options, workers, cluster))
@@ -103,10 +95,7 @@ def train(spec: Spec | str | Path, options: Options = Options()) -> dict[str, Tr
 
 
 def networks(spec: Spec | str | Path, options: Options = Options()) -> dict[str, Network]:
-    """Every network that a spec declares, loaded and proved, by name; raises :class:`SpecError` for a fault of spec or environment.
-
-    A network that is declared as trained is trained, or found in the cache.
-    """
+    """Every network that a spec declares, loaded (or trained) and proved, by name; raises :class:`SpecError` for a fault."""
     from causal_dsl.executing import networks_of
 
     return networks_of(opened(spec, options), options)

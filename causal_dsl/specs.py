@@ -7,7 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
 from causal_dsl.diagnostics import (
     NOWHERE,
@@ -29,6 +29,9 @@ from causal_dsl.store.out import kept_source
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.parse import parse as parse_text
+
+#: How many processes run the units of a plan.
+Workers: TypeAlias = int | Literal["auto"] | None
 
 #: The declarations that the line of a spec counts.
 _KINDS: dict[type[tree.Node], str] = {
@@ -104,7 +107,7 @@ class Options:
     shared: bool = False
     command: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    workers: int | Literal["auto"] | None = None
+    workers: Workers = None
     cluster: str | None = None
     silence: float = 600.0
 
@@ -119,7 +122,7 @@ class Options:
         return None if self.out is None or is_address(self.out) else local_path(self.out)
 
 
-def with_workers(options: Options, workers: int | Literal["auto"] | None, cluster: str | None) -> Options:
+def with_workers(options: Options, workers: Workers, cluster: str | None) -> Options:
     """The options with ``workers`` and ``cluster`` where they are given."""
     asked = {name: value for name, value in (("workers", workers), ("cluster", cluster)) if value is not None}
     return replace(options, **asked) if asked else options  # type: ignore[arg-type]

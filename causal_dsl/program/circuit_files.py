@@ -313,7 +313,9 @@ def _edges(
         if edge is None or not masks.get(edge[0], 0) & bit:
             close = [edge_name(node, port) for node, port, _ in every or ()][:20_000]
             help = did_you_mean(name, close, "an edge is embed -> layer[3].head[1].q, say")
-            _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which is not an edge of this network", help, span, found)
+            _refuse(
+                f"`{shown_path(path)}` names `{whole[:60]}`, which is not an edge of this network", help, span, found
+            )
             return None
         made.append((*edge, at or EVERYWHERE))
     return EdgeSet.of(ports, made)

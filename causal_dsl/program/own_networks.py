@@ -140,7 +140,9 @@ def _absent(said: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     if not said["layers"]:
         every = (*needs, "resid_pre", "resid_post", "q_rot", "k_rot")
-        return dict.fromkeys(every, 'the spec does not say where its layers are: write layers="…", the module that holds them')
+        return dict.fromkeys(
+            every, 'the spec does not say where its layers are: write layers="…", the module that holds them'
+        )
     for component, settings in needs.items():
         lacking = [name for name in settings if not said[name]]
         if lacking:

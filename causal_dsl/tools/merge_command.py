@@ -124,7 +124,11 @@ def merge_options(command: argparse.ArgumentParser) -> None:
         help="an --out folder of shards: one for each shard, or one that they share",
     )
     command.add_argument(
-        "--out", type=folder_path, required=True, metavar="DIR", help="the folder for the united results; it may be one of the DIRs"
+        "--out",
+        type=folder_path,
+        required=True,
+        metavar="DIR",
+        help="the folder for the united results; it may be one of the DIRs",
     )
     command.add_argument(
         "--replace",
