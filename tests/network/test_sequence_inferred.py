@@ -72,7 +72,7 @@ def test_why_none_is_found_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
         function=function, said=written({"vocabulary": test_sequence.WORDS}), site="resid_post"
     )
     rc, _, told = ran(tmp_path, capsys, spec)
-    assert rc == 2 and "where its layers are is not said" in told and UNCLEAR[function] in told
+    assert rc == 2 and "the spec does not say where its layers are" in told and UNCLEAR[function] in told
 
 
 @pytest.mark.thinned(always=1, values=True, slow=2)
