@@ -49,7 +49,7 @@ def execution_of(
     held = _held(plan, networks or {}, options)
     plan = by_reference(plan) if executor == "reference" else plan
     memory = memory_of(options, held)
-    given = {"memory": memory, "compiled": options.compiled} | more
+    given: dict[str, Any] = {"memory": memory, "compiled": options.compiled, **more}
     return Execution(plan, held, plan.answers, target_ids(plan, plan.answers, held), **given)
 
 
