@@ -53,8 +53,9 @@ def bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int = 0) ->
 
 def _bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int) -> np.ndarray:
     with np.errstate(over="ignore"):
-        state = _mix(rows.astype(np.uint64) * _GOLDEN + stream)
-        return step(state + np.asarray(attempts).astype(np.uint64) * _GOLDEN)
+        state = rows.astype(np.uint64) * _GOLDEN
+        state += stream
+        return step(_mix(state) + np.asarray(attempts).astype(np.uint64) * _GOLDEN)
 
 
 def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:

@@ -4,13 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Callable, Mapping, Sequence
 from functools import lru_cache
-from types import CodeType
+from types import CodeType, MappingProxyType
 from typing import Any
 
 import numpy as np
 
 from causal_dsl.causal.operations import HELPERS, printed_whole
-from causal_dsl.causal.terms import Symbol
+from causal_dsl.causal.terms import Float, Integer, Symbol
 
 #: Rows that are computed at once: the columns of a model then stay in the cache of a core.
 CHUNK = 1 << 15
@@ -22,28 +22,52 @@ def compile_lines(
     arguments: Sequence[Symbol],
     lines: Sequence[tuple[Symbol, Any]],
     results: Sequence[Symbol],
-    helpers: Mapping[str, Callable[..., Any]],
+    helpers: Mapping[str, Any],
 ) -> Callable[..., list[Any]]:
     """A function of the arguments that carries out ``symbol = expression`` line by line and returns the results.
 
     Expressions may use the symbols of arguments and of earlier lines. What occurs in several of them is computed once.
     The function takes numpy columns of one length; a result may be a scalar where it depends on no argument.
     """
-    return compile_text(printed_lines(arguments, lines, results), helpers)
+    # Numbers have names, too: conditions that differ in them alone are one text, which is compiled once.
+    numbers = {f"n{i}": number for i, number in enumerate(_numbers_of(lines))}
+    names = {number: name for name, number in numbers.items()}
+    held = {name: number.held for name, number in numbers.items()}
+    return compile_text(printed_lines(arguments, lines, results, names), {**helpers, **held})
 
 
-def printed_lines(arguments: Sequence[Symbol], lines: Sequence[tuple[Symbol, Any]], results: Sequence[Symbol]) -> str:
-    """The text of the function that :func:`compile_lines` makes: equal for mechanisms that do alike."""
+def _numbers_of(lines: Sequence[tuple[Symbol, Any]]) -> list[Any]:
+    """The numbers that occur in some lines, each once, in the order in which they are come by."""
+    found: dict[Any, None] = {}
+    seen, stack = set[Any](), [expr for _, expr in lines]
+    while stack:
+        node = stack.pop()
+        if node in seen:
+            continue
+        seen.add(node)
+        stack.extend(node.args)
+        if isinstance(node, Integer | Float):
+            found[node] = None
+    return list(found)
+
+
+def printed_lines(
+    arguments: Sequence[Symbol],
+    lines: Sequence[tuple[Symbol, Any]],
+    results: Sequence[Symbol],
+    numbers: Mapping[Any, str] = MappingProxyType({}),
+) -> str:
+    """The text of a function as :func:`compile_lines` makes them: equal for mechanisms that do alike. ``numbers`` are called as it says."""
     # Arguments are named by their places, so that mechanisms that do alike are one text, which is compiled once.
-    names: dict[Any, str] = {argument: f"a{i}" for i, argument in enumerate(arguments)}
-    given = ", ".join(names.values())
+    given = {argument: f"a{i}" for i, argument in enumerate(arguments)}
+    names: dict[Any, str] = {**numbers, **given}
     body = [f"{names.get(symbol, symbol.name)} = {printed_whole(line, names)}" for symbol, line in _share(lines, names)]
     body.append(f"return [{', '.join(names.get(result, result.name) for result in results)}]")
-    return "\n    ".join([f"def computed({given}):", *body])
+    return "\n    ".join([f"def computed({', '.join(given.values())}):", *body])
 
 
-def compile_text(text: str, helpers: Mapping[str, Callable[..., Any]]) -> Callable[..., list[Any]]:
-    """The function of a text that :func:`printed_lines` made."""
+def compile_text(text: str, helpers: Mapping[str, Any]) -> Callable[..., list[Any]]:
+    """The function of a text that :func:`printed_lines` made; ``helpers`` are all that it names beside its arguments."""
     namespace: dict[str, Any] = {**HELPERS, **helpers}
     # All names are those of symbols that the compiler made; texts of a spec never get here, they are numbers.
     exec(_code(text), namespace)

@@ -106,7 +106,7 @@ class RowDrawer:
                 return False
         while len(pending):
             rate = max(accepted / tried, 1e-9) if tried else 1.0
-            width = int(np.clip(1.5 / rate, 1, max(64, BLOCK // len(pending)))) if attempt else 1
+            width = int(min(max(1.5 / rate, 1), max(64, BLOCK // len(pending)))) if attempt else 1
             done = np.zeros(len(pending), bool)
             step = max(1, BLOCK // width)
             for start in range(0, len(pending), step):
@@ -163,7 +163,8 @@ class RowDrawer:
     def _take(self, block: np.ndarray, attempt: int, width: int) -> tuple[np.ndarray, int]:
         """Draw ``width`` candidates for each row of a block, and take the first that is allowed: which rows have one, and how many were
         allowed in all."""
-        rows, attempts = np.repeat(block, width), np.tile(np.arange(attempt, attempt + width), len(block))
+        rows = np.repeat(block, width) if width > 1 else block
+        attempts = attempt + np.arange(len(rows)) % width
         at, proposed, complete = (
             self.candidates.propose(rows, attempts)
             if self.builder is None
@@ -174,12 +175,12 @@ class RowDrawer:
             keep = np.flatnonzero(cells == self.row_cells.of_rows[rows[at]])
             at = at[keep]
             proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
-        first, where = _firsts(at // width)
-        found = self.found if self.builder is None else self.builder.found
+        first, where = _firsts(at // width if width > 1 else at)
+        found, rows = self.found if self.builder is None else self.builder.found, block[first]
         for into, columns in zip(found, proposed, strict=True):
-            store(into, self.n, block[first], {name: codes[where] for name, codes in columns.items()})
+            store(into, self.n, rows, {name: codes[where] for name, codes in columns.items()})
         if self.builder is not None:
-            self.builder.rows[block[first]] = True
+            self.builder.rows[rows] = True
         return first, len(at)
 
     def _handed_out(self, row_cells: RowCells, pending: np.ndarray, attempt: int) -> bool:

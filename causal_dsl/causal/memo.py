@@ -44,6 +44,7 @@ class Memo:
         self._bytes = 0
         self._models: dict[int, tuple[CausalModel, Any]] = {}
         self._taken: dict[Any, int] = {}
+        self._last: tuple[Design, Any, Any] | None = None
 
     def begin(self, shared: tuple[Any, Set[Any]], models: Mapping[tuple[str, str], Any]) -> None:
         """Another check begins. What is known of a model holds for the model of the same file and name if all that decides it is
@@ -54,7 +55,7 @@ class Memo:
             self._kept.clear()
         self._current = {None: self._number(None, shared)}
         self._current |= {place: self._number(place, context) for place, context in models.items()}
-        self._models, self._taken = {}, {}
+        self._models, self._taken, self._last = {}, {}, None
 
     def _number(self, place: tuple[str, str] | None, context: Any) -> int:
         """The number of a context, which equal ones share."""
@@ -69,7 +70,7 @@ class Memo:
 
     def draw(self, design: Design, diagnostics: Diagnostics) -> Drawn | None:
         """:func:`~causal_dsl.causal.designs.draw`; what was reported of one draw is reported of the next one, too."""
-        at = self._key(design, rows=True)
+        at, _ = self._keys(design)
         known = self._drawn.get(at)
         if known is not None:
             self._drawn.move_to_end(at)
@@ -97,7 +98,7 @@ class Memo:
     ) -> dict[str, Ceiling]:
         """:func:`~causal_dsl.causal.ceilings.ceilings`; exact ones hold whatever the seed and the number of rows."""
         asked = (tuple(interventions), output, gaps)
-        exact, sampled = (self._key(design, rows=False), *asked), (self._key(design, rows=True), *asked)
+        sampled, exact = ((told, *asked) for told in self._keys(design))
         for at in (exact, sampled):
             if at in self._ceilings:
                 return self._ceilings[at]
@@ -111,10 +112,19 @@ class Memo:
         self._kept.append(design)
         return found
 
-    def _key(self, design: Design, rows: bool) -> tuple[Any, ...]:
-        """All that decides the ``rows`` of a design or, without them, its exact ceilings."""
-        untold = frozenset(UNTOLD) | (frozenset() if rows else frozenset(OF_ROWS))
-        return tuple(_told(design, untold, self._model))
+    def _keys(self, design: Design) -> tuple[Any, Any]:
+        """All that decides the rows of a design, and all that decides its exact ceilings; those of the last design are known."""
+        if self._last is None or self._last[0] is not design:
+            told = {field: _told(getattr(design, field), self._model) for field in _fields_told(Design)}
+            rows = tuple(told.values())
+            told["statements"] = tuple(
+                tuple(
+                    value for field, value in zip(_fields_told(DrawStatement), one, strict=True) if field not in OF_ROWS
+                )
+                for one in told["statements"]
+            )
+            self._last = design, rows, tuple(told.values())
+        return self._last[1:]
 
     def _model(self, model: CausalModel) -> Any:
         """A model as a part of a key. Two that have one name and are not one are told apart, and are known in this check alone;
@@ -150,16 +160,15 @@ def _bytes_of(drawn: Drawn) -> int:
     return sum(int(getattr(array, "nbytes", 0)) for array in arrays)
 
 
-def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any]) -> Any:
-    """A value as a part of a key: of a design and its statements every field that is not ``untold``."""
+def _told(value: Any, model: Callable[[CausalModel], Any]) -> Any:
+    """A value as a part of a key: of a statement every field that is not ``UNTOLD``."""
     if value is None or isinstance(value, (str, int)):  # most are
         return value
     match value:
-        case Design() | DrawStatement():
-            kind: Any = type(value)
-            return tuple((name, _told(getattr(value, name), untold, model)) for name in _fields_told(kind, untold))
+        case DrawStatement():
+            return tuple([_told(getattr(value, name), model) for name in _fields_told(DrawStatement)])
         case tuple():
-            return tuple(_told(part, untold, model) for part in value)
+            return tuple([_told(part, model) for part in value])
         case CausalModel():
             return model(value)
         case Predicate():
@@ -168,8 +177,8 @@ def _told(value: Any, untold: frozenset[str], model: Callable[[CausalModel], Any
 
 
 @cache
-def _fields_told(kind: Any, untold: frozenset[str]) -> tuple[str, ...]:
-    return tuple(one.name for one in fields(kind) if one.name not in untold)
+def _fields_told(kind: Any) -> tuple[str, ...]:
+    return tuple(one.name for one in fields(kind) if one.name not in UNTOLD)
 
 
 def _said(where: Predicate) -> Any:

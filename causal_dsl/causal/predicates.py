@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import field
+from typing import Any
+from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
@@ -68,16 +70,62 @@ def compile_predicate(
     diagnostics: Diagnostics,
     scope: Scope | None = None,
     word: str = "where",
+    said: str = "",
 ) -> Predicate | None:
     """Compile a condition over the variables of several runs, ``role.name``; None where a fault was reported.
 
     With a single role its variables may be named alone; the role ``""`` has only bare names. ``template``, the number
     of the prompt line that a row uses, counts as a whole number of every named role. Domains and tables are looked up in
-    ``scope``, else among those that the first model could name. ``word`` is the keyword before it.
+    ``scope``, else among those that the first model could name. ``word`` is the keyword before it; ``said`` its text, where that is known.
     """
     models = list({id(model): model for model in roles.values()}.values())
     strings = models[0].strings if models else Strings()
-    names: dict[str, Typed | None] = {}
+    named = _named(roles, strings)
+    title = f"`{models[0].name}`" if len(models) == 1 else "these models"
+    scope = scope or (models[0].scope if models else Scope())
+    compiler = Compiler(dict(named.names), scope, strings, diagnostics, title)
+    found = compiler.condition(expr, f"`{word}`")
+    if found is None:
+        return None
+    symbols, types = named.symbols, named.types
+    condition = compile_condition(found.expr, compiler.guards, symbols, types, compiler.helpers, expr.span)
+    asked = next((name for role, name in condition.inputs if name in roles[role].unstated), None)
+    if asked is not None:
+        refuse_unstated(asked, expr.span, diagnostics)
+        return None
+    foreign = {
+        key: roles[key[0]].strings
+        for key in condition.inputs
+        if types[key] in ("string", "set") and roles[key[0]].strings is not strings
+    }
+    return Predicate(condition, expr.span, said or format_expr(expr), foreign, strings)
+
+
+@dataclass(frozen=True, eq=False)
+class _Named:
+    """The variables of several runs: by the names that a condition has for them, and by (role, variable)."""
+
+    names: Mapping[str, Typed]
+    symbols: Mapping[tuple[str, str], Symbol]
+    types: Mapping[tuple[str, str], str]
+
+
+#: By the model of the first role, for all conditions over the same runs.
+_NAMED: WeakKeyDictionary[CausalModel, dict[Any, _Named]] = WeakKeyDictionary()
+
+
+def _named(roles: Mapping[str, CausalModel], strings: Strings) -> _Named:
+    if not roles:
+        return _Named({}, {}, {})
+    known = _NAMED.setdefault(next(iter(roles.values())), {})
+    asked = tuple((role, ref(model)) for role, model in roles.items())
+    if asked not in known:
+        known[asked] = _names_of(roles, strings)
+    return known[asked]
+
+
+def _names_of(roles: Mapping[str, CausalModel], strings: Strings) -> _Named:
+    names: dict[str, Typed] = {}
     symbols: dict[tuple[str, str], Symbol] = {}
     types: dict[tuple[str, str], str] = {}
     for role, model in roles.items():
@@ -92,22 +140,7 @@ def compile_predicate(
                 names[f"{role}.{name}"] = typed
             if len(roles) == 1 and name not in roles:
                 names[name] = typed
-    title = f"`{models[0].name}`" if len(models) == 1 else "these models"
-    compiler = Compiler(names, scope or (models[0].scope if models else Scope()), strings, diagnostics, title)
-    found = compiler.condition(expr, f"`{word}`")
-    if found is None:
-        return None
-    condition = compile_condition(found.expr, compiler.guards, symbols, types, compiler.helpers, expr.span)
-    asked = next((name for role, name in condition.inputs if name in roles[role].unstated), None)
-    if asked is not None:
-        refuse_unstated(asked, expr.span, diagnostics)
-        return None
-    foreign = {
-        key: roles[key[0]].strings
-        for key in condition.inputs
-        if types[key] in ("string", "set") and roles[key[0]].strings is not strings
-    }
-    return Predicate(condition, expr.span, format_expr(expr), foreign, strings)
+    return _Named(names, symbols, types)
 
 
 def _expr(symbol: Symbol, kind: str) -> object:

@@ -8,6 +8,8 @@ import numpy as np
 
 #: Rows up to which a loop is faster than sorting columns.
 _FEW = 500
+#: Whole numbers of at most so short a range stand for their ranks.
+_NARROW = 64
 
 
 def ranks(column: np.ndarray) -> tuple[np.ndarray, int]:
@@ -31,15 +33,26 @@ def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarr
         rows = list(zip(*(column.tolist() for column in (start, *columns)), strict=True))
         places = {row: place for place, row in enumerate(sorted(set(rows)))}
         return np.array([places[row] for row in rows], np.int64), len(places)
-    found, count = ranks(start)
     few = 4 * len(start) + 64
+    found, count = _digits(start, few)
     for column in columns:
-        own, several = ranks(column)
+        own, several = _digits(column, few // count)
         # Combined numbers keep the order of ranks: they are ranked anew only before they get too many for a table.
         if count > few:
             found, count = ranks(found)
         found, count = found * several + own, count * several
     return ranks(found)
+
+
+def _digits(column: np.ndarray, most: int) -> tuple[np.ndarray, int]:
+    """Numbers from 0 on in the order of the values, ``[n]``, and how many there may be: whole numbers of a range of at most ``most``
+    as they are, less the lowest, else ranks."""
+    if column.dtype != np.float64:
+        low = int(column.min())
+        span = int(column.max()) - low + 1
+        if span <= min(most, _NARROW):
+            return column - low, span
+    return ranks(column)
 
 
 def distinct_count(column: np.ndarray) -> int:

@@ -205,9 +205,14 @@ class RowCandidates:
             if not keep.all():
                 keep = np.flatnonzero(keep)  # once, not once a column
                 at = at[keep]
-                proposed = [{name: codes[keep] for name, codes in other.items()} for other in proposed]
+                # A column that was proposed is the same object among the complete ones.
+                kept: dict[int, np.ndarray] = {}
+                for codes in (codes for other in (*proposed, *complete.values()) for codes in other.values()):
+                    if id(codes) not in kept:
+                        kept[id(codes)] = codes[keep]
+                proposed = [{name: kept[id(codes)] for name, codes in other.items()} for other in proposed]
                 complete = {
-                    role: {name: codes[keep] for name, codes in other.items()} for role, other in complete.items()
+                    role: {name: kept[id(codes)] for name, codes in other.items()} for role, other in complete.items()
                 }
         return at, proposed, complete
 

@@ -129,16 +129,18 @@ class Sampler:
         self.support, self._sums, self._even = (
             listed(model, self.split, self.templates) if self.listed else (None, None, False)
         )
-        self._needs = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
         self._templated = "template" in self.wanted and bool(self.templates)
+        #: how many candidates each condition of the model was asked about, and how many it let through
+        self.tried: dict[int, tuple[int, int]] = {}
+        if self.support is not None:  # its rows have everything
+            return
+        self._needs = [(needs(model, tuple(where.inputs)), where) for where in model.wheres]
         early = [name for name in self.wanted if name in model.variables]
         early += [name for where in model.wheres for name in where.inputs]
         early += lines_read(self.templates) if self._templated else ()
         needed = needs(model, tuple(early)) if not self.split else frozenset(model.exogenous)
         self._early = tuple(name for name in model.exogenous if name in needed)
         self._late = tuple(name for name in model.exogenous if name not in needed)
-        #: how many candidates each condition of the model was asked about, and how many it let through
-        self.tried: dict[int, tuple[int, int]] = {}
 
     def _bits(self, name: str, rows: np.ndarray, attempts: np.ndarray) -> np.ndarray:
         return bits(key(self.seed, self.role, name), rows, attempts)
@@ -218,7 +220,9 @@ class Sampler:
         domain = model.variables[name].domain
         if isinstance(domain, Finite):
             pick = below(random, domain.size)
-            return pick + domain.values.start if isinstance(domain.values, range) else model.codes(name)[pick]
+            if not isinstance(domain.values, range):
+                return model.codes(name)[pick]
+            return pick + domain.values.start if domain.values.start else pick
         return np.minimum(domain.low + (domain.high - domain.low) * unit(random), domain.high)
 
     def _template(self, columns: Columns, rows: np.ndarray) -> np.ndarray:

@@ -28,7 +28,9 @@ from causal_dsl.syntax import tree
 KINDS = ("csv", "jsonl", "parquet", "dataset")
 ROW = "row"
 _EXAMPLES = {"csv": "file.csv", "jsonl": "file.jsonl", "parquet": "file.parquet", "dataset": "folder"}
-_WHOLE = re.compile(r"[+-]?(0|[1-9]\d*)\Z", re.ASCII)
+_WHOLE = r"[+-]?(?:0|[1-9]\d*)"
+#: Texts that all are whole numbers, one a line. (No step is taken back: there is one way to read each.)
+_ALL_WHOLE = re.compile(rf"(?:{_WHOLE}\n)*+{_WHOLE}", re.ASCII)
 #: Texts of a column by which it is told whether they occur again and again.
 _LOOK = 4096
 #: What begins as `007` does.
@@ -407,6 +409,12 @@ def _too_large(value: Value) -> bool:
     return (kind == "int" and not abs(value) < LIMIT) or (kind == "real" and not math.isfinite(value))  # type: ignore[arg-type]
 
 
+def _all_whole(texts: list[str]) -> bool:
+    """Whether all of some texts are whole numbers: asked of all at once."""
+    joined = "\n".join(texts)
+    return joined.count("\n") == len(texts) - 1 and _ALL_WHOLE.fullmatch(joined) is not None
+
+
 def _parsed(texts: list[str]) -> Sequence[Value]:
     """Cells of a CSV as truth values, numbers or texts. Where texts occur again and again, each is looked at once."""
     first = next(iter(texts), "")
@@ -417,7 +425,7 @@ def _parsed(texts: list[str]) -> Sequence[Value]:
     values: Sequence[Value] | None = None
     if all(text.lower() in ("true", "false") for text in distinct):
         values = [text.lower() == "true" for text in distinct]
-    elif all(map(_WHOLE.match, distinct)) and max(map(len, distinct)) < 25:
+    elif _all_whole(distinct) and max(map(len, distinct)) < 25:
         values = list(map(int, distinct))
     elif all(map(_NUMBER.match, distinct)) and not any(map(_CODE.match, distinct)):
         values = list(map(float, distinct))

@@ -4,7 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import chain
+from itertools import chain, groupby
+from operator import itemgetter
 from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
@@ -80,12 +81,15 @@ MOST_COUNTED = 48
 
 
 def sizes(plan: Plan) -> Iterator[tuple[Step, Sized, float]]:
-    """The passes of a plan, each with how many it stands for."""
+    """The passes of a plan, each with how many it stands for; of those that are laid out alike one stands for all."""
     peaks = Peaks(plan)
     chosen, stands_for = _counted(plan)
-    for step, block in chosen:
-        sized = peaks.size(step, block)
-        yield step, sized, stands_for * sized.share
+    for step, own in groupby(chosen, key=itemgetter(0)):
+        blocks = [block for _, block in own]
+        # Where each stands for others already, these are rounded one by one.
+        for block, count in peaks.alike(step, blocks) if stands_for == 1 else ((block, 1) for block in blocks):
+            sized = peaks.size(step, block)
+            yield step, sized, stands_for * sized.share * count
     for step, sized, stands_for in _before(plan, peaks):
         yield step, sized, stands_for
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.planning.alike_blocks import PairsAsked
 from causal_dsl.planning.alive import PeakHeld
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import EDGES, Block, Step, early_means
@@ -52,15 +53,15 @@ class KnownSizes:
             self._of, self._tuples, self._means, self._found = parts, {}, {}, {}
         return self
 
-    def get(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld] | None:
-        """What a block takes, if that was found before."""
-        return self._found.get(self._key(step, block, budget))
+    def get(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget) -> tuple[Figures, PeakHeld] | None:
+        """What a block takes, if that was found before of it, or of one with the same interventions on ``pairs`` that are laid out alike."""
+        return self._found.get(self._key(step, block, pairs, budget))
 
-    def put(self, step: Step, block: Block, budget: Budget, found: tuple[Figures, PeakHeld]) -> None:
+    def put(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget, found: tuple[Figures, PeakHeld]) -> None:
         """Remember what a block takes."""
-        self._found[self._key(step, block, budget)] = found
+        self._found[self._key(step, block, pairs, budget)] = found
 
-    def _key(self, step: Step, block: Block, budget: Budget) -> tuple[Any, ...]:
+    def _key(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget) -> tuple[Any, ...]:
         runs = id(step.resumes)
         if runs not in self._means:
             self._means[runs] = bool(early_means(replace(step, blocks=())))
@@ -70,7 +71,7 @@ class KnownSizes:
         # How large a budget is decides what is alive only where edges are computed.
         given = budget if step.why == EDGES else replace(budget, bytes=0)
         own = (step.network, step.shared, step.kept_once, step.rules, step.pruned, step.why)
-        return (runs, id(step.forwards), own, whole, block, given)
+        return (runs, id(step.forwards), own, whole, pairs, block.first, block.last, given)
 
 
 __all__ = ["Figures", "KnownSizes"]

@@ -7,12 +7,14 @@ wastes (:func:`causal_dsl.planning.memory.taken`); a budget allows for that.
 from __future__ import annotations
 
 from collections import Counter
+from collections.abc import Iterable
 from functools import cached_property
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.alike_blocks import AlikeBlocks, PairsAsked
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.floors import floors_of
@@ -54,6 +56,7 @@ class Peaks:
     def __init__(self, plan: Plan):
         self.plan = plan
         self.layouts = Layouts(plan)
+        self._alike = AlikeBlocks(plan, self.layouts)
         self._known = plan.sizes.begin(plan)
         self._last: tuple[Step, Block, Sized] | None = None
         self._computed: tuple[Step, int | None] | None = None
@@ -70,7 +73,7 @@ class Peaks:
 
     def _sized(self, step: Step, block: Block) -> Sized:
         share, facts = 1.0, self.plan.inputs[step.network].facts
-        rows = sum(count * len(block.pairs(n)) for n, count in self._counts(step).items())
+        rows = self._rows(step, block)
         if rows > MOST_ROWS:
             part = self._part(step, block, -(-rows // MOST_ROWS))
             if (
@@ -83,6 +86,10 @@ class Peaks:
                 block = part
         layout = self.layouts.make(step, block, watch=True)
         return Sized(layout, layout.schedule(step, layers_of(facts), packs(facts) is not None), share)
+
+    def _rows(self, step: Step, block: Block) -> int:
+        """How many rows the interventions of a step have in a block, as if all of them were in it."""
+        return sum(count * len(block.pairs(n)) for n, count in self._counts(step).items())
 
     def _part(self, step: Step, block: Block, parts: int) -> Block | None:
         """The first of so many equal parts of a block; None where some intervention has no pair in it."""
@@ -117,11 +124,25 @@ class Peaks:
 
     def figures(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld]:
         """What a block takes, and what is alive at its peak; it is laid out only if that is not known."""
-        found = self._known.get(step, block, budget)
+        pairs = self._pairs(step, block)
+        found = self._known.get(step, block, pairs, budget)
         if found is None:
             found = self.figures_of(step, self.size(step, block), budget)
-            self._known.put(step, block, budget, found)
+            self._known.put(step, block, pairs, budget, found)
         return found
+
+    def alike(self, step: Step, blocks: Iterable[Block]) -> list[tuple[Block, int]]:
+        """The blocks of a step, one of all that are laid out alike, with how many these are."""
+        found: dict[tuple[Any, ...], list[Block]] = {}
+        for block in blocks:
+            found.setdefault((self._pairs(step, block), block.first, block.last), []).append(block)
+        return [(same[0], len(same)) for same in found.values()]
+
+    def _pairs(self, step: Step, block: Block) -> PairsAsked:
+        """The pairs of a block, equal where they are laid out alike; of a block that is laid out in part, which of all they are."""
+        if self._rows(step, block) > MOST_ROWS:
+            return block.start, block.stop, block.of
+        return self._alike.pairs(step, block)
 
     def figures_of(self, step: Step, sized: Sized, budget: Budget) -> tuple[Figures, PeakHeld]:
         """The same of a pass that is laid out."""

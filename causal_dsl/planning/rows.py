@@ -15,9 +15,10 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.laid_out import AlikeRows, Layout, Watch
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of, place_read
-from causal_dsl.planning.pass_runs import ANSWER, AlikeRuns, KeptPart, ReadOfRun, RunsOfPasses
+from causal_dsl.planning.pass_runs import ANSWER, AlikeRuns, KeptPart, PassRuns, ReadOfRun, RunsOfPasses
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, layers_of
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.vocabulary.locations import Place, Position
 
 if TYPE_CHECKING:
@@ -77,9 +78,15 @@ class Layouts:
 
     def tokens(self, place: Place, forward: g.Forward, pairs: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
         """The tokens of a place in the runs of ``pairs``, flattened: which of the pairs [m], and the token [m]."""
+        return self.tokens_at(place.position, forward, pairs)
+
+    def tokens_at(
+        self, position: Position | None, forward: g.Forward, pairs: np.ndarray
+    ) -> tuple[np.ndarray, np.ndarray]:
+        """:meth:`tokens` of the places with a position."""
         if not self.plan.inputs[forward.network].has_tokens:
             return np.arange(len(pairs)), np.zeros(len(pairs), np.int64)
-        bounds, tokens, _ = self.spans(place.position, forward)
+        bounds, tokens, _ = self.spans(position, forward)
         counts = bounds[pairs + 1] - bounds[pairs]
         which = np.repeat(np.arange(len(pairs)), counts)
         start = np.repeat(bounds[pairs] - np.concatenate([[0], np.cumsum(counts)[:-1]]), counts)
@@ -167,6 +174,14 @@ class Layouts:
             self._watch(layout)
         layout.rows = self._rows(layout, inputs)
         return layout
+
+    def runs_of(self, step: Step, block: Block) -> PassRuns:
+        """The runs of the pass of a block, with what is read at places in them; its pairs do not matter."""
+        return self._runs.of(step, block, (), None, False, True)
+
+    def looks_on(self, network: NetworkKey) -> list[tuple[g.ReadNode, Place]]:
+        """What is read at places in the runs of a network."""
+        return self._runs.looks_on(network)
 
     def _rows_of_alike(self, layout: Layout, alike: AlikeRuns, common: _Alike) -> AlikeRows | None:
         """The rows of interventions that are alike; None where they have no pair in the block."""

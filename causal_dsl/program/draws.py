@@ -89,11 +89,12 @@ class DrawReader:
                     why = "is drawn twice" if name.name in drawn else "means something else here"
                     self._fault("E697", f"`{name.name}` {why}", name.span, help="give it another name")
                 drawn[name.name] = self.model
-            statement = self._draw(member, drawn, solved, statements)
+            said = format_expr(member.where) if member.where is not None else ""
+            statement = self._draw(member, drawn, solved, statements, said)
             if statement is not None:
                 statements.append(statement)
             line = f"{', '.join(name.name for name in member.names)} ~ {format_expr(member.domain)}"
-            lines.append(line + (f" where {format_expr(member.where)}" if member.where is not None else ""))
+            lines.append(line + (f" where {said}" if said else ""))
         counts = {s.n for s in statements if s.n is not None}
         if len(counts) > 1:
             self._fault(
@@ -113,7 +114,12 @@ class DrawReader:
         self.whole = False
 
     def _draw(
-        self, member: tree.Draw, drawn: dict[str, CausalModel], solved: list[str], before: list[DrawStatement]
+        self,
+        member: tree.Draw,
+        drawn: dict[str, CausalModel],
+        solved: list[str],
+        before: list[DrawStatement],
+        said: str,
     ) -> DrawStatement | None:
         called = call_name(member.domain) if isinstance(member.domain, (tree.Call, tree.Name)) else None
         model = self.model
@@ -174,7 +180,7 @@ class DrawReader:
         roles = tuple(name.name for name in member.names)
         listed = {name: self._balance(name, settings[name] or (), roles) for name in ("balance", "strata", "cover")}
         balance, strata, cover = listed["balance"], listed["strata"], listed["cover"]
-        where, wanted = self._where(member.where, drawn)
+        where, wanted = self._where(member.where, drawn, said)
         solved += wanted
         if (
             balance is None
@@ -210,9 +216,21 @@ class DrawReader:
         seen = weighted(settings, member, model.shown(shown_by(self.alignment)), exhaustive, self.diagnostics)
         if seen is None:
             self.whole, seen = False, model
-        statement = DrawStatement(roles, seen, n, seed, balance, exhaustive, where, member.span, split)
-        choose = covering_of if cover else strata_of if strata else None
-        statement = replace(statement, strata=strata, cover=cover, t=settings["t"] or 2, choose=choose)
+        statement = DrawStatement(
+            roles,
+            seen,
+            n,
+            seed,
+            balance,
+            exhaustive,
+            where,
+            member.span,
+            split,
+            strata=strata,
+            cover=cover,
+            t=settings["t"] or 2,
+            choose=covering_of if cover else strata_of if strata else None,
+        )
         if (strata or cover) and not self._apart(statement, likeness, roles):
             statement = replace(statement, strata=(), cover=())
         if not likeness:
@@ -274,8 +292,10 @@ class DrawReader:
             found.append((role, variable.name))
         return tuple(found) if once(setting, names, self.diagnostics, found) else None
 
-    def _where(self, where: tree.Expr | None, drawn: dict[str, CausalModel]) -> tuple[Predicate | None, list[str]]:
-        """The condition on the causal model's values, and the roles that the network must solve."""
+    def _where(
+        self, where: tree.Expr | None, drawn: dict[str, CausalModel], said: str
+    ) -> tuple[Predicate | None, list[str]]:
+        """The condition on the causal model's values, and the roles that the network must solve; ``said`` is its text."""
         if where is None:
             return None, []
         plain, solved = [], []
@@ -306,7 +326,8 @@ class DrawReader:
                 return None, solved
         if not plain:
             return None, solved
-        predicate = compile_predicate(conjunction(plain), dict(drawn), self.diagnostics)
+        one = plain[0] is where  # and nothing else is asked
+        predicate = compile_predicate(conjunction(plain), dict(drawn), self.diagnostics, said=said if one else "")
         self.whole = self.whole and predicate is not None
         return predicate, solved
 

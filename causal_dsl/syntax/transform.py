@@ -17,7 +17,7 @@ from causal_dsl.diagnostics import Span
 from causal_dsl.syntax import tree
 
 
-@dataclass(frozen=True, slots=True)
+@dataclass(slots=True, eq=False)  # not frozen: that makes them, which are many, take twice as long
 class Lexeme:
     """A token. ``type`` is its terminal; ``doc`` is the comment block right above it, if it begins its line."""
 
