@@ -17,7 +17,20 @@ from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
 if TYPE_CHECKING:
-    from causal_dsl.api import Checked, Options, Spec, check, load, parse, plan, run, run_files, spec
+    from causal_dsl.api import (
+        Checked,
+        Options,
+        Spec,
+        check,
+        execute,
+        load,
+        networks,
+        parse,
+        plan,
+        run,
+        run_files,
+        spec,
+    )
     from causal_dsl.build import (
         Causal,
         Expression,
@@ -141,6 +154,7 @@ __all__ = [
     "embed",
     "embedding",
     "equivalence_test",
+    "execute",
     "faithfulness",
     "faithfulness_median",
     "faithfulness_per_pair",
@@ -171,6 +185,7 @@ __all__ = [
     "name",
     "nats",
     "necessity",
+    "networks",
     "next_token",
     "node_of",
     "noise",
@@ -217,7 +232,9 @@ _ELSEWHERE = {
     "Options": "api",
     "Spec": "api",
     "check": "api",
+    "execute": "api",
     "load": "api",
+    "networks": "api",
     "parse": "api",
     "plan": "api",
     "read_results": "compare.recorded",

@@ -7,8 +7,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Sequence
-from dataclasses import replace
+from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
@@ -16,13 +15,29 @@ from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check, planned
 from causal_dsl.planning.plan import Plan
-from causal_dsl.specs import Options, Spec, load, of_tree, opened, parse
+from causal_dsl.specs import Options, Spec, Workers, load, load_all, of_tree, opened, parse, with_workers
 
 if TYPE_CHECKING:
+    from causal_dsl.engine.execute import Execution
+    from causal_dsl.network.network import Network
     from causal_dsl.score.spec_results import Results
     from causal_dsl.training.train import TrainedNetwork
 
-__all__ = ["Checked", "Options", "Spec", "check", "load", "parse", "plan", "run", "run_files", "spec", "train"]
+__all__ = [
+    "Checked",
+    "Options",
+    "Spec",
+    "check",
+    "execute",
+    "load",
+    "networks",
+    "parse",
+    "plan",
+    "run",
+    "run_files",
+    "spec",
+    "train",
+]
 
 
 def spec(*objects: Any) -> Spec:
@@ -35,7 +50,7 @@ def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
 
     With ``options.load`` the networks are loaded, and the plan is the one that they are run by.
     """
-    spec = opened(spec)
+    spec = opened(spec, options)
     checked = check(spec, options)
     checked.raise_errors()
     if not options.load:
@@ -46,28 +61,20 @@ def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
 
 
 def run(
-    spec: Spec | str | Path,
-    options: Options = Options(),
-    *,
-    workers: int | Literal["auto"] | None = None,
-    cluster: str | None = None,
+    spec: Spec | str | Path, options: Options = Options(), *, workers: Workers = None, cluster: str | None = None
 ) -> Results:
     """Run every test of a spec, or of a file's, on its network and score it; raises :class:`SpecError` for a fault of spec or environment.
 
     ``workers`` and ``cluster`` stand for those of the options.
     """
-    return _run([opened(spec)], _with_workers(options, workers, cluster))
+    return _run([opened(spec, options)], with_workers(options, workers, cluster))
 
 
 def run_files(
-    paths: Iterable[str | Path],
-    options: Options = Options(),
-    *,
-    workers: int | Literal["auto"] | None = None,
-    cluster: str | None = None,
+    paths: Iterable[str | Path], options: Options = Options(), *, workers: Workers = None, cluster: str | None = None
 ) -> Results:
     """:func:`run` of several files; a network that they share is loaded once."""
-    return _run([load(path) for path in paths], _with_workers(options, workers, cluster))
+    return _run(load_all(paths), with_workers(options, workers, cluster))
 
 
 def _run(specs: Sequence[Spec], options: Options) -> Results:
@@ -80,13 +87,32 @@ def _run(specs: Sequence[Spec], options: Options) -> Results:
     return run_specs(specs, options)
 
 
-def _with_workers(options: Options, workers: int | Literal["auto"] | None, cluster: str | None) -> Options:
-    asked = {name: value for name, value in (("workers", workers), ("cluster", cluster)) if value is not None}
-    return replace(options, **asked) if asked else options  # type: ignore[arg-type]
-
-
 def train(spec: Spec | str | Path, options: Options = Options()) -> dict[str, TrainedNetwork]:
     """Train every ``network … = train(…)`` of a spec, or find it in the cache; raises :class:`SpecError` for a fault."""
     from causal_dsl.session import train_spec
 
-    return train_spec(opened(spec), options)
+    return train_spec(opened(spec, options), options)
+
+
+def networks(spec: Spec | str | Path, options: Options = Options()) -> dict[str, Network]:
+    """Every network that a spec declares, loaded (or trained) and proved, by name; raises :class:`SpecError` for a fault."""
+    from causal_dsl.executing import networks_of
+
+    return networks_of(opened(spec, options), options)
+
+
+def execute(
+    plan: Plan,
+    networks: Mapping[str, Network] | None = None,
+    *,
+    executor: Literal["planned", "reference"] = "planned",
+    options: Options = Options(),
+) -> Execution:
+    """Run a plan to its end, without scoring it. ``runs[test].cells[i].columns`` of the result has the numbers of each pair.
+
+    ``networks`` are those of :func:`networks`; what is not there is loaded. ``executor``: ``"planned"`` runs each step in the way that the plan says,
+    ``"reference"`` each intervention by whole forward passes. Raises :class:`SpecError` (E863) for a plan with features, circuits or constants to find.
+    """
+    from causal_dsl.executing import execute as run_plan
+
+    return run_plan(plan, networks, executor, options)

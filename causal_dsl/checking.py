@@ -91,7 +91,7 @@ def check(
     are found by. ``memo`` remembers draws and chance levels from check to check. ``refused``: why sites cannot be used in networks that are
     to be run; cells that need one are left out, and the faults are in ``Checked.cells_lost``.
     """
-    spec = opened(spec)
+    spec = opened(spec, options)
     with rarely_collected(), within(readable(spec.folder, options.trust, options.allow)), recording() as reads:
         checked = _check(spec, options, networks, beside, discovered, memo, reads, refused)
     checked.reads = reads
@@ -231,6 +231,7 @@ def _plan(
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
     checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    plan.answers = checked.answers
     plan.before = WorkBefore(checked.searches, checked.searched, checked.constants)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))

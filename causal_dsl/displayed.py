@@ -52,7 +52,7 @@ class Shown:
             asked = self._asked_as(name)
             known = [one for one in dir(type(self)) if not one.startswith("_")] + list(vars(self))
             help = f"ask for `{asked}`" if asked else did_you_mean(name, known)
-            title = f"`{name}` is no attribute of {type(self).__name__}"
+            title = f"`{name}` is not an attribute of {type(self).__name__}"
             raise NoAttribute([Diagnostic("E862", title, NOWHERE, help=help)])
 
 

@@ -64,6 +64,10 @@ class Session:
             self._loaded[key] = self._load(ref, device, dtype)
         return self._loaded[key].used_as(ref)
 
+    def hold(self, network: Network) -> None:
+        """Take in a network that another session loaded, with the name and the key that it has there."""
+        self._loaded[network.key.loaded] = network
+
     def keep(self, needed: Collection[NetworkKey]) -> None:
         """Let go of all networks but some, by whose weights they have; an untrained one goes with the one that it is made of."""
         for key in [key for key in self._loaded if weights_of(key) not in needed]:

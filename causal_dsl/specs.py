@@ -3,12 +3,23 @@
 from __future__ import annotations
 
 from collections import Counter
-from collections.abc import Mapping
-from dataclasses import field
+from collections.abc import Iterable, Mapping
+from dataclasses import field, replace
+from os import PathLike
 from pathlib import Path
-from typing import Literal
+from typing import Literal, TypeAlias
 
-from causal_dsl.diagnostics import Diagnostics, Source, one_line, printable, real_path, shown_path
+from causal_dsl.diagnostics import (
+    NOWHERE,
+    Diagnostic,
+    Diagnostics,
+    Source,
+    SpecError,
+    one_line,
+    printable,
+    real_path,
+    shown_path,
+)
 from causal_dsl.garbage import rarely_collected
 from causal_dsl.program.modules import read_source
 from causal_dsl.quick_dataclasses import dataclass
@@ -19,6 +30,9 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.parse import parse as parse_text
 
+#: How many processes run the units of a plan.
+Workers: TypeAlias = int | Literal["auto"] | None
+
 #: The declarations that the line of a spec counts.
 _KINDS: dict[type[tree.Node], str] = {
     tree.CausalDecl: "causal model",
@@ -28,6 +42,10 @@ _KINDS: dict[type[tree.Node], str] = {
     tree.FitDecl: "fit",
     tree.TestDecl: "test",
 }
+
+
+class WrongType(SpecError, TypeError):
+    """A TypeError that is a diagnostic as well (E863): a value of another type is given where a spec, options or a plan belongs."""
 
 
 @dataclass(eq=False, repr=False)
@@ -89,7 +107,7 @@ class Options:
     shared: bool = False
     command: tuple[str, ...] = ()
     without: tuple[str, ...] = ()
-    workers: int | Literal["auto"] | None = None
+    workers: Workers = None
     cluster: str | None = None
     silence: float = 600.0
 
@@ -104,8 +122,16 @@ class Options:
         return None if self.out is None or is_address(self.out) else local_path(self.out)
 
 
+def with_workers(options: Options, workers: Workers, cluster: str | None) -> Options:
+    """The options with ``workers`` and ``cluster`` where they are given."""
+    asked = {name: value for name, value in (("workers", workers), ("cluster", cluster)) if value is not None}
+    return replace(options, **asked) if asked else options  # type: ignore[arg-type]
+
+
 def load(path: str | Path) -> Spec:
     """Read a ``.causal`` file. Raises :class:`SpecError` where it cannot be read or has a fault of syntax."""
+    if not isinstance(path, str | PathLike):
+        raise wrong_type("the path of a spec", path, 'write cd.load("equality.causal")')
     found = Diagnostics()
     source = read_source(Path(path), found)
     found.raise_errors()
@@ -116,9 +142,38 @@ def load(path: str | Path) -> Spec:
     return _parsed(source, real_path(path).parent, Path(path))
 
 
-def opened(spec: Spec | str | Path) -> Spec:
-    """The spec itself, or that of a file."""
-    return spec if isinstance(spec, Spec) else load(spec)
+def load_all(paths: Iterable[str | Path]) -> list[Spec]:
+    """The specs of several files. Raises E863 for one path, whose characters would be taken for paths."""
+    if isinstance(paths, str | PathLike) or not isinstance(paths, Iterable):
+        raise wrong_type("a list of paths", paths, "write cd.run_files([path]), or cd.run(path)")
+    return [load(path) for path in paths]
+
+
+def opened(spec: Spec | str | Path, options: Options = Options()) -> Spec:
+    """The spec itself, or that of a file. Raises E863 where the arguments are neither a spec nor a path, or no options."""
+    if not isinstance(options, Options):
+        raise wrong_type("cd.Options", options, "write cd.Options(seed=1), with the settings as arguments")
+    if isinstance(spec, Spec):
+        return spec
+    if not isinstance(spec, str | PathLike):
+        raise wrong_type("a spec, or the path of one,", spec, _INSTEAD.get(type(spec).__name__, _SPECS))
+    return load(spec)
+
+
+#: How a spec is made; and what is done with values that the package gives, which are no specs.
+_SPECS = "make one by cd.load(path), cd.parse(text) or, of objects of the builder, cd.spec(objects)"
+_INSTEAD = {
+    "Plan": "run it by cd.execute(plan), or give cd.run the spec that it was made from",
+    "Checked": "give the spec that was checked",
+    "list": "give one spec at a time; cd.run_files takes several paths",
+    "tuple": "give one spec at a time; cd.run_files takes several paths",
+}
+
+
+def wrong_type(needed: str, given: object, help: str) -> WrongType:
+    """The fault of a value of another type (E863)."""
+    title = f"{needed} is needed, and this is of the type {type(given).__name__}"
+    return WrongType([Diagnostic("E863", title, NOWHERE, help=help)])
 
 
 def parse(text: str, path: str = "<text>", folder: Path | None = None) -> Spec:

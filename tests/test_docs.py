@@ -96,7 +96,7 @@ def test_python_blocks_run(reader: Path, capsys: pytest.CaptureFixture[str]) -> 
     assert main(["run", "tutorial.causal", "--test", "two_sources", "--json", "--out", "kept"]) == 0
     capsys.readouterr()
     examples = blocks((ROOT / "README.md").read_text(encoding="utf-8"), "python") + blocks(TUTORIAL, "python")
-    assert len(examples) == 4
+    assert len(examples) == 5
     for number, example in enumerate(examples):
         exec(compile(example, f"<example {number}>", "exec"), {"__name__": "example"})
     printed = capsys.readouterr().out

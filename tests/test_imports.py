@@ -13,6 +13,7 @@ from pathlib import Path
 import networkx as nx
 import pytest
 
+from causal_dsl.tools.arguments import command_names
 from tests.package_trees import PACKAGE, tree_of
 
 #: Folders and single modules of the package, each before those that import it.
@@ -76,6 +77,7 @@ ORDER = [
     "ran",
     "preparing",
     "scored_tests",
+    "executing",
     "running",
     "units",
     "cluster",
@@ -239,6 +241,15 @@ def test_the_table_of_stages_is_in_the_order_of_imports() -> None:
     assert set(named) <= set(ORDER)
     whole = [name for name in named if (PACKAGE / name).is_dir()]
     assert whole == [name for name in ORDER if name in whole]
+
+
+def test_the_guide_names_every_module_at_the_top_and_every_command() -> None:
+    top = {path.name for path in PACKAGE.glob("*.py")} - {"__init__.py"}
+    assert sorted(name for name in top if not re.search(rf"[`/]{re.escape(name)}`", GUIDE)) == []
+    (entry,) = re.findall(r"^- \*\*a command\*\*.*?(?=^- )", GUIDE, re.MULTILINE | re.DOTALL)
+    assert sorted(set(command_names()) - set(re.findall(r"`(\w+)`", entry))) == []
+    own = re.findall(r"`(\w+)`", re.findall(r"NAME_command.py` \((.*?);", entry, re.DOTALL)[0])
+    assert [name for name in own if not (PACKAGE / "tools" / f"{name}_command.py").exists()] == []
 
 
 def test_the_guide_names_files_that_are_there() -> None:

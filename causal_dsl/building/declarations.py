@@ -190,7 +190,7 @@ class AlignmentWord(_Block):
         may be ``chat(system="…", user="…")``."""
         node = tree.String(text) if isinstance(text, str) else self._value(text)
         if not isinstance(node, tree.String | tree.Call):
-            raise TypeError(f"{text!r} is no prompt: give a text, or chat(user=…)")
+            raise TypeError(f"{text!r} is not a prompt: give a text, or chat(user=…)")
         self._add(tree.Prompt(node, self._where(where), doc=doc))
 
     def place(self, variable: Any, *sites: Any, via: Any = None, to: Any = None, doc: str = "") -> None:

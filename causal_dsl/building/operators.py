@@ -123,7 +123,7 @@ class Expression:
     def __matmul__(self, site: Any) -> Expression:
         """``self @ site``: a measure that is taken at a place."""
         if not isinstance(node_of(site), tree.Name | tree.Attribute | tree.Subscript | tree.Call):
-            raise TypeError(f"`{site!r}` is no site: write cd.logit(answer) @ cd.layer[8].resid_post[cd.last]")
+            raise TypeError(f"`{site!r}` is not a site: write cd.logit(answer) @ cd.layer[8].resid_post[cd.last]")
         return combine(tree.Located, self, site)
 
     def __and__(self, other: Any) -> Expression:

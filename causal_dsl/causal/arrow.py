@@ -42,7 +42,7 @@ def read_parquet(file: tree.String, folder: Path, diagnostics: Diagnostics) -> A
     try:
         table = pq.read_table(pa.BufferReader(data))
     except (pa.ArrowException, OSError, ValueError, NotImplementedError) as error:
-        _refuse(f"`{file.value}` is no parquet file", file, str(error), diagnostics)
+        _refuse(f"`{file.value}` is not a parquet file", file, str(error), diagnostics)
         return None
     return _columns(table)
 
@@ -102,7 +102,7 @@ def _shards(names: Sequence[str], folder: Path, file: tree.String, diagnostics: 
         try:
             tables.append(pa.ipc.open_stream(pa.BufferReader(data)).read_all())
         except (pa.ArrowException, OSError, ValueError) as error:
-            _refuse(f"`{name}` is no file of Arrow", file, str(error), diagnostics)
+            _refuse(f"`{name}` is not an Arrow file", file, str(error), diagnostics)
             return None
     try:
         return _columns(pa.concat_tables(tables))

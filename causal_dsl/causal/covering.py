@@ -188,7 +188,7 @@ def _completed(
             )
             raise fail(
                 "E354",
-                "it is not known whether some values can come together",
+                "cannot tell whether some values can occur together",
                 statement.span,
                 notes=(f"for example {shown}: nothing was found, and it is not proved that there is nothing",),
                 help="cover fewer variables, or make the conditions simpler",

@@ -140,7 +140,7 @@ def read_function(
     defined = [node for node in module.body if isinstance(node, (ast.FunctionDef, ast.AsyncFunctionDef))]
     found = next((node for node in reversed(defined) if node.name == name), None)
     if found is None:
-        help = did_you_mean(name, (node.name for node in defined), "it is looked for as a `def` at the top of the file")
+        help = did_you_mean(name, (node.name for node in defined), "the file must have it as a `def` at its top level")
         diagnostics.report("E344", f"`{path.name}` defines no function `{name}`", span, help=help)
         return None
     a = found.args

@@ -29,7 +29,7 @@ def no_value(diagnostics: Diagnostics, span: Span) -> None:
     """E549: a set where one value is due."""
     diagnostics.report(
         "E549",
-        "a set of values is no value itself",
+        "a set of values is not itself a value",
         span,
         help="a set is compared with another set, measured, or read out; write the set that you mean as a mechanism",
     )

@@ -148,7 +148,7 @@ def _pairs(test: TestComparison) -> str:
         apart = any(gap.way == "unpaired" for gap in gaps)
         if not any(gap.paired for gap in gaps):
             return f"{same}; no interval of a difference is paired" if apart else same
-        return f"{same}: the intervals of differences are paired" + (", but for those named below" if apart else "")
+        return f"{same}: the intervals of differences are paired" + (", except for those named below" if apart else "")
     return f"{counted(match.first)} in A, {match.second} in B; {match.why}: the intervals of differences are not paired"
 
 

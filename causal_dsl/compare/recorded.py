@@ -176,7 +176,7 @@ def _other(one: Any) -> str:
     if lacking:
         return f"it is not the result of a run: `{lacking}` is missing"
     schema = one["schema"]
-    return "" if type(schema) is int else "it is not the result of a run: its `schema` is no number"
+    return "" if type(schema) is int else "it is not the result of a run: its `schema` is not a number"
 
 
 def _changed(one: Mapping[str, Any]) -> str:

@@ -124,7 +124,7 @@ class Attribution:
         if not ending.narrow:
             raise fail(
                 "E842",
-                f"the read-out of `{network.name or 'the network'}` is no linear map, so no term of the stream adds to a logit",
+                f"the read-out of `{network.name or 'the network'}` is not a linear map, so no term of the stream adds to a logit",
                 look.span,
                 help="read the stream itself: logit(…) @ layer[0].resid_post[…]",
             )

@@ -45,7 +45,7 @@ def read_number(expr: tree.Expr, context: TestContext, diagnostics: Diagnostics)
         return found
     diagnostics.report(
         "E749",
-        f"`{short(format_expr(expr))}` is no number of one run",
+        f"`{short(format_expr(expr))}` is not a number of one run",
         expr.span,
         notes=(f"`{context.output}` is a number, and what reads it is a metric of a single run",),
         help='write a metric of logits or probabilities, as in `logit("yes") - logit("no")`',

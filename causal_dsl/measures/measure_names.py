@@ -189,7 +189,7 @@ class MeasureReader:
         found = expr.name if isinstance(expr, tree.Name) else ""
         if found in outputs:
             return found
-        title = f"`{short(format_expr(expr))}` is no output that this test reads"
+        title = f"`{short(format_expr(expr))}` is not an output that this test reads"
         self.report("E601", title, expr.span, help=did_you_mean(found, outputs))
         return None
 

@@ -159,7 +159,7 @@ def inside_of(model: nn.Module, span: Span) -> nn.Module:
     if strange:
         raise fail(
             "E778",
-            f"the model has an adapter of the kind {strange[0]}, which is no change of weights that can be merged",
+            f"the model has an adapter of the kind {strange[0]}, which cannot be merged into the weights",
             span,
             notes=(f"supported are {', '.join(KINDS)}",),
             help="return the model without it",

@@ -97,7 +97,7 @@ def token_classifier(model: Any, facts: Facts, span: Span) -> tuple[TokenClassif
     except Exception as error:
         raise fail(
             "E648",
-            f"how `{kind}` reads the class is not known",
+            f"cannot tell where `{kind}` reads the class",
             span,
             notes=(told(error),),
             help="read a language model, or a classifier of bert, roberta, distilbert, electra, or of a decoder",

@@ -57,7 +57,7 @@ class FrozenNorm:
         if not bool((left <= _ROUNDED * torch.finfo(self.dtype).eps * size).all()):
             raise fail(
                 "E842",
-                f"a `{type(self.module).__name__}` is no norm whose scale can be held",
+                f"a `{type(self.module).__name__}` is not a norm whose scale can be held",
                 self.span,
                 notes=("it does not multiply each vector by one number and each coordinate by another",),
                 help="read the stream itself: logit(…) @ layer[0].resid_post[…]",

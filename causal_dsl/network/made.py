@@ -89,7 +89,7 @@ def load_made(
             raise refuse_layout(
                 f"{_a(type(model).__name__)} is a language model of transformers",
                 said,
-                "where its sites are is known by its kind, or is found as it is loaded",
+                "its sites are known by its kind, or found when it is loaded",
                 "leave the layout out; a tokenizer is named by tokenizer=…",
                 span,
             )

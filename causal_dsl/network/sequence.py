@@ -230,7 +230,7 @@ def _sized(
     if heads is None:
         raise fail(
             "E794",
-            "how many heads an attention has is not known",
+            "cannot tell how many heads the attention has",
             span,
             notes=(f"`{layout.attention}` has none of the attributes {', '.join(HEADS)}",),
             help="write heads=…",

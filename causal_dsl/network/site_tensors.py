@@ -151,9 +151,9 @@ def _left(path: str) -> tuple[str, ...]:
     if found is None:
         return ()
     if found[1].isidentifier():
-        return (f"`{found[1]}` is no parameter here, so {found[0]} stands in the path as it is",)
+        return (f"`{found[1]}` is not a parameter here, so {found[0]} is part of the path as it stands",)
     return (
-        f"nothing is computed in a text, so {found[0]} stands in the path as it is: braces take the name of a parameter",
+        f"nothing is computed in a text, so {found[0]} is part of the path as it stands: braces take the name of a parameter",
     )
 
 
@@ -191,7 +191,7 @@ def _heads(network: Network, site: Site, layout: Architecture) -> torch.Tensor:
     """The columns of the heads of a site, head after head, and of these the coordinates that it takes."""
     count, size = head_count(site.component, network.facts), network.facts.head_dim
     if count is None or size is None:
-        raise fail("E420", f"how many heads `{network.name}` has is not known", network.span)
+        raise fail("E420", f"cannot tell how many heads `{network.name}` has", network.span)
     for head in site.heads:
         if not 0 <= head < count:
             raise fail("E426", f"`{site.component}` has heads 0 to {count - 1}, not {head}", network.span)

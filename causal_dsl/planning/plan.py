@@ -15,6 +15,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.known_sizes import KnownSizes
 from causal_dsl.planning.show import to_json, to_mermaid, to_text
 from causal_dsl.planning.steps import Step
+from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.quick_dataclasses import dataclass
@@ -55,6 +56,8 @@ class Plan(Shown):
     fits: Fits | None = None
     #: the circuits and constants that are found before it is run
     before: WorkBefore = field(default_factory=WorkBefore)
+    #: what the read-out of each test can say
+    answers: dict[str, Answers] = field(default_factory=dict, compare=False, repr=False)
     #: names of the switches that are left off
     without: tuple[str, ...] = ()
     #: what would ride beside a test, of which a place is not in the prompts that it would run: these tests are left out

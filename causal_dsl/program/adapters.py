@@ -101,7 +101,7 @@ def read_adapter(folder: Path, span: Span) -> dict[str, Any]:
     if kind not in KINDS:
         raise fail(
             "E778",
-            f"an adapter of the kind {kind[:40]} is no change of weights that can be merged"
+            f"an adapter of the kind {kind[:40]} cannot be merged into the weights"
             if kind in _OF_PROMPTS
             else f"adapters of the kind {kind[:40]} are not supported",
             span,

@@ -265,9 +265,9 @@ def _stand_together(
         return True
     found.report(
         "E953",
-        "this circuit has nodes of dictionaries, and it is not said which nodes are looked at",
+        "this circuit has nodes of dictionaries, and the spec does not say which nodes are looked at",
         expr.span,
-        notes=("they are no kind of component",) if given else ("it has components, too",),
+        notes=("they are not a kind of component",) if given else ("it has components, too",),
         help="name all nodes that are looked at as a circuit: outside(c, among=every)",
     )
     return False
@@ -308,7 +308,7 @@ def _outside(
             if not isinstance(item, tree.Name) or item.name not in there:
                 found.report(
                     "E803",
-                    f"`{format_expr(item)[:60]}` is no kind of component here",
+                    f"`{format_expr(item)[:60]}` is not a kind of component here",
                     item.span,
                     help=did_you_mean(format_expr(item), there, "there is " + ", ".join(f"`{k}`" for k in there)),
                 )

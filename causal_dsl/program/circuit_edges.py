@@ -172,7 +172,7 @@ def read_end(
             return None
         loose = loose or (wide[name] if name in groups else is_wide(site))
         if number == 0 and (port or name == "logits"):
-            _refuse_end(site, "is no output of a component", "an edge begins at a head, an MLP or `embed`", reader)
+            _refuse_end(site, "is not the output of a component", "an edge begins at a head, an MLP or `embed`", reader)
             return None
         sends = "send along no edge" if number < count - 1 else "read nothing along an edge"
         if refuse_dictionaries((node for node, _ in spots), sends, site.span, reader.diagnostics):
@@ -195,11 +195,11 @@ def read_end(
             read = [(one, place.position) for place in spread.places for one in ports_of_place(place, ports)]
         if not read:
             help = "an edge ends at head[…].q, .k or .v, at a head, an MLP, or logits"
-            _refuse_end(site, "is nothing that reads the residual stream", help, reader)
+            _refuse_end(site, "does not read the residual stream", help, reader)
             return None
         receivers += read
     if 0 < number < count - 1 and not senders:
-        _refuse_end(end.sites[0], "is no output of a component", "logits end a chain of edges", reader)
+        _refuse_end(end.sites[0], "is not the output of a component", "logits end a chain of edges", reader)
         return None
     return EdgeEnds(tuple(dict.fromkeys(senders)), tuple(dict.fromkeys(receivers)), loose, end.sites[0].span)
 

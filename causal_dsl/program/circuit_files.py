@@ -124,7 +124,7 @@ def read_file(
         )
         if isinstance(nodes, list):
             place, entry = next((i, entry) for i, entry in enumerate(nodes) if not isinstance(entry, str))
-            title = f"has `{json.dumps(entry)[:60]}` as entry {place + 1} of `{what}`, which is no name"
+            title = f"has `{json.dumps(entry)[:60]}` as entry {place + 1} of `{what}`, which is not a name"
         elif nodes is not None and not isinstance(nodes, dict):
             title = f"has `{what}` that are neither a list of names nor a score for each"
         _refuse(f"`{shown_path(path)}` {title}", help, call.span, found)
@@ -268,7 +268,7 @@ def _through(
         at = None if tokens is None else _at_tokens(f"embed{tokens}", span, position)[1]
         if node is None or (tokens is not None and at is None):
             help = 'a node of a dictionary is layer[3].resid_post via sae("folder", latents=[5])'
-            _refuse(f"`{shown_path(path)}` names `{name[:90]}`, which is no node here", help, span, found)
+            _refuse(f"`{shown_path(path)}` names `{name[:90]}`, which is not a node here", help, span, found)
             return None
         spots.append((node, at or (EVERYWHERE if facts.has_tokens else None)))
     return tuple(spots)
@@ -313,7 +313,9 @@ def _edges(
         if edge is None or not masks.get(edge[0], 0) & bit:
             close = [edge_name(node, port) for node, port, _ in every or ()][:20_000]
             help = did_you_mean(name, close, "an edge is embed -> layer[3].head[1].q, say")
-            _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which is no edge of this network", help, span, found)
+            _refuse(
+                f"`{shown_path(path)}` names `{whole[:60]}`, which is not an edge of this network", help, span, found
+            )
             return None
         made.append((*edge, at or EVERYWHERE))
     return EdgeSet.of(ports, made)

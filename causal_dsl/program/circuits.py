@@ -167,7 +167,7 @@ class CircuitReader:
         if rest:
             self.diagnostics.report(
                 "E800",
-                f"`{format_expr(expr)[:60]}` is no output of a component",
+                f"`{format_expr(expr)[:60]}` is not the output of a component",
                 rest[0].span,
                 notes=("a circuit's nodes are outputs; `q`, `k` and `v` are where an edge ends",),
                 help="name the group alone, or an edge: sender -> group.q",
@@ -194,7 +194,7 @@ class CircuitReader:
             return  # reported where it is declared
         self.diagnostics.report(
             "E803",
-            f"`{format_expr(expr)[:60]}` is no circuit",
+            f"`{format_expr(expr)[:60]}` is not a circuit",
             expr.span,
             notes=("a circuit is named, called with its parameters, or made of others with `+` and `-`",),
             help=did_you_mean(format_expr(expr), module.of_kind("circuit"), "declare it: circuit name : network { … }"),
@@ -325,7 +325,7 @@ class CircuitReader:
                 if len(path) > 1 and not (edge and path[1].name in (*PORTS, "z", "out")):
                     self.diagnostics.report(
                         "E800",
-                        f"`{format_expr(site)[:60]}` is no output of a component",
+                        f"`{format_expr(site)[:60]}` is not the output of a component",
                         path[1].span,
                         help=f"write `{path[0].name}`",
                     )
@@ -380,7 +380,7 @@ class CircuitReader:
             if nodes is None:
                 self.diagnostics.report(
                     "E800",
-                    f"`{format_expr(site)[:60]}` is no output of a component",
+                    f"`{format_expr(site)[:60]}` is not the output of a component",
                     site.span,
                     notes=(
                         "a circuit is made of what components give: heads, `attn_out`, `mlp_out`, `neurons`, `embed`",

@@ -404,7 +404,7 @@ def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: 
         if not isinstance(item, tree.Name) or item.name not in every:
             found.report(
                 "E803",
-                f"`{format_expr(item)[:60]}` is no kind of component here",
+                f"`{format_expr(item)[:60]}` is not a kind of component here",
                 item.span,
                 help=did_you_mean(format_expr(item), every, "there is " + ", ".join(f"`{k}`" for k in every)),
             )

@@ -204,7 +204,7 @@ def _labels(config: Mapping[str, Any], span: Span) -> tuple[str, ...]:
         found = tuple(labels[number] for number in range(len(labels)))
     except (AttributeError, ValueError, TypeError, KeyError) as error:
         raise fail(
-            "E632", "`id2label` in config.json is no list of classes", span, notes=(f"it is {told!r:.80}",)
+            "E632", "`id2label` in config.json is not a list of classes", span, notes=(f"it is {told!r:.80}",)
         ) from error
     if not found or len(set(found)) < len(found):
         raise fail(

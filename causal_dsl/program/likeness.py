@@ -180,7 +180,7 @@ def weighted(
         return None
     title = help = ""
     if variable.type not in ("int", "real"):
-        title, help = f"`{name}` is no number", "name a variable that says how often an input is drawn"
+        title, help = f"`{name}` is not a number", "name a variable that says how often an input is drawn"
     elif variable.domain.low < 0:
         title, help = f"`{name}` can be negative", "give it a domain of numbers from 0 on, as in `w : 0..1000 := …`"
     elif exhaustive:

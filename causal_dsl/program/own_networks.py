@@ -36,7 +36,7 @@ def read_vocabulary(
             "E795",
             f"`{given[0]}` is set, and `layers` is not",
             span,
-            notes=("where sites are is said from the layers on",),
+            notes=("site paths start at `layers`, so it is required",),
             help='write layers="…", the module that holds the layers',
         )
         return False
@@ -49,7 +49,7 @@ def read_vocabulary(
         if not isinstance(domain, Finite) or len(domain.values) > _MOST_WORDS:
             found.report(
                 "E798",
-                f"`{written.name}` is no vocabulary: its values cannot be listed",
+                f"`{written.name}` is not a vocabulary: its values cannot be listed",
                 written.span,
                 notes=(f"it is {domain}",),
                 help='give a finite domain, or a list: vocabulary=["BOS", "a", "b"]',
@@ -140,7 +140,9 @@ def _absent(said: Mapping[str, Any]) -> dict[str, str]:
     found = {}
     if not said["layers"]:
         every = (*needs, "resid_pre", "resid_post", "q_rot", "k_rot")
-        return dict.fromkeys(every, 'where its layers are is not said: write layers="…", the module that holds them')
+        return dict.fromkeys(
+            every, 'the spec does not say where its layers are: write layers="…", the module that holds them'
+        )
     for component, settings in needs.items():
         lacking = [name for name in settings if not said[name]]
         if lacking:

@@ -64,7 +64,7 @@ def read_setting(
     if choice is None:
         reader.diagnostics.report(
             "E890",
-            f"MLPs are not told to `{format_expr(value)[:60]}`",
+            f"`mlp` cannot be `{format_expr(value)[:60]}`",
             value.span,
             notes=(
                 "the MLPs between the ends of an edge are held as they are in the base run, or computed from what is patched",
@@ -76,7 +76,7 @@ def read_setting(
     if len(settings) > 1 or not paths:
         reader.diagnostics.report(
             "E891",
-            "this test patches no path" if not paths else "`mlp` is said twice",
+            "this test patches no path" if not paths else "`mlp` is set twice",
             settings[-1].span,
             notes=("`mlp` says what the MLPs along a path do, and nothing else",) if not paths else (),
             help="write do(layer[0].head[1] -> layer[2].head[0].q <- source, mlp = recompute)"

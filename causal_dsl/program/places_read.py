@@ -233,7 +233,7 @@ class LookReader:
             known = [*sources, "mean", "0"]
             why = "a baseline is another run of this test, `0`, or `mean`, the mean over the base runs"
             help = did_you_mean(told, known, "write " + " or ".join(f"baseline={name}" for name in known))
-            self._report("E896", f"`{told[:60]}` is no baseline", settings["baseline"].span, why, help)
+            self._report("E896", f"`{told[:60]}` is not a baseline", settings["baseline"].span, why, help)
             return None
         position = places[0].position
         if told == "mean" and position is not None and not position.single:
@@ -290,13 +290,13 @@ class LookReader:
         elif place.site.dims is not None:
             why = "what adds to logits is the whole vector, not some coordinates"
         elif layout is not None and layout.norms is not None:
-            why = "this network norms the stream after each addition, so the stream is no sum of terms"
+            why = "this network norms the stream after each addition, so the stream is not a sum of terms"
         elif unknown is not None:
             why = f"the terms of the stream have to be known, and `{unknown}` is not: {missing(unknown, facts)}"
         elif component == "embed" and layout is not None and layout.enter:
             why = "this network changes the embeddings before they enter the stream: name `layer[0].resid_pre`"
         elif any(self._is_set(quantity) for quantity in quantities):
-            why = "the logit of a set of values is no sum over terms: name one value"
+            why = "the logit of a set of values is not a sum over terms: name one value"
         if why:
             title = f"`{place.site}` adds to no logit that is a sum of terms"
             self._report("E842", title, span, why, f"write `{record.written} @ {record.example}`")

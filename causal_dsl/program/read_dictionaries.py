@@ -83,7 +83,7 @@ def _one(via: tree.Call, cell: Mapping[str, tree.Expr], folder: Path, found: Dia
     across = across_in(read)
     why = ""
     if len(read.chain) > 1:
-        why = "the numbers of a chain of features are no nodes"
+        why = "the numbers of a chain of features are not nodes"
     elif across is not None and across.kind == CROSSCODER:
         why = "a crosscoder reads layers after one that it writes, so its latents are known after they would be written"
     elif family(read.chain[0]).bends:

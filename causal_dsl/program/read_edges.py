@@ -113,7 +113,7 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
         ports = [port for place in places for port in ports_of_place(place, ports_of(facts))]
         gives = any(place.site.component == "mlp_out" for place in places)
         if not ports or gives:
-            title = "is what an MLP gives, and reads nothing" if gives else "is nothing that reads the residual stream"
+            title = "is what an MLP gives, and reads nothing" if gives else "does not read the residual stream"
             reader.diagnostics.report(
                 "E800",
                 f"`{format_expr(expr)[:60]}` {title}",
@@ -155,7 +155,7 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
     if not read:
         reader.diagnostics.report(
             "E800",
-            f"`{format_expr(expr)[:60]}` is nothing that reads the residual stream",
+            f"`{format_expr(expr)[:60]}` does not read the residual stream",
             expr.span,
             help="an edge ends at a head or an MLP: group.q, or group alone",
         )

@@ -83,7 +83,7 @@ def read_readout(
         if not values:
             found.report(
                 "E788",
-                f"`{name}` is the empty text in every row, which is no answer",
+                f"`{name}` is the empty text in every row, which is not an answer",
                 member.span,
                 help=f"write `output {name}` alone where no answer is known",
             )
@@ -374,7 +374,7 @@ def _classes(
         absent = next((value for value in shown if value not in labels), shown[0])
         found.report(
             "E678",
-            f"`{absent}` is no class of `{aligned.network.name}`",
+            f"`{absent}` is not a class of `{aligned.network.name}`",
             member.span,
             notes=(f"`id2label` of its config names {', '.join(labels[:8])}{' …' if len(labels) > 8 else ''}",),
             help="give the output the names of classes as values; or as many numbers, or truth values, as there are classes, in their order",

@@ -55,7 +55,7 @@ def refuse_argument(argument: tree.Argument, under: tree.Under, found: Diagnosti
     said = format_expr(argument.value)[:60] if argument.name is None else argument.name.name
     found.report(
         "E857",
-        f"`{said}` is nothing that is written in the run `{format_expr(under.run)[:60]}`",
+        f"`{said}` is not a write in the run `{format_expr(under.run)[:60]}`",
         argument.span,
         help="name a site and what is written there: layer[2].mlp_out[last] = 0, or embed[all] <- other",
     )

@@ -106,7 +106,7 @@ def _sites(
     read: list[Site] = []
     for hook in dict.fromkeys((*across.reads, *across.writes)):
         site = None if hook is None else site_of(hook)
-        told = f"`{hook}` is no site that is known here"
+        told = f"`{hook}` is not a known site"
         if hook is not None and (after := before_the_gain(hook)) is not None:
             told = f"`{hook}` is before the gain of the norm, which no site here is, and `{after}` is after it"
         elif hook is None:
@@ -120,7 +120,7 @@ def _sites(
             keys = '"hook_names": ["…", …]' if across.kind == CROSSCODER else '"hook_name": "…", "hook_name_out": "…"'
             found.report(
                 "E762",
-                f"it is not known where the {across.named} reads and writes",
+                f"cannot tell where the {across.named} reads and writes",
                 span,
                 notes=(f"{_file(path)}: {told}",),
                 help=f"let its cfg.json say it: {keys}" if normed is None else with_the_gain(normed),

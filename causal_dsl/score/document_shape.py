@@ -89,7 +89,7 @@ def _plain(value: Any, where: str) -> Iterator[str]:
     if isinstance(value, str):
         yield from _broken(value, where)
     elif isinstance(value, float) and not math.isfinite(value):
-        yield f"`{where}` is no finite number"
+        yield f"`{where}` is not a finite number"
     elif isinstance(value, list):
         for number, one in enumerate(value):
             yield from _plain(one, f"{where}[{number}]")

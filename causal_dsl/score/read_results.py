@@ -390,7 +390,7 @@ def _node(name: str) -> OutputNode:
         if latent is not None:
             return OutputNode("latent", place, int(latent), inside)
         return OutputNode("error" if error else "feature", place, -1, inside)
-    raise ValueError(f"`{name}` is no node of a circuit")
+    raise ValueError(f"`{name}` is not a node of a circuit")
 
 
 def _port(name: str) -> Port:

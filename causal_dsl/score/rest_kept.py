@@ -22,7 +22,9 @@ def with_rest_kept(result: TestResult, test: Test) -> TestResult:
             f"{_several(list(dictionaries))}, and what the reconstruction leaves out, stay as they are in the patched run."
         )
     if directions:
-        found.append(f"What is at right angles to {_several(list(directions))} stays as it is in the patched run.")
+        found.append(
+            f"The part of the vector at right angles to {_several(list(directions))} stays as it is in the patched run."
+        )
     made = tuple(Finding("rest_kept", text) for text in found)
     return replace(result, findings=(*result.findings, *made)) if made else result
 

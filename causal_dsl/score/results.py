@@ -90,7 +90,7 @@ class CellResult(Shown):
     verdict: Verdict | None = None
     #: the interval of iia that holds for all cells of the sweep together
     together: tuple[float, float] | None = None
-    #: the ceiling that its verdict goes by
+    #: the ceiling that its verdict uses
     top: float | None = None
     rise: Rise | None = None
     #: whether its verdict is a finding of the test, and so none of the cell

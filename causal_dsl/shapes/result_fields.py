@@ -36,7 +36,7 @@ class CellJson(TypedDict):
     together: NotRequired[IntervalJson]
     "interval of iia that holds for all cells of the sweep together"
     top: NotRequired[float | None]
-    "the ceiling that its verdict goes by"
+    "the ceiling that its verdict uses"
     rise: NotRequired[RiseJson]
     "how much more it scores than the cell below"
     learned: NotRequired[LearnedJson]

@@ -47,7 +47,9 @@ def local_path(out: str | Path) -> Path:
     meant = mistyped(out) if isinstance(out, str) else ""
     if meant:
         place = Span(Source(str(out), ""), 0, 0)
-        raise fail("E915", f"`{out}` is no address", place, help=f"write {meant}, or ./{out} for a folder of that name")
+        raise fail(
+            "E915", f"`{out}` is not an address", place, help=f"write {meant}, or ./{out} for a folder of that name"
+        )
     return Path(out)
 
 

@@ -39,7 +39,7 @@ def json_of(data: bytes) -> Any:
         text = data.decode(encoding)
     except UnicodeDecodeError as error:
         told = encoding.removesuffix("-sig").upper()
-        raise NotJson(f"it is no text: byte {error.start + 1} is not {told}") from error
+        raise NotJson(f"it is not text: byte {error.start + 1} is not {told}") from error
     try:
         return json.loads(text, parse_constant=_refuse, parse_int=_whole, parse_float=_real, object_pairs_hook=_once)
     except RecursionError as error:

@@ -46,7 +46,7 @@ ADVICE: tuple[tuple[str, str, str, str, str], ...] = (
         ":",
         "RPAR",
         "E107",
-        "an argument of a call is no range",
+        "an argument of a call cannot be a range",
         "write `=` for a setting; a range of tokens stands in brackets alone, and a value's tokens have a name: `attention(last, subject.all)`",
     ),
     (":", "TILDE", "E107", "`:` draws nothing", "write `~`: `name ~ domain`"),

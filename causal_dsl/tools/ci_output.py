@@ -51,7 +51,7 @@ def _write(arguments: argparse.Namespace, document: bytes, line: CommandLine) ->
     file = arguments.junit
     try:
         if file.is_file() and not file.read_bytes()[:256].lstrip().startswith((b"<?xml", b"<testsuite")):
-            raise OSError("there is a file that is no JUnit XML, and it would be lost")
+            raise OSError("the file there is not JUnit XML, and it would be lost")
         file.parent.mkdir(parents=True, exist_ok=True)
         write_atomic(file, document)
     except OSError as error:

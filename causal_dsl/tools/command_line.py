@@ -163,7 +163,7 @@ def folder_path(text: str) -> Path:
 def _refuse_mistyped(text: str) -> None:
     meant = mistyped(text)
     if meant:
-        raise ArgumentTypeError(f"{text!r} is no address; write {meant}, or ./{text} for a folder of that name")
+        raise ArgumentTypeError(f"{text!r} is not an address; write {meant}, or ./{text} for a folder of that name")
 
 
 def place_of_results(text: str) -> Path | str:

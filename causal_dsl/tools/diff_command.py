@@ -28,7 +28,7 @@ if TYPE_CHECKING:
 def add_diff(command: argparse.ArgumentParser) -> None:
     """The words of the command."""
     command.add_argument("a", metavar="A", help="a folder of `run --out`, a results.json, or what `run --json` printed")
-    command.add_argument("b", metavar="B", help="the same of the run to compare with it")
+    command.add_argument("b", metavar="B", help="the run to compare with A, in one of the same forms")
     command.add_argument("--html", type=folder_path, metavar="FILE", help="write the comparison as one HTML file, too")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")
 

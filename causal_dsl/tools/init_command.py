@@ -222,7 +222,7 @@ def _network(text: str, line: CommandLine) -> str:
     if "/" not in name and not Path(name).expanduser().is_dir():
         raise fail(
             "E873",
-            f"`{name}` is no network of the zoo, no folder and no repository",
+            f"`{name}` is not a network of the zoo, a folder or a repository",
             line.place(text),
             help=did_you_mean(name, catalogue(), "`causal-dsl zoo` lists those that come with the package"),
         )
@@ -248,7 +248,7 @@ def _answer(given: str | None, table: _Facts, key: str, line: CommandLine) -> st
     if given is not None and given not in others:
         raise fail(
             "E873",
-            f"`{given}` is no column of answers of `{shown_path(table.path)}`",
+            f"`{given}` is not a column of answers in `{shown_path(table.path)}`",
             line.place(given),
             help=did_you_mean(given, others),
         )

@@ -13,7 +13,7 @@ ABOUT = "serve an editor: faults while typing, hovers, completion, renaming, for
 def lsp_options(command: ArgumentParser) -> None:
     """The words of the command."""
     add_trust(command)
-    command.add_argument("--stdio", action="store_true", help="speak on standard input and output, as it does anyway")
+    command.add_argument("--stdio", action="store_true", help="speak on standard input and output, the default")
 
 
 def lsp(arguments: Namespace, line: CommandLine) -> int:

@@ -135,7 +135,7 @@ def _opened(given: dict[str, Any], root: Path, options: Any) -> Any:
     try:
         inside = readable(root, options.trust, options.allow).holds(path)
     except (OSError, ValueError) as error:
-        raise fail("E886", "`path` is no name of a file", place, notes=(str(error),)) from None
+        raise fail("E886", "`path` is not a file name", place, notes=(str(error),)) from None
     if not inside:
         raise fail(
             "E886",

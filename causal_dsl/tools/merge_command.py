@@ -46,7 +46,7 @@ def shard_of(arguments: Namespace, line: CommandLine) -> Shard | None:
     if not well or not 1 <= int(number) <= int(count) <= MOST_SHARDS:
         raise fail(
             "E900",
-            f"`{written}` is no shard",
+            f"`{written}` is not a shard",
             line.place(written),
             notes=(f"a shard is i/N: the i-th of N parts of the work, counted from 1; N is at most {MOST_SHARDS:,}",),
             help="write --shard 1/4 for the first of four",
@@ -117,15 +117,23 @@ def _told(ran: RanShard, options: api.Options) -> str:
 def merge_options(command: argparse.ArgumentParser) -> None:
     """The words of the command."""
     command.add_argument(
-        "paths", nargs="+", type=folder_path, metavar="DIR", help="the --out of shards; several where they share none"
+        "paths",
+        nargs="+",
+        type=folder_path,
+        metavar="DIR",
+        help="an --out folder of shards: one for each shard, or one that they share",
     )
     command.add_argument(
-        "--out", type=folder_path, required=True, metavar="DIR", help="the folder of the whole; it may be one of theirs"
+        "--out",
+        type=folder_path,
+        required=True,
+        metavar="DIR",
+        help="the folder for the united results; it may be one of the DIRs",
     )
     command.add_argument(
         "--replace",
         action="store_true",
-        help="let the results of another run in --out be replaced by those of the shards",
+        help="replace the results of another run in --out by those of the shards",
     )
     command.add_argument("--spec", type=folder_path, metavar="PATH", help="where the spec is now, if it was moved")
     command.add_argument("--json", action="store_true", help="print one JSON document and nothing else")

@@ -65,7 +65,7 @@ def refuse_foreign(file: Path, line: CommandLine) -> None:
     except OSError as error:
         raise _unwritten(file, line, error.strerror or str(error)) from error
     if start and not start.startswith(b"<!doctype html"):
-        raise _unwritten(file, line, "there is a file that is no page, and it would be lost")
+        raise _unwritten(file, line, "the file there is not an HTML page, and it would be lost")
 
 
 def write_reports(

@@ -19,7 +19,7 @@ def add_workers(command: ArgumentParser) -> None:
         "--workers",
         type=worker_count,
         metavar="N",
-        help="let so many processes run it, on this machine or on --cluster; auto: one for each GPU, without GPUs one for each core",
+        help="run with N processes, on this machine or on --cluster; auto: one for each GPU, without GPUs one for each core",
     )
     command.add_argument(
         "--cluster",
@@ -31,7 +31,7 @@ def add_workers(command: ArgumentParser) -> None:
         "--silence",
         type=silent_seconds,
         metavar="SECONDS",
-        help=f"end a worker that gives no sign for so long, and give its work to another; default {Options.silence:g}",
+        help=f"replace a worker after SECONDS without a sign of progress; default {Options.silence:g}",
     )
 
 

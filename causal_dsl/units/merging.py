@@ -199,7 +199,7 @@ def _different(first: KeptShard, other: KeptShard, found: Sequence[str], at: Spa
         "the shards are of different runs",
         at,
         notes=(*notes, *([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else [])),
-        help="run every shard with the same command but for i of --shard i/N, with the same files and the same versions",
+        help="run every shard with the same command except for i of --shard i/N, with the same files and the same versions",
     )
 
 

@@ -3,7 +3,7 @@
 A package adds a word with a line in its ``pyproject.toml``; the record is imported when the word is first used::
 
     [project.entry-points."causal_dsl.features"]
-    first = "my_package:FIRST"
+    leading = "my_package:LEADING"
 """
 
 from __future__ import annotations
@@ -112,7 +112,7 @@ class Words(Mapping[str, Word], Generic[Word]):
         """The entry points of the group by their words. They are looked for again once ``sys.path`` is another."""
         if self._path != sys.path:
             self._path = list(sys.path)
-            self._added = {}
+            self._added, self._loaded = {}, {}
             for entry in _entry_points(tuple(self._path)).select(group=self.group):
                 there = self._added.setdefault(entry.name, [])
                 if all((other.value, _package(other)) != (entry.value, _package(entry)) for other in there):

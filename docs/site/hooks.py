@@ -188,13 +188,17 @@ MAKERS: dict[str, Callable[[Path], str]] = {"LICENSE": _licence, "docs/notebook.
 #: The names of the package by what they are for; all others build specs.
 GROUPS = {
     "Specs": ("load", "parse", "spec", "Spec", "Options"),
-    "Check, plan and run": ("check", "Checked", "plan", "run", "run_files"),
+    "Check, plan and run": ("check", "Checked", "plan", "run", "run_files", "networks", "execute"),
     "Results": ("Results",),
     "Faults": ("SpecError", "Diagnostic"),
 }
 #: Classes that these give, by where they are.
 BESIDE = {
-    "Check, plan and run": ("causal_dsl.planning.plan.Plan", "causal_dsl.api.train"),
+    "Check, plan and run": (
+        "causal_dsl.planning.plan.Plan",
+        "causal_dsl.engine.execute.Execution",
+        "causal_dsl.api.train",
+    ),
     "Results": (
         *(
             "causal_dsl.score.spec_results.SpecResult",

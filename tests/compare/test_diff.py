@@ -124,7 +124,7 @@ def test_two_runs_that_are_the_same(runs: Path, capsys: Captured) -> None:
     main(["diff", "a", "again"])
     told = capsys.readouterr().out
     assert "the same 96 pairs in both: the intervals of differences are paired\n" in told
-    assert "paired, but for those named below" in told and "has it: iia_star\n" in told
+    assert "paired, except for those named below" in told and "has it: iia_star\n" in told
     code, found = diff(capsys, "a", "again")
     (spec,) = found["specs"]
     assert code == 0 and not found["verdict_changed"]

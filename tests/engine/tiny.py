@@ -10,13 +10,11 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from causal_dsl import api
+from causal_dsl import api, executing
 from causal_dsl.api import Checked, Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
-from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 from tests.network.families import BOTH_WAYS, CONFIGS, PLACES, model_of
 
 WORDS = [f"w{number}" for number in range(60)]
@@ -113,10 +111,7 @@ def spec_of(
 @cache
 def network_of(text: str) -> Network:
     """The network of a spec, loaded and proved once."""
-    checked = api.check(api.parse(text))
-    checked.raise_errors()
-    assert checked.program is not None
-    return Session().network(next(iter(checked.program.networks.values())))
+    return next(iter(api.networks(api.parse(text)).values()))
 
 
 def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Execution, Checked]:
@@ -124,14 +119,10 @@ def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Exe
     checked = api.check(api.parse(text), Options(trust=True))  # vectors lie in a folder of the tests
     checked.raise_errors()
     assert checked.plan is not None
-    declared = text[: text.index("align ")]
-    ref = next(iter(checked.plan.networks.values()))
-    networks = {ref.key: network_of(declared).used_as(ref)}
-    if memory is not None:
-        more["memory"] = {ref.key: memory}
+    network = network_of(text[: text.index("align ")])
     change = more.pop("change", None)
     plan = checked.plan if change is None else change(checked.plan)
-    return Execution(plan, networks, checked.answers, target_ids(plan, checked.answers, networks), **more), checked
+    return executing.execution_of(plan, {network.name: network}, options=Options(memory=memory), **more), checked
 
 
 def numbers_of(execution: Execution) -> dict[tuple[str, int, str, str], np.ndarray]:

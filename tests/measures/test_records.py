@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import itertools
 import math
-import re
 import sys
 from pathlib import Path
 
@@ -17,7 +16,7 @@ from causal_dsl.measures.units import UNITS
 from causal_dsl.network.zoo.equality_relu import build
 from causal_dsl.vocabulary.measures import MEASURES
 from tests.equality import relu
-from tests.vocabulary.installed import install
+from tests.vocabulary.installed import build_and_install, install
 
 ROOT = Path(__file__).parents[2]
 SPEC = relu(
@@ -162,10 +161,7 @@ def test_entropy_needs_a_unit() -> None:
 @pytest.fixture
 def package(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Path:
     """The package of the page, installed."""
-    page = (ROOT / "docs" / "measures.md").read_text(encoding="utf-8")
-    (code,) = re.findall(r"^```python\n# most_likely.py\n(.*?)^```", page, re.MULTILINE | re.DOTALL)
-    group, name, value = re.findall(r'entry-points\."(.*?)"\]\n(\w+) = "(.*?)"', page)[0]
-    install(tmp_path, "most-likely", {group: {name: value}}, code)
+    build_and_install(tmp_path, "most_likely")
     monkeypatch.syspath_prepend(tmp_path)
     return tmp_path
 

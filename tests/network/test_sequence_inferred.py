@@ -52,7 +52,7 @@ def test_a_layout_is_found_and_proved(tmp_path: Path, function: str) -> None:
     assert proof is not None and proof.refused.keys() == lost - {"final_norm"}
     assert proof.ok == EVERY - {"pattern"} - lost
     assert (facts.layers, facts.heads, facts.head_dim, facts.width, facts.mlp_width) == (3, 4, 4, 16, 48)
-    assert facts.record is not None and "it is no model of transformers" in facts.record.absent["pattern"]
+    assert facts.record is not None and "it is not a transformers model" in facts.record.absent["pattern"]
 
 
 @pytest.mark.thinned(always=2, values=True, slow=2)
@@ -72,7 +72,7 @@ def test_why_none_is_found_is_told(tmp_path: Path, capsys: pytest.CaptureFixture
         function=function, said=written({"vocabulary": test_sequence.WORDS}), site="resid_post"
     )
     rc, _, told = ran(tmp_path, capsys, spec)
-    assert rc == 2 and "where its layers are is not said" in told and UNCLEAR[function] in told
+    assert rc == 2 and "the spec does not say where its layers are" in told and UNCLEAR[function] in told
 
 
 @pytest.mark.thinned(always=1, values=True, slow=2)

@@ -146,7 +146,9 @@ def test_tests_of_another_run_are_told_as_they_were(
     assert "W658" in told and "other tests were run: moves, alone; now alone" in told and "--test" not in told
 
 
-@pytest.mark.parametrize(("text", "words"), [("{k}", "`k` is no parameter here"), ("{l + 1}", "nothing is computed")])
+@pytest.mark.parametrize(
+    ("text", "words"), [("{k}", "`k` is not a parameter here"), ("{l + 1}", "nothing is computed")]
+)
 def test_braces_that_stay_in_a_path_are_told_of(
     text: str, words: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -116,7 +116,7 @@ def test_imported_text_is_in_a_fold(opened: Any, tmp_path: Path) -> None:
 def test_a_page_says_by_which_interval_a_verdict_goes(file: Path) -> None:
     text = read(file)
     mapped = results()["mapped"]
-    assert "goes by the 95% interval of iia that holds for all cells together" in text
+    assert "follows from the 95% interval of iia that holds for all cells together" in text
     for cell in mapped.cells:
         assert cell.together is not None and "[{:.3f}, {:.3f}]".format(*cell.together) in text
 

@@ -24,7 +24,7 @@ REFUSED = [
     ("expect argmax(iia).q == 1", "E601", "no parameter `q`"),
     ("expect argmax(iia).p == lst", "E601", "did you mean `last`"),
     ("report recovered(logit_diff, clean=sorce)", "E601", "did you mean `source`"),
-    ("report iia(subject)", "E601", "`subject` is no output"),
+    ("report iia(subject)", "E601", "`subject` is not an output"),
     ("report logit(answer, subject)", "E602", "one argument, not 2"),
     ("report logit(source)", "E602", "`source.answer`"),
     ("report logit(1 + 1)", "E602", "a variable or a value"),

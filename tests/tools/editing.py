@@ -6,9 +6,10 @@ import asyncio
 import os
 import re
 import sys
-from collections.abc import AsyncIterator, Awaitable, Callable
+from collections.abc import AsyncIterator, Awaitable, Callable, Mapping
 from contextlib import asynccontextmanager
 from pathlib import Path
+from types import MappingProxyType
 from typing import Any
 
 from lsprotocol import types
@@ -125,14 +126,55 @@ def offset(text: str, place: types.Position) -> int:
     return sum(len(line) + 1 for line in lines[: place.line]) + len(data.decode("utf-16-le", "surrogatepass"))
 
 
+class Checks:
+    """Hears of each check that the server's checking process begins, by a hook that this process imports as it starts."""
+
+    HOOK = """
+import os, sys
+
+if "causal_dsl.tools.lsp.check_process" in sys.orig_argv:
+    from causal_dsl import checking
+
+    check = checking.check
+
+    def begun(*given, **more):
+        with open(os.environ["CHECKS_BEGUN"], "ab") as file:
+            file.write(b".")
+        return check(*given, **more)
+
+    checking.check = begun
+"""
+
+    def __init__(self, folder: Path):
+        hooks = folder.parent / f"{folder.name}-hooks"
+        hooks.mkdir()
+        (hooks / "sitecustomize.py").write_text(self.HOOK, encoding="utf-8")
+        self.file = hooks / "begun"
+        self.environment = {"PYTHONPATH": f"{hooks}{os.pathsep}{ROOT}", "CHECKS_BEGUN": str(self.file)}
+
+    @property
+    def count(self) -> int:
+        """How many have begun."""
+        return self.file.stat().st_size if self.file.exists() else 0
+
+    async def begun(self, count: int, seconds: float = 60.0) -> None:
+        """Wait until so many have begun."""
+        for _ in range(int(seconds / 0.02)):
+            if self.count >= count:
+                return
+            await asyncio.sleep(0.02)
+        raise AssertionError(f"{self.count} of {count} checks began within {seconds:g} seconds")
+
+
 @asynccontextmanager
-async def editor(folder: Path, *words: str, units: str = "") -> AsyncIterator[Editor]:
+async def editor(
+    folder: Path, *words: str, units: str = "", environment: Mapping[str, str] = MappingProxyType({})
+) -> AsyncIterator[Editor]:
     """An editor that has a folder open, and a server of its own."""
     client = make_test_lsp_client()
     for method in (types.WORKSPACE_CODE_LENS_REFRESH, types.WORKSPACE_SEMANTIC_TOKENS_REFRESH):
         client.feature(method)(lambda *given: None)
-    environment = {**os.environ, "PYTHONPATH": str(ROOT)}
-    await client.start_io(*SERVER, *words, env=environment, cwd=folder)
+    await client.start_io(*SERVER, *words, env={**os.environ, "PYTHONPATH": str(ROOT), **environment}, cwd=folder)
     able = client_capabilities("visual-studio-code")
     if units:
         able.general = types.GeneralClientCapabilities(position_encodings=[types.PositionEncodingKind(units)])
@@ -155,12 +197,17 @@ async def editor(folder: Path, *words: str, units: str = "") -> AsyncIterator[Ed
 
 
 def edit(
-    folder: Path, work: Callable[[Editor], Awaitable[None]], *words: str, seconds: float = 120.0, units: str = ""
+    folder: Path,
+    work: Callable[[Editor], Awaitable[None]],
+    *words: str,
+    seconds: float = 120.0,
+    units: str = "",
+    environment: Mapping[str, str] = MappingProxyType({}),
 ) -> None:
     """Do some work in an editor."""
 
     async def session() -> None:
-        async with editor(folder, *words, units=units) as one:
+        async with editor(folder, *words, units=units, environment=environment) as one:
             await asyncio.wait_for(work(one), seconds)
 
     asyncio.run(session())

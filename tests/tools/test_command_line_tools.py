@@ -529,7 +529,7 @@ IGNORED = [
     (["run", "s.causal", "--json", "-q"], "E875", "`--quiet` does not go with `--json`"),
     (["check", "s.causal", "--json", "--quiet"], "E875", "`--quiet` does not go with `--json`"),
     (["plan", "s.causal", "--mermaid", "--workers", "2"], "E875", "`--workers` does not go with `--mermaid`"),
-    (["run", "s.causal", "--shard", "-1/2", "--out", "o"], "E900", "`-1/2` is no shard"),
+    (["run", "s.causal", "--shard", "-1/2", "--out", "o"], "E900", "`-1/2` is not a shard"),
     (["run", "s.causal", "--shard", "1/1000000", "--out", "o"], "E900", "N is at most 100,000"),
     (["run", "s.causal", "--shard", "1/2", "--workers", "2"], "E901", "note: both say who runs which part"),
     (["run", "s.causal", "--shard", "1/2", "--html", "a.html"], "E901", "help: pass --html to `causal-dsl merge`"),

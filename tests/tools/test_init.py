@@ -64,7 +64,7 @@ def test_what_it_writes_passes_check_and_runs(words: list[str], file: str, capsy
         (["--task", "t.csv", "--network", "equality-gtp2", *PROMPT], "E873", "did you mean `equality-gpt2`?"),
         (["--task", "t.csv", *NET, "--prompt", "what ="], "E873", "names none"),
         (["--task", "t.csv", *NET, "--prompt", "{shap} ="], "E873", "no column is called `shap`"),
-        (["--task", "t.csv", *NET, *PROMPT, "--answer", "shape"], "E873", "no column of answers"),
+        (["--task", "t.csv", *NET, *PROMPT, "--answer", "shape"], "E873", "not a column of answers"),
         (["--task", "t.csv", "--network", "equality-relu", *PROMPT], "E", "prompt"),
         (["there.causal", "--task", "t.csv", *NET, *PROMPT], "E874", "--force"),
         (["t.csv/x.causal", "--task", "t.csv", *NET, *PROMPT], "E708", "t.csv"),

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 import asyncio
 import json
+import os
 import random
 import subprocess
 import sys
-import time
 from pathlib import Path
 from typing import Any
 
@@ -26,7 +26,7 @@ from causal_dsl.tools.lsp.keyword_pages import KEYWORDS
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.measures import MEASURES
-from tests.tools.editing import ROOT, SERVER, Editor, edit, offset, position
+from tests.tools.editing import ROOT, SERVER, Checks, Editor, edit, offset, position
 
 pytestmark = pytest.mark.tools
 
@@ -515,15 +515,17 @@ def test_a_client_that_leaves_gets_no_traceback(tmp_path: Path) -> None:
         body = json.dumps({"jsonrpc": "2.0", **message}).encode()
         return b"Content-Length: %d\r\n\r\n" % len(body) + body
 
-    for sent, closed, code in ENDINGS:
+    checks = Checks(tmp_path)
+    environment = {**os.environ, **checks.environment}
+    for number, (sent, closed, code) in enumerate(ENDINGS, 1):
         pipe = subprocess.PIPE
-        with subprocess.Popen(SERVER, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT) as server:
+        with subprocess.Popen(SERVER, stdin=pipe, stdout=pipe, stderr=pipe, cwd=ROOT, env=environment) as server:
             assert server.stdin is not None and server.stdout is not None and server.stderr is not None
             server.stdin.write(packed(id=1, method="initialize", params={"processId": None, "capabilities": {}}))
             server.stdin.write(packed(method="textDocument/didOpen", params={"textDocument": document}))
             server.stdin.flush()
             assert b"capabilities" in server.stdout.readline() + server.stdout.read1()
-            time.sleep(0.5)  # it is checked now
+            asyncio.run(checks.begun(number))
             for one in sent:
                 server.stdin.write(packed(**requests[one]))
             server.stdin.flush()
@@ -823,20 +825,19 @@ def test_random_edits(edits: int, tmp_path: Path) -> None:
 
 def test_the_check_of_an_older_text_is_given_up(tmp_path: Path) -> None:
     """Typing is answered while a long check goes on, and the last text is the one that is told of."""
-    slow = EQUALITY.replace("n=256", "n=40000")
+    slow, checks = EQUALITY.replace("n=256", "n=40000"), Checks(tmp_path)
 
     async def work(one: Editor) -> None:
         uri = one.open((tmp_path / "s.causal").as_uri(), slow)
-        await asyncio.sleep(0.6)  # it is checked now, for seconds
-        for _ in range(5):
+        for number in range(1, 6):
+            await checks.begun(number)  # it goes on for seconds
             one.replace(uri, 0, 0, "#\n")
             await outlined(one, uri)
-            await asyncio.sleep(0.2)
         one.write(uri, "domain Shape", "domain Shap")
         found = await one.until(uri, lambda found: any(each.code == "E313" for each in found))
         assert found
 
-    edit(tmp_path, work)
+    edit(tmp_path, work, environment=checks.environment)
 
 
 def test_without_its_packages_the_command_says_which_to_install(tmp_path: Path) -> None:
@@ -849,9 +850,11 @@ def test_a_checking_process_that_ends_is_told_and_started_again(tmp_path: Path) 
     """As where the machine has no memory left: its process is killed."""
     import psutil
 
+    checks = Checks(tmp_path)
+
     async def work(one: Editor) -> None:
         uri = one.open((tmp_path / "s.causal").as_uri(), EQUALITY.replace("n=256", "n=40000"))
-        await asyncio.sleep(0.8)
+        await checks.begun(1)
         server = one.client._server
         assert server is not None
         (checker,) = psutil.Process(server.pid).children()
@@ -861,4 +864,4 @@ def test_a_checking_process_that_ends_is_told_and_started_again(tmp_path: Path) 
         one.replace_anywhere(uri, 0, len(one.texts[uri]), EQUALITY)
         assert await one.checked(uri) == []
 
-    edit(tmp_path, work)
+    edit(tmp_path, work, environment=checks.environment)

@@ -1,4 +1,4 @@
-"""A kind of written value that an installed package adds."""
+"""A kind of written value that an installed package adds: that of docs/extending.md."""
 
 from __future__ import annotations
 
@@ -13,33 +13,8 @@ import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.zoo.equality_relu import build
 from tests.equality import relu
-from tests.vocabulary.installed import install
+from tests.vocabulary.installed import build_and_install
 
-CODE = """
-from dataclasses import dataclass
-
-from causal_dsl.vocabulary.settings import Setting
-from causal_dsl.vocabulary.written import Example, Value, Written
-
-
-@dataclass(frozen=True)
-class Soft(Value):
-    function = "soft_values:edit"
-    runless = True
-    current = True
-    by: float
-
-
-def edit(value, here):
-    return lambda current: (current.abs() - value.by).clamp(0) * current.sign()
-
-
-SOFT = Written(
-    "soft", Soft, "`soft(0.1)`", "what is there, shrunk towards zero",
-    (Example("= soft(0.1)", lambda hand: (hand.current.abs() - 0.1).relu() * hand.current.sign(), current=True),),
-    {"by": Setting("number", positional=True, required=True, low=0)},
-)
-"""
 SPEC = relu(
     tests="""
 test t on halves {
@@ -57,7 +32,7 @@ def test_a_package_adds_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     assert [d.code for d in caught.value.diagnostics] == ["E687"]
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
     monkeypatch.syspath_prepend(tmp_path)
-    install(tmp_path, "soft-values", {"causal_dsl.values": {"soft": "soft_values:SOFT"}}, CODE)
+    build_and_install(tmp_path, "soft_values")
     found = cd.run(cd.parse(SPEC.replace("SOFT", "soft(0.25)")))["t"].cell().scores["mean(logit(same))"].value
     model = build()
     inputs = list(itertools.product(range(4), repeat=4))

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import re
 import sys
-import tomllib
 from collections.abc import Iterator
 from pathlib import Path
 
@@ -15,10 +14,13 @@ from safetensors.torch import save_file
 import causal_dsl as cd
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.features import FEATURES
+from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.values import VALUES
 from tests.equality import relu
-from tests.vocabulary.installed import install
+from tests.vocabulary.installed import build_and_install, install, packages_of_page
 
-PAGE = (Path(__file__).parents[2] / "docs" / "extending.md").read_text(encoding="utf-8")
+VOCABULARY = Path(cd.__file__).parent / "vocabulary"
 SPEC = relu(
     "left @ layer[0].out via FEATURE",
     tests="""
@@ -34,18 +36,13 @@ test t on halves {
 
 @pytest.fixture
 def packages(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> Iterator[Path]:
-    """The page's modules and entry points, installed in a folder."""
+    """The page's packages, built and installed in a folder."""
     monkeypatch.setattr(sys, "dont_write_bytecode", True)
-    modules = re.findall(r"```python\n# (\w+)\.py\n(.*?)```", PAGE, re.DOTALL)
-    points = [
-        tomllib.loads(block)["project"]["entry-points"] for block in re.findall(r"```toml\n(.*?)```", PAGE, re.DOTALL)
-    ]
-    assert len(modules) == len(points) == 2
-    for (name, code), groups in zip(modules, points, strict=True):
-        install(tmp_path, name, groups, code)
+    for name in packages_of_page():
+        build_and_install(tmp_path, name)
     monkeypatch.syspath_prepend(tmp_path)
     yield tmp_path
-    for name, _ in modules:
+    for name in packages_of_page():
         sys.modules.pop(name, None)
 
 
@@ -55,14 +52,16 @@ def scores(text: str) -> tuple[float, float]:
 
 
 def test_a_family_of_another_package(packages: Path, monkeypatch: pytest.MonkeyPatch) -> None:
-    checked = cd.check(cd.parse(SPEC.replace("FEATURE", "first(dim=3, controls=none)")))
+    checked = cd.check(cd.parse(SPEC.replace("FEATURE", "leading(dim=3, controls=none)")))
     checked.raise_errors()
-    save_file({"first": torch.eye(16)[:3].contiguous()}, packages / "first.safetensors")
+    save_file({"leading": torch.eye(16)[:3].contiguous()}, packages / "leading.safetensors")
     monkeypatch.chdir(packages)
-    named = scores(SPEC.replace("FEATURE", 'subspace("first.safetensors", controls=none)'))  # the same map, from a file
-    assert scores(SPEC.replace("FEATURE", "first(dim=3, controls=none)")) == pytest.approx(named, abs=1e-6)
+    named = scores(
+        SPEC.replace("FEATURE", 'subspace("leading.safetensors", controls=none)')
+    )  # the same map, from a file
+    assert scores(SPEC.replace("FEATURE", "leading(dim=3, controls=none)")) == pytest.approx(named, abs=1e-6)
     with pytest.raises(cd.SpecError) as caught:
-        cd.check(cd.parse(SPEC.replace("FEATURE", "first(size=3)"))).raise_errors()
+        cd.check(cd.parse(SPEC.replace("FEATURE", "leading(size=3)"))).raise_errors()
     assert "E211" in {diagnostic.code for diagnostic in caught.value.diagnostics}
 
 
@@ -100,7 +99,23 @@ def test_a_broken_package_of_an_architecture_is_told_where_its_network_is_named(
     assert "AttributeError" in " ".join(found.notes)
 
 
+def test_every_group_of_entry_points_has_a_package_on_the_page(packages: Path) -> None:
+    kinds = (FEATURES, VALUES, MEASURES, ARCHITECTURES)
+    added = {kind.group: [name for name in kind if kind.package(name)] for kind in kinds}
+    assert added == {
+        "causal_dsl.features": ["leading"],
+        "causal_dsl.values": ["soft"],
+        "causal_dsl.measures": ["confidence"],
+        "causal_dsl.architectures": ["starcoder2"],
+    }
+    assert all(kind[name].name == name for kind in kinds for name in added[kind.group])
+    groups = set(
+        re.findall(r'Words\(\s*"(causal_dsl\.\w+)"', "".join(path.read_text() for path in VOCABULARY.rglob("*.py")))
+    )
+    assert added.keys() == groups
+
+
 def test_without_the_packages_the_words_are_not_there() -> None:
-    checked = cd.check(cd.parse(SPEC.replace("FEATURE", "first(dim=3)")))
+    checked = cd.check(cd.parse(SPEC.replace("FEATURE", "leading(dim=3)")))
     assert "E215" in {diagnostic.code for diagnostic in checked.diagnostics}
     assert "starcoder2" not in ARCHITECTURES

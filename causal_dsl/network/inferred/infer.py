@@ -220,7 +220,7 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
         absent["z"] = f"what `{terms.attention}` ends in has no heads"
         if not kind.counted:
             absent["z"] = (
-                f"how many heads `{terms.attention}` has is not known: let it say so, as its `n_heads`, or write a layout with heads=…"
+                f"cannot tell how many heads `{terms.attention}` has: give it an attribute such as `n_heads`, or write a layout with heads=…"
             )
     elif heads is not None and not heads.proved:
         absent.setdefault(
@@ -279,7 +279,7 @@ def _no_interface(network: Network, batch: Batch) -> str:
     record = network.layout
     assert record is not None
     if not hasattr(network.model.get_submodule(record.base), "config"):
-        return "it is no model of transformers"
+        return "it is not a transformers model"
     modules = {id(layer.get_submodule(record.at(number).attention)) for number, layer in enumerate(network.layers)}
     inner = {
         id(module): id(layer.get_submodule(record.at(number).attention))

@@ -158,7 +158,7 @@ def scores(test: TestResult) -> Iterator[Table | Text]:
     yield _of_cells(test, test.cells)
     if any(cell.verdict and cell.together for cell in test.cells):
         name = _judged(list(test.cells[0].scores))
-        told = f"The verdict of a cell goes by the 95% interval of {name} that holds for all cells together"
+        told = f"The verdict of a cell follows from the 95% interval of {name} that holds for all cells together"
         yield Text(f"{told}{_lowered(test.cells)}.", "dim")
 
 

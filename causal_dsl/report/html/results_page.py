@@ -71,7 +71,7 @@ def sections_of(spec: SpecResult, number: int = 0, several: bool = False) -> Ite
         yield Section(id, f"{one.name}, side by side", body, f"{own}-tests")
     tables = [html_of(table) for table in agreement_tables(spec.tests)]
     if tables:
-        yield Section(f"{own}-agreement", f"What measures of one alignment say{of}", Markup().join(tables))
+        yield Section(f"{own}-agreement", f"Measures of one alignment{of}", Markup().join(tables))
     if spec.warnings:
         yield Section(
             f"{own}-warnings",

@@ -284,7 +284,7 @@ def gone(state: SpecState) -> Diagnostic:
         "E880",
         "the process that checks this text ended before it was done",
         nowhere(state.parsed.source),
-        notes=("faults of syntax are told nevertheless; the next edit starts another process",),
+        notes=("faults of syntax are still shown; the next edit starts another process",),
         help="if it ended for want of memory, draw fewer pairs (`n=`); else please report it with the text",
     )
 

@@ -82,7 +82,7 @@ class SpecProtocol(LanguageServerProtocol):
             return
         if not hasattr(message, "jsonrpc"):
             given = message if isinstance(message, dict) else {"id": None}
-            self._refuse(given, _INVALID_REQUEST, "this is no message of JSON-RPC 2.0, or several in one")
+            self._refuse(given, _INVALID_REQUEST, "this is not a single message of JSON-RPC 2.0")
             return
         super().handle_message(message)
 

@@ -26,7 +26,7 @@ FAMILY = (
     Reading(
         "integrated_gradients",
         "the same, with the mean of the gradients at `steps` points on the straight line from a' to a at the place: the sum is how much the "
-        "metric falls if a' stands there, but for the steps being finite",
+        "metric falls if a' stands there, up to the error of a finite number of steps",
         None,
         "integrated_gradients(logit(answer), baseline=source, steps=20)",
         _PLACE,
