@@ -114,10 +114,7 @@ def _check(
         note(spec.path)
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
-    facts: dict[NetworkKey, Facts] = {
-        key: replace(network.facts, unproved=network.unproved, refused=refused.get(key))
-        for key, network in loaded.items()
-    }
+    facts = _facts(loaded, refused) if loaded else {}
     unused = unused_parameters((module, *loader.modules.values()))
     write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
@@ -147,6 +144,16 @@ def _check(
     members = {name: family for one in every for family, names in one.families.items() for name in names}
     checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
+
+
+def _facts(loaded: Mapping[NetworkKey, Network], refused: Refused) -> dict[NetworkKey, Facts]:
+    """What is known of loaded networks, and what cannot be used of them."""
+    from causal_dsl.network.known_of_network import unproved  # torch is there where a network is loaded
+
+    return {
+        key: replace(network.facts, unproved=unproved(network), refused=refused.get(key))
+        for key, network in loaded.items()
+    }
 
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:

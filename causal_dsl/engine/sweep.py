@@ -15,6 +15,7 @@ from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.floors import floor_rows
@@ -46,7 +47,7 @@ class Sweep:
         self.context, self.network, self.compiled = context, context.network, compiled
         self.inputs = context.plan.inputs[self.network.key]
         self.whole = packs(self.network.facts) is not None
-        proof = self.network.proof
+        proof = proof_of(self.network)
         if proof is not None and proof.sweep in ("whole", "fixed"):
             self.whole = True
         #: whether all rows stay to the end: the network looks at its input again

@@ -29,6 +29,7 @@ from torch import Tensor, nn
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.compare import differences, distance, no_numbers, ranks_of, shake, told, tolerance_of
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import proved
 from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import PADDED, Proof
@@ -53,21 +54,19 @@ _PLAIN = tuple(
 
 @torch.no_grad()
 def prove(network: Network, inputs: Tensor | None = None) -> Proof:
-    """Test the sites of a loaded network; the result is also kept as ``network.proof``.
+    """Test the sites of a loaded network; the result is also kept (:func:`causal_dsl.network.known_of_network.proof_of`).
 
     ``inputs`` [rows, width]: what a vector network will be given; without them numbers that are drawn.
 
     Never raises for a fault of the network: what cannot be tested is refused with the reason.
     """
-    network.proof = None
-    network.taps.clear()
+    proved(network, None)
     given: Any = inputs
     if not network.facts.has_tokens:
         found, given = prove_vector(network, inputs)
     else:
         found, given = _Trial(network).run(), network.given.standard(network.facts)[0]
-    network.proof = found
-    network.taps.clear()
+    proved(network, found)
     _prove_sweep(network, found, given)
     return found
 

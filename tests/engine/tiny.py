@@ -14,6 +14,7 @@ from causal_dsl import api
 from causal_dsl.api import Checked, Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.measures.quantities import SAID, Columns
+from causal_dsl.network.known_of_network import used_as
 from causal_dsl.network.network import Network
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
@@ -126,7 +127,7 @@ def execution_of(text: str, memory: int | None = None, **more: Any) -> tuple[Exe
     assert checked.plan is not None
     declared = text[: text.index("align ")]
     ref = next(iter(checked.plan.networks.values()))
-    networks = {ref.key: network_of(declared).used_as(ref)}
+    networks = {ref.key: used_as(network_of(declared), ref)}
     if memory is not None:
         more["memory"] = {ref.key: memory}
     change = more.pop("change", None)
