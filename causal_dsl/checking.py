@@ -237,8 +237,9 @@ def _plan(
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
-    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
-    plan.before = WorkBefore(checked.searches, checked.searched, checked.constants)
+    checked.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    before = WorkBefore(checked.searches, checked.searched, checked.constants)
+    plan = replace(plan, fits=checked.fits, before=before)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
 

@@ -19,7 +19,8 @@ from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.floors import floor_rows
-from causal_dsl.planning.laid_out import Family, Layout, Spot
+from causal_dsl.planning.laid_out import Family, Layout
+from causal_dsl.planning.live_places import computes
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Schedule, place_of, schedule
 from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import packs, width
@@ -133,7 +134,8 @@ class Sweep:
         begun = _Begun(layout, plan, kept, {family.resume: _fired(family) for family in layout.families})
         for family in layout.families:
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                self._refuse_missing(plan, write, spot)
+                if not computes(plan, write, spot, len(self.network.layers)):
+                    raise OwnFault(f"`{write.place}` can reach what is read, and the pass does not compute it")
                 begun.fired[family.resume][number, 2] = len(spot.live) - spot.live.sum()
                 if not spot.live.any():
                     continue
@@ -149,17 +151,6 @@ class Sweep:
         found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
         return (*found, *(capture.place.site for mean in means for capture in mean.captures))
-
-    def _refuse_missing(self, plan: Schedule, write: g.WriteNode, spot: Spot) -> None:
-        """What can reach what is read of a run must be computed: the schedule and the graph of the layers are two accounts of it."""
-        level, phase = place_of(write.place.site, len(self.network.layers))
-        if phase >= BOTTOM:
-            return
-        rows, positions = spot.rows[spot.live], spot.positions[spot.live]
-        frame = plan.frames[level]
-        found = frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)
-        if not (found >= 0).all():
-            raise OwnFault(f"`{write.place}` can reach what is read, and the pass does not compute it")
 
     def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> ReadRows:
         forwards, families = gather.wanted(test)

@@ -16,6 +16,7 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.faults import OwnFault
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
@@ -303,7 +304,8 @@ class _Scheduling:
             source = slots[every]
             missing = source < 0
             source[missing] = slots[self.home[every[0][missing]], every[1][missing]]
-            assert (source >= 0).all(), "a token is needed that nothing computed"
+            if not (source >= 0).all():
+                raise OwnFault("a token is used before it is computed")
             still = len(source) == total and bool((source == np.arange(total)).all())
             slots = np.full_like(slots, -1)
             slots[every] = np.arange(len(source))
