@@ -38,8 +38,8 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import Cost, cost_of
-from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
+from causal_dsl.planning.noise_floor import floors_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, early_means
@@ -152,7 +152,7 @@ class Execution:
 
     def total(self) -> int:
         """The number of layer-tokens that a run takes, for the progress bar: from then on ``tick`` hears of so many in all."""
-        floors = {floor: own for context in self.contexts.values() for floor, own in context.floors.items()}
+        floors = {floor: own for context in self.contexts.values() for floor, own in context.noise_floors.items()}
         total = self.cost.layer_tokens + floor_tokens(self.plan, floors)
         self._told = BlockProgress(self.plan, total, self.tick)
         return total

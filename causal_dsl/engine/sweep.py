@@ -18,12 +18,12 @@ from causal_dsl.faults import OwnFault
 from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.floors import floor_rows
-from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.planning.live_places import computes
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Schedule, place_of, schedule
+from causal_dsl.planning.noise_floor import floor_rows
+from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.steps import Block, Step, late_captures
-from causal_dsl.program.components import packs, width
+from causal_dsl.program.components import pads, width
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
@@ -47,7 +47,7 @@ class Sweep:
     def __init__(self, context: Context, compiled: bool = False):
         self.context, self.network, self.compiled = context, context.network, compiled
         self.inputs = context.plan.inputs[self.network.key]
-        self.whole = packs(self.network.facts) is not None
+        self.whole = pads(self.network.facts) is not None
         proof = proof_of(self.network)
         if proof is not None and proof.sweep in ("whole", "fixed"):
             self.whole = True
@@ -74,9 +74,9 @@ class Sweep:
         if block.start == 0:  # the noise floor is a matter of the first pairs
             here = step.resumes[block.first : block.last]
             extra = [
-                (context.floors[resume], floor_rows(context.plan.drawn[resume.base.draw].n))
+                (context.noise_floors[resume], floor_rows(context.plan.drawn[resume.base.draw].n))
                 for resume in here
-                if resume in context.floors
+                if resume in context.noise_floors
             ]
         begun = self._begin(step, block, extra, watch=True)
         if begun is None:
@@ -277,9 +277,9 @@ def _part(write: SiteWrite, rows: np.ndarray, plan: Schedule, where: tuple[int, 
     positions = np.asarray(write.positions)
     there = rows >= 0
     if phase == ENTRY:
-        there &= plan.frames[level].slots[np.maximum(rows, 0), positions] >= 0
+        there &= plan.levels[level].slots[np.maximum(rows, 0), positions] >= 0
     elif phase < BOTTOM:
-        there &= plan.frames[level].at(np.maximum(rows, 0), positions) >= 0
+        there &= plan.levels[level].at(np.maximum(rows, 0), positions) >= 0
     kept = torch.from_numpy(np.nonzero(there)[0])
     every = len(rows)
 

@@ -160,7 +160,7 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], cache: FitActivations,
     if why is not None:
         return why
     proof = proof_of(network)
-    if proof is not None and proof.sweep != "packed":
+    if proof is not None and proof.sweep != "ragged":
         return proof.slow or proof.unfit or "its tokens are not run apart"
     layers = layers_of(network.facts)
     sites = [write.place.site for resume in resumes for write in resume.writes]

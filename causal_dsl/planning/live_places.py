@@ -12,11 +12,11 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.laid_out import Spot
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Accesses, Schedule, place_of
+from causal_dsl.planning.pass_layout import Spot
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of, with_inner
-from causal_dsl.program.components import in_time, packs
+from causal_dsl.program.components import in_time, pads
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
@@ -39,7 +39,7 @@ def not_live(plan: Plan, step: Step, every: bool) -> Iterator[str]:
     """Where a step reads or writes tokens that its pass does not compute: in ``every`` block of it, else in the first pairs of each
     draw."""
     facts, layouts = plan.inputs[step.network].facts, Layouts(plan)
-    layers, whole = layers_of(facts), packs(facts) is not None
+    layers, whole = layers_of(facts), pads(facts) is not None
     for part, block in [(step, block) for block in step.blocks] if every else _first_pairs(plan, step):
         layout = layouts.make(part, block, watch=True)
         if not len(layout.inputs):
@@ -57,8 +57,8 @@ def computes(schedule: Schedule, write: g.WriteNode, spot: Spot, layers: int) ->
     if phase >= BOTTOM:
         return True
     rows, positions = spot.rows[spot.live], spot.positions[spot.live]
-    frame = schedule.frames[level]
-    found = frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)
+    live = schedule.levels[level]
+    found = live.slots[rows, positions] if phase == ENTRY else live.at(rows, positions)
     return bool((found >= 0).all())
 
 
@@ -90,17 +90,17 @@ def _written(schedule: Schedule, writes: Accesses, level: int, phase: int) -> np
     rows, positions = writes.rows, writes.positions
     if phase == BOTTOM:
         return np.isin(rows, schedule.batch)
-    frame = schedule.frames[level]
-    return np.asarray((frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)) >= 0)
+    live = schedule.levels[level]
+    return np.asarray((live.slots[rows, positions] if phase == ENTRY else live.at(rows, positions)) >= 0)
 
 
 def _read(schedule: Schedule, reads: Accesses, level: int, phase: int) -> np.ndarray:
     """Which of some reads find their token in their row or in its prompt [m]; what enters a layer is read as it leaves the one below."""
     level -= phase == ENTRY
-    batch, frame = phase == BOTTOM or level < 0, schedule.frames[max(0, level)]
+    batch, live = phase == BOTTOM or level < 0, schedule.levels[max(0, level)]
     found = np.zeros(len(reads.rows), bool)
     for rows in (reads.rows, schedule.home[reads.rows]):
-        found |= np.isin(rows, schedule.batch) if batch else frame.at(rows, reads.positions) >= 0
+        found |= np.isin(rows, schedule.batch) if batch else live.at(rows, reads.positions) >= 0
     return found
 
 

@@ -17,7 +17,7 @@ from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
-from causal_dsl.planning.meeting import refuse_meeting
+from causal_dsl.planning.overlapping_writes import refuse_overlapping_writes
 from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
@@ -348,7 +348,7 @@ class _Lowering:
                     continue
                 to = intervention.to[i] if intervention.to else None
                 writes.append(g.WriteNode(place, value, intervention.add, feature, inside, to))
-        refuse_meeting(interventions, self.inputs, self.plan.rows[base], self.test.span)
+        refuse_overlapping_writes(interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 
     def _read_across(self, run: g.Forward, ref: FeatureRef) -> g.ReadAcross:

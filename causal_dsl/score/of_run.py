@@ -82,7 +82,7 @@ def info_of(test: Test, finished: Sequence[CellRun]) -> list[CellInfo]:
             Fired(text, rows, change / rows if rows else None, dead)
             for text, (rows, change, dead) in zip(texts, acted, strict=True)
         )
-        info.append(CellInfo(fired, cell.noise_floor, cell.outside))
+        info.append(CellInfo(fired, cell.noise_floor, cell.off_manifold))
     return info
 
 

@@ -86,7 +86,7 @@ def test_an_encoder_loads_as_what_fills_in_a_masked_token(name: str, tmp_path: P
     assert facts.both_ways
     assert "MaskedLM" in type(network.model).__name__
     assert proof_of(network).refused == {}
-    assert proof_of(network).sweep == "packed"
+    assert proof_of(network).sweep == "ragged"
     ids = network.tokens.encode("w5 [MASK] w13").ids
     assert ids == (5, 60, 13)
     got = forward(network, [list(ids)], readout=torch.tensor([0]), positions=torch.tensor([1])).logits
@@ -100,7 +100,7 @@ def test_a_decoder_of_berts_kind_says_the_next_token(tmp_path: Path) -> None:
     Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     network = load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")
     assert not network.facts.both_ways
-    assert proof_of(network).sweep == "packed"
+    assert proof_of(network).sweep == "ragged"
     assert not proof_of(network).slow
 
 

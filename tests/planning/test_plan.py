@@ -15,7 +15,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.known_sizes import KnownSizes
-from causal_dsl.planning.liveness import Frame, Rules
+from causal_dsl.planning.liveness import LiveTokens, Rules
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.peak import Peaks, columns_of
@@ -49,10 +49,10 @@ test three on at(l=0) {
 )
 
 
-def alive(frame: Frame) -> list[str]:
+def alive(live: LiveTokens) -> list[str]:
     """Which rows run which tokens of a layer: `#` in full, `k` for keys and values alone."""
-    shown = np.full(frame.slots.shape, ".")
-    shown[frame.rows, frame.positions], shown[frame.keys_rows, frame.keys_positions] = "#", "k"
+    shown = np.full(live.slots.shape, ".")
+    shown[live.rows, live.positions], shown[live.keys_rows, live.keys_positions] = "#", "k"
     rows: dict[str, list[int]] = {}
     for row, tokens in enumerate(shown):
         rows.setdefault("".join(tokens), []).append(row)
@@ -77,12 +77,12 @@ def steps_text(plan: Plan) -> str:
         lines.append(
             f"  {len(layout.inputs)} prompts, {len(made.home) - len(layout.inputs)} rows intervened on, {kept} vectors kept"
         )
-        for level, frame in enumerate(made.frames[:-1]):
-            alone = f" + {frame.keys_only} for keys alone" if frame.keys_only else ""
-            lines.append(f"  layer {level}: {frame.tokens} tokens{alone}")
-            lines += alive(frame)
+        for level, live in enumerate(made.levels[:-1]):
+            alone = f" + {live.keys_only} for keys alone" if live.keys_only else ""
+            lines.append(f"  layer {level}: {live.tokens} tokens{alone}")
+            lines += alive(live)
         columns = columns_of(plan, step)
-        lines.append(f"  read-out: {made.frames[-1].tokens} tokens, {columns or 'all'} columns")
+        lines.append(f"  read-out: {made.levels[-1].tokens} tokens, {columns or 'all'} columns")
     return "\n".join(lines)
 
 

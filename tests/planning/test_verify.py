@@ -13,7 +13,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
-from causal_dsl.planning import laid_out
+from causal_dsl.planning import pass_layout
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, schedule
 from causal_dsl.planning.memory import Budget
@@ -204,7 +204,7 @@ def test_a_token_that_no_layer_computes_is_found_out(plan: Plan, monkeypatch: py
         def without(rows: PassRows, *more: Any, lost: str = lost) -> Schedule:
             return schedule(replace(rows, **{lost: Accesses.none()}), *more)
 
-        monkeypatch.setattr(laid_out, "schedule", without)
+        monkeypatch.setattr(pass_layout, "schedule", without)
         with pytest.raises(OwnFault, match=f"{LAWS[-1].says}.*{what}"):
             verify(plan, "cut")
 

@@ -1,4 +1,4 @@
-"""From the last frame of a pass to logits: of the rows and columns that are asked for, and of nothing else."""
+"""From what leaves the last layer of a pass to logits: of the rows and columns that are asked for, and of nothing else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Head:
         stack.callback(self.module.register_forward_hook(self._after).remove)
 
     def _places(self) -> list[np.ndarray]:
-        level = len(self.plan.frames) - 1
+        level = len(self.plan.levels) - 1
         found = [self.plan.find(level, a.rows, a.positions) for a in self.asked]
         found += [self.plan.find(level, rows, places) for _, _, rows, places in self.late]
         assert all((f >= 0).all() for f in found), "a row is asked for that does not reach the end"

@@ -176,7 +176,7 @@ class Layout:
         return (copy * self.most_rows + rows) * self.width + positions
 
     def schedule(self, step: Step, layers: int, whole: bool) -> Schedule:
-        """The frames of the pass."""
+        """Which tokens are live at each level of the pass."""
         return schedule(self.rows, layers, step.rules, whole)
 
 
