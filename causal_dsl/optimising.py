@@ -26,6 +26,7 @@ from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.fingerprint import anywhere
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
+from causal_dsl.network.tape import TapeOutcome
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.rows import Layouts
@@ -285,7 +286,7 @@ class _Fit:
         assert outcome.logits is not None
         return outcome.logits
 
-    def _run(self, batch: np.ndarray, reads: Sequence[SiteRead], writes: Sequence[SiteWrite]):  # type: ignore[no-untyped-def]
+    def _run(self, batch: np.ndarray, reads: Sequence[SiteRead], writes: Sequence[SiteWrite]) -> TapeOutcome:
         return forward(
             self.network,
             self.inputs.rows(self.rows[batch]),

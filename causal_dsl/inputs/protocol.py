@@ -72,7 +72,7 @@ class Inputs(ABC):
 
     @staticmethod
     @abstractmethod
-    def standard(facts: Facts) -> list[Any]:
+    def standard(facts: Facts) -> list[InputRows]:
         """Batches of a few inputs: a network of these facts can be run on one of them at least, unless it is made for others."""
 
     @staticmethod

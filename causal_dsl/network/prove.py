@@ -21,12 +21,13 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.compare import differences, distance, no_numbers, ranks_of, shake, told, tolerance_of
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.known_of_network import proved
@@ -61,7 +62,7 @@ def prove(network: Network, inputs: Tensor | None = None) -> Proof:
     Never raises for a fault of the network: what cannot be tested is refused with the reason.
     """
     proved(network, None)
-    given: Any = inputs
+    given: InputRows
     if not network.facts.has_tokens:
         found, given = prove_vector(network, inputs)
     else:
@@ -71,7 +72,7 @@ def prove(network: Network, inputs: Tensor | None = None) -> Proof:
     return found
 
 
-def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
+def _prove_sweep(network: Network, proof: Proof, prompts: InputRows) -> None:
     """Whether interventions may ride in one pass, on the sites that were just proved."""
     if "logits" in proof.refused:
         proof.slow = proof.refused["logits"]
@@ -99,8 +100,9 @@ class _Ran:
     given: dict[str, Tensor]
     end: tuple[nn.Module, ...]
 
-    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
-        return tap(self.network, Site(component, self.number)).module(vectors, *more)
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
+        found: Tensor | tuple[Tensor, ...] = tap(self.network, Site(component, self.number)).module(vectors, *more)
+        return found
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         columns = tap(self.network, Site(component, self.number)).columns
@@ -130,7 +132,7 @@ class _Trial:
                 self.refused[component] = "the layers of this network are not known"
         names = [name for name, about in COMPONENTS.items() if facts.kind in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = network.given.standard(network.facts)[0]
+        self.prompts: InputRows = network.given.standard(network.facts)[0]
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -214,7 +216,7 @@ class _Trial:
 
     # ── identities ──────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, sites: list[Site], padding: Any = "left") -> dict[Site, Tensor]:
+    def _read(self, sites: list[Site], padding: Literal["left", "right"] = "left") -> dict[Site, Tensor]:
         outcome = forward(
             self.network, self.prompts, [SiteRead(site, self.rows, self.positions) for site in sites], padding=padding
         )

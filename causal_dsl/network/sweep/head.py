@@ -95,10 +95,10 @@ class Head:
             return parts[0].reshape(1, 1, -1)
         return torch.cat([part.reshape(-1) for part in parts])[None, None] if parts else output
 
-    def logits(self, result: Any) -> list[Tensor]:
+    def logits(self, result: object) -> list[Tensor]:
         """The logits of everything that was asked for, after the reads and writes of logits themselves."""
-        found = getattr(result, "logits", result)
-        found = found[0] if isinstance(found, tuple) else found
+        given = getattr(result, "logits", result)
+        found: Tensor = given[0] if isinstance(given, tuple) else given
         if self.given:
             if not self.asked:
                 return []
