@@ -41,7 +41,7 @@ class Needed:
 
 
 #: What follows the switches (:func:`causal_dsl.planning.chunk_to_memory.chunk_to_memory`).
-CHUNKS = Needed("chunk_to_memory", "it keeps each pass within its memory, which --batch-memory sets")
+CHUNKS = Needed("chunk_to_memory", "it cuts passes to the memory that --batch-memory sets, and those that take long")
 
 
 def _each(change: Callable[[Plan, Step], Step]) -> Callable[[Plan], Plan]:
