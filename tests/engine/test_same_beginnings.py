@@ -45,7 +45,7 @@ def spec(name: str, padding: str, test: str) -> str:
 
 
 @pytest.mark.slow
-@pytest.mark.thinned(slow=4)
+@pytest.mark.thinned(slow=2)
 @pytest.mark.parametrize(("name", "padding"), spread(list(product(FAMILIES, ("right", "left"))), 3))
 def test_what_is_run_behind_a_beginning_is_what_whole_passes_give(
     name: str, padding: str, monkeypatch: pytest.MonkeyPatch

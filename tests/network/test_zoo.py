@@ -121,7 +121,7 @@ def test_gpt2_answers_what_was_held_out() -> None:
     assert sum(right) / len(right) >= 0.995
 
 
-@pytest.mark.slow
+@pytest.mark.nightly
 def test_training_is_deterministic(tmp_path: Path) -> None:
     state = torch.random.get_rng_state()
     losses: list[float] = []

@@ -120,7 +120,7 @@ def test_a_run_that_is_killed_goes_on(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("kind", "step", "count"), nightly_rest(KILLS, lambda kill: kill[:2]))
+@pytest.mark.parametrize(("kind", "step", "count"), nightly_rest(KILLS, lambda kill: kill[1]))
 def test_a_kill_after_every_kind_of_step(
     kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path
 ) -> None:

@@ -225,7 +225,7 @@ def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, 
 
 
 @pytest.mark.slow
-@pytest.mark.thinned(slow=3)
+@pytest.mark.thinned(slow=2)
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 @pytest.mark.parametrize(
     ("change", "named"),
