@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import networkx as nx
@@ -19,7 +19,7 @@ from causal_dsl.planning.liveness import LiveTokens, Rules
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.peak import Peaks, columns_of
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.switches import CHUNKS, SWITCHES, Switch, all_off, turned_on
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2
@@ -89,6 +89,18 @@ def steps_text(plan: Plan) -> str:
 @pytest.fixture(scope="module")
 def plan():  # type: ignore[no-untyped-def]
     return cd.plan(cd.parse(SPEC))
+
+
+def test_a_plan_is_a_value(plan: Plan) -> None:
+    """Nothing of it is assigned to. What differs in its steps alone has the same graph, other scores have their own."""
+    for one in fields(plan):
+        with pytest.raises(FrozenInstanceError):
+            setattr(plan, one.name, getattr(plan, one.name))
+    assert all_off(plan).graph is plan.graph
+    fewer = replace(plan, scores=CellScores({"three": plan.scores["three"]}))
+    assert 0 < len(fewer.graph) < len(plan.graph)
+    (written,) = (read for read in g.of_kind(fewer.graph, g.ReadNode) if isinstance(read.run, g.Resume))
+    assert list(fewer.reads_of([written.run])) == [written] and written in plan.reads_of([written.run])
 
 
 def test_equal_work_is_one_node(plan) -> None:  # type: ignore[no-untyped-def]
