@@ -15,7 +15,7 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
-from causal_dsl.network.sweep import acts, drive, fitness, packed
+from causal_dsl.network.sweep import acts, drive, fitness, ragged_batch
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.program.components import COMPONENTS, pads
@@ -87,14 +87,14 @@ def test_what_is_written_before_it_was_read_is_a_mistake_of_ours(
 
 def test_a_mistake_of_ours_is_no_unfitness(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is: here our attention is handed nothing to look at."""
-    monkeypatch.setattr(packed, "visible", lambda *_: None)
+    monkeypatch.setattr(ragged_batch, "visible", lambda *_: None)
     with pytest.raises(TypeError):
         prove(network_of("llama"))
     monkeypatch.setattr(faults, "fall_back", True)
     proof = prove(network_of("llama"))
     assert proof.sweep == "whole"
     assert proof.fault.startswith("TypeError")
-    assert "packed.py" in proof.fault
+    assert "ragged_batch.py" in proof.fault
 
 
 def test_sites_in_another_order_than_the_table_are_not_run_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,13 +108,13 @@ def test_sites_in_another_order_than_the_table_are_not_run_in_one_pass(monkeypat
 
 def without_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer queries than keys and no mask: some attention functions then cut the keys, others look ahead."""
-    plain = packed.visible
-    monkeypatch.setattr(packed, "visible", lambda *a: torch.ones_like(plain(*a), dtype=torch.bool))
+    plain = ragged_batch.visible
+    monkeypatch.setattr(ragged_batch, "visible", lambda *a: torch.ones_like(plain(*a), dtype=torch.bool))
 
 
 def angles_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rotary angles counted from the first token that is carried."""
-    plain = packed.per_token
+    plain = ragged_batch.per_token
 
     def wrong(value: Any, prompts: int, width: int, rows: Tensor, positions: Tensor, name: str = "") -> Any:
         return plain(value, prompts, width, rows, (positions - 1).clamp(min=0), name)
@@ -143,8 +143,8 @@ def another_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that came before is seen, whatever the layer's own mask says."""
-    plain = packed.visible
-    monkeypatch.setattr(packed, "visible", lambda mask, *rest: plain(None, *rest))
+    plain = ragged_batch.visible
+    monkeypatch.setattr(ragged_batch, "visible", lambda mask, *rest: plain(None, *rest))
 
 
 @pytest.mark.thinned(always=2, values=True, slow=2)
@@ -198,7 +198,7 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
 @pytest.mark.thinned(always=7)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 @pytest.mark.parametrize("trap", ["backwards alone", "another prompt"])
-def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_packed(
+def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_ragged(
     name: str, trap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if trap == "another prompt":
