@@ -124,7 +124,7 @@ def peak_mb() -> float:
 def made(n: int, cells: int, median: bool = False, folder: Path | None = None) -> tuple[Any, list[Any], dict[str, Any]]:
     """Scores of a test, its cells with the columns of made-up runs in files, and the pairs: those of cells further up are more often right."""
     from causal_dsl.engine.block_results import BlockResult
-    from causal_dsl.engine.kept_columns import KeptColumns
+    from causal_dsl.engine.column_store import ColumnStore
     from causal_dsl.measures.per_pair import ANSWER
     from causal_dsl.measures.quantities import SAID, TRACE, Columns, Quantity, ValueRef
 
@@ -137,7 +137,7 @@ def made(n: int, cells: int, median: bool = False, folder: Path | None = None) -
     ids = {"base": rng.integers(0, inputs, n), "source": rng.integers(0, inputs, n)}
     answers = rng.integers(0, 2, n)
     labels = np.where(rng.random(n) < 0.5, 1 - answers, answers)
-    kept = KeptColumns(folder)
+    kept = ColumnStore(folder)
     numbers = [
         (kept.numbers("t", "base", c, n, plain, ()), kept.numbers("t", "patched", c, n, plain, ()))
         for c in range(cells)

@@ -114,10 +114,7 @@ def _check(
         note(spec.path)
     loader = Loader(found)
     module = loader.tree(spec.tree, spec.source_text, spec.folder)
-    facts: dict[NetworkKey, Facts] = {
-        key: replace(network.facts, unproved=network.unproved, refused=refused.get(key))
-        for key, network in loaded.items()
-    }
+    facts = _facts(loaded, refused) if loaded else {}
     unused = unused_parameters((module, *loader.modules.values()))
     write_out(module, loader.modules.values(), found)
     every = [module, *loader.modules.values()]
@@ -147,6 +144,16 @@ def _check(
     members = {name: family for one in every for family, names in one.families.items() for name in names}
     checked.diagnostics = told_once((("", one) for one in found), members)
     return checked
+
+
+def _facts(loaded: Mapping[NetworkKey, Network], refused: Refused) -> dict[NetworkKey, Facts]:
+    """What is known of loaded networks, and what cannot be used of them."""
+    from causal_dsl.network.known_of_network import unproved  # torch is there where a network is loaded
+
+    return {
+        key: replace(network.facts, unproved=unproved(network), refused=refused.get(key))
+        for key, network in loaded.items()
+    }
 
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
@@ -230,9 +237,9 @@ def _plan(
     checked.distinct |= {test.name: count_distinct(plan.ids_of(test)) for test in ready}
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
-    checked.fits = plan.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
-    plan.answers = checked.answers
-    plan.before = WorkBefore(checked.searches, checked.searched, checked.constants)
+    checked.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    before = WorkBefore(checked.searches, checked.searched, checked.constants)
+    plan = replace(plan, fits=checked.fits, answers=checked.answers, before=before)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)
     return turned_on(plan, without(options.without))
 

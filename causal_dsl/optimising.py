@@ -26,8 +26,9 @@ from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.fingerprint import anywhere
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.network import Network
+from causal_dsl.network.tape import TapeOutcome
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.work_before import constants_asked, optimal_in
 from causal_dsl.program.identity import NetworkKey
@@ -104,11 +105,11 @@ def _with(plan: Plan, changed: Mapping[g.Resume, g.Resume]) -> Plan:
         return replace(node, run=changed[node.run]) if isinstance(node.run, g.Resume) and node.run in changed else node
 
     scores = {
-        name: [replace(node, reads=tuple((role, read(one)) for role, one in node.reads)) for node in nodes]
+        name: tuple(replace(node, reads=tuple((role, read(one)) for role, one in node.reads)) for node in nodes)
         for name, nodes in plan.scores.items()
     }
     steps = tuple(replace(step, resumes=tuple(changed.get(r, r) for r in step.resumes)) for step in plan.steps)
-    return replace(plan, scores=scores, steps=steps, _reads={}, _graph=None)
+    return replace(plan, scores=CellScores(scores), steps=steps)
 
 
 class _Fit:
@@ -285,7 +286,7 @@ class _Fit:
         assert outcome.logits is not None
         return outcome.logits
 
-    def _run(self, batch: np.ndarray, reads: Sequence[SiteRead], writes: Sequence[SiteWrite]):  # type: ignore[no-untyped-def]
+    def _run(self, batch: np.ndarray, reads: Sequence[SiteRead], writes: Sequence[SiteWrite]) -> TapeOutcome:
         return forward(
             self.network,
             self.inputs.rows(self.rows[batch]),

@@ -5,13 +5,13 @@ from __future__ import annotations
 import os
 import platform
 from collections.abc import Iterable, Mapping
-from dataclasses import replace
 from functools import cache
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.checked import Checked
 from causal_dsl.network.fingerprint import made_of, shown
+from causal_dsl.network.known_of_network import with_changes
 from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
@@ -23,7 +23,7 @@ from causal_dsl.store.reads import Reads
 
 def say_made_of(ref: NetworkRef, network: Network, reads: Reads) -> Network:
     """Let a network that was just loaded remember what it was made of."""
-    return replace(network, inputs=made_of(ref, network, reads), reads=reads)
+    return with_changes(network, inputs=made_of(ref, network, reads), reads=reads)
 
 
 def network_inputs(networks: Mapping[NetworkKey, Network]) -> dict[str, NetworkInputs]:

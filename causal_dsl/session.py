@@ -9,6 +9,7 @@ from pathlib import Path
 from torch import nn
 
 from causal_dsl.checking import check
+from causal_dsl.network.known_of_network import used_as
 from causal_dsl.network.load import CheckpointReference, device_of, dtype_of, load, prove, wrap
 from causal_dsl.network.network import Network
 from causal_dsl.network.shared import claim_to_train
@@ -62,7 +63,7 @@ class Session:
         if key not in self._loaded:
             device, dtype = self.options.device or ref.setting("device"), self.options.dtype or ref.setting("dtype")
             self._loaded[key] = self._load(ref, device, dtype)
-        return self._loaded[key].used_as(ref)
+        return used_as(self._loaded[key], ref)
 
     def hold(self, network: Network) -> None:
         """Take in a network that another session loaded, with the name and the key that it has there."""
@@ -77,7 +78,7 @@ class Session:
         """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
         assert ref.training is not None
         start = ref.training.alignment.network
-        blank = self._load(start, None if device == "auto" else device, ref.setting("dtype")).used_as(start)
+        blank = used_as(self._load(start, None if device == "auto" else device, ref.setting("dtype")), start)
         claim_to_train(blank.model, start.span)
         with progress(asked=self.options.progress) as bar:
             return trained(ref, blank, bar)

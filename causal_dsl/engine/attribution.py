@@ -8,9 +8,9 @@ the stream, its scale is held, too.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, TypeVar
 
 import numpy as np
 import torch
@@ -29,6 +29,8 @@ from causal_dsl.vocabulary.locations import Place, Site
 
 if TYPE_CHECKING:
     from causal_dsl.engine.looks import Looks
+
+Made = TypeVar("Made")
 
 
 @dataclass(frozen=True, eq=False)
@@ -183,11 +185,12 @@ class Attribution:
         found: FrozenNorm = self.looks.shared[key]
         return found
 
-    def _once(self, key: tuple[object, ...], make):  # type: ignore[no-untyped-def]
+    def _once(self, key: tuple[object, ...], make: Callable[[], Made]) -> Made:
         whole = ("attribution", self.test.name, self.run, *key)
         if whole not in self.looks.shared:
             self.looks.shared[whole] = make()
-        return self.looks.shared[whole]
+        found: Made = self.looks.shared[whole]
+        return found
 
 
 def _terms(places: Sequence[Place]) -> Sequence[Place]:

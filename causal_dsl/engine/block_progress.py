@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Mapping
 
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.floors import floor_rows
 from causal_dsl.planning.liveness import schedule
+from causal_dsl.planning.noise_floor import floor_rows
 from causal_dsl.planning.peak import MOST_ROWS
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts

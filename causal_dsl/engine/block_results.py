@@ -16,9 +16,9 @@ class BlockResult:
     is; ``patched[q]`` [cells, pairs] those of the interventions of ``cells``, numbers of the test's cells.
 
     ``fired`` [cells, writes, 3]: for each write at how many places it acted, the sum of its relative changes there, and
-    how many places were left out because they cannot reach the read-out. ``floors[cell]``: the noise floor, in logits and as a
+    how many places were left out because they cannot reach the read-out. ``noise_floors[cell]``: the noise floor, in logits and as a
     share of their size.
-    ``outside[cell]``: how many written vectors lie outside of what their site takes, of how many that were looked at.
+    ``off_manifold[cell]``: how many written vectors lie outside of what their site takes, of how many that were looked at.
     """
 
     pairs: np.ndarray
@@ -26,8 +26,8 @@ class BlockResult:
     cells: list[int] = field(default_factory=list)
     patched: dict[Quantity, np.ndarray] = field(default_factory=dict)
     fired: dict[int, np.ndarray] = field(default_factory=dict)
-    floors: dict[int, tuple[float, float]] = field(default_factory=dict)
-    outside: dict[int, tuple[int, int]] = field(default_factory=dict)
+    noise_floors: dict[int, tuple[float, float]] = field(default_factory=dict)
+    off_manifold: dict[int, tuple[int, int]] = field(default_factory=dict)
     #: of each cell and run, the numbers [pairs] that were read at places
     looked: dict[tuple[int, str], dict[Quantity, np.ndarray]] = field(default_factory=dict)
     seconds: float = 0.0

@@ -24,7 +24,7 @@ from causal_dsl.network.edges import EdgeWrite, adds_up, all_senders
 from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
-from causal_dsl.planning.laid_out import Family, Layout
+from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach

@@ -33,12 +33,13 @@ from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.network.compare import told
 from causal_dsl.network.fingerprint import same_network
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import Cost, cost_of
-from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.lower import unfit_networks, whole_batches
+from causal_dsl.planning.noise_floor import floors_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, early_means
@@ -87,8 +88,8 @@ class Execution:
         trials = Trials(plan, networks, self.budgets, features)
         plan = trials.settle()
         #: mistakes of this package that were gone around, by network
-        proved = {key: network.proof.fault for key, network in networks.items() if network.proof is not None}
-        self.faults = {key: fault for key, fault in {**proved, **trials.faults}.items() if fault}
+        at_load = {key: proof.fault for key, network in networks.items() if (proof := proof_of(network)) is not None}
+        self.faults = {key: fault for key, fault in {**at_load, **trials.faults}.items() if fault}
         self.plan = chunk_to_memory(plan, self.budgets)
         groups = [network.sharded.group for network in networks.values() if network.sharded is not None]
         #: why blocks are kept no longer
@@ -151,7 +152,7 @@ class Execution:
 
     def total(self) -> int:
         """The number of layer-tokens that a run takes, for the progress bar: from then on ``tick`` hears of so many in all."""
-        floors = {floor: own for context in self.contexts.values() for floor, own in context.floors.items()}
+        floors = {floor: own for context in self.contexts.values() for floor, own in context.noise_floors.items()}
         total = self.cost.layer_tokens + floor_tokens(self.plan, floors)
         self._told = BlockProgress(self.plan, total, self.tick)
         return total
@@ -168,7 +169,7 @@ class Execution:
             return f"whole forward passes of many interventions at once: {EDGES}"
         if all(step.why for step in mine) and slow:
             return f"reference: {'; '.join(slow)}"
-        proof = self.networks[key].proof
+        proof = proof_of(self.networks[key])
         if slow:
             return f"sweep, and for some interventions reference: {'; '.join(slow)}"
         if proof is not None and proof.sweep == "fixed":
@@ -382,8 +383,10 @@ def _in_model(error: BaseException) -> bool:
 
 
 def _unfit(network: Network) -> str:
-    return network.proof.unfit if network.proof is not None else ""
+    proof = proof_of(network)
+    return proof.unfit if proof is not None else ""
 
 
 def _fixed(network: Network) -> bool:
-    return network.proof is not None and network.proof.sweep == "fixed"
+    proof = proof_of(network)
+    return proof is not None and proof.sweep == "fixed"

@@ -20,9 +20,9 @@ from causal_dsl.engine.readout import measure
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.ending import Ending
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.laid_out import Layout
 from causal_dsl.planning.looks_held import LENS_ROWS
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE
+from causal_dsl.planning.pass_layout import Layout
 from causal_dsl.program.program import PlaceRead, Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place

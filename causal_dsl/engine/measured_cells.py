@@ -9,7 +9,7 @@ from pathlib import Path
 import numpy as np
 
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.kept_columns import HELD_COLUMNS, DonePairs, KeptColumns, NoColumns, columns_of
+from causal_dsl.engine.column_store import HELD_COLUMNS, ColumnStore, DonePairs, NoColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.network.network import Network
@@ -34,7 +34,7 @@ class CellRun:
     done: DonePairs | np.ndarray
     fired: list[tuple[int, float, int]] = field(default_factory=list)
     noise_floor: float | None = None
-    outside: tuple[int, int] = (0, 0)
+    off_manifold: tuple[int, int] = (0, 0)
     #: what was kept of all pairs, [n, width], by the run and the site
     vectors: dict[tuple[str, tree.Expr], np.ndarray] = field(default_factory=dict)
 
@@ -59,11 +59,11 @@ class MeasuredCells:
         self, plan: Plan, networks: Mapping[NetworkKey, Network], folder: Path | None = None, scored: bool = True
     ):
         self.plan, self.networks, self.scored = plan, networks, scored
-        self.kept: KeptColumns | None = None
+        self.kept: ColumnStore | None = None
         if not scored:
             self.kept = NoColumns()
         elif columns_of(plan) > HELD_COLUMNS:
-            self.kept = KeptColumns(folder)
+            self.kept = ColumnStore(folder)
         self.runs: dict[str, TestRun] = {}
         for test in plan.tests:
             shared: dict[tuple[str, Quantity], np.ndarray] = {}
@@ -140,11 +140,11 @@ class MeasuredCells:
                 cell.columns.patched[quantity][pairs] = values[place]
             fired = [(int(rows), float(change), int(dead)) for rows, change, dead in block_result.fired[number]]
             cell.fired = _added(cell.fired, fired)
-            if number in block_result.floors:
-                cell.noise_floor, share = block_result.floors[number]
+            if number in block_result.noise_floors:
+                cell.noise_floor, share = block_result.noise_floors[number]
                 self._refuse_noise(run.test, cell, share)
-            out, of = block_result.outside.get(number, (0, 0))
-            cell.outside = (cell.outside[0] + out, cell.outside[1] + of)
+            out, of = block_result.off_manifold.get(number, (0, 0))
+            cell.off_manifold = (cell.off_manifold[0] + out, cell.off_manifold[1] + of)
             self._mark(cell, pairs)
 
     def _mark(self, cell: CellRun, pairs: np.ndarray) -> None:

@@ -22,8 +22,8 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
-from causal_dsl.planning.floors import floor_rows
-from causal_dsl.planning.laid_out import Family, Layout
+from causal_dsl.planning.noise_floor import floor_rows
+from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.steps import EDGES, Block, Step
 from causal_dsl.program.components import depth
 from causal_dsl.program.program import Test
@@ -51,7 +51,11 @@ class ReferenceExecutor:
         extra = []
         if block.start == 0:
             drawn, whole = context.plan.drawn, step.why == EDGES
-            extra = [(context.floors[r], floor_rows(drawn[r.base.draw].n, whole)) for r in here if r in context.floors]
+            extra = [
+                (context.noise_floors[r], floor_rows(drawn[r.base.draw].n, whole))
+                for r in here
+                if r in context.noise_floors
+            ]
         layout = context.layouts.make(step, block, tuple(dict(extra).items()), ahead=True, watch=True)
         if not len(layout.inputs):
             return {}

@@ -21,8 +21,8 @@ from causal_dsl.measures.quantities import SAID, TRACE, Quantity
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.laid_out import Family, Layout
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step
@@ -46,7 +46,7 @@ class Context:
     budget: Budget
     tick: Callable[[int], None]
     #: the interventions that patch the base into itself, by the intervention whose places they write
-    floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
+    noise_floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
     #: the fitted maps, by what names them
     features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
     #: the features of files in whose numbers sites are written
@@ -54,10 +54,10 @@ class Context:
     #: the ids whose logits a quantity of a test asks for
     targets: Targets | None = None
     #: the written vectors that lie outside of what their site takes, in the pass at hand
-    outside: OffManifold = field(default_factory=OffManifold)
+    off_manifold: OffManifold = field(default_factory=OffManifold)
 
     def __post_init__(self) -> None:
-        self.outside.every = lambda resume, count: every_input(
+        self.off_manifold.every = lambda resume, count: every_input(
             self.plan.drawn[resume.base.draw], resume.base.role, count
         )
 
@@ -72,7 +72,7 @@ class Context:
             self.network.device_at,
             self.network.facts.heads or 1,
             self.features,
-            self.outside,
+            self.off_manifold,
             self.given,
         )
 
@@ -95,7 +95,7 @@ class Gather:
 
     def __init__(self, context: Context, step: Step, block: Block, layout: Layout):
         self.context, self.step, self.layout, self.block = context, step, layout, block
-        context.outside.clear()
+        context.off_manifold.clear()
         self.families: dict[g.Resume, Family] = {family.resume: family for family in layout.families}
         self.asked = frozenset(step.resumes[block.first : block.last])
 
@@ -136,7 +136,7 @@ class Gather:
         """Rows whose logits are looked at whole, where a test reads its answers alone: some prompts, and some
         patched runs, of as many interventions as there are."""
         forwards, families = self.wanted(test)
-        floors = set(self.context.floors.values())
+        floors = set(self.context.noise_floors.values())
         rows = [
             np.unique(self.layout.prompt[None, f])[:WHOLE_PROMPTS] for f in forwards if (None, f) in self.layout.prompt
         ]
@@ -180,9 +180,9 @@ class Gather:
             for quantity, values in found.items():
                 patched.setdefault(quantity, []).append(values)
             block_result.fired[number] = fired[read.run]
-            block_result.outside[number] = self.context.outside.take(read.run)
+            block_result.off_manifold[number] = self.context.off_manifold.take(read.run)
             if (floor := self._floor_family(read.run)) is not None:
-                block_result.floors[number] = self._floor(floor, logits)
+                block_result.noise_floors[number] = self._floor(floor, logits)
         block_result.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
         if looks is not None:
             block_result.looked = looks.numbers(test, pairs)
@@ -191,7 +191,7 @@ class Gather:
     def _floor_family(self, resume: g.Resume) -> Family | None:
         """The floor of an intervention, where this block reads both it and its base. A floor that is an intervention of
         its own is in later blocks, too, whose prompts need not be read."""
-        floor = self.context.floors.get(resume)
+        floor = self.context.noise_floors.get(resume)
         family = None if floor is None else self.families.get(floor)
         if family is None or family.inner or (None, resume.base) not in self.layout.prompt:
             return None

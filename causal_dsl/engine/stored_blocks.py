@@ -87,8 +87,8 @@ class ChunkStore:
             about[name] = {
                 "cells": block_result.cells,
                 "roles": list(block_result.unpatched),
-                "floors": list(block_result.floors.items()),
-                "outside": list(block_result.outside.items()),
+                "floors": list(block_result.noise_floors.items()),
+                "outside": list(block_result.off_manifold.items()),
                 "looked": list(block_result.looked),
                 "seconds": block_result.seconds,
             }
@@ -148,8 +148,8 @@ def _pieces(arrays: Mapping[str, np.ndarray], about: Mapping[str, Any], plan: Pl
             ends = np.cumsum([_writes(plan.scores[name][cell]) for cell in block_result.cells])[:-1]
             parts = np.split(arrays[f"{name}/fired"].reshape(-1, 3), ends)
             block_result.fired = dict(zip(block_result.cells, parts, strict=True))
-        block_result.floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
-        block_result.outside = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
+        block_result.noise_floors = {int(cell): (float(floor), float(share)) for cell, (floor, share) in said["floors"]}
+        block_result.off_manifold = {int(cell): (int(out), int(of)) for cell, (out, of) in said["outside"]}
         for cell, run in said["looked"]:
             read = plan.scores[name][cell].read(run)
             assert read is not None

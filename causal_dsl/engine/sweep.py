@@ -15,13 +15,15 @@ from causal_dsl.engine.looks import Looks
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Context, Gather, Logits
 from causal_dsl.faults import OwnFault
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.floors import floor_rows
-from causal_dsl.planning.laid_out import Family, Layout, Spot
+from causal_dsl.planning.live_places import computes
 from causal_dsl.planning.liveness import BOTTOM, ENTRY, Accesses, PassRows, Schedule, place_of, schedule
+from causal_dsl.planning.noise_floor import floor_rows
+from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.steps import Block, Step, late_captures
-from causal_dsl.program.components import packs, width
+from causal_dsl.program.components import pads, width
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
@@ -45,8 +47,8 @@ class Sweep:
     def __init__(self, context: Context, compiled: bool = False):
         self.context, self.network, self.compiled = context, context.network, compiled
         self.inputs = context.plan.inputs[self.network.key]
-        self.whole = packs(self.network.facts) is not None
-        proof = self.network.proof
+        self.whole = pads(self.network.facts) is not None
+        proof = proof_of(self.network)
         if proof is not None and proof.sweep in ("whole", "fixed"):
             self.whole = True
         #: whether all rows stay to the end: the network looks at its input again
@@ -72,9 +74,9 @@ class Sweep:
         if block.start == 0:  # the noise floor is a matter of the first pairs
             here = step.resumes[block.first : block.last]
             extra = [
-                (context.floors[resume], floor_rows(context.plan.drawn[resume.base.draw].n))
+                (context.noise_floors[resume], floor_rows(context.plan.drawn[resume.base.draw].n))
                 for resume in here
-                if resume in context.floors
+                if resume in context.noise_floors
             ]
         begun = self._begin(step, block, extra, watch=True)
         if begun is None:
@@ -132,7 +134,8 @@ class Sweep:
         begun = _Begun(layout, plan, kept, {family.resume: _fired(family) for family in layout.families})
         for family in layout.families:
             for number, (write, spot) in enumerate(zip(family.resume.writes, family.spots, strict=True)):
-                self._refuse_missing(plan, write, spot)
+                if not computes(plan, write, spot, len(self.network.layers)):
+                    raise OwnFault(f"`{write.place}` can reach what is read, and the pass does not compute it")
                 begun.fired[family.resume][number, 2] = len(spot.live) - spot.live.sum()
                 if not spot.live.any():
                     continue
@@ -148,17 +151,6 @@ class Sweep:
         found = [capture.place.site for capture in write.value.find(g.Capture) if capture not in elsewhere]
         means = (mean for mean in write.value.find(g.Average) if mean not in self.context.means)
         return (*found, *(capture.place.site for mean in means for capture in mean.captures))
-
-    def _refuse_missing(self, plan: Schedule, write: g.WriteNode, spot: Spot) -> None:
-        """What can reach what is read of a run must be computed: the schedule and the graph of the layers are two accounts of it."""
-        level, phase = place_of(write.place.site, len(self.network.layers))
-        if phase >= BOTTOM:
-            return
-        rows, positions = spot.rows[spot.live], spot.positions[spot.live]
-        frame = plan.frames[level]
-        found = frame.slots[rows, positions] if phase == ENTRY else frame.at(rows, positions)
-        if not (found >= 0).all():
-            raise OwnFault(f"`{write.place}` can reach what is read, and the pass does not compute it")
 
     def _asked(self, test: Test, gather: Gather, layout: Layout, pruned: bool) -> ReadRows:
         forwards, families = gather.wanted(test)
@@ -285,9 +277,9 @@ def _part(write: SiteWrite, rows: np.ndarray, plan: Schedule, where: tuple[int, 
     positions = np.asarray(write.positions)
     there = rows >= 0
     if phase == ENTRY:
-        there &= plan.frames[level].slots[np.maximum(rows, 0), positions] >= 0
+        there &= plan.levels[level].slots[np.maximum(rows, 0), positions] >= 0
     elif phase < BOTTOM:
-        there &= plan.frames[level].at(np.maximum(rows, 0), positions) >= 0
+        there &= plan.levels[level].at(np.maximum(rows, 0), positions) >= 0
     kept = torch.from_numpy(np.nonzero(there)[0])
     every = len(rows)
 

@@ -22,6 +22,7 @@ from causal_dsl.engine.sweep import Sweep
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.network.compare import distance, tolerance_of
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
@@ -82,7 +83,7 @@ class Trials:
         layouts = Layouts(self.plan)
         steps: list[Step] = []
         for step in self.plan.steps:
-            proof = self.networks[step.network].proof
+            proof = proof_of(self.networks[step.network])
             if step.why or proof is None or not step.resumes:
                 steps.append(step)
                 continue
@@ -110,7 +111,7 @@ class Trials:
 
     def _try(self, step: Step, layouts: Layouts) -> None:
         """Run one intervention of each kind that is not proved yet both ways; those of one draw together."""
-        proof = self.networks[step.network].proof
+        proof = proof_of(self.networks[step.network])
         assert proof is not None
         unknown: dict[frozenset[object], list[g.Resume]] = {}
         for resume in step.resumes:

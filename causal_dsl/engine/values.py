@@ -27,7 +27,7 @@ from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.network.sending import sent
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.composed import Composed
-from causal_dsl.planning.laid_out import Family
+from causal_dsl.planning.pass_layout import Family
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import contextmanager
 from typing import Any, TypeAlias
 
@@ -57,7 +57,7 @@ class Feature(nn.Module):
         super().__init__()
         self.name, self.width, self.size = name, width, size
         self.hardened = False
-        self._kept: Any = None
+        self._kept: Sequence[Tensor] | None = None
         #: Tells where the feature lies and what it computes in, also for a family that has no numbers.
         self._zero: Tensor
         self.register_buffer("_zero", torch.zeros((), dtype=dtype), persistent=False)
@@ -163,7 +163,7 @@ class Feature(nn.Module):
 
     # ── what families write ─────────────────────────────────────────────────────────────────────
 
-    def _make(self) -> Any:
+    def _make(self) -> Sequence[Tensor]:
         return ()
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Rest]:
@@ -199,10 +199,11 @@ class Feature(nn.Module):
         return self._zero.device
 
     @property
-    def kept(self) -> Any:
+    def kept(self) -> Sequence[Tensor]:
         """What :meth:`prepare` kept."""
         if self._kept is None:
             self.prepare()
+        assert self._kept is not None
         return self._kept
 
     def _work(self, x: Tensor) -> torch.dtype:

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -88,7 +86,7 @@ class Mask(Feature):
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(start, dtype=torch.float64))
 
-    def _make(self) -> Any:
+    def _make(self) -> tuple[Tensor, Tensor]:
         return self._spread(self.logits / self.temperature), self._spread(self.logits.detach() > 0)
 
     def _spread(self, gates: Tensor) -> Tensor:

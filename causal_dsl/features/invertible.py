@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -60,7 +58,7 @@ class RevNet(Feature):
             Coupling(width, (width + 1) // 2, hidden, seed, number, dtype) for number in range(layers)
         )
 
-    def _make(self) -> Any:
+    def _make(self) -> list[Tensor]:
         return [torch.argsort(coupling.order) for coupling in self.couplings]
 
     def _encode(self, x: Tensor) -> tuple[Tensor, Rest]:

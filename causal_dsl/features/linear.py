@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 
@@ -73,7 +71,7 @@ class LowRank(Linear):
         self.into = nn.Parameter(start.to(dtype).clone())
         self.out = nn.Parameter(start.T.to(dtype).contiguous())
 
-    def _make(self) -> Any:
+    def _make(self) -> tuple[Tensor, Tensor]:
         return self.into, torch.linalg.solve(self.out @ self.into, self.out)
 
     def describe(self) -> str:
@@ -88,7 +86,7 @@ class Affine(Linear):
         super().__init__("affine", start.shape[0], dim, dtype)
         self.matrix = nn.Parameter(start.to(dtype).clone())
 
-    def _make(self) -> Any:
+    def _make(self) -> tuple[Tensor, Tensor]:
         chosen = torch.eye(self.width, self.size, dtype=self.dtype, device=self.device)
         return self.matrix[:, : self.size], torch.linalg.solve(self.matrix.T, chosen).T
 

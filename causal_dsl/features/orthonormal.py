@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 import torch
 from torch import Tensor, nn
 from torch.nn import functional
@@ -58,7 +56,7 @@ class Rotation(Linear):
         super().__init__(name, start.shape[0], start.shape[1], dtype)
         self.orthonormal = Orthonormal(start, dtype)
 
-    def _make(self) -> Any:
+    def _make(self) -> tuple[Tensor, Tensor]:
         rotation = self.orthonormal.matrix(self.hardened or not torch.is_grad_enabled())
         return rotation, rotation.T
 
@@ -93,18 +91,21 @@ class Boundless(Rotation):
     def __init__(self, rotation: Tensor, start: float, end: float, weight: float, dtype: torch.dtype):
         super().__init__(rotation, dtype, "boundless")
         self.start, self.end, self.weight = start, end, weight
+        #: whether the gates of what was kept are hard
+        self._gated_hard = self.hardened
         self.boundary = nn.Parameter(torch.tensor(0.5, dtype=dtype))
         self.temperature: Tensor
         self.register_buffer("temperature", torch.tensor(start, dtype=torch.float64))
         self.centres: Tensor
         self.register_buffer("centres", torch.arange(self.width, dtype=dtype) + 0.5, persistent=False)
 
-    def _make(self) -> Any:
+    def _make(self) -> tuple[Tensor, Tensor]:
         if not self.LOW <= float(self.boundary.detach()) <= 1:
             with torch.no_grad():  # beyond its bounds it has no gradient, and would stay there
                 self.boundary.clamp_(self.LOW, 1)
         rotation = super()._make()[0]
-        return rotation, self._gated(rotation, self.hardened), self.hardened
+        self._gated_hard = self.hardened
+        return rotation, self._gated(rotation, self.hardened)
 
     def _gated(self, rotation: Tensor, hard: bool) -> Tensor:
         """The rotation times the roots of its gates: half of a gate is on the way in and half on the way out, so that
@@ -114,8 +115,8 @@ class Boundless(Rotation):
         return rotation * torch.exp(functional.logsigmoid(self._logits() / self.temperature) / 2)
 
     def _maps(self, like: Tensor) -> tuple[Tensor, Tensor]:
-        rotation, gated, hard = self.kept
-        if hard is not self.hardened:  # encode and decode of a feature that is being fitted
+        rotation, gated = self.kept
+        if self._gated_hard is not self.hardened:  # encode and decode of a feature that is being fitted
             gated = self._gated(rotation, self.hardened)
         gated = gated.to(like.dtype)
         return gated, gated.T

@@ -12,6 +12,7 @@ from causal_dsl.diagnostics import NOWHERE, fail
 from causal_dsl.engine.activation_cache import Activations
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import SiteRead, forward
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.prefixes import Keep, Prefixes, cache_bytes, cacheable, entered_at, record
 from causal_dsl.network.tape import reads_in
@@ -158,8 +159,9 @@ def _unfit(network: Network, resumes: Sequence[g.Resume], cache: FitActivations,
     why = trims(network.facts)
     if why is not None:
         return why
-    if network.proof is not None and network.proof.sweep != "packed":
-        return network.proof.slow or network.proof.unfit or "its tokens are not run apart"
+    proof = proof_of(network)
+    if proof is not None and proof.sweep != "ragged":
+        return proof.slow or proof.unfit or "its tokens are not run apart"
     layers = layers_of(network.facts)
     sites = [write.place.site for resume in resumes for write in resume.writes]
     if not cacheable(sites, layers):

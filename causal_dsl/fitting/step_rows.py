@@ -19,9 +19,9 @@ from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.network.sweep.drive import ReadRows
 from causal_dsl.network.sweep.prefixes import Going, going, replay
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.laid_out import Family, Spot
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.pass_layout import Family, Spot
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.quick_dataclasses import dataclass

@@ -70,7 +70,7 @@ class PromptInputs(Inputs):
         return padded(_listed(rows), padding, network.device, network.accepts, network.facts.first_position)
 
     @staticmethod
-    def standard(facts: Facts) -> list[Any]:
+    def standard(facts: Facts) -> list[InputRows]:
         """Prompts of several lengths."""
         lengths = [min(length, facts.context or length) for length in (5, 3, 4)]
         most = facts.vocabulary or 2

@@ -29,11 +29,16 @@ InputRows: TypeAlias = "Sequence[Sequence[int]] | Tensor"
 class Receiver(Protocol):
     """What a batch has to know of the network that is given it; see :class:`~causal_dsl.network.network.Network`."""
 
-    facts: Facts
-    device: torch.device
-    dtype: torch.dtype
-    layout: Architecture | None
-    accepts: frozenset[str]
+    @property
+    def facts(self) -> Facts: ...
+    @property
+    def device(self) -> torch.device: ...
+    @property
+    def dtype(self) -> torch.dtype: ...
+    @property
+    def layout(self) -> Architecture | None: ...
+    @property
+    def accepts(self) -> frozenset[str]: ...
 
 
 class Inputs(ABC):
@@ -67,7 +72,7 @@ class Inputs(ABC):
 
     @staticmethod
     @abstractmethod
-    def standard(facts: Facts) -> list[Any]:
+    def standard(facts: Facts) -> list[InputRows]:
         """Batches of a few inputs: a network of these facts can be run on one of them at least, unless it is made for others."""
 
     @staticmethod

@@ -47,7 +47,7 @@ class VectorInputs(Inputs):
         return unpadded(torch.as_tensor(rows), network.device, network.dtype)
 
     @staticmethod
-    def standard(facts: Facts) -> list[Any]:
+    def standard(facts: Facts) -> list[InputRows]:
         """Numbers that are drawn, and such as a network may be made for."""
         import torch
 

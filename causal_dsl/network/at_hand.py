@@ -6,6 +6,7 @@ from collections.abc import Sequence
 
 from causal_dsl.diagnostics import Diagnostic, fail
 from causal_dsl.inputs import Inputs
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.steadiness import enough, refuse_unsteady
@@ -35,19 +36,21 @@ def check_at_hand(network: Network, inputs: Inputs, more: Sequence[str] = ()) ->
 
 def prove_at_hand(network: Network, inputs: Inputs) -> None:
     """Prove the sites of a vector network on its own inputs, where what was drawn at load did not settle all of it."""
-    if not inputs.has_tokens and len(inputs) and network.proof is not None and not network.proof.settled:
+    proof = proof_of(network)
+    if not inputs.has_tokens and len(inputs) and proof is not None and not proof.settled:
         prove(network, inputs.rows(inputs.some()))
 
 
 def refuse_no_numbers(network: Network) -> None:
     """Raise E746 where the logits are NaN and so are weights."""
-    if network.proof is None or not network.proof.no_numbers:
+    proof = proof_of(network)
+    if proof is None or not proof.no_numbers:
         return
     raise fail(
         "E746",
         f"weights of `{network.name or 'the network'}` are not finite, and neither are its logits",
         network.span,
-        notes=network.proof.no_numbers[:3],
+        notes=proof.no_numbers[:3],
         help="make or fetch the weights again: training may have failed, or a file may be damaged",
     )
 

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.program.program import NetworkRef
 
@@ -25,7 +26,8 @@ def described(ref: NetworkRef, network: Network) -> dict[str, Any]:
     if ref.training is not None:
         settings = ("steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")
         said["training"] = {name: getattr(ref.training, name) for name in settings}
-    if network.proof is not None:
-        said["refused_sites"] = dict(network.proof.refused)
-        said["notes"] = [*network.notes, *network.proof.notes]
+    proof = proof_of(network)
+    if proof is not None:
+        said["refused_sites"] = dict(proof.refused)
+        said["notes"] = [*network.notes, *proof.notes]
     return said

@@ -65,7 +65,7 @@ class _Ahead:
 class EdgePass(Edges):
     """The hooks of one forward pass in which the rows of many interventions run together."""
 
-    def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite], room: Room | None = None):
+    def __init__(self, network: Network, batch: Batch, writes: Sequence[EdgeWrite], room: Room | None = None):
         super().__init__(network, batch, writes)
         self.room = room or Room()
         self.senders: list[SentChange] = []

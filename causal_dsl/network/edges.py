@@ -19,7 +19,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import SpecError, fail
-from causal_dsl.inputs.batches import Points
+from causal_dsl.inputs.batches import Batch, Points
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import hook_tensor
 from causal_dsl.network.network import Network
@@ -63,7 +63,7 @@ ROUNDING = 1e-5
 class Edges:
     """The hooks of one forward pass."""
 
-    def __init__(self, network: Network, batch: Any, writes: Sequence[EdgeWrite]):
+    def __init__(self, network: Network, batch: Batch, writes: Sequence[EdgeWrite]):
         self.network, self.batch, self.writes = network, batch, writes
         #: what each sender gives in this pass, in the order in which they run
         self.sent: dict[tuple[str, int | None], _Sent] = {}

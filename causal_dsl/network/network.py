@@ -2,21 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import field, replace
+from dataclasses import field
 from itertools import chain
-from typing import Any, Literal
+from typing import Literal
 
 import torch
 from torch import nn
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.inputs import Inputs, given_to
-from causal_dsl.network.proof import Proof
 from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.stream.weight_stream import WeightStream
-from causal_dsl.network.tap import Tap
-from causal_dsl.program.identity import PADDING, NetworkKey
-from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.keys import NetworkInputs
@@ -29,16 +26,16 @@ from causal_dsl.vocabulary.network_facts import Facts
 _NO_ONE = NetworkKey("torch", "")
 
 
-@dataclass(eq=False)
+@dataclass(frozen=True, eq=False)
 class Network:
     """``model`` as its library made it: in eval mode, its parameters without gradients, otherwise untouched.
 
-    It is not changed by who uses it: a use of it under another ``key``, ``name`` or ``padding`` is a network of its own
-    (:meth:`used_as`) around the same module. Only the ``proof`` of its sites is put in after it was made.
+    It is not changed by who uses it: a use of it under another ``key``, ``name`` or ``padding`` is a network of its own around the
+    same module. What is found out about it later, such as the proof of its sites, is kept beside it
+    (:mod:`causal_dsl.network.known_of_network`).
 
-    ``tokens`` is None for vector networks. ``layers`` are the modules that ``layer[l]`` counts. ``proof`` says which
-    sites were found where the table says (:func:`causal_dsl.network.prove.prove`). ``accepts`` are the arguments that
-    the model's forward takes; ``padding`` is the side at which prompts are padded. ``key`` is who it is.
+    ``tokens`` is None for vector networks. ``layers`` are the modules that ``layer[l]`` counts. ``accepts`` are the arguments
+    that the model's forward takes; ``padding`` is the side at which prompts are padded. ``key`` is who it is.
     ``warnings`` are what was noticed as it was loaded, ``notes`` what was done to it then.
     """
 
@@ -51,11 +48,9 @@ class Network:
     span: Span = NOWHERE
     layout: Architecture | None = None
     layers: tuple[nn.Module, ...] = ()
-    proof: Proof | None = None
     #: what it was loaded from, by :func:`causal_dsl.network.fingerprint.made_of`; None for one that was made in Python
     inputs: NetworkInputs | None = field(default=None, repr=False)
     reads: Reads | None = field(default=None, repr=False)
-    taps: dict[Site, Tap] = field(default_factory=dict, repr=False)
     accepts: frozenset[str] = frozenset()
     padding: Literal["left", "right"] = "right"
     warnings: tuple[Diagnostic, ...] = ()
@@ -65,35 +60,11 @@ class Network:
     stream: WeightStream | None = field(default=None, repr=False)
     #: its layers, where processes share their weights out
     sharded: ShardedLayers | None = field(default=None, repr=False)
-    compiled_blocks: dict[nn.Module, Any] = field(default_factory=dict, repr=False)
-
-    def __setattr__(self, name: str, value: Any) -> None:
-        if name != "proof" and name in self.__dict__:
-            raise AttributeError(f"`{name}` of a loaded network is not changed: make another with dataclasses.replace")
-        super().__setattr__(name, value)
-
-    def used_as(self, ref: NetworkRef) -> Network:
-        """The same module, as a declaration uses it."""
-        if self.key == ref.key and self.name == ref.name:
-            return self
-        padding = dict(ref.key.settings).get("padding", PADDING)
-        return replace(self, key=ref.key, name=ref.name, span=ref.span, padding=padding)
-
-    @property
-    def unproved(self) -> tuple[str, ...]:
-        """The components that are not where its layout says, of a network that was proved."""
-        return () if self.proof is None else tuple(self.proof.refused)
 
     @property
     def given(self) -> type[Inputs]:
         """What it is given, and how rows of that are made one batch."""
         return given_to(self.facts)
-
-    def compiled_block(self, block: nn.Module) -> Any:
-        """A module's forward through ``torch.compile``, for any number of tokens; compiled once."""
-        if block not in self.compiled_blocks:
-            self.compiled_blocks[block] = torch.compile(block.forward, dynamic=True)
-        return self.compiled_blocks[block]
 
     def device_at(self, site: Site) -> torch.device:
         """Where the vectors of a site are."""

@@ -14,7 +14,7 @@ PADDED = "padded batch = single runs"
 class Proof:
     """``ok``: components found where the table says. ``refused``: the others, and why. ``errors``: the largest
     relative error of each identity over layers and tokens. ``runs``: modules that do not run exactly once in a pass,
-    and how often they do. ``sweep``: how rows may enter a pass (``packed``: token by token, ``whole``: with all their
+    and how often they do. ``sweep``: how rows may enter a pass (``ragged``: token by token, ``whole``: with all their
     tokens, padded, ``fixed``: all of them, from the input to the logits, ``""``: not at all), ``slow`` why it is not better.
     ``raised``: where the network's own code fails as it is run, what it was given and what it raised. ``no_numbers``:
     where its logits are NaN and so are weights, which."""

@@ -21,14 +21,16 @@ from __future__ import annotations
 from collections.abc import Iterator
 from contextlib import contextmanager
 from itertools import pairwise
-from typing import Any
+from typing import Literal
 
 import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import SpecError
+from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.compare import differences, distance, no_numbers, ranks_of, shake, told, tolerance_of
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import proved
 from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import PADDED, Proof
@@ -53,26 +55,24 @@ _PLAIN = tuple(
 
 @torch.no_grad()
 def prove(network: Network, inputs: Tensor | None = None) -> Proof:
-    """Test the sites of a loaded network; the result is also kept as ``network.proof``.
+    """Test the sites of a loaded network; the result is also kept (:func:`causal_dsl.network.known_of_network.proof_of`).
 
     ``inputs`` [rows, width]: what a vector network will be given; without them numbers that are drawn.
 
     Never raises for a fault of the network: what cannot be tested is refused with the reason.
     """
-    network.proof = None
-    network.taps.clear()
-    given: Any = inputs
+    proved(network, None)
+    given: InputRows
     if not network.facts.has_tokens:
         found, given = prove_vector(network, inputs)
     else:
         found, given = _Trial(network).run(), network.given.standard(network.facts)[0]
-    network.proof = found
-    network.taps.clear()
+    proved(network, found)
     _prove_sweep(network, found, given)
     return found
 
 
-def _prove_sweep(network: Network, proof: Proof, prompts: Any) -> None:
+def _prove_sweep(network: Network, proof: Proof, prompts: InputRows) -> None:
     """Whether interventions may ride in one pass, on the sites that were just proved."""
     if "logits" in proof.refused:
         proof.slow = proof.refused["logits"]
@@ -100,8 +100,9 @@ class _Ran:
     given: dict[str, Tensor]
     end: tuple[nn.Module, ...]
 
-    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
-        return tap(self.network, Site(component, self.number)).module(vectors, *more)
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
+        found: Tensor | tuple[Tensor, ...] = tap(self.network, Site(component, self.number)).module(vectors, *more)
+        return found
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         columns = tap(self.network, Site(component, self.number)).columns
@@ -131,7 +132,7 @@ class _Trial:
                 self.refused[component] = "the layers of this network are not known"
         names = [name for name, about in COMPONENTS.items() if facts.kind in about.kinds]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
-        self.prompts: Any = network.given.standard(network.facts)[0]
+        self.prompts: InputRows = network.given.standard(network.facts)[0]
         lengths = [len(prompt) for prompt in self.prompts]
         self.rows = torch.tensor([row for row, length in enumerate(lengths) for _ in range(length)])
         self.positions = torch.tensor([place for length in lengths for place in range(length)])
@@ -215,7 +216,7 @@ class _Trial:
 
     # ── identities ──────────────────────────────────────────────────────────────────────────────
 
-    def _read(self, sites: list[Site], padding: Any = "left") -> dict[Site, Tensor]:
+    def _read(self, sites: list[Site], padding: Literal["left", "right"] = "left") -> dict[Site, Tensor]:
         outcome = forward(
             self.network, self.prompts, [SiteRead(site, self.rows, self.positions) for site in sites], padding=padding
         )

@@ -11,6 +11,7 @@ import torch
 
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.network.expert_modules import side_of
+from causal_dsl.network.known_of_network import proof_of, taps_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import PADDED
 from causal_dsl.network.tap import Tap
@@ -35,12 +36,13 @@ def tap(network: Network, site: Site) -> Tap:
     Raises E420 where it has no such site, E425 where the site failed its proof, E426 for a layer, head or coordinate
     out of range, E422 for a module that is not there.
     """
-    found = network.taps.get(site)
+    taps = taps_of(network)
+    found = taps.get(site)
     if found is None:
         found = _find(network, site)
         if found.columns is not None:
             found = found.with_columns(found.columns, network.device_of(found.module))
-        network.taps[site] = found
+        taps[site] = found
     return found
 
 
@@ -70,27 +72,28 @@ def refuse(network: Network, site: Site) -> None:
             notes=(reason,),
             help=suggestion(site.component, network.facts),
         )
-    if network.proof is not None and network.proof.raised and site.component in network.proof.refused:
+    proof = proof_of(network)
+    if proof is not None and proof.raised and site.component in proof.refused:
         raise fail(
             "E425",
             f"`{network.name or 'the network'}` raises an exception when it is run, so none of its sites can be tested",
             network.span,
-            notes=network.proof.raised,
+            notes=proof.raised,
             help="correct its forward: it has to take every input that the spec encodes, "
             + ("as token ids [batch, tokens]" if network.facts.has_tokens else "as floats [batch, width]")
             if network.key.kind == "torch"
             else "the model cannot be run with these weights and packages: try its plain forward under torch.no_grad()",
         )
-    if network.proof is not None and site.component in network.proof.refused:
-        if network.key.kind == "torch" and PADDED in network.proof.refused[site.component]:
+    if proof is not None and site.component in proof.refused:
+        if network.key.kind == "torch" and PADDED in proof.refused[site.component]:
             raise fail(
                 "E425",
                 f"padding in a batch changes the logits of `{network.name or 'the network'}`, so none of its sites can be used",
                 network.span,
-                notes=(network.proof.refused[site.component], "this was tested on the loaded model itself"),
+                notes=(proof.refused[site.component], "this was tested on the loaded model itself"),
                 help="let `forward` take an `attention_mask` (1 for tokens, 0 for padding at the right), and let no token read padding",
             )
-        reason = network.proof.refused[site.component]
+        reason = proof.refused[site.component]
         notes: tuple[str, ...] = (reason, "this was tested on the loaded model itself")
         help = 'name a module instead: module("…")'
         own = network.layout.at(site.layer) if network.layout is not None and network.key.kind == "torch" else None
@@ -164,8 +167,9 @@ def _module(network: Network, site: Site) -> Tap:
         near = did_you_mean(path, [name for name in modules if name])
         title = f'there is no module "{path}" in `{network.name or "the network"}`'
         raise fail("E422", title, network.span, notes=_left(path), help=near)
-    times = network.proof.runs.get(path, 1) if network.proof is not None else 1
-    if times != 1 and not (network.proof is not None and path in network.proof.steps):
+    proof = proof_of(network)
+    times = proof.runs.get(path, 1) if proof is not None else 1
+    if times != 1 and not (proof is not None and path in proof.steps):
         raise fail(
             "E424",
             f'module "{path}" runs {"never" if times == 0 else f"{times} times"} in a forward pass',

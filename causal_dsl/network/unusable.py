@@ -6,6 +6,7 @@ import dataclasses
 from collections.abc import Iterable, Iterator
 
 from causal_dsl.diagnostics import Diagnostic, SpecError
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import PADDED
 from causal_dsl.network.site_tensors import tap
@@ -35,7 +36,7 @@ def unusable(network: Network, sites: Iterable[Site]) -> dict[Site, Diagnostic]:
 
 
 def _of_all(network: Network, site: Site) -> bool:
-    proof = network.proof
+    proof = proof_of(network)
     return proof is not None and (bool(proof.raised) or PADDED in proof.refused.get(site.component, ""))
 
 

@@ -8,7 +8,7 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
-from causal_dsl.planning.liveness import Frame
+from causal_dsl.planning.liveness import LiveTokens
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
 from causal_dsl.program.facts import layout_of
 from causal_dsl.quick_dataclasses import dataclass
@@ -38,10 +38,10 @@ def held(numbers: Sequence[float], share: float, budget: Budget) -> PeakHeld:
 
 
 def layer_stages(
-    frame: Frame, following: Frame, facts: Facts, budget: Budget, share: float = 1.0
+    live: LiveTokens, following: LiveTokens, facts: Facts, budget: Budget, share: float = 1.0
 ) -> Iterator[list[float]]:
-    """What is alive at each stage of one layer. ``share``: how many times larger a frame is in truth than it was laid out."""
-    yield from stages(frame.tokens, frame.keys_only, following.tokens + following.keys_only, facts, budget, share)
+    """What is alive at each stage of one layer. ``share``: how many times more tokens are live in truth than were laid out."""
+    yield from stages(live.tokens, live.keys_only, following.tokens + following.keys_only, facts, budget, share)
 
 
 def stages(

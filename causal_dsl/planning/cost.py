@@ -128,13 +128,13 @@ def work_of(plan: Plan) -> dict[g.Node, Work]:
     """The work of every node. A prompt that several runs share is counted at the first of them."""
     found: dict[g.Node, Work] = {}
     for _, sized, times in sizes(plan):
-        layout, frames = sized.layout, sized.schedule.frames
+        layout, levels = sized.layout, sized.schedule.levels
         tokens = np.zeros(len(sized.schedule.home), np.int64)
-        for frame in frames[:-1]:
-            tokens += np.bincount(frame.rows, minlength=len(tokens))
+        for live in levels[:-1]:
+            tokens += np.bincount(live.rows, minlength=len(tokens))
         reached = np.zeros(len(tokens), bool)
-        for frame in frames:
-            reached[frame.rows] = True
+        for live in levels:
+            reached[live.rows] = True
         counted = np.zeros(len(tokens), bool)
         users: list[tuple[g.Node, np.ndarray]] = [(forward, rows) for (_, forward), rows in layout.prompt.items()]
         for node, rows in [*users, *((f.resume, f.rows) for f in layout.families)]:

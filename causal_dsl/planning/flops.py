@@ -1,4 +1,4 @@
-"""Multiplications and additions of a pass, counted from its frames."""
+"""Multiplications and additions of a pass, counted from its live tokens."""
 
 from __future__ import annotations
 
@@ -9,14 +9,14 @@ from causal_dsl.vocabulary.network_facts import Facts
 
 def flops_of(schedule: Schedule, facts: Facts, columns: int | None) -> float:
     """Multiplications and additions of one pass: layers, attention's own products, the unembedding."""
-    frames = schedule.frames
+    levels = schedule.levels
     total = schedule.layer_tokens * layer_flops(facts) + schedule.key_tokens * keys_flops(facts)
     if facts.has_tokens:
         heads = (facts.heads or 0) * (facts.head_dim or 0)
-        seen = [schedule.lengths[f.rows] if facts.both_ways else f.positions + 1 for f in frames[:-1]]
+        seen = [schedule.lengths[f.rows] if facts.both_ways else f.positions + 1 for f in levels[:-1]]
         looked = sum(int(tokens.sum()) for tokens in seen)
         total += 4.0 * heads * looked
-        total += 2.0 * frames[-1].tokens * (facts.width or 0) * (columns or facts.outputs or 0)
+        total += 2.0 * levels[-1].tokens * (facts.width or 0) * (columns or facts.outputs or 0)
     return total
 
 

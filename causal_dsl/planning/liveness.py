@@ -16,6 +16,7 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.faults import OwnFault
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
@@ -109,9 +110,9 @@ class PassRows:
 
 
 @dataclass(frozen=True)
-class Frame:
+class LiveTokens:
     """The tokens that one layer runs: ``rows``, ``positions`` [n]; those of ``keys_rows``, ``keys_positions`` [k] give
-    keys and values only. ``source`` [n + k] is where each lies in the frame before (at the bottom: in the padded
+    keys and values only. ``source`` [n + k] is where each lies at the level before (at the bottom: in the padded
     batch), None where nothing moves. ``slots`` [rows, width] is where each token lies, -1 where it is not there."""
 
     rows: np.ndarray
@@ -130,20 +131,20 @@ class Frame:
         return len(self.keys_rows)
 
     def at(self, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Where tokens lie in the frame [m]; -1 for those that do not run in full."""
+        """Where tokens lie among these [m]; -1 for those that do not run in full."""
         found = self.slots[rows, positions]
         return np.where(found < self.tokens, found, -1)
 
 
 @dataclass(frozen=True)
 class Schedule:
-    """``frames[l]`` is what layer l runs, the last one what reaches the final norm.
+    """``levels[l]`` is what layer l runs, the last one what reaches the final norm.
 
     ``lengths`` [rows] in tokens; ``home`` [rows] the prompt of each row (itself, where it is one); ``batch`` the rows
     that the network reads as input: the prompts, then the rows that are written before the first layer.
     """
 
-    frames: tuple[Frame, ...]
+    levels: tuple[LiveTokens, ...]
     lengths: np.ndarray
     home: np.ndarray
     batch: np.ndarray
@@ -153,28 +154,28 @@ class Schedule:
     @property
     def layer_tokens(self) -> int:
         """Tokens that run in full, over all layers."""
-        return sum(frame.tokens for frame in self.frames[:-1])
+        return sum(live.tokens for live in self.levels[:-1])
 
     @property
     def key_tokens(self) -> int:
         """Tokens of which only keys and values are computed, over all layers."""
-        return sum(frame.keys_only for frame in self.frames[:-1])
+        return sum(live.keys_only for live in self.levels[:-1])
 
     def find(self, level: int, rows: np.ndarray, positions: np.ndarray) -> np.ndarray:
-        """Where tokens lie in a frame [m], full or keys alone: a row that does not carry one has its prompt's; else -1."""
-        slots = self.frames[level].slots
+        """Where tokens lie at a level [m], full or keys alone: a row that does not carry one has its prompt's; else -1."""
+        slots = self.levels[level].slots
         own = slots[rows, positions]
         return np.where(own >= 0, own, slots[self.home[rows], positions])
 
     def keys(self, level: int, rows: np.ndarray, width: int) -> np.ndarray:
         """Where the keys of the tokens 0 to ``width`` - 1 lie for each row [m, width]; 0 where a row may look at none."""
-        slots = self.frames[level].slots
+        slots = self.levels[level].slots
         own = slots[rows, :width]
         return np.maximum(np.where(own >= 0, own, slots[self.home[rows], :width]), 0)
 
 
 def schedule(rows: PassRows, layers: int, rules: Rules = Rules(), whole: bool = False) -> Schedule:
-    """The frames of a pass through ``layers`` layers.
+    """The live tokens of a pass through ``layers`` layers.
 
     ``whole``: rows are run with all their tokens, padded to the longest, or not at all; that is what attention that
     looks both ways allows, and networks without tokens.
@@ -230,7 +231,7 @@ class _Scheduling:
             picked.append(full)
             keys.append(only)
             needed = self._enter(full | only, layer)
-        return self._frames(picked[::-1], keys[::-1])
+        return self._levels(picked[::-1], keys[::-1])
 
     def _layer(self, needed: np.ndarray, layer: int) -> tuple[np.ndarray, np.ndarray]:
         """Tokens that a layer runs in full, and those of which it computes keys and values alone.
@@ -290,12 +291,12 @@ class _Scheduling:
 
     # ── forwards: where everything lies ─────────────────────────────────────────────────────────
 
-    def _frames(self, picked: list[np.ndarray], keys: list[np.ndarray]) -> Schedule:
+    def _levels(self, picked: list[np.ndarray], keys: list[np.ndarray]) -> Schedule:
         batch = np.concatenate([np.arange(self.prompts), np.nonzero(self.bottom)[0]])
         place = np.full(len(self.home), -1)
         place[batch] = np.arange(len(batch))
         slots = np.where((place[:, None] >= 0) & self.inside, place[:, None] * self.width + self.places[None, :], -1)
-        total, frames = -1, []
+        total, levels = -1, []
         for full, only in zip(picked, keys, strict=True):
             rows, positions = np.nonzero(full)
             keys_rows, keys_positions = np.nonzero(only)
@@ -303,15 +304,16 @@ class _Scheduling:
             source = slots[every]
             missing = source < 0
             source[missing] = slots[self.home[every[0][missing]], every[1][missing]]
-            assert (source >= 0).all(), "a token is needed that nothing computed"
+            if not (source >= 0).all():
+                raise OwnFault("a token is used before it is computed")
             still = len(source) == total and bool((source == np.arange(total)).all())
             slots = np.full_like(slots, -1)
             slots[every] = np.arange(len(source))
-            frames.append(Frame(rows, positions, keys_rows, keys_positions, None if still else source, slots))
+            levels.append(LiveTokens(rows, positions, keys_rows, keys_positions, None if still else source, slots))
             total = len(rows)
             if len(keys_rows):  # what gives keys alone does not come out of the layer
                 slots = np.where(slots < total, slots, -1)
-        return Schedule(tuple(frames), self.lengths, self.home, batch, self.width, self.whole)
+        return Schedule(tuple(levels), self.lengths, self.home, batch, self.width, self.whole)
 
 
 def _by_level(accesses: Accesses, levels: int) -> list[Accesses]:

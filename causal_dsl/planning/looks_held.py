@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
-from causal_dsl.planning.laid_out import Layout
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, MOST_LOGITS_DEVICE, Budget
+from causal_dsl.planning.pass_layout import Layout
 from causal_dsl.program.components import width
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.readings import READINGS

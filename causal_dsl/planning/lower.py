@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Collection, Iterable, Iterator, Mapping, Sequence
-from dataclasses import replace
+from dataclasses import field, replace
 from functools import singledispatchmethod
 from types import MappingProxyType
 
@@ -12,13 +12,13 @@ import numpy as np
 from causal_dsl.causal.designs import Design, Drawn, draw
 from causal_dsl.diagnostics import Diagnostics, SpecError, fail
 from causal_dsl.faults import strict
-from causal_dsl.inputs import inputs_of, lengths_agree
+from causal_dsl.inputs import Inputs, inputs_of, lengths_agree
 from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_quantities
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
-from causal_dsl.planning.meeting import refuse_meeting
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.overlapping_writes import refuse_overlapping_writes
+from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
 from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
 from causal_dsl.planning.token_counts import Rows, as_many_in_rows, one_token
@@ -31,6 +31,7 @@ from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -55,18 +56,18 @@ def make_plan(
 ) -> Plan:
     """The plan of ``tests``, and of those that ride ``beside`` them; faults of prompts and draws raise :class:`SpecError`.
     ``drawer`` may know some draws already."""
-    plan = Plan(program, list(tests), {}, {}, {})
+    lowered = _Lowered(program)
     for test in tests:
-        _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
-    for test in list(beside(plan)):
-        plan.tests.append(test)
+        _Lowering(lowered, test, tokenizers, diagnostics, drawer).lower()
+    for test in list(beside(lowered.plan())):
         try:
-            _Lowering(plan, test, tokenizers, diagnostics, drawer).lower()
+            _Lowering(lowered, test, tokenizers, diagnostics, drawer).lower()
         except SpecError as error:
             if not {fault.code for fault in error.diagnostics} <= UNPLACED or isinstance(test.probe, AlignmentRuns):
                 raise
-            plan.unplaced.append(plan.tests.pop())  # its runs are of prompts in which the test's places are not
-    plan.steps = plain_steps(plan)
+            lowered.unplaced.append(test)  # its runs are of prompts in which the test's places are not
+    plan = lowered.plan()
+    plan = replace(plan, steps=plain_steps(plan))
     return verify(plan, "lowered") if strict() else plan
 
 
@@ -98,8 +99,33 @@ def whole_batches(plan: Plan, networks: Collection[NetworkKey]) -> Plan:
     )
 
 
+@dataclass(eq=False)
+class _Lowered:
+    """What the tests that were lowered so far need: a plan in the making."""
+
+    program: Program
+    tests: list[Test] = field(default_factory=list)
+    unplaced: list[Test] = field(default_factory=list)
+    drawn: dict[g.DrawNode, Drawn] = field(default_factory=dict)
+    inputs: dict[NetworkKey, Inputs] = field(default_factory=dict)
+    rows: dict[g.Forward, np.ndarray] = field(default_factory=dict)
+    scores: dict[str, list[g.ScoreNode]] = field(default_factory=dict)
+
+    def plan(self) -> Plan:
+        """The plan of these tests, without steps."""
+        return Plan(
+            self.program,
+            tuple(self.tests),
+            dict(self.drawn),
+            dict(self.inputs),
+            dict(self.rows),
+            CellScores(self.scores),
+            unplaced=tuple(self.unplaced),
+        )
+
+
 class _Lowering:
-    def __init__(self, plan: Plan, test: Test, tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer):
+    def __init__(self, plan: _Lowered, test: Test, tokenizers: Tokenizers, diagnostics: Diagnostics, drawer: Drawer):
         self.plan = plan
         self.drawer = drawer
         self.test = test
@@ -154,7 +180,8 @@ class _Lowering:
                 reads.append(("patched", self._read(resume, readout, quantities.get("patched", set()), base, cell)))
             node = g.ScoreNode(test.name, cell.values, label, tuple(reads))
             nodes.append(node)
-        self.plan.score(test, nodes)
+        self.plan.scores[test.name] = nodes
+        self.plan.tests.append(test)
 
     def _with_margins(self, quantities: Mapping[str, set[Quantity]]) -> Mapping[str, set[Quantity]]:
         """Where features are learned, what they and their controls move the logits by is read as well."""
@@ -321,7 +348,7 @@ class _Lowering:
                     continue
                 to = intervention.to[i] if intervention.to else None
                 writes.append(g.WriteNode(place, value, intervention.add, feature, inside, to))
-        refuse_meeting(interventions, self.inputs, self.plan.rows[base], self.test.span)
+        refuse_overlapping_writes(interventions, self.inputs, self.plan.rows[base], self.test.span)
         return g.Resume(base, tuple(writes))
 
     def _read_across(self, run: g.Forward, ref: FeatureRef) -> g.ReadAcross:

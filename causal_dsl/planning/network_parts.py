@@ -7,7 +7,7 @@ from dataclasses import replace
 
 from causal_dsl.planning.fit_plan import Fits
 from causal_dsl.planning.known_sizes import KnownSizes
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 
@@ -36,7 +36,7 @@ def of_tests(plan: Plan, tests: Collection[Test]) -> Plan:
     def mine(key: NetworkKey) -> bool:
         return weights_of(key) in own
 
-    kept = [test for test in plan.tests if mine(test.network.key)]
+    kept = tuple(test for test in plan.tests if mine(test.network.key))
     fits = plan.fits
     if fits is not None:
         units = [unit for unit in fits.units if mine(unit.network)]
@@ -47,12 +47,10 @@ def of_tests(plan: Plan, tests: Collection[Test]) -> Plan:
         tests=kept,
         inputs={key: inputs for key, inputs in plan.inputs.items() if mine(key)},
         rows={run: rows for run, rows in plan.rows.items() if mine(run.network)},
-        scores={test.name: plan.scores[test.name] for test in kept},
+        scores=CellScores({test.name: plan.scores[test.name] for test in kept}),
         steps=tuple(step for step in plan.steps if mine(step.network)),
         fits=fits,
         sizes=KnownSizes(),
-        _reads={},
-        _graph=None,
     )
 
 

@@ -70,7 +70,7 @@ class AlikeRuns:
 
 
 @dataclass(frozen=True)
-class KeptPart:
+class CachedPart:
     """Vectors that are kept of a run at the tokens of ``position``, for ``user``; ``copy``: whose they are, where they are not kept once.
     ``place`` is one with that position."""
 
@@ -105,7 +105,7 @@ class PassRuns:
     against: tuple[g.Forward, ...]
     forwards: tuple[g.Forward, ...]
     kept: dict[Site, int]
-    parts: tuple[tuple[KeptPart, ...], ...]
+    parts: tuple[tuple[CachedPart, ...], ...]
     read_at: tuple[tuple[int, int, int], ...]
     copies: dict[object, int]
     shared: bool
@@ -260,18 +260,18 @@ class RunsOfPasses:
         copies: dict[object, int],
         shared: bool,
         on: NetworkKey,
-    ) -> tuple[dict[Site, int], tuple[tuple[KeptPart, ...], ...], tuple[tuple[int, int, int], ...]]:
+    ) -> tuple[dict[Site, int], tuple[tuple[CachedPart, ...], ...], tuple[tuple[int, int, int], ...]]:
         tokens = self.plan.inputs[on].has_tokens
-        of_site: dict[Site, dict[KeptPart, None]] = {}
-        known: dict[KeptPart, KeptPart] = {}
+        of_site: dict[Site, dict[CachedPart, None]] = {}
+        known: dict[CachedPart, CachedPart] = {}
         for resume, capture in wanted:
             user, copy = None if shared else resume, copies.get(resume, 0)
             position = capture.place.position if tokens else None
-            part = KeptPart(user, capture.run, position, copy, capture.place)
+            part = CachedPart(user, capture.run, position, copy, capture.place)
             of_site.setdefault(capture.place.site, {})[known.setdefault(part, part)] = None
-        numbers: dict[tuple[KeptPart, ...], int] = {}
+        numbers: dict[tuple[CachedPart, ...], int] = {}
         kept: dict[Site, int] = {}
-        found: list[tuple[KeptPart, ...]] = []
+        found: list[tuple[CachedPart, ...]] = []
         read_at: dict[tuple[int, int, int], None] = {}
         for site, parts in of_site.items():
             number = kept[site] = numbers.setdefault(tuple(parts), len(found))
@@ -324,4 +324,4 @@ def _now(resume: g.Resume, step: Step, ahead: bool) -> set[g.Capture]:
     return found
 
 
-__all__ = ["ANSWER", "AlikeRuns", "KeptPart", "PassRuns", "ReadOfRun", "RunsOfPasses"]
+__all__ = ["ANSWER", "AlikeRuns", "CachedPart", "PassRuns", "ReadOfRun", "RunsOfPasses"]

@@ -1,4 +1,4 @@
-"""The most that the tensors of a pass hold at once beside the weights, predicted from its frames.
+"""The most that the tensors of a pass hold at once beside the weights, predicted from its live tokens.
 
 What is alive is listed tensor by tensor (:mod:`causal_dsl.planning.alive`). What the process takes is more, by what its heap
 wastes (:func:`causal_dsl.planning.memory.taken`); a budget allows for that.
@@ -17,17 +17,17 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.alike_blocks import AlikeBlocks, PairsAsked
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.edge_room import edge_room
-from causal_dsl.planning.floors import floors_of
 from causal_dsl.planning.flops import flops_of
 from causal_dsl.planning.known_sizes import Figures
-from causal_dsl.planning.laid_out import Layout
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.noise_floor import floors_of
+from causal_dsl.planning.pass_layout import Layout
 from causal_dsl.planning.pass_runs import PassRuns
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, layers_of
-from causal_dsl.program.components import packs, width
+from causal_dsl.program.components import pads, width
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -66,7 +66,7 @@ class Peaks:
         self._patched: tuple[Step, list[tuple[g.Resume, g.Resume]]] | None = None
 
     def size(self, step: Step, block: Block) -> Sized:
-        """The rows and frames of a block."""
+        """The rows of a block, and their live tokens."""
         if self._last is None or self._last[0] is not step or self._last[1] != block:
             self._last = (step, block, self._sized(step, block))
         return self._last[2]
@@ -85,7 +85,7 @@ class Peaks:
                 share = len(block.pairs(2**40)) / len(part.pairs(2**40))
                 block = part
         layout = self.layouts.make(step, block, watch=True)
-        return Sized(layout, layout.schedule(step, layers_of(facts), packs(facts) is not None), share)
+        return Sized(layout, layout.schedule(step, layers_of(facts), pads(facts) is not None), share)
 
     def _rows(self, step: Step, block: Block) -> int:
         """How many rows the interventions of a step have in a block, as if all of them were in it."""
@@ -151,7 +151,7 @@ class Peaks:
             len(schedule.home),
             schedule.layer_tokens,
             schedule.key_tokens,
-            max((frame.tokens for frame in schedule.frames), default=0),
+            max((live.tokens for live in schedule.levels), default=0),
             flops_of(schedule, facts, self._columns(step)),
             sized.share,
         ), self.held(step, sized, budget)
@@ -164,19 +164,19 @@ class Peaks:
     def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
         """What is alive at the peak of a pass."""
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
-        frames, asked = sized.schedule.frames, self.asked(layout)
-        whole = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in frames)]
+        levels, asked = sized.schedule.levels, self.asked(layout)
+        whole = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in levels)]
         if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
             whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
         columns = self._columns(step)
         if step.why == EDGES:
             together = sum(float(sized.schedule.lengths[sized.schedule.home[f.rows]].sum()) for f in layout.families)
             whole += [round(numbers / share) for numbers in edge_room(facts, budget, together * share)]
-        stages = [head(frames[-1].tokens, asked, columns, facts)]
+        stages = [head(levels[-1].tokens, asked, columns, facts)]
         if layout.watches:
             stages.append([*stages[0], *looks_held(self.plan, layout, facts, budget)])
-        for i, frame in enumerate(frames[:-1]):
-            stages += layer_stages(frame, frames[i + 1], facts, budget, share)
+        for i, live in enumerate(levels[:-1]):
+            stages += layer_stages(live, levels[i + 1], facts, budget, share)
         return max((held([*whole, *stage], share, budget) for stage in stages), key=lambda found: found.taken)
 
     def _kept(self, step: Step, layout: Layout, facts: Facts) -> int:

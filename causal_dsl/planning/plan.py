@@ -4,6 +4,8 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping
 from dataclasses import field
+from functools import cached_property
+from types import MappingProxyType
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -37,20 +39,51 @@ class WorkBefore:
     constants: Plan | None = None
 
 
-@dataclass(repr=False)
+class CellScores(Mapping[str, tuple[g.ScoreNode, ...]]):
+    """The scores of each test by its name, one a cell. They and all that they need are the intervention graph, which is made once,
+    when it is first asked for: plans that differ in their steps alone share it."""
+
+    def __init__(self, nodes: Mapping[str, Iterable[g.ScoreNode]] = MappingProxyType({})):
+        self._nodes = {name: tuple(scores) for name, scores in nodes.items()}
+
+    def __getitem__(self, name: str) -> tuple[g.ScoreNode, ...]:
+        return self._nodes[name]
+
+    def __iter__(self) -> Iterator[str]:
+        return iter(self._nodes)
+
+    def __len__(self) -> int:
+        return len(self._nodes)
+
+    @cached_property
+    def graph(self) -> nx.DiGraph:
+        """All scores and what they need."""
+        return g.graph_of(score for scores in self._nodes.values() for score in scores)
+
+    @cached_property
+    def reads(self) -> Mapping[g.Resume, tuple[g.ReadNode, ...]]:
+        """What is read of each intervention."""
+        found: dict[g.Resume, list[g.ReadNode]] = {}
+        for read in g.of_kind(self.graph, g.ReadNode):
+            if isinstance(read.run, g.Resume):
+                found.setdefault(read.run, []).append(read)
+        return {resume: tuple(reads) for resume, reads in found.items()}
+
+
+@dataclass(frozen=True, eq=False, repr=False)
 class Plan(Shown):
-    """All the work of one spec file.
+    """All the work of one spec file; a value, of which others are made by ``replace``.
 
     ``drawn`` and ``rows`` hold what its Draw and Forward nodes stand for: the
     settings, and for each row the index of its input in ``inputs[network]``. ``steps`` are the passes that compute it.
     """
 
     program: Program
-    tests: list[Test]
-    drawn: dict[g.DrawNode, Drawn]
-    inputs: dict[NetworkKey, Inputs]
-    rows: dict[g.Forward, np.ndarray]
-    scores: dict[str, list[g.ScoreNode]] = field(default_factory=dict)
+    tests: tuple[Test, ...]
+    drawn: Mapping[g.DrawNode, Drawn]
+    inputs: Mapping[NetworkKey, Inputs]
+    rows: Mapping[g.Forward, np.ndarray]
+    scores: CellScores = field(default_factory=CellScores)
     steps: tuple[Step, ...] = ()
     #: what is fitted before it is run; None where nothing is
     fits: Fits | None = None
@@ -61,15 +94,13 @@ class Plan(Shown):
     #: names of the switches that are left off
     without: tuple[str, ...] = ()
     #: what would ride beside a test, of which a place is not in the prompts that it would run: these tests are left out
-    unplaced: list[Test] = field(default_factory=list)
+    unplaced: tuple[Test, ...] = ()
     #: the plan that it was cut from, from which every process that shares the work makes the same units; None where it is not cut
-    uncut: Plan | None = field(default=None, compare=False, repr=False)
+    uncut: Plan | None = field(default=None, repr=False)
     #: bytes that a pass on a CPU may take, where it was cut for so many because they were asked for
     asked: int | None = None
     #: what its blocks take, as far as it was asked
-    sizes: KnownSizes = field(default_factory=KnownSizes, compare=False, repr=False)
-    _reads: dict[g.Resume, list[g.ReadNode]] = field(default_factory=dict)
-    _graph: nx.DiGraph | None = None
+    sizes: KnownSizes = field(default_factory=KnownSizes, repr=False)
 
     @property
     def networks(self) -> dict[NetworkKey, NetworkRef]:
@@ -79,13 +110,7 @@ class Plan(Shown):
     @property
     def graph(self) -> nx.DiGraph:
         """The intervention graph: all scores and what they need; built when it is first asked for."""
-        if self._graph is None:
-            self._graph = g.graph_of(score for scores in self.scores.values() for score in scores)
-        return self._graph
-
-    def score(self, test: Test, nodes: list[g.ScoreNode]) -> None:
-        """Enter the scores of a test, one a cell."""
-        self.scores[test.name], self._graph = nodes, None
+        return self.scores.graph
 
     def text(self, explain: bool = False) -> str:
         """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
@@ -101,12 +126,8 @@ class Plan(Shown):
 
     def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.ReadNode]:
         """What is read of some interventions."""
-        if not self._reads:
-            for read in g.of_kind(self.graph, g.ReadNode):
-                if isinstance(read.run, g.Resume):
-                    self._reads.setdefault(read.run, []).append(read)
         for resume in resumes:
-            yield from self._reads.get(resume, [])
+            yield from self.scores.reads.get(resume, ())
 
     def draw_of(self, test: Test) -> Drawn:
         """The settings of a test's runs."""

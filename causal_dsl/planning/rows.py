@@ -13,9 +13,9 @@ import numpy as np
 from causal_dsl.causal.ranks import combined, firsts
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.laid_out import AlikeRows, Layout, Watch
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of, place_read
-from causal_dsl.planning.pass_runs import ANSWER, AlikeRuns, KeptPart, PassRuns, ReadOfRun, RunsOfPasses
+from causal_dsl.planning.pass_layout import AlikeRows, Layout, Watch
+from causal_dsl.planning.pass_runs import ANSWER, AlikeRuns, CachedPart, PassRuns, ReadOfRun, RunsOfPasses
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.program.identity import NetworkKey
@@ -204,9 +204,9 @@ class Layouts:
         return n if runs is None else len(self._all_alike.pairs(self.plan, runs, np.arange(n))[0])
 
     def _key_parts(self, layout: Layout) -> tuple[np.ndarray | None, ...]:
-        known: dict[KeptPart, np.ndarray | None] = {}
+        known: dict[CachedPart, np.ndarray | None] = {}
 
-        def keys_of(part: KeptPart) -> np.ndarray | None:
+        def keys_of(part: CachedPart) -> np.ndarray | None:
             pairs = layout.pairs.get(part.draw)
             if pairs is None or not len(pairs):
                 return None

@@ -14,7 +14,7 @@ from causal_dsl.planning.gradient_passes import gradient_passes
 from causal_dsl.planning.memory import PROCESS
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.streaming import streamed_bytes
-from causal_dsl.planning.switches import all_off, turned_on, without
+from causal_dsl.planning.switches import CHUNKS, all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns, CircuitRuns
 from causal_dsl.program.program import Test
@@ -253,7 +253,7 @@ def explained(plan: Plan) -> list[str]:
     if any(len(step.blocks) > 1 for step in plan.steps):
         blocks = {step.network: step.blocks for step in plan.steps}
         now = replace(now, steps=tuple(replace(step, blocks=blocks[step.network]) for step in now.steps))
-        costs.append(("chunk_to_memory", cost_of(now)))
+        costs.append((CHUNKS.name, cost_of(now)))
     lines = [f"{'switch':<18}{'passes':>8}{'layer-tokens':>16}{'+ keys alone':>14}{'FLOPs':>14}{'peak':>11}   saved"]
     before = costs[0][1]
     for name, cost in costs:
@@ -264,6 +264,8 @@ def explained(plan: Plan) -> list[str]:
             f"{cost.peak_bytes / 1e6:>8,.0f} MB   {told}".rstrip()
         )
         before = cost
+    if costs[-1][0] == CHUNKS.name:
+        lines.append(CHUNKS.refusal)
     if not all(cost.exact for _, cost in costs):
         lines.append("(estimated from a part of the passes)")
     if plan.without:

@@ -96,8 +96,8 @@ def streamed_bytes(plan: Plan) -> list[StreamedBytes]:
             if step.network != key:
                 continue
             passes = times / sized.share * (len(step.resumes) + len(step.forwards) if step.why else 1)
-            levels = sum(bool(frame.tokens + frame.keys_only) for frame in sized.schedule.frames[:-1])
-            asked = unembedding if columns_of(cut, step) is None and sized.schedule.frames[-1].tokens else 0
+            levels = sum(bool(live.tokens + live.keys_only) for live in sized.schedule.levels[:-1])
+            asked = unembedding if columns_of(cut, step) is None and sized.schedule.levels[-1].tokens else 0
             read, blocks = read + passes * (levels * each + asked), blocks + passes
         steps, fitted = _of_fits(plan, key, each, unembedding)
         bandwidth = _bandwidth(ref.facts.folder)

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -25,6 +25,23 @@ class Switch:
     name: str
     reason: str
     turn_on: Callable[[Plan], Plan]
+
+
+@dataclass(frozen=True)
+class Needed:
+    """A change of a plan that stands beside the switches where they are listed, and has to be made: ``reason`` says why."""
+
+    name: str
+    reason: str
+
+    @property
+    def refusal(self) -> str:
+        """What is said to who would leave it out."""
+        return f"{self.name} cannot be left out: {self.reason}"
+
+
+#: What follows the switches (:func:`causal_dsl.planning.chunk_to_memory.chunk_to_memory`).
+CHUNKS = Needed("chunk_to_memory", "it cuts passes to the memory that --batch-memory sets, and those that take long")
 
 
 def _each(change: Callable[[Plan, Step], Step]) -> Callable[[Plan], Plan]:
@@ -111,8 +128,10 @@ def turned_on(plan: Plan, switches: Iterable[Switch] = SWITCHES) -> Plan:
     return replace(plan, without=tuple(switch.name for switch in SWITCHES if switch not in on))
 
 
-def without(names: Iterable[str]) -> tuple[Switch, ...]:
+def without(names: Collection[str]) -> tuple[Switch, ...]:
     """All switches but those of these names; raises ``ValueError`` for a name that none has."""
+    if CHUNKS.name in names:
+        raise ValueError(CHUNKS.refusal)
     off, known = set(names), {switch.name for switch in SWITCHES}
     if not off <= known:
         raise ValueError(f"there is no switch {min(off - known)!r}; the switches are {', '.join(sorted(known))}")

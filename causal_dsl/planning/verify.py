@@ -2,8 +2,9 @@
 
 A plan goes through three stages: ``lowered`` (a step for each run, as one would write it by hand), ``economised`` (some
 switches are on) and ``cut`` (its steps are cut to memory, and it is about to be executed). Each law holds from its stage on. What
-breaks one is a mistake of this package (:class:`causal_dsl.faults.OwnFault`), never of a spec. Whether what is read in a
-pass is there by then is held where the pass is laid out, by the schedule itself (:mod:`causal_dsl.planning.liveness`).
+breaks one is a mistake of this package (:class:`causal_dsl.faults.OwnFault`), never of a spec. Passes are laid out for the last two
+laws (:mod:`causal_dsl.planning.live_places`): before a plan is executed with the first pairs of each draw, in tests with all blocks.
+The sweep holds them of each block again as it runs it. They say nothing of whole forward passes, which compute everything.
 """
 
 from __future__ import annotations
@@ -14,8 +15,9 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from causal_dsl.faults import OwnFault
+from causal_dsl.faults import OwnFault, strict
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.live_places import not_live, used_too_early
 from causal_dsl.planning.steps import Step, layers_of, taken
 from causal_dsl.program.components import missing, trims
 from causal_dsl.quick_dataclasses import dataclass
@@ -171,6 +173,18 @@ def _covered(step: Step, n: int) -> bool:
     return bool((held == 1).all())
 
 
+def _in_time(plan: Plan) -> Iterator[str]:
+    for step in plan.steps:
+        if not step.why:
+            yield from used_too_early(step)
+
+
+def _live(plan: Plan) -> Iterator[str]:
+    for step in plan.steps:
+        if not step.why:
+            yield from not_live(plan, step, every=strict())
+
+
 LAWS: tuple[Law, ...] = (
     Law("lowered", "a node is made from nodes of the kinds that its kind is made from", _kinds),
     Law("lowered", "the edges of the graph are what its nodes are made from, and go one way", _edges),
@@ -182,6 +196,8 @@ LAWS: tuple[Law, ...] = (
     Law("lowered", "a run that is read is in one step, and a step runs one network", _stepped),
     Law("economised", "a step leaves out only what its network allows", _economies),
     Law("cut", "the blocks of a step hold each pair with each intervention once", _blocks),
+    Law("cut", "nothing is used before it is computed", _in_time),
+    Law("cut", "tokens are live where they are read or written", _live),
 )
 
 

@@ -354,7 +354,7 @@ def disjoint(interventions: list[Intervention], alignment: Alignment, diagnostic
         return False
     for i, one in enumerate(interventions):
         for other in interventions[:i]:
-            if may_meet(one, other):
+            if may_overlap(one, other):
                 continue
             for here, a in enumerate(one.places):
                 for there, b in enumerate(other.places):
@@ -404,7 +404,7 @@ def _hangs_on_order(one: Intervention, other: Intervention) -> tuple[str, ...]:
     return ()
 
 
-def may_meet(one: Intervention, other: Intervention) -> bool:
+def may_overlap(one: Intervention, other: Intervention) -> bool:
     """Whether two interventions may write at one place: additions, disjoint blocks of one feature, and subspaces of files, which
     are looked at when they are loaded (:mod:`causal_dsl.fitting.orthogonal`)."""
     if subspaces(one, other):

@@ -70,10 +70,10 @@ def trims(facts: Facts) -> str | None:
     """Why rows of such a network carry all their tokens; None where they carry only those that they must."""
     if facts.both_ways:
         return f"the tokens of `{facts.architecture}` attend in both directions, so a change at one reaches all of them"
-    return packs(facts)
+    return pads(facts)
 
 
-def packs(facts: Facts) -> str | None:
+def pads(facts: Facts) -> str | None:
     """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
     if not facts.has_tokens:
         return "a vector network has no tokens"

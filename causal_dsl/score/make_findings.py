@@ -70,7 +70,7 @@ def cell_findings(
             f"Patching the base into itself moves logits by up to {show(info.noise_floor)}: smaller effects are noise."
         )
         found.append(Finding("noise", text))
-    out, of = info.outside
+    out, of = info.off_manifold
     if out > OUTSIDE * of:
         text = f"{show_share(out, of)} written vectors are off-manifold: one of their numbers lies more than three half ranges from the middle of the range that the site takes by itself, or no vector that the site takes by itself is near."
         if info.averages:

@@ -85,7 +85,7 @@ def info_of(test: Test, finished: Sequence[CellRun]) -> list[CellInfo]:
         )
         made = [part for write in writes for part in write.value.walk()]
         averages = not any(part.given or isinstance(part, Combine) for part in made)
-        info.append(CellInfo(fired, cell.noise_floor, cell.outside, averages))
+        info.append(CellInfo(fired, cell.noise_floor, cell.off_manifold, averages))
     return info
 
 

@@ -57,12 +57,12 @@ class Fired:
 @dataclass(frozen=True)
 class CellInfo:
     """What the run says of a cell beside its columns: ``noise_floor`` is the largest change of a logit when the base is
-    patched into itself; ``outside`` how many of the vectors that come from no run (zero, noise, a given vector, a mean) have a
+    patched into itself; ``off_manifold`` how many of the vectors that come from no run (zero, noise, a given vector, a mean) have a
     number that their site does not come near, of how many that were looked at. ``averages``: whether all of these are means over runs."""
 
     interventions: tuple[Fired, ...] = ()
     noise_floor: float | None = None
-    outside: tuple[int, int] = (0, 0)
+    off_manifold: tuple[int, int] = (0, 0)
     averages: bool = False
 
 

@@ -164,7 +164,7 @@ def _info(of_outputs: Sequence[Sequence[CellInfo]]) -> list[CellInfo]:
         fired = tuple(
             min(same, key=lambda one: one.unreachable) for same in zip(*(c.interventions for c in cell), strict=True)
         )
-        found.append(CellInfo(fired, max(floors, default=None), cell[0].outside, cell[0].averages))
+        found.append(CellInfo(fired, max(floors, default=None), cell[0].off_manifold, cell[0].averages))
     return found
 
 

@@ -17,6 +17,7 @@ from causal_dsl.tools.command_line import (
     memory_size,
     place_of_results,
     seed_number,
+    switch_name,
 )
 from causal_dsl.tools.completion_command import add_completion, completion
 from causal_dsl.tools.diff_command import add_diff, diff
@@ -81,6 +82,7 @@ def parser() -> argparse.ArgumentParser:
         "--without",
         action="append",
         default=[],
+        type=switch_name,
         choices=[switch.name for switch in SWITCHES],
         metavar="SWITCH",
         help="turn off a switch of the plan and show what it is worth: " + ", ".join(s.name for s in SWITCHES),

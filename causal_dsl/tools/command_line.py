@@ -8,6 +8,7 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
+from causal_dsl.planning.switches import CHUNKS
 from causal_dsl.store.addresses import is_address, is_local_address, local_path, mistyped
 from causal_dsl.store.out import MARKER
 from causal_dsl.typed_words import TypedWords
@@ -180,6 +181,13 @@ def folder_that_is_there(text: str) -> Path:
         why = "it is a file" if _exists(path) else _sibling(path)
         raise ArgumentTypeError(f"there is no folder {text!r}: {why}")
     return path
+
+
+def switch_name(text: str) -> str:
+    """The name of a switch of the plan. What has to be done says that it cannot be left out."""
+    if text == CHUNKS.name:
+        raise ArgumentTypeError(CHUNKS.refusal)
+    return text
 
 
 def seed_number(text: str) -> int:

@@ -27,7 +27,7 @@ _NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
-class KeptShard:
+class ShardFolder:
     """The folder of one spec in one shard, and what its manifest says."""
 
     folder: Path
@@ -64,7 +64,7 @@ def merged(
     """Unite the shards below some folders in ``out``. Raises E902 for a folder without shards, E903 for shards of different
     runs, E904 where units are missing, E905 where a spec is not where the shards read it, E906 where ``out`` has results of another
     run and ``replaces`` does not say that they may go, and E708, E755 and E756 of ``out``."""
-    specs: dict[str, list[KeptShard]] = {}
+    specs: dict[str, list[ShardFolder]] = {}
     for folder in folders:
         found = list(_shards_in(folder))
         if not found:
@@ -85,7 +85,7 @@ def merged(
     return [_merged(shards, out, trust, allow, spec, at, place(str(out)), replaces) for shards in specs.values()]
 
 
-def _shards_in(folder: Path) -> Iterator[KeptShard]:
+def _shards_in(folder: Path) -> Iterator[ShardFolder]:
     """The shards in a folder: it may be the ``--out`` of all of them, of one, or the folder of a spec."""
     places = [folder, *shard_folders(folder)]
     for inner in [*places, *(path for place in places for path in sorted(place.glob("*")) if path.is_dir())]:
@@ -93,7 +93,7 @@ def _shards_in(folder: Path) -> Iterator[KeptShard]:
             said = json.loads((inner / SHARD).read_text(encoding="utf-8"))
             keys = {"shard", "of", "spec", "path", "identity", "networks", "versions", "units"}
             if isinstance(said, dict) and said.keys() >= keys:
-                yield KeptShard(inner, said)
+                yield ShardFolder(inner, said)
         except (OSError, ValueError):
             continue
 
@@ -113,7 +113,7 @@ def _no_shards(folder: Path, at: Span) -> SpecError:
 
 
 def _merged(
-    shards: list[KeptShard],
+    shards: list[ShardFolder],
     out: Path,
     trust: bool,
     allow: Sequence[Path],
@@ -162,7 +162,7 @@ def _merged(
     return MergedSpec(read, options, len(first.said["units"]), first.said["of"])
 
 
-def _refuse_others(first: KeptShard, other: KeptShard, at: Span) -> None:
+def _refuse_others(first: ShardFolder, other: ShardFolder, at: Span) -> None:
     """Raise E903 for shards of different runs."""
     found = [
         *changes(first.said["identity"], other.said["identity"]),
@@ -185,11 +185,11 @@ def _other_spec(spec: Spec, at: Span) -> SpecError:
     )
 
 
-def _units(shard: KeptShard) -> list[Any]:
+def _units(shard: ShardFolder) -> list[Any]:
     return [[unit["key"], unit["shard"]] for unit in shard.said["units"]]
 
 
-def _different(first: KeptShard, other: KeptShard, found: Sequence[str], at: Span) -> SpecError:
+def _different(first: ShardFolder, other: ShardFolder, found: Sequence[str], at: Span) -> SpecError:
     notes = [
         f"from {first.name} in `{shown_path(first.folder)}` to {other.name} in `{shown_path(other.folder)}`:",
         *found[:_NAMED],
@@ -203,10 +203,10 @@ def _different(first: KeptShard, other: KeptShard, found: Sequence[str], at: Spa
     )
 
 
-def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
+def _refuse_runs(shards: Sequence[ShardFolder], at: Span) -> None:
     """Raise E903 where the blocks of one part belong to different runs, though the spec and versions are the same: of other
     weights, say, or cut otherwise."""
-    known: dict[str, tuple[KeptShard, dict[str, Any]]] = {}
+    known: dict[str, tuple[ShardFolder, dict[str, Any]]] = {}
     for shard in shards:
         for unit in shard.said["units"]:
             done = shard.units.done(unit["key"]) if unit["kind"] == "block" else None
@@ -222,7 +222,7 @@ def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
                     raise _different(first, shard, found, at)
 
 
-def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) -> None:
+def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span) -> None:
     """Raise E906 where a folder has the results of another run: of another spec, with other options or versions, or of other weights."""
     try:
         kept = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
@@ -256,7 +256,7 @@ def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) 
         )
 
 
-def _known_runs(shards: Sequence[KeptShard]) -> list[dict[str, Any]]:
+def _known_runs(shards: Sequence[ShardFolder]) -> list[dict[str, Any]]:
     """What the blocks of each part belong to."""
     known: dict[str, dict[str, Any]] = {}
     for shard in shards:
@@ -275,7 +275,7 @@ def _run_of(file: Path) -> dict[str, Any] | None:
         return None
 
 
-def _missing(shards: Sequence[KeptShard]) -> tuple[list[dict[str, Any]], list[Path]]:
+def _missing(shards: Sequence[ShardFolder]) -> tuple[list[dict[str, Any]], list[Path]]:
     """The units that no shard has finished, and files that are not as they were written."""
     missing, damaged = [], []
     for unit in shards[0].said["units"]:
@@ -318,7 +318,7 @@ def _copy(here: Path, there: Path) -> None:
 
 
 def _incomplete(
-    first: KeptShard, missing: Sequence[dict[str, Any]], damaged: Sequence[Path], spec: str, there: int, at: Span
+    first: ShardFolder, missing: Sequence[dict[str, Any]], damaged: Sequence[Path], spec: str, there: int, at: Span
 ) -> SpecError:
     of = first.said["of"]
     whose: dict[int, list[str]] = {}
@@ -340,7 +340,7 @@ def _incomplete(
     )
 
 
-def _spec_of(shard: KeptShard, given: Path | None, at: Span) -> Path:
+def _spec_of(shard: ShardFolder, given: Path | None, at: Span) -> Path:
     path = given or (Path(shard.said["path"]) if shard.said["path"] else None)
     if path is not None and path.is_file():
         return path

@@ -18,6 +18,7 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.network import edge_terms
 from causal_dsl.planning import edge_room
 from causal_dsl.planning.cost import cost_of
+from causal_dsl.planning.lower import by_reference
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import EdgeSet, every_edge, receivers_of
 from causal_dsl.program.nodes import edges_among, universe
@@ -25,7 +26,6 @@ from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Ports
 from tests.engine.test_circuits import EQUAL
 from tests.engine.test_edges import FAMILIES, ByHand
-from tests.engine.test_equality import slow
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
 from tests.thinning import spread
 
@@ -231,7 +231,7 @@ def test_zeros_leave_no_rounding_that_a_norm_would_enlarge(name: str) -> None:
     )
     for reference in (False, True):
         text = spec_of(name, FEW + tests, padding="left")
-        execution, _ = execution_of(text, change=slow if reference else None)
+        execution, _ = execution_of(text, change=by_reference if reference else None)
         (network,) = execution.networks.values()
         embedding = Doubled(network, name).embed.weight
         embedding.mul_(LARGE)  # what is taken away is large beside what is left

@@ -7,7 +7,6 @@ tests, and which of the plan's rules are applied.
 from __future__ import annotations
 
 from collections.abc import Callable
-from dataclasses import replace
 
 import numpy as np
 import pytest
@@ -16,7 +15,8 @@ from hypothesis import assume
 from hypothesis import strategies as st
 
 import causal_dsl as cd
-from causal_dsl.planning.lower import unfit_networks
+from causal_dsl.network.known_of_network import proof_of
+from causal_dsl.planning.lower import by_reference
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.switches import SWITCHES, all_off, turned_on
 from causal_dsl.program.components import COMPONENTS
@@ -105,22 +105,12 @@ def specs(draw: st.DrawFn, families: list[str] = FAMILIES) -> tuple[str, str]:
     return family, text
 
 
-def slow(plan: Plan) -> Plan:
-    """The same plan for the reference executor."""
-    return unfit_networks(plan, dict.fromkeys(plan.networks, "it is compared with"))
-
-
-def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = False, **more: object) -> dict:
+def run(text: str, change: Callable[[Plan], Plan] | None = None, **more: object) -> dict:
     network = network_of(text[: text.index("align ")])
-    assert network.proof is not None and network.proof.sweep, network.proof
-    before = network.proof
-    if slow_:
-        network.proof = replace(before, sweep="", slow="it is compared with")
-    try:
-        execution, _ = execution_of(text, change=change, **more)
-        list(execution.run())
-    finally:
-        network.proof = before
+    proof = proof_of(network)
+    assert proof is not None and proof.sweep, proof
+    execution, _ = execution_of(text, change=change, **more)
+    list(execution.run())
     return numbers_of(execution)
 
 
@@ -129,7 +119,7 @@ def run(text: str, change: Callable[[Plan], Plan] | None = None, slow_: bool = F
 @law(specs(), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
-    same(run(text), run(text, slow_=True))
+    same(run(text), run(text, by_reference))
 
 
 @pytest.mark.thinned(slow=1)
@@ -137,7 +127,7 @@ def test_the_sweep_finds_what_whole_forwards_find(drawn: tuple[str, str]) -> Non
 @law(specs(ENCODERS), few=6, many=25)
 def test_the_sweep_finds_what_whole_forwards_of_encoders_find(drawn: tuple[str, str]) -> None:
     _, text = drawn
-    same(run(text), run(text, slow_=True))
+    same(run(text), run(text, by_reference))
 
 
 @pytest.mark.thinned(slow=1)
@@ -194,7 +184,7 @@ def test_answers_of_several_tokens(family: str) -> None:
     text = text.replace("causal m", f"domain Long = {{{values}}}\ncausal m").replace(
         "next_token(among=W)", "next_token"
     )
-    fast, plainly = run(text), run(text, slow_=True)
+    fast, plainly = run(text), run(text, by_reference)
     same(fast, plainly)
     answers = np.concatenate([array for key, array in fast.items() if "answer" in key[3]])
     assert len(set(answers.tolist())) > 1  # some were said, and not all the same
@@ -212,4 +202,4 @@ def test_attention_weights_from_another_run(family: str) -> None:
           do(layer[l].head[0, 2].pattern[p] = 0) report mean(kl) }
     """,
     )
-    same(run(text), run(text, slow_=True))
+    same(run(text), run(text, by_reference))

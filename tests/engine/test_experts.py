@@ -12,6 +12,7 @@ from torch import Tensor, nn
 
 import causal_dsl as cd
 from causal_dsl import api
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.session import Session
 from tests.engine.held import hold
 from tests.engine.tiny import folder_of, spec_of, words
@@ -178,7 +179,7 @@ def test_dense_layers_have_no_experts(tmp_path: Path) -> None:
         assert not good.errors
         assert good.program is not None
         (ref,) = good.program.networks.values()
-        proof = Session().network(ref).proof
+        proof = proof_of(Session().network(ref))
         assert proof is not None and {"router", "expert_out"} <= proof.ok and proof.sweep
         cd.run(cd.parse(text.replace("0:3", "1:2")))
 

@@ -18,6 +18,7 @@ from safetensors.torch import save_file
 from causal_dsl import api, preparing
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
+from causal_dsl.network.known_of_network import used_as
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
@@ -181,7 +182,7 @@ def run_features(family: str, chosen: Sequence[Case]) -> float:
     checked = api.check(spec, Options(trust=True))  # the directions lie in a folder of the tests
     checked.raise_errors()
     assert checked.plan is not None
-    networks = {key: network.used_as(ref) for key, ref in checked.plan.networks.items()}
+    networks = {key: used_as(network, ref) for key, ref in checked.plan.networks.items()}
     library = preparing.fit_features(checked, networks, Options(), Progress(), None)
     targets = target_ids(checked.plan, checked.answers, networks)
     execution = Execution(checked.plan, networks, checked.answers, targets, features=library.maps)

@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
 from types import SimpleNamespace
 from typing import Any
 
@@ -11,9 +10,10 @@ import pytest
 import torch
 
 from causal_dsl.engine.values import noise
+from causal_dsl.planning.lower import by_reference
 from causal_dsl.vocabulary.values.noise import Noise
 from tests.engine.matrix import normal
-from tests.engine.tiny import execution_of, network_of, numbers_of, same, spec_of
+from tests.engine.tiny import execution_of, numbers_of, same, spec_of
 
 torch.set_num_threads(1)
 NOISY = "test t on a { base, source ~ m(n=24, seed=1) do(layer[l].mlp_out[p] += noise(std=2, seed=4)) report mean(kl) }"
@@ -25,16 +25,8 @@ PATTERN = """test t on a { base, source ~ m(n=8) where base.template == 0
 
 def run(text: str, slow: bool = False, **more: Any) -> dict[Any, np.ndarray]:
     """The numbers of the test `t`; ``slow``: of whole forward passes."""
-    network = network_of(text[: text.index("align ")])
-    before = network.proof
-    assert before is not None
-    try:
-        if slow:
-            network.proof = replace(before, sweep="", slow="it is compared with")
-        execution, _ = execution_of(text, **more)
-        list(execution.run())
-    finally:
-        network.proof = before
+    execution, _ = execution_of(text, change=by_reference if slow else None, **more)
+    list(execution.run())
     return {key: values for key, values in numbers_of(execution).items() if key[0] == "t"}
 
 

@@ -16,6 +16,7 @@ from causal_dsl.engine import trial
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import kind_of
+from causal_dsl.network.known_of_network import proof_of, proved
 from causal_dsl.network.network import Network
 from causal_dsl.network.sweep import acts
 from causal_dsl.planning import graph as g
@@ -42,11 +43,11 @@ def only(networks: Mapping[NetworkKey, Network]) -> NetworkKey:
 def network() -> Iterator[Network]:
     """A network on which no kind of intervention was tried yet."""
     found = network_of(spec_of("llama", "").split("align ")[0])
-    assert found.proof is not None
-    before = found.proof
-    found.proof = replace(before, kinds={}, fault="", exchanged=frozenset())
+    before = proof_of(found)
+    assert before is not None
+    proved(found, replace(before, kinds={}, fault="", exchanged=frozenset()))
     yield found
-    found.proof = before
+    proved(found, before)
 
 
 def text() -> str:
@@ -63,9 +64,10 @@ def test_each_kind_is_tried_once(network: Network, monkeypatch: pytest.MonkeyPat
 
     monkeypatch.setattr(Sweep, "logits", counted)
     execution, _ = execution_of(text())
-    assert network.proof is not None
-    assert len(tried) == len(network.proof.kinds) == 3
-    assert {kind_of(resume) for resume in tried} == set(network.proof.kinds)
+    proof = proof_of(network)
+    assert proof is not None
+    assert len(tried) == len(proof.kinds) == 3
+    assert {kind_of(resume) for resume in tried} == set(proof.kinds)
     assert not any(step.why for step in execution.plan.steps)
     execution_of(text())
     assert len(tried) == 3
@@ -74,12 +76,13 @@ def test_each_kind_is_tried_once(network: Network, monkeypatch: pytest.MonkeyPat
 def test_what_the_proof_at_load_held_is_not_tried_again() -> None:
     """One whole vector for that of another run, at the same site: of every site of the table."""
     network = network_of(spec_of("llama", "").split("align ")[0])
-    assert network.proof is not None
-    there = {n for n in network.proof.ok if n not in ("module", "logits")}
-    assert network.proof.exchanged == there
-    before = dict(network.proof.kinds)
+    proof = proof_of(network)
+    assert proof is not None
+    there = {n for n in proof.ok if n not in ("module", "logits")}
+    assert proof.exchanged == there
+    before = dict(proof.kinds)
     execution_of(spec_of("llama", "test t on a { base, source ~ m(n=6) do(same <- source) report mean(kl) }"))
-    assert network.proof.kinds == before
+    assert proof.kinds == before
 
 
 @pytest.mark.slow
@@ -88,8 +91,9 @@ def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
 ) -> None:
     """A pass that is wrong about sums of vectors, and about nothing else."""
     right = numbers_of(_finished(text()))
-    assert network.proof is not None
-    network.proof.kinds.clear()
+    proof = proof_of(network)
+    assert proof is not None
+    proof.kinds.clear()
     plain = Sweep.logits
 
     def wrong(self: Sweep, step: Any, block: Any) -> dict[g.Resume, Tensor]:
@@ -112,8 +116,9 @@ def test_what_differs_is_run_by_whole_forwards_and_nothing_else_is(
 def test_a_mistake_of_ours_is_told_and_gone_around(network: Network, monkeypatch: pytest.MonkeyPatch) -> None:
     """The stream between attention and MLP read too late: raised here, and elsewhere the reference executor takes over."""
     right = numbers_of(_finished(text()))
-    assert network.proof is not None
-    network.proof.kinds.clear()
+    proof = proof_of(network)
+    assert proof is not None
+    proof.kinds.clear()
     monkeypatch.setattr(acts, "add_sum_read", lambda *_: False)
     with pytest.raises(faults.OwnFault, match="used before it is computed"):
         execution_of(text())

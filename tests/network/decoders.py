@@ -16,6 +16,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.made import loaded_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
@@ -65,7 +66,7 @@ def row_of(family: str) -> Row:
     except Exception as error:
         row.why = f"no tiny configuration of it runs here: {' '.join(str(error).split())[:120]}"
         return row
-    proof = network.proof
+    proof = proof_of(network)
     assert proof is not None
     names = [
         *STREAM,

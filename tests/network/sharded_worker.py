@@ -13,6 +13,7 @@ from typing import Any
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.score.targets import target_ids
 from causal_dsl.session import Session
 
@@ -30,8 +31,9 @@ def logits_of(spec: Path, die: bool = False) -> list[Any]:
     (network,) = networks.values()
     layers = [parameter for layer in network.layers for parameter in layer.parameters()]
     held = sum((p.to_local() if hasattr(p, "to_local") else p).numel() for p in layers)
-    assert network.proof is not None
-    return [sorted(network.proof.ok), network.proof.sweep, held, found]
+    proof = proof_of(network)
+    assert proof is not None
+    return [sorted(proof.ok), proof.sweep, held, found]
 
 
 def tests_of(spec: Path, memory: int | None) -> Any:

@@ -15,10 +15,10 @@ from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
-from causal_dsl.network.sweep import acts, drive, fitness, packed
+from causal_dsl.network.sweep import acts, drive, fitness, ragged_batch
 from causal_dsl.network.wrapped import wrap
 from causal_dsl.planning.liveness import Schedule
-from causal_dsl.program.components import COMPONENTS, packs
+from causal_dsl.program.components import COMPONENTS, pads
 from causal_dsl.program.facts import facts_of_config
 from tests.network.families import BOTH_WAYS, CONFIGS, model_of
 from tests.network.test_sweep import Layered
@@ -35,7 +35,7 @@ def network_of(name: str) -> Network:
 @pytest.mark.parametrize("name", spread(CONFIGS, 3, slow_step=2))
 def test_every_family_is_fit(name: str) -> None:
     proof = prove(network_of(name))
-    assert proof.sweep == ("whole" if packs(network_of(name).facts) else "packed")
+    assert proof.sweep == ("whole" if pads(network_of(name).facts) else "ragged")
     assert not proof.unfit
     assert proof.errors["interventions in one pass = whole forward passes"] < 1e-5
 
@@ -47,7 +47,7 @@ def test_networks_of_few_layers_are_as_fit(name: str, layers: int) -> None:
     network = network_of(f"{name}:{layers}")
     assert len(network.layers) == layers
     proof = prove(network)
-    assert proof.sweep == ("whole" if packs(network.facts) else "packed")
+    assert proof.sweep == ("whole" if pads(network.facts) else "ragged")
     assert not proof.fault
 
 
@@ -81,20 +81,20 @@ def test_what_is_written_before_it_was_read_is_a_mistake_of_ours(
         prove(network_of(name))
     monkeypatch.setattr(faults, "fall_back", True)
     proof = prove(network_of(name))
-    assert proof.sweep != "packed"
+    assert proof.sweep != "ragged"
     assert "written before it was read" in proof.fault
 
 
 def test_a_mistake_of_ours_is_no_unfitness(monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever it is: here our attention is handed nothing to look at."""
-    monkeypatch.setattr(packed, "visible", lambda *_: None)
+    monkeypatch.setattr(ragged_batch, "visible", lambda *_: None)
     with pytest.raises(TypeError):
         prove(network_of("llama"))
     monkeypatch.setattr(faults, "fall_back", True)
     proof = prove(network_of("llama"))
     assert proof.sweep == "whole"
     assert proof.fault.startswith("TypeError")
-    assert "packed.py" in proof.fault
+    assert "ragged_batch.py" in proof.fault
 
 
 def test_sites_in_another_order_than_the_table_are_not_run_in_one_pass(monkeypatch: pytest.MonkeyPatch) -> None:
@@ -108,13 +108,13 @@ def test_sites_in_another_order_than_the_table_are_not_run_in_one_pass(monkeypat
 
 def without_mask(monkeypatch: pytest.MonkeyPatch) -> None:
     """Fewer queries than keys and no mask: some attention functions then cut the keys, others look ahead."""
-    plain = packed.visible
-    monkeypatch.setattr(packed, "visible", lambda *a: torch.ones_like(plain(*a), dtype=torch.bool))
+    plain = ragged_batch.visible
+    monkeypatch.setattr(ragged_batch, "visible", lambda *a: torch.ones_like(plain(*a), dtype=torch.bool))
 
 
 def angles_from_zero(monkeypatch: pytest.MonkeyPatch) -> None:
     """Rotary angles counted from the first token that is carried."""
-    plain = packed.per_token
+    plain = ragged_batch.per_token
 
     def wrong(value: Any, prompts: int, width: int, rows: Tensor, positions: Tensor, name: str = "") -> Any:
         return plain(value, prompts, width, rows, (positions - 1).clamp(min=0), name)
@@ -126,7 +126,7 @@ def no_prefix(monkeypatch: pytest.MonkeyPatch) -> None:
     """The keys of the prompt's earlier tokens are left out."""
 
     def wrong(self: Schedule, level: int, rows: np.ndarray, width: int) -> np.ndarray:
-        return np.maximum(self.frames[level].slots[rows, :width], 0)
+        return np.maximum(self.levels[level].slots[rows, :width], 0)
 
     monkeypatch.setattr(Schedule, "keys", wrong)
 
@@ -143,8 +143,8 @@ def another_prompt(monkeypatch: pytest.MonkeyPatch) -> None:
 
 def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
     """All that came before is seen, whatever the layer's own mask says."""
-    plain = packed.visible
-    monkeypatch.setattr(packed, "visible", lambda mask, *rest: plain(None, *rest))
+    plain = ragged_batch.visible
+    monkeypatch.setattr(ragged_batch, "visible", lambda mask, *rest: plain(None, *rest))
 
 
 @pytest.mark.thinned(always=2, values=True, slow=2)
@@ -165,7 +165,7 @@ def no_window(monkeypatch: pytest.MonkeyPatch) -> None:
 )
 def test_a_pass_that_is_wrong_is_not_used(name: str, trap: Any, monkeypatch: pytest.MonkeyPatch) -> None:
     network = network_of(name)
-    assert prove(network).sweep == "packed"
+    assert prove(network).sweep == "ragged"
     trap(monkeypatch)
     proof = prove(network)
     # rows with all their tokens go through the model's own attention, which the trap does not touch
@@ -176,7 +176,7 @@ def test_a_pass_that_is_wrong_is_not_used(name: str, trap: Any, monkeypatch: pyt
 @pytest.mark.parametrize("name", ["gptj", "falcon", "falcon alibi"])
 def test_attention_of_its_own_is_not_run_apart(name: str, monkeypatch: pytest.MonkeyPatch) -> None:
     """These never call the function that is registered: taken for the others, they would mix all rows up, in silence."""
-    monkeypatch.setattr(fitness, "packs", lambda facts: None)
+    monkeypatch.setattr(fitness, "pads", lambda facts: None)
     proof = prove(network_of(name))
     assert proof.sweep == "whole"
     assert proof.slow
@@ -198,7 +198,7 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
 @pytest.mark.thinned(always=7)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 @pytest.mark.parametrize("trap", ["backwards alone", "another prompt"])
-def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_packed(
+def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_ragged(
     name: str, trap: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:
     if trap == "another prompt":

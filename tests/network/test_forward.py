@@ -13,6 +13,7 @@ from torch import Tensor, nn
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import proved
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.wrapped import wrap
@@ -330,7 +331,7 @@ def test_a_module_that_runs_never_or_often(llama: Network) -> None:
     try:
         assert fault(llama, Site("module", module="model.layers")) == "E424"  # a list: it is never called
     finally:
-        llama.proof = None
+        proved(llama, None)
     model = model_of("phi")
     phi = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
     assert fault(phi, Site("module", module="model.layers.1.resid_dropout")) == "E424"

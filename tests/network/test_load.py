@@ -15,6 +15,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, SpecError
 from causal_dsl.network import checkpoints
 from causal_dsl.network.forward import forward
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.load import CheckpointReference, load
 from causal_dsl.program.facts import facts_of_folder
 from tests.network.families import model_of
@@ -53,8 +54,9 @@ def test_a_folder_loads(checkpoint: Path) -> None:
     network = load(facts, CheckpointReference("hf", checkpoint.name, base=checkpoint.parent), device="cpu", name="net")
     assert network.facts == facts
     assert network.dtype == torch.float32
-    assert network.proof is not None
-    assert network.proof.refused == {}
+    proof = proof_of(network)
+    assert proof is not None
+    assert proof.refused == {}
     assert not network.model.training
     assert not any(p.requires_grad for p in network.model.parameters())
     assert network.tokens is not None
@@ -83,8 +85,8 @@ def test_an_encoder_loads_as_what_fills_in_a_masked_token(name: str, tmp_path: P
     assert network.facts == facts
     assert facts.both_ways
     assert "MaskedLM" in type(network.model).__name__
-    assert network.proof.refused == {}
-    assert network.proof.sweep == "packed"
+    assert proof_of(network).refused == {}
+    assert proof_of(network).sweep == "ragged"
     ids = network.tokens.encode("w5 [MASK] w13").ids
     assert ids == (5, 60, 13)
     got = forward(network, [list(ids)], readout=torch.tensor([0]), positions=torch.tensor([1])).logits
@@ -98,8 +100,8 @@ def test_a_decoder_of_berts_kind_says_the_next_token(tmp_path: Path) -> None:
     Tokenizer(models.WordLevel({"a": 0}, unk_token="a")).save(str(tmp_path / "tokenizer.json"))
     network = load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")
     assert not network.facts.both_ways
-    assert network.proof.sweep == "packed"
-    assert not network.proof.slow
+    assert proof_of(network).sweep == "ragged"
+    assert not proof_of(network).slow
 
 
 def test_a_checkpoint_as_it_was_pretrained(tmp_path: Path) -> None:
@@ -108,7 +110,7 @@ def test_a_checkpoint_as_it_was_pretrained(tmp_path: Path) -> None:
 
     Tokenizer(models.WordLevel({"[MASK]": 0}, unk_token="[MASK]")).save(str(tmp_path / "tokenizer.json"))
     BertForPreTraining(model_of("bert").config).save_pretrained(tmp_path)
-    assert load(None, CheckpointReference("hf", str(tmp_path)), device="cpu").proof.refused == {}
+    assert proof_of(load(None, CheckpointReference("hf", str(tmp_path)), device="cpu")).refused == {}
     ElectraForPreTraining(model_of("electra").config).save_pretrained(tmp_path)
     assert code_of(tmp_path) == "E640"
 
@@ -116,7 +118,7 @@ def test_a_checkpoint_as_it_was_pretrained(tmp_path: Path) -> None:
 def test_dtype(checkpoint: Path) -> None:
     network = load(None, CheckpointReference("hf", str(checkpoint)), device="cpu", dtype="bfloat16")
     assert network.dtype == torch.bfloat16
-    assert network.proof.refused == {}
+    assert proof_of(network).refused == {}
     assert code_of(checkpoint, dtype="flaot32") == "E647"
 
 
@@ -190,7 +192,7 @@ def test_pickles_and_code_need_trust(copy: Path) -> None:
     (copy / "model.safetensors").unlink()
     torch.save(model_of("llama").state_dict(), copy / "pytorch_model.bin")
     assert code_of(copy) == "E635"
-    assert load(None, CheckpointReference("hf", str(copy)), device="cpu", trust=True).proof.refused == {}
+    assert proof_of(load(None, CheckpointReference("hf", str(copy)), device="cpu", trust=True)).refused == {}
     setting("auto_map", {"AutoModelForCausalLM": "x.Y"})(copy / "config.json")
     setting("model_type", "someones_own")(copy / "config.json")
     assert code_of(copy) == "E636"
@@ -285,7 +287,7 @@ def test_a_factory_of_a_language_model(folder: Path, checkpoint: Path) -> None:
     )
     network = load(None, CheckpointReference("torch", "lm.py:make", folder), device="cpu", trust=True)
     assert network.facts.kind == "language"
-    assert network.proof.refused == {}
+    assert proof_of(network).refused == {}
     assert network.tokens.encode("w3 w4").ids == (3, 4)
 
 

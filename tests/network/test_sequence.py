@@ -14,6 +14,7 @@ from torch import Tensor
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.load import CheckpointReference, Network, load
 from causal_dsl.network.site_tensors import refuse
 from causal_dsl.tools.cli import main
@@ -205,7 +206,7 @@ EVERY |= {"resid_mid", "resid_post", "resid_pre", "v", "z"}
 def test_every_site_of_a_layout_is_proved(tmp_path: Path, function: str) -> None:
     more = {"q": None, "k": None, "v": None, "qkv": "attn.qkv"} if function == "fused" else {}
     network = own(tmp_path, function, **more)
-    proof = network.proof
+    proof = proof_of(network)
     assert proof is not None and proof.refused == {}
     assert proof.ok == EVERY
     assert max(proof.errors.values()) < 1e-10
@@ -308,10 +309,11 @@ WRONG = {
 def test_a_wrong_layout_is_refused(tmp_path: Path, how: str) -> None:
     said, parts = WRONG[how]
     network = own(tmp_path, **said)
-    assert network.proof is not None
+    proof = proof_of(network)
+    assert proof is not None
     absent = network.facts.record.absent if network.facts.record is not None else {}
-    assert parts & (network.proof.refused.keys() | absent.keys())
-    assert not (parts & network.proof.ok) or how == "values for queries"
+    assert parts & (proof.refused.keys() | absent.keys())
+    assert not (parts & proof.ok) or how == "values for queries"
 
 
 ROLES = {
@@ -329,9 +331,10 @@ ROLES = {
 def test_queries_and_keys_are_told_from_each_other(tmp_path: Path, how: str, function: str) -> None:
     said, wrong = ROLES[how]
     network = own(tmp_path, function, **said)
-    assert network.proof is not None and network.facts.record is not None
+    proof = proof_of(network)
+    assert proof is not None and network.facts.record is not None
     assert {"q", "k", "v"} & network.facts.record.absent.keys() == wrong
-    assert {"q", "k", "v"} & network.proof.ok == {"q", "k", "v"} - wrong
+    assert {"q", "k", "v"} & proof.ok == {"q", "k", "v"} - wrong
 
 
 REFUSED = {
@@ -354,8 +357,9 @@ def test_what_cannot_be_is_told(tmp_path: Path, how: str) -> None:
 
 def test_tokens_that_look_ahead_need_a_mask(tmp_path: Path) -> None:
     network = own(tmp_path, "unmasked")
-    assert network.proof is not None
-    assert "resid_post" in network.proof.refused  # beside a longer prompt a shorter one sees its padding
+    proof = proof_of(network)
+    assert proof is not None
+    assert "resid_post" in proof.refused  # beside a longer prompt a shorter one sees its padding
     with pytest.raises(SpecError, match="attention_mask") as caught:
         refuse(network, Site("resid_post", 0))
     assert [d.code for d in caught.value.diagnostics] == ["E425"]

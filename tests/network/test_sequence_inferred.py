@@ -6,6 +6,7 @@ from pathlib import Path
 
 import pytest
 
+from causal_dsl.network.known_of_network import proof_of
 from tests.network import test_sequence
 from tests.network.test_sequence import EVERY, LAYOUT, PLACES, hold_against_a_hook, own, ran, written
 
@@ -46,7 +47,7 @@ def more_networks(monkeypatch: pytest.MonkeyPatch) -> None:
 @pytest.mark.parametrize("function", ["build", "fused", "tied"])
 def test_a_layout_is_found_and_proved(tmp_path: Path, function: str) -> None:
     network = own(tmp_path, function, **NOTHING)
-    proof, facts = network.proof, network.facts
+    proof, facts = proof_of(network), network.facts
     # Without positions, and with the embedding for an unembedding, what attention looks at hardly matters to the logits.
     lost = {"final_norm", "q", "k"} if function == "tied" else set()
     assert proof is not None and proof.refused.keys() == lost - {"final_norm"}

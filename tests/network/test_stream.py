@@ -17,6 +17,7 @@ from causal_dsl.api import Options
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.fingerprint import content_of, fingerprint
 from causal_dsl.network.forward import forward
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.program.program import NetworkRef
@@ -54,11 +55,12 @@ def test_every_site_of_the_table_has_the_numbers_of_a_network_in_memory(family: 
     one, other = execution_of(text)[0], execution_of(streamed(text))[0]
     (mine,), (theirs,) = one.networks.values(), other.networks.values()
     assert mine.stream is None and stream_of(theirs).parts
-    assert mine.proof is not None and theirs.proof is not None
-    assert (mine.proof.ok, mine.proof.sweep, mine.proof.errors) == (
-        theirs.proof.ok,
-        theirs.proof.sweep,
-        theirs.proof.errors,
+    one_proof, other_proof = proof_of(mine), proof_of(theirs)
+    assert one_proof is not None and other_proof is not None
+    assert (one_proof.ok, one_proof.sweep, one_proof.errors) == (
+        other_proof.ok,
+        other_proof.sweep,
+        other_proof.errors,
     )
     expected, found = list(one.logits().values()), list(other.logits().values())
     assert len(expected) == len(found) == len(chosen) and len(chosen) > 10

@@ -19,6 +19,7 @@ from causal_dsl.inputs import PromptInputs
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import compiled_blocks
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.sweep import feed_forward
@@ -35,7 +36,7 @@ from causal_dsl.planning.liveness import (
     place_of,
     schedule,
 )
-from causal_dsl.program.components import COMPONENTS, missing, packs, trims
+from causal_dsl.program.components import COMPONENTS, missing, pads, trims
 from causal_dsl.program.facts import facts_of_config
 from causal_dsl.vocabulary.locations import Site
 from tests.network.families import BOTH_WAYS, CONFIGS, LAYERS, SAMPLE, VOCABULARY, hooks_of, model_of
@@ -89,8 +90,8 @@ def both(
     mine, plain = [], []
     for row, site, token, seed in placed:
         level, phase = place_of(site, LAYERS)
-        frame, at = plan.frames[level], (np.array([row]), np.array([token]))
-        alive = frame.slots[at] >= 0 if phase == ENTRY else phase in (BOTTOM, ANYWHERE) or frame.at(*at) >= 0
+        live, at = plan.levels[level], (np.array([row]), np.array([token]))
+        alive = live.slots[at] >= 0 if phase == ENTRY else phase in (BOTTOM, ANYWHERE) or live.at(*at) >= 0
         edit = shake(seed, site.component)
         plain.append(SiteWrite(site, torch.tensor([row]), torch.tensor([token]), edit))
         if np.all(alive):
@@ -129,7 +130,7 @@ def everywhere(network: Network, whole: bool) -> list[Patch]:
 @torch.no_grad()
 def test_every_site_of_every_family(name: str, rules: Rules) -> None:
     network = network_of(name)
-    ways = [True] if packs(network.facts) else [False, True]
+    ways = [True] if pads(network.facts) else [False, True]
     rules = replace(rules, trim=rules.trim and trims(network.facts) is None)
     for whole in ways:
         got, expected, plan = both(network, everywhere(network, whole), rules, whole)
@@ -195,7 +196,7 @@ def test_what_is_left_out_is_not_run() -> None:
         plan = both(network, patches)[2]
     finally:
         handle.remove()
-    assert seen[0] == plan.frames[1].tokens
+    assert seen[0] == plan.levels[1].tokens
 
 
 @pytest.mark.parametrize("name", ["llama", "gpt2", "gemma3_text", "gpt_neox", "olmo3", "mistral", "qwen3_moe"])
@@ -214,7 +215,7 @@ def test_several_writes_in_one_row(name: str) -> None:
     ]
     got, expected, plan = both(network, patches)
     assert (got - expected).abs().max() < CLOSE
-    assert plan.frames[-1].at(np.array([9]), np.array([4]))[0] == -1  # the last patch never ran
+    assert plan.levels[-1].at(np.array([9]), np.array([4]))[0] == -1  # the last patch never ran
 
 
 @torch.no_grad()
@@ -313,7 +314,7 @@ def test_gradients_are_those_of_whole_forwards() -> None:
                 read = LENGTHS[every] - 1
                 rules = Rules(trim=trims(network.facts) is None)
                 plan = schedule(
-                    PassRows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, rules, packs(network.facts) is not None
+                    PassRows(LENGTHS, np.array([0, 1, 2]), read, table), LAYERS, rules, pads(network.facts) is not None
                 )
                 at = torch.from_numpy(rows)
                 writes = [
@@ -451,7 +452,7 @@ def test_other_dtypes(name: str, dtype: torch.dtype) -> None:
         pytest.skip("transformers gives NaN for it with left padding, which the proof finds")
     model = deepcopy(model_of(name)).to(dtype)
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))
-    assert prove(network).sweep == "packed"
+    assert prove(network).sweep == "ragged"
     got, expected, _ = both(network, everywhere(network, False)[::5])
     assert got.dtype == dtype
     size = expected.float().abs().max()
@@ -489,7 +490,7 @@ def test_compiled_blocks(backend: str, monkeypatch: pytest.MonkeyPatch) -> None:
     got = sweep(network, PROMPTS, plan, (), writes, asked, compiled=True).logits[0]
     assert (got - expected).abs().max() < CLOSE
     # A hook put into a compiled block would be passed over in silence: the block that is written in is not compiled.
-    assert set(network.compiled_blocks) == {network.layers[0].mlp, network.layers[2].mlp}
+    assert set(compiled_blocks(network)) == {network.layers[0].mlp, network.layers[2].mlp}
 
 
 class NoWaiting(TorchDispatchMode):
@@ -540,7 +541,7 @@ def test_on_tensors_without_numbers(monkeypatch: pytest.MonkeyPatch) -> None:
     reached = [
         i
         for i, site in enumerate(sites)
-        if (plan.frames[place_of(site, LAYERS)[0]].slots[rows[i], 3] >= 0 or place_of(site, LAYERS)[1] == BOTTOM)
+        if (plan.levels[place_of(site, LAYERS)[0]].slots[rows[i], 3] >= 0 or place_of(site, LAYERS)[1] == BOTTOM)
     ]
     writes = [SiteWrite(sites[i], torch.tensor([rows[i]]), torch.tensor([3]), lambda old: old * 2) for i in reached]
     asked = ReadRows(np.arange(len(every)), read, np.array([1, 5]))

@@ -13,6 +13,7 @@ from torch import Tensor
 import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, Diagnostics
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
+from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.prove import prove
 from causal_dsl.network.wrapped import wrap
@@ -59,8 +60,9 @@ def test_there_is_a_spec_of_every_program() -> None:
 @pytest.mark.parametrize("name", PROGRAMS)
 def test_its_sites_are_proved(name: str) -> None:
     network = opened(name)
-    assert network.proof is not None and network.proof.refused == {}
-    assert {"resid_mid", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern", "neurons"} <= network.proof.ok
+    proof = proof_of(network)
+    assert proof is not None and proof.refused == {}
+    assert {"resid_mid", "attn_out", "mlp_out", "z", "q", "k", "v", "pattern", "neurons"} <= proof.ok
     assert network.facts.both_ways and not network.facts.masked
 
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from dataclasses import replace
+from dataclasses import FrozenInstanceError, fields, replace
 from pathlib import Path
 
 import networkx as nx
@@ -15,12 +15,12 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
 from causal_dsl.planning.known_sizes import KnownSizes
-from causal_dsl.planning.liveness import Rules
+from causal_dsl.planning.liveness import LiveTokens, Rules
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.peak import Peaks, columns_of
-from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.switches import SWITCHES, Switch, all_off, turned_on
+from causal_dsl.planning.plan import CellScores, Plan
+from causal_dsl.planning.switches import CHUNKS, SWITCHES, Switch, all_off, turned_on
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2
 
@@ -49,8 +49,25 @@ test three on at(l=0) {
 )
 
 
+def alive(live: LiveTokens) -> list[str]:
+    """Which rows run which tokens of a layer: `#` in full, `k` for keys and values alone."""
+    shown = np.full(live.slots.shape, ".")
+    shown[live.rows, live.positions], shown[live.keys_rows, live.keys_positions] = "#", "k"
+    rows: dict[str, list[int]] = {}
+    for row, tokens in enumerate(shown):
+        rows.setdefault("".join(tokens), []).append(row)
+    return [f"    {tokens}  rows {ranges(own)}" for tokens, own in sorted(rows.items()) if tokens.strip(".")]
+
+
+def ranges(numbers: list[int]) -> str:
+    """Rising numbers, those that follow one another as a range."""
+    starts = [n for n in numbers if n - 1 not in numbers]
+    ends = [n for n in numbers if n + 1 not in numbers]
+    return " ".join(str(a) if a == b else f"{a}-{b}" for a, b in zip(starts, ends, strict=True))
+
+
 def steps_text(plan: Plan) -> str:
-    """The steps as they stand: what each is, and the tokens that its first block runs in each layer."""
+    """The steps as they stand: what each is, and which rows of its first block run which tokens in each layer."""
     peaks, lines = Peaks(plan), []
     for step in plan.steps:
         sized = peaks.size(step, step.blocks[0])
@@ -60,17 +77,30 @@ def steps_text(plan: Plan) -> str:
         lines.append(
             f"  {len(layout.inputs)} prompts, {len(made.home) - len(layout.inputs)} rows intervened on, {kept} vectors kept"
         )
-        for level, frame in enumerate(made.frames[:-1]):
-            alone = f" + {frame.keys_only} for keys alone" if frame.keys_only else ""
-            lines.append(f"  layer {level}: {frame.tokens} tokens{alone}")
+        for level, live in enumerate(made.levels[:-1]):
+            alone = f" + {live.keys_only} for keys alone" if live.keys_only else ""
+            lines.append(f"  layer {level}: {live.tokens} tokens{alone}")
+            lines += alive(live)
         columns = columns_of(plan, step)
-        lines.append(f"  read-out: {made.frames[-1].tokens} tokens, {columns or 'all'} columns")
+        lines.append(f"  read-out: {made.levels[-1].tokens} tokens, {columns or 'all'} columns")
     return "\n".join(lines)
 
 
 @pytest.fixture(scope="module")
 def plan():  # type: ignore[no-untyped-def]
     return cd.plan(cd.parse(SPEC))
+
+
+def test_a_plan_is_a_value(plan: Plan) -> None:
+    """Nothing of it is assigned to. What differs in its steps alone has the same graph, other scores have their own."""
+    for one in fields(plan):
+        with pytest.raises(FrozenInstanceError):
+            setattr(plan, one.name, getattr(plan, one.name))
+    assert all_off(plan).graph is plan.graph
+    fewer = replace(plan, scores=CellScores({"three": plan.scores["three"]}))
+    assert 0 < len(fewer.graph) < len(plan.graph)
+    (written,) = (read for read in g.of_kind(fewer.graph, g.ReadNode) if isinstance(read.run, g.Resume))
+    assert list(fewer.reads_of([written.run])) == [written] and written in plan.reads_of([written.run])
 
 
 def test_equal_work_is_one_node(plan) -> None:  # type: ignore[no-untyped-def]
@@ -225,3 +255,20 @@ def test_a_switch_left_off_says_what_it_is_worth(
 def test_a_switch_that_is_none_is_refused() -> None:
     with pytest.raises(ValueError, match="there is no switch 'stop'"):
         cd.plan(cd.parse(SPEC), cd.Options(without=("stop",)))
+
+
+def test_what_the_table_lists_and_no_option_turns_off_says_so(
+    tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    spec = tmp_path / "s.causal"
+    spec.write_text(SPEC, encoding="utf-8")
+    assert main(["plan", str(spec), "--explain", "--batch-memory", "1MB"]) == 0
+    said = capsys.readouterr().out
+    listed = [line.split()[0] for line in said.splitlines() if line.endswith("%") or " MB   " in line]
+    assert listed == [*(switch.name for switch in SWITCHES), CHUNKS.name]
+    assert CHUNKS.refusal in said
+    with pytest.raises(SystemExit):
+        main(["plan", str(spec), "--without", CHUNKS.name])
+    assert CHUNKS.refusal in capsys.readouterr().err
+    with pytest.raises(ValueError, match=CHUNKS.refusal):
+        cd.plan(cd.load(spec), cd.Options(without=(CHUNKS.name,)))

@@ -64,7 +64,7 @@ def test_noise_moves_the_answer_where_it_can_reach_it(name: str) -> None:
 
 @pytest.mark.parametrize("both_ways", [False, True])
 def test_a_schedule_computes_what_can_reach_the_answer_and_no_more(both_ways: bool) -> None:
-    """Two accounts of one thing: the frames of a pass, from all rows at once, and the graph, place by place."""
+    """Two accounts of one thing: the live tokens of a pass, from all rows at once, and the graph, place by place."""
     layers = 3
     architecture = "bert" if both_ways else "llama"
     facts = Facts("language", layers=layers, architecture=architecture, both_ways=both_ways)
@@ -85,8 +85,8 @@ def test_a_schedule_computes_what_can_reach_the_answer_and_no_more(both_ways: bo
     for row, (site, prompt, token) in enumerate(cases):
         level, phase = place_of(site, layers)
         at = np.array([2 + row]), np.array([token])
-        frame = plan.frames[level]
-        computed = bool((frame.slots[at] if phase == ENTRY else frame.at(*at))[0] >= 0) or phase >= BOTTOM
+        live = plan.levels[level]
+        computed = bool((live.slots[at] if phase == ENTRY else live.at(*at))[0] >= 0) or phase >= BOTTOM
         told = reaching(facts, site, np.array([token]), lengths[prompt : prompt + 1], reads[prompt : prompt + 1])[0]
         if both_ways:
             assert computed or not told, (site, token)  # tokens of an encoder run all together

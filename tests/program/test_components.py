@@ -14,7 +14,7 @@ from causal_dsl.program.components import (
     head_count,
     in_time,
     missing,
-    packs,
+    pads,
     suggestion,
     takes_position,
     trims,
@@ -108,10 +108,10 @@ def test_which_rows_carry_all_their_tokens() -> None:
 
     assert trims(facts("gpt2")) is None
     assert "attend in both directions" in (trims(facts("roberta")) or "")
-    assert packs(facts("roberta")) is None  # and yet no token of them is padding
+    assert pads(facts("roberta")) is None  # and yet no token of them is padding
     assert trims(facts("bert", is_decoder=True)) is None
-    assert trims(facts("gptj")) == packs(facts("gptj")) != None  # noqa: E711
-    assert trims(VECTOR) == packs(VECTOR) == "a vector network has no tokens"
+    assert trims(facts("gptj")) == pads(facts("gptj")) != None  # noqa: E711
+    assert trims(VECTOR) == pads(VECTOR) == "a vector network has no tokens"
 
 
 def test_heads() -> None:

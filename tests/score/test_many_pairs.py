@@ -17,9 +17,9 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from benchmarks import scoring
-from causal_dsl.engine import kept_columns
+from causal_dsl.engine import column_store
 from causal_dsl.engine.block_results import BlockResult
-from causal_dsl.engine.kept_columns import DonePairs, KeptColumns
+from causal_dsl.engine.column_store import ColumnStore, DonePairs
 from causal_dsl.measures import weighted_sums
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.measures.weighted_sums import Matrix, weighted_order
@@ -61,7 +61,7 @@ def cells(n: int, count: int) -> tuple[Any, list[tuple[dict[str, int], Columns]]
 
 def put_down(every: list[tuple[dict[str, int], Columns]], n: int, cut: list[int], folder: Path) -> list[Any]:
     """The same columns in files, cut into blocks of pairs."""
-    kept = KeptColumns(folder)
+    kept = ColumnStore(folder)
     first = every[0][1]
     runs: dict[str, Any] = {"base": first.base, **first.sources}
     stored = []
@@ -96,7 +96,7 @@ def test_scores_of_columns_in_files_are_those_of_columns_in_memory(
         patch.setattr(intervals, "MANY", 500)
         patch.setattr(streamed_sums, "TILE", 256)
         held = told(score_test(scores, every, **pairs(n)))
-        patch.setattr(kept_columns, "FILE_BYTES", size)
+        patch.setattr(column_store, "FILE_BYTES", size)
         patch.setattr(streamed_sums, "HELD", 10_000)
         stored = put_down(every, n, cut, tmp_path_factory.mktemp("columns"))
         assert told(score_test(scores, stored, **pairs(n))) == held
@@ -260,8 +260,8 @@ def test_two_hundred_thousand_pairs_in_twenty_cells_are_scored_in_little_memory(
 def test_scoring_needs_no_more_memory_for_more_pairs_and_cells(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """With what may be held set low, three times the pairs in four times the cells are scored in the memory of few. Their columns alone
     are 104 MB, and the weights of their resamples 95 times 8 MB."""
-    monkeypatch.setattr(kept_columns, "RECENT", 2**20)
-    monkeypatch.setattr(kept_columns, "FILE_BYTES", 2**22)
+    monkeypatch.setattr(column_store, "RECENT", 2**20)
+    monkeypatch.setattr(column_store, "FILE_BYTES", 2**22)
     monkeypatch.setattr(streamed_sums, "HELD", 2**20)
     monkeypatch.setattr(weighted_sums, "BLOCK", 2**22)
     few = _most_allocated(60_000, 6, tmp_path)

@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.engine import kept_columns, measured_cells
+from causal_dsl.engine import column_store, measured_cells
 from causal_dsl.units import Worker
 
 SPEC = Path(__file__).parents[2] / "specs" / "equality_relu.causal"
@@ -18,11 +18,11 @@ SPEC = Path(__file__).parents[2] / "specs" / "equality_relu.causal"
 def test_a_worker_puts_nothing_down_but_its_units(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
     """Its numbers of a million pairs would fill the folder for temporary files, or its memory, and nobody would read them."""
     monkeypatch.setattr(measured_cells, "HELD_COLUMNS", 0)  # else few pairs are held
-    monkeypatch.setattr(kept_columns, "FILE_BYTES", 0)
+    monkeypatch.setattr(column_store, "FILE_BYTES", 0)
     made: list[object] = []
     folder = tempfile.TemporaryDirectory
     monkeypatch.setattr(
-        kept_columns.tempfile, "TemporaryDirectory", lambda **given: made.append(given) or folder(**given)
+        column_store.tempfile, "TemporaryDirectory", lambda **given: made.append(given) or folder(**given)
     )
     worker = Worker(cd.load(SPEC), cd.Options(out=tmp_path / "parts"))
     for unit in worker.units:

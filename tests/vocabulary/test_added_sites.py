@@ -38,6 +38,7 @@ SCRIPT = """
 import sys
 sys.path.append(ROOT)
 import torch
+from causal_dsl.network.known_of_network import proof_of
 from tests.engine.byhand import ByHand
 from tests.engine.tiny import execution_of, network_of, spec_of
 from causal_dsl.engine.sweep import Sweep
@@ -46,8 +47,9 @@ from causal_dsl.planning import graph as g
 text = spec_of("llama", "test t0 on a { base, source ~ m(n=3, seed=4) do(layer[1].gate[1] = 2 * current - source) report mean(kl) }",
                layers="[0]", positions="[x]")
 network = network_of(text.split("align ")[0])
-print("gate" in network.proof.ok, network.proof.refused.get("gate", ""), network.proof.errors.get("gate_proj(mlp_in) = gate"))
-if "gate" in network.proof.ok:
+proof = proof_of(network)
+print("gate" in proof.ok, proof.refused.get("gate", ""), proof.errors.get("gate_proj(mlp_in) = gate"))
+if "gate" in proof.ok:
     execution, _ = execution_of(text)
     plan = execution.plan
     (step,) = plan.steps

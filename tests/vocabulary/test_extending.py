@@ -82,7 +82,7 @@ def test_an_architecture_of_another_package(packages: Path) -> None:
     proof = prove(network)
     assert proof.refused == {}
     assert {"neurons", "resid_mid", "q_rot", "pattern", "final_norm"} <= proof.ok
-    assert proof.sweep == "packed"
+    assert proof.sweep == "ragged"
 
 
 def test_a_broken_package_of_an_architecture_is_told_where_its_network_is_named(

@@ -115,10 +115,10 @@ def _positions(network: Network) -> tuple[int, Batch]:
 
 def _pads_left(network: Network, first: int) -> bool:
     """Whether a prompt that is padded at the left says what it says alone."""
-    prompts = network.given.standard(network.facts)[0]
+    prompts: Sequence[Sequence[int]] = network.given.standard(network.facts)[0]
     short = min(prompts, key=len)
 
-    def said(rows: list[Any], row: int) -> Tensor:
+    def said(rows: Sequence[Sequence[int]], row: int) -> Tensor:
         return _logits(network.model, padded(rows, "left", network.device, network.accepts, first))[row, -1]
 
     return alike(said(prompts, prompts.index(short)), said([short], 0), 1e-3)

@@ -20,7 +20,7 @@ from causal_dsl.network.sending import sent
 from causal_dsl.network.site_tensors import READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.head import Head
-from causal_dsl.network.sweep.packed import Attention, attention_of
+from causal_dsl.network.sweep.ragged_batch import Attention, attention_of
 from causal_dsl.network.tap import Tap
 from causal_dsl.network.tape import Places, SiteRead, SiteWrite, Tape, TapeJob, WriteCount
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
@@ -31,10 +31,10 @@ from causal_dsl.vocabulary.components import COMPONENTS
 
 
 class Acts:
-    """``jobs`` act inside layers, by module and side; ``leaving[level]`` read what a layer left, on the frame before;
-    ``entering[level]`` write what the next one is given, on its own frame; ``wanted`` what attention compares.
+    """``jobs`` act inside layers, by module and side; ``leaving[level]`` read what a layer left, of the tokens that are live before;
+    ``entering[level]`` write what the next one is given, of its own live tokens; ``wanted`` what attention compares.
 
-    ``level`` is the frame that is running, -1 before the first layer.
+    ``level`` is the one that is running, -1 before the first layer.
     """
 
     def __init__(self, network: Network, plan: Schedule, tape: Tape, head: Head):
@@ -97,7 +97,7 @@ class Acts:
                 elif phase == ANYWHERE:
                     points = Anywhere(self, rows, places)
                 else:
-                    at = self.plan.frames[level].at if writing else partial(self._here, level)
+                    at = self.plan.levels[level].at if writing else partial(self._here, level)
                     points = self._points(at(rows, places), level)
                 if COMPONENTS[access.site.component].compared:
                     assert isinstance(points, Points)
@@ -136,9 +136,9 @@ class Acts:
             self.jobs[tap.module, tap.side].append(self.tape.reader(number, tap, points))
 
     def _here(self, level: int, rows: np.ndarray, places: np.ndarray) -> np.ndarray:
-        """Where tokens lie in a frame, or those of the prompts of rows that do not carry them."""
-        own = self.plan.frames[level].at(rows, places)
-        return np.where(own >= 0, own, self.plan.frames[level].at(self.plan.home[rows], places))
+        """Where tokens lie among those that are live at a level, or those of the prompts of rows that do not carry them."""
+        own = self.plan.levels[level].at(rows, places)
+        return np.where(own >= 0, own, self.plan.levels[level].at(self.plan.home[rows], places))
 
     def _any_write(self, number: int, tap: Any, rows: np.ndarray, places: np.ndarray) -> None:
         level = self.layers.index(tap.module) + 1
@@ -168,33 +168,33 @@ class Acts:
         return self._here(level - 1, rows, places)
 
     def _index(self) -> None:
-        """The index of every layer's frame, and of the attention in it."""
-        frames, put = self.plan.frames, self._put
-        self.sources = [None if f.source is None else put(f.source, max(0, i - 1)) for i, f in enumerate(frames)]
+        """The index of the live tokens of every layer, and of the attention between them."""
+        levels, put = self.plan.levels, self._put
+        self.sources = [None if f.source is None else put(f.source, max(0, i - 1)) for i, f in enumerate(levels)]
         self.homes: list[Any] = []
         self.attention: list[Attention] = []
-        for level, frame in enumerate(frames[:-1]):
+        for level, live in enumerate(levels[:-1]):
             if self.plan.whole:
-                self.homes.append(put(self.plan.home[np.unique(frame.rows)], level))
+                self.homes.append(put(self.plan.home[np.unique(live.rows)], level))
                 continue
             most = MOST_KEYS_DEVICE if self._devices[level].type != "cpu" else MOST_KEYS_CPU
             facts = self.network.facts
             each = max(1, (facts.kv_heads or facts.heads or 1) * (facts.head_dim or 1))
             self.attention.append(attention_of(self.plan, level, max(1, most // each), partial(put, level=level)))
-            homes = [self.plan.home[frame.rows], frame.positions, self.plan.home[frame.keys_rows], frame.keys_positions]
+            homes = [self.plan.home[live.rows], live.positions, self.plan.home[live.keys_rows], live.keys_positions]
             self.homes.append(tuple(put(a, level) for a in homes))
 
 
 @dataclass(frozen=True, eq=False)
 class Anywhere:
-    """Places in a module that may stand anywhere: looked up in the frame that is running when it runs."""
+    """Places in a module that may stand anywhere: looked up at the level that is running when it runs."""
 
     of: Acts
     rows: np.ndarray
     places: np.ndarray
 
     def on(self, device: torch.device) -> tuple[Tensor, ...]:
-        """Where they lie in the frame."""
+        """Where they lie among the live tokens."""
         of = self.of
         if of.level < 0:
             found = of.bottom(self.rows, self.places)

@@ -24,7 +24,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.sweep.acts import Acts
 from causal_dsl.network.sweep.feed_forward import sliced
 from causal_dsl.network.sweep.head import Head, ReadRows
-from causal_dsl.network.sweep.packed import (
+from causal_dsl.network.sweep.ragged_batch import (
     KeysOnly,
     attend,
     look,
@@ -103,7 +103,7 @@ class Pass:
         self.batch: Batch = network.given.batch(network, pick(inputs, plan.home[plan.batch]), "right")
         self.tape = _Handing(reads, writes, False, keep=keep)
         self.layers = list(network.layers)
-        self.packed = not plan.whole
+        self.ragged = not plan.whole
         #: the first layer that runs
         self.lowest = 0
         self.keys_pass = False
@@ -132,11 +132,11 @@ class Pass:
             stack.callback(layer.register_forward_hook(self._after(level)).remove)
         for (module, side), own in self.acts.jobs.items():
             stack.callback(hook_tensor(module, side, self._acting(own)).remove)
-        if self.packed:
+        if self.ragged:
             sliced(self.network, {module for module, _ in self.acts.jobs}, stack, self.compiled)
         inner = set(self.head.module.modules()) if self.head.module is not None else set()
         self.head.hook(stack, watched=any(module in inner for module, _ in self.acts.jobs))
-        if self.packed and self.layers:
+        if self.ragged and self.layers:
             modules = [
                 layer.get_submodule(self.network.layout.at(level).attention)  # type: ignore[union-attr]
                 for level, layer in enumerate(running, self.lowest)
@@ -160,7 +160,7 @@ class Pass:
         return act
 
     def _flat(self, tensor: Tensor) -> Tensor:
-        """A module's tensor with a vector for each token of the frame that is running."""
+        """A module's tensor with a vector for each token that is live at the level that is running."""
         tokens = self._tokens()
         for axes in (1, 2):
             if tensor.ndim > axes and int(np.prod(tensor.shape[:axes])) == tokens:
@@ -175,9 +175,9 @@ class Pass:
     def _tokens(self) -> int:
         if self.acts.level < 0:
             return len(self.plan.batch) * self.plan.width
-        if self.acts.level == len(self.layers) and self.packed:
+        if self.acts.level == len(self.layers) and self.ragged:
             return self.head.rows
-        return self.plan.frames[self.acts.level].tokens
+        return self.plan.levels[self.acts.level].tokens
 
     def _before(self, level: int) -> Callable[..., Any]:
         layer = self.layers[level]
@@ -214,7 +214,7 @@ class Pass:
 
     def _more(self, kwargs: dict[str, Any], level: int, keys: bool) -> dict[str, Any]:
         count = len(self.plan.batch)
-        if not self.packed:
+        if not self.ragged:
             return {key: per_row(value, count, self.acts.homes[level]) for key, value in kwargs.items()}
         rows, positions = self.acts.homes[level][2:] if keys else self.acts.homes[level][:2]
         return {key: per_token(value, count, self.plan.width, rows, positions, key) for key, value in kwargs.items()}
@@ -224,7 +224,7 @@ class Pass:
             hidden = output[0] if isinstance(output, tuple | list) else output
             self.extra_keys = None
             if self.passed is not None:
-                self.passed(self.plan.frames[level].tokens)
+                self.passed(self.plan.levels[level].tokens)
             shaped = self._entered(hidden, level + 1)
             if level + 1 == len(self.layers):
                 self.acts.level = level + 1
@@ -236,8 +236,8 @@ class Pass:
         """From what left a layer to what the next is given: read, moved, written."""
         for job in self.acts.leaving[level]:
             job.act(hidden)
-        frame = self.plan.frames[level]
-        if not frame.tokens + frame.keys_only and not self.head.asked:
+        live = self.plan.levels[level]
+        if not live.tokens + live.keys_only and not self.head.asked:
             raise Done
         source = self.acts.sources[level]
         if source is not None:
@@ -248,8 +248,8 @@ class Pass:
             job.act(hidden)
         for job in self.acts.given[level]:
             job.act(hidden)
-        if frame.keys_only:
-            hidden, self.extra = hidden[: frame.tokens], hidden[frame.tokens :]
+        if live.keys_only:
+            hidden, self.extra = hidden[: live.tokens], hidden[live.tokens :]
         return hidden
 
     def _entered(self, hidden: Tensor, level: int) -> Tensor:
@@ -257,7 +257,7 @@ class Pass:
         if not self.batch.has_tokens:
             return self._enter(hidden.reshape(len(hidden), -1), level).view(-1, *hidden.shape[1:])
         hidden = self._enter(hidden.reshape(-1, hidden.shape[-1]), level)
-        if not self.packed:
+        if not self.ragged:
             return hidden.view(-1, self.plan.width, hidden.shape[-1])
         if level < len(self.layers):
             return hidden[None]
@@ -286,7 +286,7 @@ class Pass:
                     access = (self.tape.writes if writing else self.tape.reads)[number]
                     rows, places = np.asarray(access.rows), np.asarray(access.positions)
                     if not writing and access.after:  # type: ignore[union-attr]
-                        own = self.plan.frames[level].at(rows, places) >= 0
+                        own = self.plan.levels[level].at(rows, places) >= 0
                         rows = np.where(own, rows, self.plan.home[rows])
                     return look(self.plan, level, rows, places, q, k, v, mask)
 
@@ -296,7 +296,7 @@ class Pass:
         return attention
 
     def _all_keys(self, level: int, k: Tensor, v: Tensor) -> tuple[Tensor, Tensor]:
-        """The keys and values of a frame, those of tokens that give nothing else at the end."""
+        """The keys and values of the live tokens, those of tokens that give nothing else at the end."""
         if self.extra_keys is None:
             return k, v
         return torch.cat([k, self.extra_keys[0]], dim=2), torch.cat([v, self.extra_keys[1]], dim=2)

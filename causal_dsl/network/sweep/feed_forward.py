@@ -13,6 +13,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.network.known_of_network import compiled_block
 from causal_dsl.network.network import Network
 from causal_dsl.planning.memory import SLICE_CPU
 
@@ -32,7 +33,7 @@ def sliced(network: Network, watched: set[nn.Module], stack: ExitStack, compiled
         block = layer.get_submodule(path)
         if watched.intersection(block.modules()) or "forward" in vars(block):
             continue
-        whole: Callable[..., Any] = network.compiled_block(block) if compiled else block.forward
+        whole: Callable[..., Any] = compiled_block(network, block) if compiled else block.forward
         vars(block)["forward"] = whole if network.device_of(block).type != "cpu" else _in_slices(whole)
         stack.callback(vars(block).pop, "forward")
 

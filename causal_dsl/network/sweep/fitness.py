@@ -24,7 +24,7 @@ from causal_dsl.network.tape import Edit
 from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, schedule
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.program.components import COMPARED, packs, trims, unfit, with_site
+from causal_dsl.program.components import COMPARED, pads, trims, unfit, with_site
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
@@ -39,7 +39,7 @@ _COPIES = 4
 
 @dataclass(frozen=True)
 class Fitness:
-    """How rows may be run: ``packed`` (token by token), ``whole`` (padded), ``fixed`` (all rows from the input to the
+    """How rows may be run: ``ragged`` (token by token), ``whole`` (padded), ``fixed`` (all rows from the input to the
     logits) or ``""`` (not at all), ``why`` not better than that, and the largest relative ``error`` of the way that is
     taken. ``fault``: a mistake of this package that showed. ``exchanged``: the components that were given what another
     row has at the same site, and whose rows' logits moved."""
@@ -69,7 +69,7 @@ def fitness(
         why = f"{len(network.layers)} layers were found, but {layers_of(network.facts)} were expected"
     if why:
         return Fitness("", why)
-    padded = packs(network.facts)
+    padded = pads(network.facts)
     reason, fault = padded or trims(network.facts) or "", ""
     attempt = _Attempt()
     ways = (
@@ -77,7 +77,7 @@ def fitness(
         if not network.facts.has_tokens
         else ("whole",)
         if padded is not None
-        else ("packed", "whole")
+        else ("ragged", "whole")
     )
     for way in ways:
         attempt = _try(network, prompts, components, shake, distance, tolerance, way)
@@ -116,7 +116,7 @@ def _try(
     """
 
     def attempt(noise: Shake | None) -> _Attempt:
-        trial = _SweepTrial(network, prompts, components, noise, whole=way != "packed", fixed=way == "fixed")
+        trial = _SweepTrial(network, prompts, components, noise, whole=way != "ragged", fixed=way == "fixed")
         try:
             error, moved = trial.compare(distance)
         except SpecError as refused:

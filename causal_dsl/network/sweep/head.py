@@ -1,4 +1,4 @@
-"""From the last frame of a pass to logits: of the rows and columns that are asked for, and of nothing else."""
+"""From what leaves the last layer of a pass to logits: of the rows and columns that are asked for, and of nothing else."""
 
 from __future__ import annotations
 
@@ -55,7 +55,7 @@ class Head:
         stack.callback(self.module.register_forward_hook(self._after).remove)
 
     def _places(self) -> list[np.ndarray]:
-        level = len(self.plan.frames) - 1
+        level = len(self.plan.levels) - 1
         found = [self.plan.find(level, a.rows, a.positions) for a in self.asked]
         found += [self.plan.find(level, rows, places) for _, _, rows, places in self.late]
         assert all((f >= 0).all() for f in found), "a row is asked for that does not reach the end"
@@ -95,10 +95,10 @@ class Head:
             return parts[0].reshape(1, 1, -1)
         return torch.cat([part.reshape(-1) for part in parts])[None, None] if parts else output
 
-    def logits(self, result: Any) -> list[Tensor]:
+    def logits(self, result: object) -> list[Tensor]:
         """The logits of everything that was asked for, after the reads and writes of logits themselves."""
-        found = getattr(result, "logits", result)
-        found = found[0] if isinstance(found, tuple) else found
+        given = getattr(result, "logits", result)
+        found: Tensor = given[0] if isinstance(given, tuple) else given
         if self.given:
             if not self.asked:
                 return []

@@ -27,7 +27,7 @@ from causal_dsl.planning.liveness import (
     ENTRY,
     POINT,
     Accesses,
-    Frame,
+    LiveTokens,
     PassRows,
     Rules,
     Schedule,
@@ -268,12 +268,12 @@ def replay(
 def _without_prompts(plan: Schedule, prompts: int) -> tuple[Schedule, list[_Tokens], list[_Tokens]]:
     """A schedule without its prompts' tokens; for each level the tokens that rows take over there from their prompts,
     and the prompts' tokens that are looked at."""
-    frames, fresh, cached = [], [], []
-    before: Frame | None = None
-    for frame in plan.frames:
-        full, only = frame.rows >= prompts, frame.keys_rows >= prompts
+    levels, fresh, cached = [], [], []
+    before: LiveTokens | None = None
+    for live in plan.levels:
+        full, only = live.rows >= prompts, live.keys_rows >= prompts
         mine = np.concatenate([full, only])
-        source = np.arange(len(mine)) if frame.source is None else frame.source
+        source = np.arange(len(mine)) if live.source is None else live.source
         source = source[mine]
         if before is None:
             rows, positions = source // plan.width, source % plan.width
@@ -287,30 +287,30 @@ def _without_prompts(plan: Schedule, prompts: int) -> tuple[Schedule, list[_Toke
         taken = np.where(theirs, kept + np.cumsum(theirs) - 1, source)
         fresh.append((rows[theirs], positions[theirs]))
         looked = (
-            np.concatenate([frame.rows[~full], frame.keys_rows[~only]]),
-            np.concatenate([frame.positions[~full], frame.keys_positions[~only]]),
+            np.concatenate([live.rows[~full], live.keys_rows[~only]]),
+            np.concatenate([live.positions[~full], live.keys_positions[~only]]),
         )
         cached.append(looked)
         every = (
-            np.concatenate([frame.rows[full], frame.keys_rows[only], looked[0]]),
-            np.concatenate([frame.positions[full], frame.keys_positions[only], looked[1]]),
+            np.concatenate([live.rows[full], live.keys_rows[only], looked[0]]),
+            np.concatenate([live.positions[full], live.keys_positions[only], looked[1]]),
         )
-        slots = np.full_like(frame.slots, -1)
+        slots = np.full_like(live.slots, -1)
         slots[every] = np.arange(len(every[0]))
         still = len(taken) == kept and bool((taken == np.arange(kept)).all())
-        frames.append(
-            Frame(
-                frame.rows[full],
-                frame.positions[full],
-                frame.keys_rows[only],
-                frame.keys_positions[only],
+        levels.append(
+            LiveTokens(
+                live.rows[full],
+                live.positions[full],
+                live.keys_rows[only],
+                live.keys_positions[only],
                 None if still else taken,
                 slots,
             )
         )
-        before = frame
+        before = live
     batch = np.arange(prompts)
-    return Schedule(tuple(frames), plan.lengths, plan.home, batch, plan.width, plan.whole), fresh, cached
+    return Schedule(tuple(levels), plan.lengths, plan.home, batch, plan.width, plan.whole), fresh, cached
 
 
 class _Replay(Pass):
@@ -327,7 +327,7 @@ class _Replay(Pass):
     ):
         super().__init__(network, prompts, rows.plan, [], writes, asked, None, None, False)
         self.found, self.which, self.fresh, self.cached = found, rows.which, rows.fresh, rows.cached
-        self.lowest = next(i for i, frame in enumerate(rows.plan.frames) if frame.tokens + frame.keys_only)
+        self.lowest = next(i for i, live in enumerate(rows.plan.levels) if live.tokens + live.keys_only)
 
     def _hook(self, stack: ExitStack) -> None:
         for level, layer in enumerate(self.layers[: self.lowest]):

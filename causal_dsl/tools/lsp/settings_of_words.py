@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
+from typing import TypeVar
 
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.chat import ROLES
@@ -24,6 +25,9 @@ from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values import VALUES
 from causal_dsl.vocabulary.values import words as value_words
+
+#: A record of a word.
+Entry = TypeVar("Entry")
 
 
 def settings_of(word: str, through: bool = False) -> Mapping[str, Setting]:
@@ -54,9 +58,9 @@ def draw_settings() -> Mapping[str, Setting]:
     return DRAW
 
 
-def _record(among: object, word: str):  # type: ignore[no-untyped-def]
+def _record(among: Mapping[str, Entry], word: str) -> Entry | None:
     try:
-        return among[word]  # type: ignore[index]
+        return among[word]
     except (KeyError, SpecError):  # a word of a package that cannot be loaded: `check` tells
         return None
 

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Callable, Iterator, Mapping
-from typing import TYPE_CHECKING, Any, Literal, Protocol
+from typing import TYPE_CHECKING, Literal, Protocol
 
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures.architecture import Architecture
@@ -28,8 +28,8 @@ class Layer(Protocol):
     def given(self) -> Mapping[str, Tensor]:
         """What its ``attention`` and ``mlp`` modules gave."""
 
-    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Any:
-        """What the module gives that a component enters or leaves; ``more`` is what it is given beside."""
+    def through(self, component: str, vectors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
+        """What the module gives that a component enters or leaves, which may be several tensors; ``more`` is what it is given beside."""
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         """Of what that module gives, the component."""

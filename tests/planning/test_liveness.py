@@ -68,23 +68,23 @@ class Account:
                     value[row, position, level + 1] = self._write(inner, row, position, level + 1, ENTRY)
         return value
 
-    def framed(self, plan: Schedule) -> dict[tuple[int, int], object]:
-        """What the frames compute, by following their indices."""
+    def live(self, plan: Schedule) -> dict[tuple[int, int], object]:
+        """What the live tokens compute, by following their indices."""
         flat = [
             ("token", self.home[row], position) if position < self.lengths[row] else None
             for row, position in product(plan.batch.tolist(), range(plan.width))
         ]
-        for level, frame in enumerate(plan.frames):
-            every = range(len(frame.rows) + len(frame.keys_rows))
-            source = frame.source if frame.source is not None else np.arange(len(every))
-            rows = np.concatenate([frame.rows, frame.keys_rows]).tolist()
-            positions = np.concatenate([frame.positions, frame.keys_positions]).tolist()
+        for level, live in enumerate(plan.levels):
+            every = range(len(live.rows) + len(live.keys_rows))
+            source = live.source if live.source is not None else np.arange(len(every))
+            rows = np.concatenate([live.rows, live.keys_rows]).tolist()
+            positions = np.concatenate([live.positions, live.keys_positions]).tolist()
             entered = [self._write(flat[source[i]], rows[i], positions[i], level, ENTRY) for i in every]
             if level == LAYERS:
                 break
             keys = [self._write(("key", entered[i]), rows[i], positions[i], level, KEYS) for i in every]
             flat = []
-            for i in range(len(frame.rows)):
+            for i in range(len(live.rows)):
                 index = plan.keys(level, np.array([rows[i]]), positions[i] + 1)[0]
                 out = ("out", entered[i], tuple(keys[at] for at in index))
                 flat.append(self._write(out, rows[i], positions[i], level, POINT))
@@ -96,10 +96,10 @@ class Account:
 
 @settings(max_examples=150, deadline=None)
 @given(passes(), st.tuples(*[st.booleans()] * 4))
-def test_frames_compute_what_whole_rows_compute(rows: PassRows, chosen: tuple[bool, bool, bool, bool]) -> None:
+def test_live_tokens_compute_what_whole_rows_compute(rows: PassRows, chosen: tuple[bool, bool, bool, bool]) -> None:
     plan = schedule(rows, LAYERS, Rules(*chosen))
     account = Account(rows)
-    whole, final = account.whole(), account.framed(plan)
+    whole, final = account.whole(), account.live(plan)
     for row, position in enumerate(rows.read.tolist()):
         if position < 0:
             continue
@@ -112,7 +112,7 @@ def test_frames_compute_what_whole_rows_compute(rows: PassRows, chosen: tuple[bo
         if level == 0 and phase == ENTRY:
             continue  # the batch itself
         at = level - 1 if phase == ENTRY else level
-        assert plan.frames[at].at(np.array([row]), np.array([position]))[0] >= 0
+        assert plan.levels[at].at(np.array([row]), np.array([position]))[0] >= 0
 
 
 @settings(max_examples=50, deadline=None)
@@ -135,8 +135,8 @@ def test_by_hand() -> None:
     writes = Accesses.join([(np.array([2]), np.array([2]), 1, ENTRY)])
     reads = Accesses.join([(np.array([1]), np.array([2]), 1, ENTRY)])
     plan = schedule(PassRows(np.array([4, 4]), np.array([0]), np.array([3, -1, 3]), writes, reads), LAYERS)
-    full = [list(zip(f.rows.tolist(), f.positions.tolist(), strict=True)) for f in plan.frames]
-    keys = [list(zip(f.keys_rows.tolist(), f.keys_positions.tolist(), strict=True)) for f in plan.frames]
+    full = [list(zip(f.rows.tolist(), f.positions.tolist(), strict=True)) for f in plan.levels]
+    keys = [list(zip(f.keys_rows.tolist(), f.keys_positions.tolist(), strict=True)) for f in plan.levels]
     base = [(0, t) for t in range(4)]
     assert full[0] == [*base, (1, 2)] and keys[0] == [(1, 0), (1, 1)]
     assert full[1] == [*base, (2, 2), (2, 3)] and keys[1] == []

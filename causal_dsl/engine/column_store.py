@@ -127,7 +127,7 @@ class StoredNumbers(MutableMapping[Quantity, np.ndarray]):
         return self._own[quantity] if quantity in self._own else self._columns[quantity]
 
 
-class KeptColumns:
+class ColumnStore:
     """Where the columns of a run are: in Arrow files in a ``folder``, which is emptied of those of runs before; None: in one of the
     system's for temporary files, which goes with this object. What was added last is held until there is enough for a file."""
 
@@ -209,7 +209,7 @@ class KeptColumns:
         return Path(self._temporary.name)
 
 
-class NoColumns(KeptColumns):
+class NoColumns(ColumnStore):
     """Of a process that computes blocks for others: the numbers of pairs are in the files of these, and none are kept beside them."""
 
     def add(self, test: str, found: BlockResult) -> None:
@@ -279,8 +279,8 @@ __all__ = [
     "AT_PLACES",
     "FILE_BYTES",
     "HELD_COLUMNS",
+    "ColumnStore",
     "DonePairs",
-    "KeptColumns",
     "NoColumns",
     "StoredNumbers",
     "columns_of",

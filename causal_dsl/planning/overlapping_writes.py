@@ -9,13 +9,15 @@ import numpy as np
 
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs import Inputs
-from causal_dsl.program.actions import edges_of, may_meet
+from causal_dsl.program.actions import edges_of, may_overlap
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Intervention
 from causal_dsl.vocabulary.locations import Place, Position
 
 
-def refuse_meeting(interventions: Sequence[Intervention], inputs: Inputs, rows: np.ndarray, span: Span) -> None:
+def refuse_overlapping_writes(
+    interventions: Sequence[Intervention], inputs: Inputs, rows: np.ndarray, span: Span
+) -> None:
     """Raise E461 where two of the written places are one token of a prompt of ``rows``, whatever they are called."""
     if not inputs.has_tokens:
         return
@@ -23,7 +25,7 @@ def refuse_meeting(interventions: Sequence[Intervention], inputs: Inputs, rows: 
     prompts: np.ndarray | None = None
     for (one, first), (other, second) in combinations(written, 2):
         a, b = one.places[first], other.places[second]
-        if (a.position, a.key) == (b.position, b.key) or (one is not other and may_meet(one, other)):
+        if (a.position, a.key) == (b.position, b.key) or (one is not other and may_overlap(one, other)):
             continue  # the same positions were looked at when the spec was read
         if one.apart(first, other, second):
             continue  # other nodes of one dictionary
@@ -59,4 +61,4 @@ def _names(place: Place) -> str:
     return str(place.position) if place.key is None else f"{place.position}, {place.key}"
 
 
-__all__ = ["refuse_meeting"]
+__all__ = ["refuse_overlapping_writes"]

@@ -1,4 +1,4 @@
-"""Rows of a pass as one long row of tokens, none of them padding, and the attention that keeps them apart.
+"""Rows of a pass as a ragged batch, one long row of tokens, none of them padding, and the attention that keeps them apart.
 
 What a layer does to each token by itself does not care whose token it is. What it does between tokens goes through the
 attention function that transformers lets one register: there the queries are sorted by row again, and each row is
@@ -29,7 +29,7 @@ class KeysOnly(Exception):
 
 
 @dataclass(frozen=True, eq=False)
-class PackedGroup:
+class RaggedGroup:
     """Rows that attend in one call, all with as many queries: where these lie [rows, queries], where their keys lie
     [rows, keys], the prompts [rows] and the positions [rows, queries] that say what is seen."""
 
@@ -44,19 +44,19 @@ class Attention:
     """The groups of one layer; ``order`` [tokens] is where each token's output lies among all that the groups give.
     ``straight``: there is one group, and its queries are the tokens as they lie."""
 
-    groups: tuple[PackedGroup, ...]
+    groups: tuple[RaggedGroup, ...]
     order: Tensor
     straight: bool = False
 
 
 def shapes(plan: Schedule, level: int, most: int) -> Iterator[tuple[np.ndarray, np.ndarray, np.ndarray, int, int]]:
-    """The groups of a layer: rows, where their tokens start among the frame's, how many they are, and for all of them
+    """The groups of a layer: rows, where their tokens start among the live ones, how many they are, and for all of them
     the number of queries and of keys. ``most`` bounds rows x keys of a group."""
-    frame = plan.frames[level]
-    if not frame.tokens:
+    live = plan.levels[level]
+    if not live.tokens:
         return
-    rows, starts, counts = np.unique(frame.rows, return_index=True, return_counts=True)
-    reach = frame.positions[starts + counts - 1] + 1
+    rows, starts, counts = np.unique(live.rows, return_index=True, return_counts=True)
+    reach = live.positions[starts + counts - 1] + 1
     order = np.lexsort((reach, counts))
     begin = 0
     while begin < len(order):
@@ -77,23 +77,23 @@ def shapes(plan: Schedule, level: int, most: int) -> Iterator[tuple[np.ndarray, 
 def attention_of(plan: Schedule, level: int, most: int, put: Callable[[np.ndarray], Tensor]) -> Attention:
     """The groups of a layer, their indices where the layer computes. A row with fewer queries than its group asks its
     last one again, and nobody looks at the answer."""
-    frame = plan.frames[level]
-    groups, order, done, straight = [], np.zeros(frame.tokens, np.int64), 0, False
+    live = plan.levels[level]
+    groups, order, done, straight = [], np.zeros(live.tokens, np.int64), 0, False
     for rows, starts, counts, queries, keys in shapes(plan, level, most):
         steps = np.arange(queries)[None, :]
         inside = steps < counts[:, None]
         tokens = starts[:, None] + np.minimum(steps, counts[:, None] - 1)
         order[tokens[inside]] = done + np.nonzero(inside.reshape(-1))[0]
         groups.append(
-            PackedGroup(
+            RaggedGroup(
                 put(tokens),
                 put(plan.keys(level, rows, keys)),
                 put(plan.home[rows]),
-                put(frame.positions[tokens]),
+                put(live.positions[tokens]),
             )
         )
         done += tokens.size
-        straight = tokens.size == frame.tokens and bool((tokens.reshape(-1) == np.arange(frame.tokens)).all())
+        straight = tokens.size == live.tokens and bool((tokens.reshape(-1) == np.arange(live.tokens)).all())
     return Attention(tuple(groups), put(order), len(groups) == 1 and straight)
 
 
@@ -107,7 +107,7 @@ def attend(
     here: Attention,
     more: dict[str, Any],
 ) -> Tensor:
-    """The attention [1, tokens, heads, size] of packed queries [1, heads, tokens, size] over packed keys and values."""
+    """The attention [1, tokens, heads, size] of the queries of a ragged batch [1, heads, tokens, size] over its keys and values."""
     outs: list[Tensor] = []
     room = (
         None
@@ -139,10 +139,10 @@ def attend(
     return every.index_select(0, here.order)[None]
 
 
-def _heads(packed: Tensor, index: Tensor) -> Tensor:
+def _heads(ragged: Tensor, index: Tensor) -> Tensor:
     """Of [tokens, heads, size] those that ``index`` [rows, n] names: [rows, heads, n, size]."""
-    picked = packed.index_select(0, index.reshape(-1))
-    return picked.view(*index.shape, *packed.shape[1:]).transpose(1, 2)
+    picked = ragged.index_select(0, index.reshape(-1))
+    return picked.view(*index.shape, *ragged.shape[1:]).transpose(1, 2)
 
 
 def visible(mask: Tensor | None, home: Tensor, positions: Tensor, keys: int, like: Tensor) -> Tensor:
@@ -165,14 +165,14 @@ def look(
     v: Tensor,
     mask: Tensor | None,
 ) -> Look:
-    """What some tokens of the frame look at, prompt by prompt."""
+    """What some live tokens look at, prompt by prompt."""
 
     def put(array: np.ndarray) -> Tensor:
         return sent(array, q.device)
 
     lengths = plan.lengths[rows]
     width = int(lengths.max())
-    place, keys = put(plan.frames[level].at(rows, positions)), put(plan.keys(level, rows, width))
+    place, keys = put(plan.levels[level].at(rows, positions)), put(plan.keys(level, rows, width))
     seen = visible(mask, put(plan.home[rows]), put(positions)[:, None], width, q)[:, 0]
     there = put(np.arange(width)[None, :] < lengths[:, None])
     seen = seen & there if seen.dtype == torch.bool else seen.masked_fill(~there, float("-inf"))
@@ -182,7 +182,7 @@ def look(
 
 
 def per_token(value: Any, prompts: int, width: int, rows: Tensor, positions: Tensor, name: str = "") -> Any:
-    """What a layer is given for the padded prompts, for packed tokens: angles and numbers of positions, one a token.
+    """What a layer is given for the padded prompts, for the tokens of a ragged batch: angles and numbers of positions, one a token.
 
     Masks stay as they are: attention reads them by prompt.
     """
@@ -198,7 +198,7 @@ def per_token(value: Any, prompts: int, width: int, rows: Tensor, positions: Ten
 
 
 def per_row(value: Any, prompts: int, rows: Tensor) -> Any:
-    """What a layer is given for the prompts of a batch, for the rows of a frame."""
+    """What a layer is given for the prompts of a batch, for the rows of its live tokens."""
     if isinstance(value, tuple | list):
         return type(value)(per_row(part, prompts, rows) for part in value)
     if isinstance(value, dict):

@@ -10,8 +10,8 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.planning import pass_runs
-from causal_dsl.planning.floors import floors_of
-from causal_dsl.planning.laid_out import Layout
+from causal_dsl.planning.noise_floor import floors_of
+from causal_dsl.planning.pass_layout import Layout
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step

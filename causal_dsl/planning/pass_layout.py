@@ -124,6 +124,13 @@ class Layout:
             found.setdefault(family.resume, family)
         return found
 
+    @cached_property
+    def live_writes(self) -> np.ndarray:
+        """Which writes of ``rows`` can reach what is read of their run."""
+        each = [self._alike(number).touched for number in self.there.tolist()]
+        live = [own for touched in each for _, _, own in touched]
+        return np.concatenate(live) if live else np.zeros(0, bool)
+
     def _alike(self, number: int) -> AlikeRows:
         rows = self.alike[self.runs.kind[number]]
         assert rows is not None
@@ -169,7 +176,7 @@ class Layout:
         return (copy * self.most_rows + rows) * self.width + positions
 
     def schedule(self, step: Step, layers: int, whole: bool) -> Schedule:
-        """The frames of the pass."""
+        """Which tokens are live at each level of the pass."""
         return schedule(self.rows, layers, step.rules, whole)
 
 
