@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Mapping
-from dataclasses import field
+from dataclasses import field, fields
 from pathlib import Path
-from typing import Literal
+from typing import Any, Literal, Self
 
 from causal_dsl.diagnostics import Diagnostics, Source, one_line, printable, real_path, shown_path
 from causal_dsl.garbage import rarely_collected
@@ -92,6 +92,14 @@ class Options:
     workers: int | Literal["auto"] | None = None
     cluster: str | None = None
     silence: float = 600.0
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], **known: Any) -> Self:
+        """The options that a command line, a request or a file says, by the names of the fields; ``known`` values take their place. What it
+        does not say, or says as None, has its default. A field takes a list as the tuple that it holds."""
+        given = {one.name: said[one.name] for one in fields(cls) if said.get(one.name) is not None}
+        held = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        return cls(**{**held, **known})
 
     @property
     def distributed(self) -> bool:
