@@ -28,6 +28,7 @@ import editor_files
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES
+from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS, FindingKind
 from causal_dsl.vocabulary.measures import MEASURES
@@ -187,6 +188,12 @@ def families() -> str:
     return _table(FAMILIES, map(row, every))
 
 
+def methods() -> str:
+    """The methods that find circuits."""
+    rows = [(f"`{form}`", score, passes) for method in METHODS.values() for form, score, passes in method.forms]
+    return _table("| method | score | passes |", rows)
+
+
 # ── the page for agents ─────────────────────────────────────────────────────────────────────────
 
 
@@ -237,6 +244,7 @@ TABLES = {
     "findings": findings,
     "findings of features": findings_of_features,
     "families of features": families,
+    "methods that find circuits": methods,
     "measures in brief": measures_in_brief,
     "readings in brief": readings_in_brief,
     "features in brief": features_in_brief,

@@ -380,12 +380,13 @@ def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Ca
             help="name the kinds of senders, among=[head], or discover nodes",
         )
         return False
-    if method == "masks":
-        if refuse_dictionaries(nodes, "have no gates that could be learned", call.span, found, search=True):
+    if METHODS[method].whole_kinds:
+        does, of_dictionaries = METHODS[method].whole_kinds
+        if refuse_dictionaries(nodes, of_dictionaries, call.span, found, search=True):
             return False
         found.report(
             "E803",
-            "`masks` learns gates of all components of some kinds, and not of a circuit",
+            f"`{method}` {does}, and not of a circuit",
             call.span,
             help="name kinds, among=[head], or find nodes by gradients: method=eap_ig(steps=5)",
         )
