@@ -27,24 +27,13 @@ from causal_dsl.program.read_settings import call_name, holds, read_settings
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.called_words import CALLED
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.values.number import Constant
-
-#: The settings of ``discover(…)``.
-DISCOVER = {
-    "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
-    "method": Setting("value", required=True),
-    "keep": Setting("number", low=0),
-    "by": Setting("word", choices=("signed", "absolute")),
-    "among": Setting("value"),
-    "at": Setting("value"),
-    "n": Setting("int", low=1),
-}
 
 
 @dataclass(frozen=True)
@@ -104,7 +93,7 @@ def read_discover(
 ) -> Members | None:
     """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported. ``named``: the
     nodes of the circuit that an expression names, False where it names none."""
-    settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
+    settings = read_settings("discover", call.arguments, CALLED["discover"].settings, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)

@@ -104,12 +104,12 @@ METHODS: Mapping[str, Method] = table(
         ),
         Method(
             "eap_ig",
-            "the same with the mean gradient along a path between the runs (Hanna et al. 2024)",
+            "as `eap`, with the mean gradient along a path between the runs (Hanna et al. 2024)",
             "causal_dsl.discovery.search_methods:by_gradients",
             (
                 (
                     "eap_ig(steps=k)",
-                    "the same, with the mean of the gradients at k points between the counterfactual and the base embedding (Hanna et al. 2024)",
+                    "as `eap`, with the mean of the gradients at k points between the counterfactual and the base embedding (Hanna et al. 2024)",
                     "2 + k forward, k backward",
                 ),
                 (

@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import ast
 import re
 import shutil
 import subprocess
@@ -17,6 +18,7 @@ from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.plugins import Words
 from causal_dsl.vocabulary.record_tables import table
+from tests.package_trees import PACKAGE, tree_of
 
 #: A file of the package, what is added to it or written anew, what is imported, and what the message says.
 TWICE = {
@@ -73,3 +75,15 @@ def test_a_table_has_all_its_records_and_no_word_twice() -> None:
     with pytest.raises(OwnFault, match="two features of this package have the name `rotation`"):
         _ = Words("causal_dsl.features", FeatureFamily, [family, family]).own
     assert [one.rank for one in COMPONENTS.values()] == sorted({one.rank for one in COMPONENTS.values()})
+
+
+def test_settings_are_records_of_the_vocabulary() -> None:
+    """What a word takes is told where words are: a table elsewhere would be unknown to `explain`, editors and the docs."""
+    elsewhere = [
+        str(path.relative_to(PACKAGE))
+        for path in PACKAGE.rglob("*.py")
+        if path.relative_to(PACKAGE).parts[0] not in ("vocabulary", "families")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, ast.Call) and isinstance(node.func, ast.Name) and node.func.id == "Setting"
+    ]
+    assert not elsewhere
