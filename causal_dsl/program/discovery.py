@@ -20,10 +20,10 @@ from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
-from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, stage_of, universe
+from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, kinds_of, stage_of, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
-from causal_dsl.program.read_settings import call_name, holds, read_settings
+from causal_dsl.program.read_settings import EXAMPLES, call_name, holds, read_settings
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -97,8 +97,7 @@ def read_discover(
     if settings is None:
         return None
     method = _method(settings["method"], found)
-    examples = {"among": "[head]", "at": "[last]"}
-    lists = [(name, settings[name], example) for name, example in examples.items() if settings[name] is not None]
+    lists = [(name, settings[name], example) for name, example in EXAMPLES.items() if settings[name] is not None]
     if not all(holds("discover", name, one, example, found) for name, one, example in lists):
         return None
     among = settings["among"]
@@ -384,7 +383,7 @@ def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Ca
 
 
 def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: Diagnostics) -> tuple[str, ...] | None:
-    there = ("input", "unit") if facts.kind == "vector" else ("embed", "head", "mlp")
+    there = kinds_of(facts)
     if names is None:
         return there
     every: tuple[str, ...] = there if what == "edges" or facts.kind == "vector" else (*there, "neuron")

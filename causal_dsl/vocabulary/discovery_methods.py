@@ -69,6 +69,12 @@ class Method:
     whole_kinds: tuple[str, str] | tuple[()] = ()
 
 
+def points_of(steps: int, rule: str) -> tuple[float, ...]:
+    """Where on a way from 0 to 1 gradients are taken: in the middle of ``steps`` equal parts (``midpoint``), or at the beginning of each."""
+    shift = 0.5 if rule == "midpoint" else 0.0
+    return tuple((k + shift) / steps for k in range(steps))
+
+
 def _sampled(passes: str) -> str:
     return f"{passes}, and {SAMPLED} at most for exact effects,"
 
@@ -172,4 +178,4 @@ METHODS: Mapping[str, Method] = table(
     ),
 )
 
-__all__ = ["BOTH_WAYS", "METHODS", "SAMPLED", "Method"]
+__all__ = ["BOTH_WAYS", "METHODS", "SAMPLED", "Method", "points_of"]
