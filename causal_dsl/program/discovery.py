@@ -368,8 +368,9 @@ def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Ca
             help="name the kinds of senders, among=[head], or discover nodes",
         )
         return False
-    if METHODS[method].whole_kinds:
-        does, of_dictionaries = METHODS[method].whole_kinds
+    whole_kinds = METHODS[method].whole_kinds
+    if whole_kinds is not None:
+        does, of_dictionaries = whole_kinds
         if refuse_dictionaries(nodes, of_dictionaries, call.span, found, search=True):
             return False
         found.report(

@@ -10,7 +10,6 @@ from causal_dsl.program.networks import NETWORKS
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.tools.command_line import SUFFIX, CommandLine
 from causal_dsl.tools.explain import codes
-from causal_dsl.tools.explained_words import words_by_kind
 from causal_dsl.tools.output import say
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
@@ -109,6 +108,8 @@ def _known(command: str, argument: str) -> tuple[str, ...]:
         case _, ("workers" | "cluster"):
             return ("auto",)
         case "explain", "code":
+            from causal_dsl.tools.explained_words import words_by_kind
+
             every = (word for words in words_by_kind().values() for word in words)
             return (*sorted(codes()), *dict.fromkeys(every))
         case (("zoo train" | "zoo fetch"), "name"):

@@ -10,7 +10,6 @@ from typing import TYPE_CHECKING
 from causal_dsl.diagnostics import did_you_mean, fail
 from causal_dsl.resources import resource
 from causal_dsl.tools.command_line import CommandLine
-from causal_dsl.tools.explained_words import explained, words_by_kind
 from causal_dsl.tools.output import say
 from causal_dsl.tools.terminal import for_terminal
 
@@ -35,6 +34,8 @@ def page_of(written: str, line: CommandLine, listed: str = "`causal-dsl explain`
     A warning shares its number with an error, and its page too where it has none of its own. A word of the language has a page by its
     name. Raises SpecError (E707), whose help is ``listed`` where nothing is near.
     """
+    from causal_dsl.tools.explained_words import explained, words_by_kind
+
     found = explained(written)
     if found:
         return found
@@ -59,6 +60,8 @@ def page_of(written: str, line: CommandLine, listed: str = "`causal-dsl explain`
 
 def list_of_all() -> list[str]:
     """A line for each code, and for each kind of words of the language."""
+    from causal_dsl.tools.explained_words import words_by_kind
+
     return [
         *(f"{code}  {title(page)}" for code, page in codes().items()),
         *(f"{kind}: {', '.join(words)}" for kind, words in words_by_kind().items()),

@@ -51,7 +51,7 @@ class Method:
     ``gradient``: whether it needs that the metric has one. ``effects``: its scores are effects on the metric, and not gates, or rises of
     another loss. One that ``decides`` keeps what scores at least its ``threshold``, and ``left`` says so of what is kept, in which KEEP is
     the threshold; one that is ``ranked`` as well keeps the highest where the spec says how many. ``whole_kinds``: why it cannot score the
-    nodes of a circuit, and why not those of dictionaries; empty where it can.
+    nodes of a circuit, and why not those of dictionaries; None where it can.
     """
 
     name: str
@@ -66,7 +66,7 @@ class Method:
     decides: bool = False
     ranked: bool = False
     left: str = "score KEEP or more"
-    whole_kinds: tuple[str, str] | tuple[()] = ()
+    whole_kinds: tuple[str, str] | None = None
 
 
 def points_of(steps: int, rule: str) -> tuple[float, ...]:
