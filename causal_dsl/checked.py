@@ -6,9 +6,8 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
-from causal_dsl.causal.ceilings import RULES, Ceiling
+from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.memo import Memo
-from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
 from causal_dsl.displayed import Shown
 from causal_dsl.planning.fit_plan import Fits
@@ -23,6 +22,7 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.results import TestResult
 from causal_dsl.store.reads import Reads
+from causal_dsl.vocabulary.ceiling_rules import CEILINGS
 
 
 @dataclass(repr=False)
@@ -120,4 +120,4 @@ class Checked(Shown):
 
 
 def _ceilings_json(found: Mapping[str, Ceiling]) -> dict[str, Any]:
-    return {name: found[name].to_json() for name in (*RULES, *NUMBER_RULES) if name in found}
+    return {name: found[name].to_json() for name in CEILINGS if name in found}

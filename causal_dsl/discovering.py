@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 import json
-from collections.abc import Callable, Mapping, Sequence
+from collections.abc import Mapping
 from dataclasses import replace
 from functools import cache
 
@@ -11,18 +11,16 @@ import numpy as np
 
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import fail
-from causal_dsl.discovery.exact_effects import Exact, Part, is_straight
-from causal_dsl.discovery.greedy_search import GreedySearch
+from causal_dsl.discovery.exact_effects import Exact
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.kept_scores import key_of_search
-from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.discovery.node_scores import NodeScorer
-from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
-from causal_dsl.discovery.stability import Found, HeldAgainst, from_kept, kept_form, name_of, sample
+from causal_dsl.discovery.part_scores import PartScorer
+from causal_dsl.discovery.search_methods import CircuitSearch
+from causal_dsl.discovery.stability import Found, from_kept, kept_form
 from causal_dsl.engine.budgets import budget_of
 from causal_dsl.engine.execute import Execution
-from causal_dsl.faults import OwnFault
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.fingerprint import same_network
@@ -44,9 +42,8 @@ from causal_dsl.score.truth import kept_of
 from causal_dsl.specs import Options
 from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.discovery_methods import METHODS
+from causal_dsl.vocabulary.plugins import made
 
-#: Of how many nodes or edges scores at the base run are held against finite differences.
-SLOPES = 4
 #: Scores of no more than this share of the metric are rounding.
 ROUNDING = 1e-6
 
@@ -137,139 +134,17 @@ def _solved(
 
 
 def _found(
-    discovery: Discovery,
-    network: Network,
-    pairs: Pairs,
-    objective: MetricGradient,
-    budget: Budget,
-    bar: Progress,
+    discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, budget: Budget, bar: Progress
 ) -> Found:
     given = GivenMaps(same_network({network.key: network}))
     exact = Exact(network, pairs, objective, budget, network.padding, given=given)
-    if discovery.nodes:
-        return _of_nodes(discovery, network, pairs, objective, exact)
-    of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)
-    match discovery.method:
-        case "acdc":
-            return _searched(discovery, of.parts(discovery.what == "edges"), exact)
-        case "masks":
-            return _learned(discovery, of, bar)
-        case "exact":
-            scored = _exactly(of.parts(discovery.what == "edges"), exact)
-        case "eap" | "eap_ig":  # without settings, gradients are those at the base run
-            way = Way(**dict(discovery.settings))
-            scored = of.score_edges(way) if discovery.what == "edges" else of.score_nodes(way)
-        case unknown:
-            raise OwnFault(f"no scores are computed by the method `{unknown}`")
-    return _beside_effects(discovery, scored, exact, lambda looked: _held(discovery, of, exact, scored, looked))
-
-
-def _of_nodes(discovery: Discovery, network: Network, pairs: Pairs, objective: MetricGradient, exact: Exact) -> Found:
-    """The scores of nodes that a circuit names: latents, error terms and components."""
-    of = NodeScorer(
-        network, pairs, objective, exact.budget, discovery.nodes, network.padding, discovery.at, exact.given
-    )
-    match discovery.method:
-        case "acdc":
-            return _searched(discovery, of.parts(), exact)
-        case "exact":
-            scored = _exactly(of.parts(), exact)
-        case "eap" | "eap_ig":
-            scored = of.score_nodes(Way(**dict(discovery.settings)))
-        case unknown:
-            raise OwnFault(f"no scores of nodes are computed by the method `{unknown}`")
-
-    def held(looked: Sequence[int]) -> HeldAgainst | None:
-        if discovery.method == "eap":
-            return _slopes_held(discovery, exact, scored, looked)
-        if dict(discovery.settings)["path"] == "inputs" or of.places:
-            return None  # on the way of the embedding no site moves by what its nodes change
-        sums = [scored.means[list(group.numbers)].sum() for group in of.groups]
-        effects = exact.effects([[of.nodes[number] for number in group.numbers] for group in of.groups]).mean(axis=1)
-        says = "scores of the nodes of a site, added up, against their effect together"
-        return _apart(says, sums, effects, by_steps=True)
-
-    return _beside_effects(discovery, scored, exact, held)
-
-
-def _beside_effects(
-    discovery: Discovery, scored: Scored, exact: Exact, held: Callable[[Sequence[int]], HeldAgainst | None]
-) -> Found:
-    """Scores, with the exact effects of some of their parts, and what they are ``held`` against."""
-    names = tuple(name_of(part) for part in scored.of)
-    # Scores that are exact effects themselves are held against none.
-    looked = sample(scored.means) if METHODS[discovery.method].gradient else ()
-    effects = exact.effects([[scored.of[number]] for number in looked]).mean(axis=1) if looked else np.zeros(0)
-    against = held(looked) if looked else None
-    metric, count = exact.objective.metric.text, len(exact.pairs)
-    return Found(discovery, names, scored, metric, count, looked, tuple(effects.tolist()), against)
-
-
-def _held(
-    discovery: Discovery, of: PartScorer, exact: Exact, scored: Scored, looked: Sequence[int]
-) -> HeldAgainst | None:
-    """What scores by gradients have to be, whatever the network computes: slopes at the base run; or, along a path, numbers that add up
-    to a difference of the metric. None where there is no such number."""
-    settings = dict(discovery.settings)
-    if discovery.method == "eap":
-        return _slopes_held(discovery, exact, scored, looked)
-    if of.places:  # not all of a stage is scored, and gradients are those along the way of all tokens together
-        return None
-    nodes = of.summed(scored)
-    edges = "edges from " if discovery.what == "edges" else ""
-    if settings["path"] == "inputs":
-        if of.start not in of.at:
-            return None
-        whole = nodes[of.at[of.start]].sum(keepdims=True)
-        says = f"the score of {edges}the embedding{', added up,' if edges else ''} against all that the metric falls by"
-        return _apart(says, whole, [scored.ends[0] - scored.ends[1]], by_steps=True)
-    if edges and not all(is_straight(exact.network, part) for part in scored.of):
-        return None  # behind a norm the edges of a head are no parts of its effect
-    sums = [nodes[of.at[stage]].sum() for stage in of.senders]
-    effects = exact.effects([[of.nodes[number] for number in of.at[stage]] for stage in of.senders]).mean(axis=1)
-    says = f"scores of {edges}a layer's heads, and its MLP, added up, against their effect together"
-    return _apart(says, sums, effects, by_steps=True)
-
-
-def _slopes_held(discovery: Discovery, exact: Exact, scored: Scored, looked: Sequence[int]) -> HeldAgainst | None:
-    """Some scores at the base run against finite differences."""
-    straight = [number for number in looked if is_straight(exact.network, scored.of[number])]
-    some = sorted(straight, key=lambda number: -abs(scored.means[number]))
-    some = some[: SLOPES // 2] + some[-(SLOPES - len(some[: SLOPES // 2])) :] if len(some) > SLOPES else some
-    slopes = exact.slopes([scored.of[number] for number in some])
-    says = (
-        f"scores against finite differences, of {len(some)} {discovery.what if len(some) > 1 else discovery.what[:-1]}"
-    )
-    return _apart(says, scored.means[some], slopes) if some else None
-
-
-def _apart(
-    says: str, own: Sequence[float] | np.ndarray, other: Sequence[float] | np.ndarray, by_steps: bool = False
-) -> HeldAgainst:
-    one, two = np.asarray(own), np.asarray(other)
-    return HeldAgainst(says, float(np.abs(one - two).max()), float(np.abs(two).max()), by_steps)
-
-
-def _searched(discovery: Discovery, parts: Sequence[Part], exact: Exact) -> Found:
-    """What a search keeps. It says how much each part is needed beside what is kept, which no effect of it alone tells."""
-    search = GreedySearch(exact, parts, **dict(discovery.settings))
-    scored = search.search()
-    names = tuple(name_of(part) for part in scored.of)
-    return Found(discovery, names, scored, search.exact.objective.metric.text, len(exact.pairs), (), ())
-
-
-def _learned(discovery: Discovery, of: PartScorer, bar: Progress) -> Found:
-    """The gates of a mask that is learned. They belong to one fit, and to no effect of one part alone."""
-    settings = {name: value for name, value in discovery.settings if name != "threshold"}
-    scored = LearnedMasks(of, discovery.what == "edges", **settings, say=bar.say).learn()
-    names = tuple(name_of(part) for part in scored.of)
-    return Found(discovery, names, scored, "kl", len(of.pairs), (), ())
-
-
-def _exactly(parts: Sequence[Part], exact: Exact) -> Scored:
-    """The effect of every node or edge, a forward pass for each."""
-    effects = exact.effects([[part] for part in parts])
-    return Scored(parts, effects.T, np.ones(len(exact.pairs)), exact.ends, (exact.forwards, 0.0))
+    of: PartScorer | NodeScorer
+    if discovery.nodes:  # that a circuit names: latents, error terms and components
+        of = NodeScorer(network, pairs, objective, budget, discovery.nodes, network.padding, discovery.at, given)
+    else:
+        of = PartScorer(network, pairs, objective, budget, discovery.kinds, network.padding, discovery.at)
+    found: Found = made(METHODS[discovery.method].make)(CircuitSearch(discovery, exact, of, bar.say))
+    return found
 
 
 def with_found(result: TestResult, found: Mapping[Discovery, Found]) -> TestResult:
@@ -302,8 +177,7 @@ def _is_rounding(one: Found) -> bool:
     """Whether no score is more than what rounding leaves of a metric of this size. Scores that are no effects (gates, and the rise of
     another loss) have other sizes."""
     size = max(1.0, *map(abs, one.scored.ends))
-    effects = METHODS[one.discovery.method].gradient or one.discovery.method == "exact"
-    return effects and float(np.abs(one.scored.means).max(initial=0.0)) <= ROUNDING * size
+    return METHODS[one.discovery.method].effects and float(np.abs(one.scored.means).max(initial=0.0)) <= ROUNDING * size
 
 
 def _all_rounding(one: Found) -> str:

@@ -4,10 +4,10 @@ from __future__ import annotations
 
 from collections import Counter
 from collections.abc import Iterable, Mapping
-from dataclasses import field, replace
+from dataclasses import field, fields, replace
 from os import PathLike
 from pathlib import Path
-from typing import Literal, TypeAlias
+from typing import Any, Literal, Self, TypeAlias
 
 from causal_dsl.diagnostics import (
     NOWHERE,
@@ -110,6 +110,14 @@ class Options:
     workers: Workers = None
     cluster: str | None = None
     silence: float = 600.0
+
+    @classmethod
+    def of(cls, said: Mapping[str, Any], **known: Any) -> Self:
+        """The options that a command line, a request or a file says, by the names of the fields; ``known`` values take their place. What it
+        does not say, or says as None, has its default. A field takes a list as the tuple that it holds."""
+        given = {one.name: said[one.name] for one in fields(cls) if said.get(one.name) is not None}
+        held = {name: tuple(value) if isinstance(value, list) else value for name, value in given.items()}
+        return cls(**{**held, **known})
 
     @property
     def distributed(self) -> bool:

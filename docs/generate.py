@@ -28,6 +28,10 @@ import editor_files
 from causal_dsl import shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES
+from causal_dsl.vocabulary.called_words import CALLED, DRAW
+from causal_dsl.vocabulary.ceiling_rules import CEILINGS
+from causal_dsl.vocabulary.components import COMPONENTS
+from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS, FindingKind
 from causal_dsl.vocabulary.measures import MEASURES
@@ -187,6 +191,63 @@ def families() -> str:
     return _table(FAMILIES, map(row, every))
 
 
+def methods() -> str:
+    """The methods that find circuits."""
+    rows = [(f"`{form}`", score, passes) for method in METHODS.values() for form, score, passes in method.forms]
+    return _table("| method | score | passes |", rows)
+
+
+def sites() -> str:
+    """The components of networks, in the order in which a network computes them."""
+    rows = []
+    for one in COMPONENTS.values():
+        of = "of a vector network: " * (one.kinds == ("vector",))
+        rows.append((one.shown, of + (f"{one.meaning}. {one.more}" if one.more else one.meaning)))
+    return _table("| site | what it is |", rows)
+
+
+def values() -> str:
+    """The written values: those that are made from the current vector after the others, and what is made of any of them last."""
+    every = sorted(VALUES.own.values(), key=lambda value: ("any of these" in value.meaning, value.kind.current))
+    return _table("| value | what is written |", ((value.forms, value.meaning) for value in every))
+
+
+def read_outs() -> str:
+    """The sites at which an answer is read, with their settings."""
+    return _table(
+        "| read-out | |", ((_called(one.name), one.says) for one in CALLED.values() if one.kind == "read-out")
+    )
+
+
+def _called(name: str) -> str:
+    settings = ", ".join(f"{key}={default(one)}" for key, one in CALLED[name].settings.items())
+    return f"`{name}({settings})`" if settings else f"`{name}`"
+
+
+def spreads() -> str:
+    """The settings that say how the rows of a draw are spread."""
+    return _table("| setting | rows |", ((f"`{one.shown}`", one.says) for one in DRAW.values() if one.shown))
+
+
+def discovers() -> str:
+    """The settings of `discover(…)`."""
+    methods = [f"`{row_of_method(method.name)}`" for method in METHODS.values()]
+    told = f": [{', '.join(methods[:-1])} or {methods[-1]}](measures.md#how-circuits-are-found)"
+    settings = CALLED["discover"].settings.items()
+    return _table("| setting | |", ((f"`{one.shown}`", one.says + told * (name == "method")) for name, one in settings))
+
+
+def row_of_method(name: str) -> str:
+    """A method with its settings and their defaults."""
+    settings = ", ".join(f"{key}={default(one)}" for key, one in METHODS[name].settings.items())
+    return f"{name}({settings})" if settings else name
+
+
+def ceilings() -> str:
+    """The chance levels of answers."""
+    return _table("| name | is |", ((f"`{one.name}`", one.says) for one in CEILINGS.values() if not one.numbers))
+
+
 # ── the page for agents ─────────────────────────────────────────────────────────────────────────
 
 
@@ -237,6 +298,13 @@ TABLES = {
     "findings": findings,
     "findings of features": findings_of_features,
     "families of features": families,
+    "methods that find circuits": methods,
+    "sites": sites,
+    "written values": values,
+    "read-outs": read_outs,
+    "settings of a draw": spreads,
+    "settings of discover": discovers,
+    "ceilings": ceilings,
     "measures in brief": measures_in_brief,
     "readings in brief": readings_in_brief,
     "features in brief": features_in_brief,
@@ -301,7 +369,7 @@ def llms(_: str = "") -> str:
         "> A language for hypotheses about what a neural network computes, and an engine that tests them by intervening on the "
         "network. One .causal file holds a causal model, a network, where each variable of the model lives, and the answers to expect.",
         "Read skill.md first: it teaches the language, its measures and their traps. `causal-dsl skill` prints it, "
-        "`causal-dsl explain WORD` explains a message, a measure or a finding.",
+        "`causal-dsl explain WORD` explains a message, or a word of the language.",
         "## Pages",
         "\n".join(f"- [{title}]({name}.md): {says}" for name in READING_ORDER for title, says in [opening(name)])
         + "\n- [A notebook](notebook.ipynb): specs in the cells of a notebook by `%%causal`, with their results",
@@ -461,6 +529,7 @@ def schema_text(_: str = "") -> str:
 
 #: What is written: a file, and its text given the one that is there.
 FILES: dict[Path, Callable[[str], str]] = {
+    DOCS / "language.md": page,
     DOCS / "measures.md": page,
     DOCS / "features.md": page,
     DOCS / "skill.md": page,

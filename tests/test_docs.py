@@ -239,7 +239,7 @@ def test_a_file_that_is_not_as_they_say_is_named_and_left(
 
 
 def test_every_setting_of_a_fit_is_on_its_page() -> None:
-    from causal_dsl.program.read_features import FITTING
+    from causal_dsl.vocabulary.called_words import FITTING
 
     page = (ROOT / "docs" / "features.md").read_text(encoding="utf-8")
     settings = page.split("\n## Settings of a fit\n")[1].split("\n## ")[0]

@@ -26,12 +26,10 @@ from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
 from causal_dsl.causal.together import Outputs, column_of, names_of
 from causal_dsl.counter import bits, key
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.ceiling_rules import ANSWER_RULES
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
-
-#: The rules that a ceiling is the score of, in the order in which they are told.
-RULES = ("noop", "source", "output_only", "base_only", "source_only")
 
 
 @dataclass(frozen=True)
@@ -68,7 +66,7 @@ def ceilings(
     drawn: Drawn | None,
     gaps: bool = False,
 ) -> dict[str, Ceiling]:
-    """The ceilings of a test, by the names in ``RULES``, and ``informative``, P(label != base answer).
+    """The ceilings of a test, by the names in ``ANSWER_RULES``, and ``informative``, P(label != base answer).
 
     ``interventions`` are (variable, source role). Exact where what matters of the inputs can be tabulated, else bounds
     from the rows of ``drawn``; empty where it cannot be tabulated and nothing was drawn. Without sources there is
@@ -90,7 +88,7 @@ def ceilings(
             label, answers = label[known], {role: codes[known] for role, codes in answers.items()}
             ids = {role: column[known] for role, column in ids.items()}
         found = of_rows(label, answers, ids, drawn.exhaustive, model.accepted(output).of_values) | found
-    return {name: found[name] for name in (*RULES, "informative") if name in found}
+    return {name: found[name] for name in (*ANSWER_RULES, "informative") if name in found}
 
 
 #: Exact ceilings by model: tests of one experiment on other numbers of pairs and other seeds have the same.
@@ -201,4 +199,4 @@ def of_rows(
     found["base_only"] = best([ids[base]], None, ())
     if sources:
         found["source_only"] = best([ids[role] for role in sources], None, ())
-    return {name: found[name] for name in (*RULES, "informative") if name in found}
+    return {name: found[name] for name in (*ANSWER_RULES, "informative") if name in found}

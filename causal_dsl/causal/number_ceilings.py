@@ -15,8 +15,6 @@ from causal_dsl.causal.combinations import combinations, cut_of
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.exact import answers_beside
 
-#: The rules, in the order in which they are told.
-NUMBER_RULES = ("constant", "base_value", "source_value")
 #: The normal quantile of an interval of 99%.
 _QUANTILE = 2.576
 
@@ -77,4 +75,4 @@ def _sampled(said: np.ndarray, wanted: np.ndarray, exhaustive: bool) -> Ceiling:
     return Ceiling(value, False, n, value - half, min(1.0, value + half))
 
 
-__all__ = ["NUMBER_RULES", "number_ceilings"]
+__all__ = ["number_ceilings"]

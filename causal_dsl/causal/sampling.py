@@ -10,11 +10,12 @@ import numpy as np
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
 from causal_dsl.causal.interval_bounds import boxes_of
-from causal_dsl.causal.splits import PARTS, part_of, restrict
+from causal_dsl.causal.splits import part_of, restrict
 from causal_dsl.causal.support import Support, distinct, known, needs
 from causal_dsl.counter import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.called_words import PARTS
 
 if TYPE_CHECKING:
     from causal_dsl.causal.model import CausalModel, Condition

@@ -17,13 +17,13 @@ import numpy as np
 from causal_dsl.causal.support import LISTABLE, Support, enumerate_support, known
 from causal_dsl.counter import bits, key
 from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.vocabulary.called_words import PARTS
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import DrawStatement
     from causal_dsl.causal.model import CausalModel
 
 #: The parts, by number, and how many tenths of the inputs lie in each.
-PARTS = ("fit", "validation", "test")
 TENTHS = (6, 2, 2)
 
 

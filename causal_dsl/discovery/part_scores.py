@@ -25,12 +25,12 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import every_edge
-from causal_dsl.program.nodes import OutputNode, universe
+from causal_dsl.program.nodes import SITES, OutputNode, universe
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.discovery_methods import points_of
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port
 
-_SITES = {"embed": "embed", "head": "z", "mlp": "mlp_out", "neuron": "neurons", "input": "input", "unit": "out"}
 #: Numbers that the scores of all groups of pairs may hold.
 _MOST = 2**25
 
@@ -47,8 +47,7 @@ class Way:
     @property
     def points(self) -> tuple[float, ...]:
         """Where on the way from the counterfactual run (0) to the base run (1)."""
-        shift = 0.5 if self.rule == "midpoint" else 0.0
-        return tuple((k + shift) / self.steps for k in range(self.steps))
+        return points_of(self.steps, self.rule)
 
 
 @dataclass(eq=False)
@@ -93,14 +92,14 @@ class PartScorer:
         parts = [OutputNode("neuron", layer, 0) for layer in range(facts.layers or 0)] if "neuron" in self.kinds else []
         kinds = [*self.kinds, *(["mlp"] if "neuron" in self.kinds else [])]
         self.nodes = universe(facts, kinds, parts) or ()
-        order = dict.fromkeys((_SITES[node.kind], node.layer) for node in self.nodes)
+        order = dict.fromkeys((SITES[node.kind], node.layer) for node in self.nodes)
         self.start: Stage = ("embed", -1) if facts.has_tokens else ("input", -1)
         #: the stages whose outputs are looked at, and the first of all
         self.senders: tuple[Stage, ...] = tuple(order)
         self.tracer = Tracer(self.network, tuple(dict.fromkeys([self.start, *order])), self.padding)
         self.at: dict[Stage, list[int]] = {stage: [] for stage in order}
         for number, node in enumerate(self.nodes):
-            self.at[_SITES[node.kind], node.layer].append(number)
+            self.at[SITES[node.kind], node.layer].append(number)
         #: the tokens at which parts are looked at: all together, or some
         self.tokens: tuple[Position | None, ...] = self.places or (None,)
         self._means: dict[tuple[Stage, Position | None], Tensor] = {}

@@ -9,6 +9,7 @@ from __future__ import annotations
 import math
 
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.record_tables import table
 
 
 @dataclass(frozen=True)
@@ -36,7 +37,7 @@ TRUTH = Unit("truth", "true or false")
 BARE = Unit("bare", "a number without a unit")
 
 #: The units that a measure can have, by the names that its record gives.
-UNITS = {unit.name: unit for unit in (SHARE, RATIO, LOGITS, NATS, NUMBER)}
+UNITS = table("units", (SHARE, RATIO, LOGITS, NATS, NUMBER))
 
 _RATIOS = {"share", "ratio", "number"}
 

@@ -21,10 +21,10 @@ from causal_dsl.program import adapters
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.program.weights_held import HELD
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import NetworkInputs, version_of
 from causal_dsl.store.reads import Reads
+from causal_dsl.vocabulary.called_words import HELD
 
 #: Bytes of a tensor that are hashed at once: those of another device are brought over piece by piece.
 _PIECE = 1 << 26

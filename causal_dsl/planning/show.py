@@ -18,7 +18,7 @@ from causal_dsl.planning.switches import CHUNKS, all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns, CircuitRuns
 from causal_dsl.program.program import Test
-from causal_dsl.vocabulary.discovery_methods import passes_of
+from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
@@ -187,7 +187,7 @@ def _gradients(plan: Plan) -> list[str]:
                 f"{one.exact} for exact effects"
             )
         for kept in dict.fromkeys(one.discovery for one in test.discoveries):
-            passes = passes_of(kept.method, dict(kept.settings))
+            passes = METHODS[kept.method].passes(dict(kept.settings))
             lines.append(f"circuit of {test.name} by {kept.text}: {passes} over {kept.n or n:,} pairs of the fit part")
     return [*lines, ""] if lines else []
 

@@ -11,16 +11,13 @@ from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.nodes import universe
 from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.vocabulary.discovery_methods import SAMPLED
+from causal_dsl.vocabulary.discovery_methods import BOTH_WAYS, METHODS, SAMPLED
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import GradientWay, PlaceRead, Test
-
-#: Multiplications and additions of a pass forwards and back, in passes forwards.
-_BOTH = 3.0
 
 
 @dataclass(frozen=True)
@@ -47,10 +44,7 @@ def searches_of(plan: Plan) -> Iterator[BeforeUnit]:
         each = _pass(before.searches, test)
         found = universe(test.network.facts, discovery.kinds, ()) or ()
         parts = len(found) if discovery.what == "nodes" else len(found) ** 2 // 2
-        settings = dict(discovery.settings)
-        passes = {"exact": float(parts), "acdc": float(parts), "masks": _BOTH * settings.get("steps", 0)}
-        looked = min(parts, SAMPLED) + _BOTH * max(1, settings.get("steps", 1))
-        flops = each * passes.get(discovery.method, looked)
+        flops = each * METHODS[discovery.method].work(float(parts), dict(discovery.settings))
         yield BeforeUnit(f"circuit of {discovery.test} by {discovery.text}", flops, 64 * parts, name)
 
 
@@ -76,7 +70,7 @@ def constants_of(plan: Plan) -> Iterator[BeforeUnit]:
     for number, (test, resume) in enumerate(asked):
         value = optimal_in(resume)
         assert value is not None
-        flops = _pass(plan, test) * (1 + _BOTH * value.steps)
+        flops = _pass(plan, test) * (1 + BOTH_WAYS * value.steps)
         size = 4 * len(resume.writes) * (test.network.facts.width or 64)
         yield BeforeUnit(f"constants of {test.name}, intervention {number + 1} of {len(asked)}", flops, size)
 
@@ -106,7 +100,7 @@ def gradients_of(plan: Plan) -> Iterator[BeforeUnit]:
     for test in plan.tests:
         for way, looks in ways_of(test).items():
             places = len({look.places[0] for _, look in looks})
-            passes = _BOTH * way.steps * places if way.steps else _BOTH + min(places, SAMPLED)
+            passes = BOTH_WAYS * way.steps * places if way.steps else BOTH_WAYS + min(places, SAMPLED)
             size = 16 * places * plan.draw_of(test).n
             yield BeforeUnit(f"gradients of {test.name}: {looks[0][1].kind}", _pass(plan, test) * passes, size)
 

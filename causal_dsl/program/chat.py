@@ -15,8 +15,9 @@ from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.called_words import CALLED
 
-ROLES = ("system", "user", "assistant")
+ROLES = tuple(CALLED["chat"].settings)
 #: Letters of no text: they mark a placeholder, and the end of what the assistant has begun to say.
 _OPEN, _CLOSE, _END = "\ue0f0", "\ue0f1", "\ue0f2"
 

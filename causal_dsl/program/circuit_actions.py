@@ -22,7 +22,7 @@ from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import run_of, steps
 from causal_dsl.program.program import Intervention, NetworkRef
 from causal_dsl.program.read_dictionaries import refuse_meeting_nodes
-from causal_dsl.program.read_settings import call_name, holds
+from causal_dsl.program.read_settings import EXAMPLES, call_name, holds
 from causal_dsl.program.runs_under import refuse_taken
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
@@ -288,8 +288,7 @@ def _outside(
             "E803", title, target.span, help="write outside(c), outside(c, among=[head]) or outside(c, at=[last])"
         )
         return None
-    examples = {"among": "[head]", "at": "[last]"}
-    if not all(holds("outside", name, one.value, examples[name], found) for name, one in settings.items()):
+    if not all(holds("outside", name, one.value, EXAMPLES[name], found) for name, one in settings.items()):
         return None
     kinds: tuple[str, ...] = ()
     facts = reader.alignment.network.facts

@@ -25,17 +25,12 @@ from causal_dsl.store.json_text import json_of
 from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
+from causal_dsl.vocabulary.called_words import CALLED
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
-from causal_dsl.vocabulary.settings import Setting
 
 #: The settings of ``json(…)``.
-CIRCUIT_FILE = {
-    "path": Setting("string", positional=True, required=True),
-    "keep": Setting("number", default=None),
-    "by": Setting("word", default=None, choices=("signed", "absolute")),
-}
 #: What a file may say: its members, and how and where they were found.
 _ENTRIES = ("nodes", "edges", "method", "metric", "pairs", "network")
 _PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)?)")
@@ -66,7 +61,7 @@ def read_file(
     The scores of the edges that are kept, and the weights that they were found on, are entered into ``said``. A node of a dictionary, `layer[3].resid_post via sae("…", latents=[5])`, is
     read by ``through``. A file of another ``network`` is warned of (W805), and so are entries that decide nothing (W806)."""
     facts = network.facts
-    settings = read_settings("json", call.arguments, CIRCUIT_FILE, found, call.span)
+    settings = read_settings("json", call.arguments, CALLED["json"].settings, found, call.span)
     if settings is None:
         return None
     path = folder / settings["path"]

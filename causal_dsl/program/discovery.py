@@ -20,31 +20,20 @@ from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
-from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, stage_of, universe
+from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, kinds_of, stage_of, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
-from causal_dsl.program.read_settings import call_name, holds, read_settings
+from causal_dsl.program.read_settings import EXAMPLES, call_name, holds, read_settings
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.called_words import CALLED
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.mean import Mean
 from causal_dsl.vocabulary.values.number import Constant
-
-#: The settings of ``discover(…)``.
-DISCOVER = {
-    "what": Setting("word", positional=True, required=True, choices=("nodes", "edges")),
-    "method": Setting("value", required=True),
-    "keep": Setting("number", low=0),
-    "by": Setting("word", choices=("signed", "absolute")),
-    "among": Setting("value"),
-    "at": Setting("value"),
-    "n": Setting("int", low=1),
-}
 
 
 @dataclass(frozen=True)
@@ -104,12 +93,11 @@ def read_discover(
 ) -> Members | None:
     """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported. ``named``: the
     nodes of the circuit that an expression names, False where it names none."""
-    settings = read_settings("discover", call.arguments, DISCOVER, found, call.span)
+    settings = read_settings("discover", call.arguments, CALLED["discover"].settings, found, call.span)
     if settings is None:
         return None
     method = _method(settings["method"], found)
-    examples = {"among": "[head]", "at": "[last]"}
-    lists = [(name, settings[name], example) for name, example in examples.items() if settings[name] is not None]
+    lists = [(name, settings[name], example) for name, example in EXAMPLES.items() if settings[name] is not None]
     if not all(holds("discover", name, one, example, found) for name, one, example in lists):
         return None
     among = settings["among"]
@@ -380,12 +368,14 @@ def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Ca
             help="name the kinds of senders, among=[head], or discover nodes",
         )
         return False
-    if method == "masks":
-        if refuse_dictionaries(nodes, "have no gates that could be learned", call.span, found, search=True):
+    whole_kinds = METHODS[method].whole_kinds
+    if whole_kinds is not None:
+        does, of_dictionaries = whole_kinds
+        if refuse_dictionaries(nodes, of_dictionaries, call.span, found, search=True):
             return False
         found.report(
             "E803",
-            "`masks` learns gates of all components of some kinds, and not of a circuit",
+            f"`{method}` {does}, and not of a circuit",
             call.span,
             help="name kinds, among=[head], or find nodes by gradients: method=eap_ig(steps=5)",
         )
@@ -394,7 +384,7 @@ def _scorable(nodes: Sequence[OutputNode], what: str, method: str, call: tree.Ca
 
 
 def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: Diagnostics) -> tuple[str, ...] | None:
-    there = ("input", "unit") if facts.kind == "vector" else ("embed", "head", "mlp")
+    there = kinds_of(facts)
     if names is None:
         return there
     every: tuple[str, ...] = there if what == "edges" or facts.kind == "vector" else (*there, "neuron")

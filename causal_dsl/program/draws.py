@@ -12,7 +12,7 @@ from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.definitions import find
-from causal_dsl.program.likeness import DRAW, Likeness, alike, conjunction, parted, read_likeness, weighted
+from causal_dsl.program.likeness import Likeness, alike, conjunction, parted, read_likeness, weighted
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.program import Alignment
@@ -21,6 +21,7 @@ from causal_dsl.program.shown import shown_by
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.called_words import DRAW
 
 DEFAULT_PAIRS = 256
 _RESERVED = ("label", "template")

@@ -12,7 +12,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
-from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Size, Spot, universe
+from causal_dsl.program.nodes import EVERYWHERE, SITES, Kind, OutputNode, Size, Spot, universe
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -20,9 +20,8 @@ from causal_dsl.vocabulary.ports import Port, Ports, Reach
 
 #: An edge at a token: a sender, a receiver, and where (the receiver reads the stream at the token at which it is computed).
 EdgeSpot = tuple[OutputNode, Port, Position | None]
-#: The kinds of nodes that send along edges, and as sites.
+#: The kinds of nodes that send along edges.
 SENDERS = ("embed", "head", "mlp")
-_SITES = {"embed": "embed", "head": "z", "mlp": "mlp_out", "neuron": "neurons"}
 
 
 def ports_of(facts: Facts) -> Ports:
@@ -232,12 +231,12 @@ def size_of_edges(edges: EdgeSet, facts: Facts) -> Size:
 def written_along(edges: EdgeSet, whole: bool) -> tuple[tuple[Place, ...], tuple[Reach, ...]]:
     """Where the senders of edges are written, and what each reaches: the heads of a layer at a token as one place; ``whole``:
     with those that send nothing, so that all circuits take their values from the same places."""
-    grouped: dict[tuple[str, int, Position | None], list[tuple[int, int]]] = defaultdict(list)
+    grouped: dict[tuple[Kind, int, Position | None], list[tuple[int, int]]] = defaultdict(list)
     for (node, position), mask in edges.senders:
         grouped[node.kind, node.layer, position].append((node.index, mask))
     places, reached = [], []
     for (kind, layer, position), parts in grouped.items():
-        site = Site(_SITES[kind], layer if layer >= 0 else None)
+        site = Site(SITES[kind], layer if layer >= 0 else None)
         if kind == "head":
             masks = dict(parts)
             heads = tuple(range(edges.ports.heads)) if whole else tuple(sorted(masks))

@@ -9,15 +9,12 @@ from typing import Any
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.program import Aligned, InputPlacement
-from causal_dsl.program.read_settings import Setting, call_name, read_settings
+from causal_dsl.program.read_settings import call_name, read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.called_words import called
 
-ENCODINGS: dict[str, dict[str, Setting]] = {
-    "onehot": {},
-    "scalar": {},
-    "embedding": {"dim": Setting("int", required=True, low=1), "seed": Setting("int", 0)},
-}
+ENCODINGS = called("encoding")
 _MOST_VALUES = 10_000
 
 

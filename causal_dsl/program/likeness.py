@@ -11,30 +11,11 @@ from causal_dsl.causal.designs import DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import Predicate, compile_predicate
-from causal_dsl.causal.splits import PARTS
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
-from causal_dsl.vocabulary.settings import Setting
-
-#: The settings of a draw.
-DRAW = {
-    "n": Setting("int", low=1),
-    "seed": Setting("int"),
-    "like": Setting("run"),
-    "vary": Setting("several"),
-    "balance": Setting("names"),
-    "strata": Setting("names"),
-    "cover": Setting("names"),
-    "t": Setting("int", low=1),
-    "weight": Setting("word"),
-    "exhaustive": Setting("bool"),
-    "split": Setting("word", choices=PARTS),
-    "by": Setting("several"),
-    "controls": Setting("word", "all", choices=("all", "none")),
-}
 
 
 @dataclass(frozen=True)
@@ -269,7 +250,6 @@ def _listed(names: Sequence[str]) -> str:
 
 
 __all__ = [
-    "DRAW",
     "Likeness",
     "alike",
     "check_split",

@@ -19,43 +19,19 @@ from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import ReadOptions
 from causal_dsl.program.own_networks import layout_from, read_vocabulary, words_of
 from causal_dsl.program.program import Alignment, NetworkRef
-from causal_dsl.program.read_settings import Setting, call_name, read_settings
-from causal_dsl.program.read_training import TRAIN, TrainingReader, training_settings
-from causal_dsl.program.weights_held import HELD, judge_held
+from causal_dsl.program.read_settings import call_name, read_settings
+from causal_dsl.program.read_training import TrainingReader, training_settings
+from causal_dsl.program.weights_held import judge_held
 from causal_dsl.program.zoo_entries import facts_of_zoo
 from causal_dsl.reading import is_file, no_file
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.called_words import ADAPTER, COMMON, HELD, called
 from causal_dsl.vocabulary.components import COMPONENTS
-from causal_dsl.vocabulary.layout_settings import SEQUENCE
 from causal_dsl.vocabulary.network_facts import Facts
 
-_DTYPES = ("float32", "float16", "bfloat16", "float64")
-_COMMON = {
-    "dtype": Setting("word", choices=_DTYPES),
-    "device": Setting("word"),
-    "padding": Setting("word", "right", choices=("left", "right")),
-}
-#: A change of a checkpoint's weights, as peft writes it; how it is put on, and that another base is meant.
-_ADAPTER = {"adapter": Setting("string"), "merged": Setting("bool"), "elsewhere": Setting("bool")}
-NETWORKS: dict[str, dict[str, Setting]] = {
-    "hf": {
-        "name": Setting("string", positional=True, required=True),
-        "revision": Setting("string"),
-        **_ADAPTER,
-        **HELD,
-        **_COMMON,
-    },
-    "zoo": {"name": Setting("string", positional=True, required=True), **_COMMON},
-    "torch": {
-        "factory": Setting("string", positional=True, required=True),
-        "weights": Setting("string"),
-        "tokenizer": Setting("string"),
-        **SEQUENCE,
-        **_COMMON,
-    },
-    "train": TRAIN,
-}
+#: Where a network comes from, and what each of these takes.
+NETWORKS = called("network")
 
 
 def read_network(
@@ -100,7 +76,7 @@ def read_network(
     target = settings.pop("factory" if kind == "torch" else "alignment" if kind == "train" else "name")
     if other is not None:
         declared, kind, target = kind, "hf", str(other.absolute())
-        known = {**_COMMON, **_ADAPTER, **(HELD if declared == "hf" else {})}
+        known = {**COMMON, **ADAPTER, **(HELD if declared == "hf" else {})}
         settings = {key: value for key, value in settings.items() if key in known}
     if kind == "hf" and settings.get("revision") is not None and local_folder(target, folder) is not None:
         found.report(
@@ -146,7 +122,7 @@ def _trained(
             help=f"leave {blank.held} out of the network that is trained",
         )
         return None
-    kept = tuple((key, value) for key, value in blank.settings if key in _COMMON)
+    kept = tuple((key, value) for key, value in blank.settings if key in COMMON)
     decided = TrainingKey(blank.key, alignment.name, training_settings(training), files_digest(definition.module))
     key = network_key("train", "", dict(kept), folder, name, decided)
     facts = options.facts.get(key) or blank.facts

@@ -32,7 +32,8 @@ OUTPUTS: dict[str, Kind] = {
     "input": "input",
     "out": "unit",
 }
-_SITES = {"embed": "embed", "head": "z", "mlp": "mlp_out", "neuron": "neurons", "input": "input", "unit": "out"}
+#: The same the other way round; `attn_out` is the outputs of all heads of a layer, and of none by itself.
+SITES: dict[Kind, str] = {kind: site for site, kind in OUTPUTS.items() if site != "attn_out"}
 EVERYWHERE = Position("all")
 
 
@@ -188,7 +189,7 @@ def written_at(spots: Sequence[Spot], apart: bool = False) -> tuple[tuple[Place,
             grouped[*node.group, position, node.index if apart and node.kind == "head" else -1].append(node.index)
     found: list[tuple[Place, NodeParts | None]] = []
     for (kind, layer, position, _), indices in grouped.items():
-        site = Site(_SITES[kind], layer if layer >= 0 else None)
+        site = Site(SITES[kind], layer if layer >= 0 else None)
         if kind == "head":
             site = replace(site, heads=tuple(sorted(indices)))
         elif kind in ("neuron", "input", "unit"):

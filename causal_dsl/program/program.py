@@ -25,6 +25,7 @@ from causal_dsl.program.templates import Template
 from causal_dsl.program.weights_held import held
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
+from causal_dsl.vocabulary.discovery_methods import points_of
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Reach
@@ -130,8 +131,7 @@ class GradientWay:
     @property
     def points(self) -> tuple[float, ...]:
         """Where on the way from the baseline (0) to the base run (1) gradients are taken."""
-        shift = 0.5 if self.rule == "midpoint" else 0.0
-        return tuple((k + shift) / self.steps for k in range(self.steps))
+        return points_of(self.steps, self.rule)
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path, s
 from causal_dsl.program.components import width
 from causal_dsl.program.feature_files import are_whole, files_of
 from causal_dsl.program.identity import NetworkKey, Origin
-from causal_dsl.program.read_settings import Setting, read_settings
+from causal_dsl.program.read_settings import read_settings
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.reading import is_file, is_folder, may_read, no_file
 from causal_dsl.store import reads
@@ -19,23 +19,10 @@ from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
+from causal_dsl.vocabulary.called_words import FITTING
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.locations import FeatureSite, Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
-
-#: What every feature takes: how it is fitted and checked.
-FITTING: Mapping[str, Setting] = {
-    "n": Setting("int", 1024, low=1),
-    "epochs": Setting("int", 20, low=1),
-    "batch": Setting("int", 32, low=1),
-    "rate": Setting("number", 0.001, low=1e-12, high=1e6),
-    "patience": Setting("int", 5, low=1),
-    "restarts": Setting("int", 1, low=1),
-    "controls": Setting("word", "all", choices=("all", "none")),
-    "joined": Setting("bool", False),
-    "file": Setting("string", ""),
-    "elsewhere": Setting("bool", False),
-}
 
 #: Those that speak of training.
 _TRAINING = ("epochs", "batch", "rate", "patience", "restarts")
@@ -351,7 +338,6 @@ def _alike(one: Via, other: Via) -> bool:
 
 
 __all__ = [
-    "FITTING",
     "FeatureRef",
     "Fitting",
     "Via",

@@ -32,6 +32,8 @@ SAYS = {
 }
 
 
+#: Lists that say what of a circuit is looked at, each as a message shows it.
+EXAMPLES = {"among": "[head]", "at": "[last]"}
 #: The kinds of settings that are lists, in which nothing stands twice. Of texts their settings say so.
 _LISTS = ("names", "several", "ints")
 

@@ -13,30 +13,15 @@ from causal_dsl.program.encodings import encodes
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Alignment, Training
 from causal_dsl.program.ranges import layers_told
-from causal_dsl.program.read_settings import Setting
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.called_words import CALLED
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: The settings of ``train(…)``, in the order in which they are told.
-TRAIN: dict[str, Setting] = {
-    "alignment": Setting("alignment", positional=True, required=True),
-    "n": Setting("int", low=1),
-    "balance": Setting("names"),
-    "steps": Setting("int", 2000, low=1),
-    "batch": Setting("int", 256, low=1),
-    "rate": Setting("number", 0.001, low=1e-9),
-    "decay": Setting("word", "linear", choices=("linear", "cosine", "none")),
-    "seed": Setting("int", 0, low=0),
-    "task": Setting("number", 1.0, low=0),
-    "interchange": Setting("number", 1.0, low=0),
-    "strict": Setting("number", 0.0, low=0),
-    "layers": Setting("ints", low=0),
-    "init": Setting("word", "fresh", choices=("fresh", "keep")),
-}
 #: What two networks must have alike for one's placements to hold in the other.
 _ALIKE = {
     "layers": "layers",
@@ -83,7 +68,9 @@ class TrainingReader:
         )
         if settings["strict"] > 0 and not (self._layers_exist() and self._has_rest(rest)):
             return None
-        kept = {name: settings[name] for name in TRAIN if name not in ("alignment", "balance", "layers")}
+        kept = {
+            name: settings[name] for name in CALLED["train"].settings if name not in ("alignment", "balance", "layers")
+        }
         return Training(alignment, tuple(places), rest, balance=balance, span=self.span, **kept)
 
     def _report(self, code: str, title: str, span: Span | None = None, **more: Any) -> None:

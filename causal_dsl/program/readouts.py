@@ -16,30 +16,18 @@ from causal_dsl.program.modules import Module
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Aligned, Readout
-from causal_dsl.program.read_settings import Setting, constant, read_settings
+from causal_dsl.program.read_settings import constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import show_value
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
+from causal_dsl.vocabulary.called_words import called
 from causal_dsl.vocabulary.locations import Position
 
-#: The sites at which an answer is read.
-READOUTS = ("next_token", "mask", "logits")
-#: What is read at each of them, in a sentence.
-READOUT_MEANINGS: dict[str, str] = {
-    "next_token": "the answer is what the network says next, after the prompt or after a token of it",
-    "mask": "the answer is what the network puts in the place of the mask token of the prompt",
-    "logits": "the answer is the class with the highest logit",
-}
-_TOKEN = {"among": Setting("domain"), "prefix": Setting("string")}
-#: What each of them takes.
-READOUT_SETTINGS: dict[str, dict[str, Setting]] = {
-    "next_token": {**_TOKEN, "end": Setting("ending")},
-    "mask": _TOKEN,
-    "logits": {},
-}
+#: The sites at which an answer is read, and what each of them takes.
+READOUTS = called("read-out")
 _MOST_ANSWERS = 10_000
 
 
@@ -250,7 +238,7 @@ def _token(
             "E531", f"`{step.name}` of what? The alignment has no prompt", step.span, help='write prompt "…" above'
         )
         return None
-    settings = read_settings(step.name, step.arguments or (), READOUT_SETTINGS[step.name], found, member.sites[0].span)
+    settings = read_settings(step.name, step.arguments or (), READOUTS[step.name], found, member.sites[0].span)
     if settings is None:
         return None
     position = None

@@ -8,9 +8,7 @@ from collections.abc import Mapping
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, fail
-from causal_dsl.vocabulary.settings import Setting
-
-HELD = {"weights": Setting("word", choices=("stream",)), "shard": Setting("word", choices=("auto",))}
+from causal_dsl.vocabulary.called_words import HELD
 
 #: What :func:`held` says of weights that are read from their files as they are needed.
 STREAMED = "`weights=stream`"
@@ -68,4 +66,4 @@ def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> b
     return False
 
 
-__all__ = ["HELD", "STREAMED", "held", "is_follower", "judge_held", "refuse_in_group"]
+__all__ = ["STREAMED", "held", "is_follower", "judge_held", "refuse_in_group"]

@@ -14,6 +14,7 @@ from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.score.circuit_results import CircuitResult, HypothesisTest, RandomCircuits
 from causal_dsl.score.format_numbers import show, show_cell
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.discovery_methods import METHODS
 
 _MOST_CELLS = 40
 #: Of each score as many cells stand beside random circuits: the JSON has all.
@@ -154,11 +155,7 @@ def _found(circuit: CircuitResult) -> Iterator[str]:
         if one.by == "threshold":
             count = sum(score >= one.keep for score in one.scores.values())
             which = f"{count} of {len(one.scores)} {what} "
-            which += (
-                "were not dropped"
-                if one.method.startswith("acdc")
-                else f"have gates that are open with {show(one.keep)} or more"
-            )
+            which += METHODS[one.method.partition("(")[0]].left.replace("KEEP", show(one.keep))
         if one.what == "edges":
             which += ", less those that lie on no path of them from the embedding to the logits"
         method = one.method

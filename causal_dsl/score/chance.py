@@ -7,11 +7,11 @@ from collections.abc import Mapping
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.causal.ceilings import RULES, Ceiling, of_rows
+from causal_dsl.causal.ceilings import Ceiling, of_rows
 from causal_dsl.causal.groups import groups_of
-from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.causal.rules import best_in_sample, share_bounds
 from causal_dsl.score.format_numbers import show
+from causal_dsl.vocabulary.ceiling_rules import ANSWER_RULES, CEILINGS
 
 
 def kept_ceilings(
@@ -36,7 +36,7 @@ def kept_ceilings(
     n = len(labels)
     if not n:
         unknown = Ceiling(float("nan"), False, 0, 0.0, 1.0)
-        return {name: unknown for name in RULES if name in given}, np.zeros(0)
+        return {name: unknown for name in ANSWER_RULES if name in given}, np.zeros(0)
     found = of_rows(labels, answers, ids, exhaustive, accepted, weights)
     if not exhaustive and weights is None:
         inputs = min(len(np.unique(column)) for column in ids.values())
@@ -60,7 +60,7 @@ def _narrowed(own: Ceiling, every: Ceiling, share: float) -> Ceiling:
 
 def show_ceilings(ceilings: Mapping[str, Ceiling]) -> str:
     """``noop 0.750, output_only 0.812 (exact over 16 pairs)``; a best rule that is not known is a range."""
-    known = {name: ceilings[name] for name in (*RULES, *NUMBER_RULES) if name in ceilings}
+    known = {name: ceilings[name] for name in CEILINGS if name in ceilings}
     parts = {name: f"{name} {_shown(ceiling)}" for name, ceiling in known.items()}
     how = {name: _how(ceiling) for name, ceiling in known.items()}
     for name, after in zip(parts, [*list(parts)[1:], ""], strict=True):

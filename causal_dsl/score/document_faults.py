@@ -7,8 +7,8 @@ import re
 from collections.abc import Iterator, Mapping
 from typing import Any
 
-from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.score.document_shape import misfit
+from causal_dsl.vocabulary.ceiling_rules import NUMBER_RULES
 from causal_dsl.vocabulary.measures import MEASURES
 
 #: No number that a network gives, and no ratio of two of them, is as large.

@@ -11,7 +11,8 @@ from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OverCells
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_percent, show_share
 from causal_dsl.score.results import CellInfo, Measured
-from causal_dsl.score.verdict import RULES, VACUOUS, by_design
+from causal_dsl.score.verdict import VACUOUS, by_design
+from causal_dsl.vocabulary.ceiling_rules import CEILINGS, COUNTED
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -115,16 +116,11 @@ def ceiling_unknown(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
     return [Finding("ceiling_unknown", text)]
 
 
-_DESIGNS = {
-    "source": "In every pair an answer that is right for the source is right under the intervention",
-    "noop": "In every pair an answer that is right for the base is right under the intervention",
-    "output_only": "In every pair the answers of base and source determine an answer that is right under the intervention",
-}
-
-
 def design_finding(name: str, numbered: bool) -> Finding:
     """Said once of a sweep whose pairs leave no room: a rule that knows nothing of the inside is always right."""
-    text = f"{_DESIGNS[name]}, so no iia can exceed the score (1.000) of a rule that knows nothing about the inside"
+    text = (
+        f"{CEILINGS[name].always}, so no iia can exceed the score (1.000) of a rule that knows nothing about the inside"
+    )
     if name == "noop":
         return Finding("vacuous", text + ".")
     rise = " (`^` marks where)" if numbered else ""
@@ -224,23 +220,18 @@ def no_room(ceilings: Mapping[str, Ceiling], sweep: bool, span: Span) -> Diagnos
         return None
     read = "; in this sweep, `iia` still shows where it rises" if sweep and name != "noop" else ""
     what = "the base" if name == "noop" else "the source"
+    rule = CEILINGS[name]
     return Diagnostic(
         "W628",
         "no iia of this test can be above chance",
         span,
         label="of every pair",
-        notes=(f"{_DESIGNS[name][0].lower()}{_DESIGNS[name][1:]}: {RULES[name]} can score 1.000",),
+        notes=(f"{rule.always[0].lower()}{rule.always[1:]}: {rule.who} can score 1.000",),
         help=f"draw pairs in which {what} alone does not determine a right answer{read}",
     )
 
 
 # ── expectations that anything would pass ───────────────────────────────────────────────────────
-
-_PASSERS = {
-    "noop": ("W620", "a network that ignores the intervention"),
-    "source": ("W621", "a network that copies the source's answer"),
-    "output_only": ("W622", "a rule that sees only the answers of base and source"),
-}
 
 
 def vacuous_expectation(
@@ -262,15 +253,15 @@ def vacuous_expectation(
     name = _passer(ceilings, expectation, output)
     if name is None:
         return None
-    (code, who), ceiling = _PASSERS[name], ceilings[name]
+    rule, ceiling = CEILINGS[name], ceilings[name]
     least = _least(name, ceiling)
     how = "exactly" if ceiling.exact else f"sampled over {counted(ceiling.n)}"
     at_least = "at least " if least < ceiling.value else ""
     one_of = choice and name != "output_only"  # the best rule of the answers is a choice in any case
     more = ("it is the score of the best choice among several right answers: another choice may score less",)
     return Diagnostic(
-        code,
-        f"{who} {'can pass' if one_of else 'passes'} this expectation",
+        rule.warning,
+        f"{rule.who} {'can pass' if one_of else 'passes'} this expectation",
         expectation.span,
         label=f"its {next(iter(_named(_PERFECT, output)))} {'can be' if one_of else 'is'} {at_least}{show(least)} ({how})",
         notes=(*(more if one_of else ()), "a pass shows nothing beyond the answers"),
@@ -279,12 +270,6 @@ def vacuous_expectation(
 
 
 _PERFECT = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
-#: What the pairs lack on which a rule passes.
-_LACKING = {
-    "noop": "more pairs in which an answer that is right for the base is wrong under the intervention",
-    "source": "more pairs in which an answer that is right for the source is wrong under the intervention",
-    "output_only": "pairs in which the same answers of base and source go with different labels",
-}
 
 
 def _named(scores: Mapping[str, float], output: str) -> dict[str, float]:
@@ -298,7 +283,7 @@ def _least(name: str, ceiling: Ceiling) -> float:
 
 def _passer(ceilings: Mapping[str, Ceiling], expectation: Expectation, output: str) -> str | None:
     """The first trivial rule that passes an expectation."""
-    for name in _PASSERS:
+    for name in COUNTED:
         if name in ceilings:
             scores = _scores(name, _least(name, ceilings[name]), ceilings.get("output_only"))
             if expectation.truth.assume(_named(scores, output)) == 1:
@@ -328,10 +313,10 @@ def _mend(
         text, found = min(better, key=lambda one: one[1]["output_only"].value)
         left = found["output_only"]
         scores = f"scores {show(left.value)}" if left.exact else f"scores at most {show(left.value)}"
-        return f"{text}: {RULES['output_only']} then {scores}"
+        return f"{text}: {CEILINGS['output_only'].who} then {scores}"
     if answers is None or answers.value >= 1:
-        return f"draw {_LACKING[name]}"
-    return f"draw {_LACKING[name]}; or expect an `iia` above {show(answers.value)}, or an `iia_star` above 0"
+        return f"draw {CEILINGS[name].lacking}"
+    return f"draw {CEILINGS[name].lacking}; or expect an `iia` above {show(answers.value)}, or an `iia_star` above 0"
 
 
 def _scores(name: str, score: float, output_only: Ceiling | None) -> dict[str, float]:

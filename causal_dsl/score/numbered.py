@@ -11,7 +11,6 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.number_ceilings import NUMBER_RULES
 from causal_dsl.measures.of_numbers import Explained
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.estimates_and_findings import Estimate, Verdict
@@ -19,17 +18,13 @@ from causal_dsl.score.format_numbers import counted, show, show_estimate
 from causal_dsl.score.intervals import together
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.verdict import VACUOUS, settled
+from causal_dsl.vocabulary.ceiling_rules import CEILINGS, NUMBER_RULES
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
 
 #: A network whose number explains less of the variance than this, in its own unpatched runs, does not do the task.
 DOES = 0.5
-_RULES = {
-    "constant": "the best constant",
-    "base_value": "the base's own value",
-    "source_value": "the source's own value",
-}
 
 
 def numbers_together(estimator: Estimator, score: Explained) -> list[tuple[float, float] | None]:
@@ -60,9 +55,9 @@ def number_verdict(r2: Estimate, own: Estimate, ceilings: Mapping[str, Ceiling])
         return Verdict("inconclusive", f"{shown}; there is no chance level with which to compare it.")
     name = max(known, key=lambda rule: known[rule].high)
     most, least = known[name].high, max(ceiling.low for ceiling in known.values())
-    rule = f"{show(most)}, the r2 of {_RULES[name]}"
+    rule = f"{show(most)}, the r2 of {CEILINGS[name].who}"
     if most >= VACUOUS:
-        first = _RULES[name]
+        first = CEILINGS[name].who
         text = f"{first[0].upper()}{first[1:]} has an r2 of {show(most)}, so r2 ({show(value)}) cannot decide."
         return Verdict("vacuous", text)
     low, high = (value, value) if r2.method == "exact" else (r2.low, r2.high)

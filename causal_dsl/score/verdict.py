@@ -10,6 +10,7 @@ from causal_dsl.score.codes import FORBIDDING, FULL, LADDER, REFUTING
 from causal_dsl.score.estimates_and_findings import Estimate, Finding, Verdict
 from causal_dsl.score.format_numbers import counted, show, show_estimate
 from causal_dsl.score.results import CellResult
+from causal_dsl.vocabulary.ceiling_rules import CEILINGS, COUNTED
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -24,13 +25,6 @@ NEAR = 0.01
 _ONE = 1 - 1e-9
 #: Scores and ceilings are sums in different orders: what lies no further apart is the same.
 _SAME = 1e-9
-
-RULES = {
-    "noop": "a network that ignores the intervention",
-    "source": "a network that copies the source's answer",
-    "output_only": "a rule that sees only the answers of base and source",
-}
-COUNTED = tuple(RULES)
 
 
 def bounds(ceilings: Mapping[str, Ceiling]) -> dict[str, tuple[float, float]]:
@@ -100,9 +94,11 @@ def verdict(
     if top is None:
         return Verdict("inconclusive", f"{shown}; there is no ceiling with which to compare it.")
     name, most = top
-    rule = f"{show(most)}, the most that {RULES[name]} can score"
+    rule = f"{show(most)}, the most that {CEILINGS[name].who} can score"
     if iia.method == "exact" and iia.value == 1 and most < _ONE:
-        return Verdict("exact", f"{shown}, {all_of}, and no pair is wrong; {RULES[name]} can score {show(most)}.")
+        return Verdict(
+            "exact", f"{shown}, {all_of}, and no pair is wrong; {CEILINGS[name].who} can score {show(most)}."
+        )
     if (
         (stays := ceilings.get("noop")) is not None
         and stays.exact
@@ -116,7 +112,7 @@ def verdict(
     if most >= VACUOUS:
         return Verdict(
             "vacuous",
-            f"{RULES[name][0].upper()}{RULES[name][1:]} can score {show(most)}, so iia ({show(iia.value)}) cannot decide.",
+            f"{CEILINGS[name].who[0].upper()}{CEILINGS[name].who[1:]} can score {show(most)}, so iia ({show(iia.value)}) cannot decide.",
         )
     low, high = (value, value) if iia.method == "exact" else (iia.low, iia.high)
     if low is None or high is None:
@@ -179,7 +175,6 @@ def settled(cell: CellResult) -> CellResult:
 __all__ = [
     "FULL",
     "LADDER",
-    "RULES",
     "SOLVED",
     "VACUOUS",
     "bounds",

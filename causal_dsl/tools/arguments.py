@@ -135,11 +135,11 @@ def parser() -> argparse.ArgumentParser:
     explained = _command(
         command,
         "explain",
-        "explain a diagnostic, a measure or a finding",
+        "explain a diagnostic, or a word of the language",
         lambda given, line: explain(given.code, line),
     )
     explained.add_argument(
-        "code", nargs="*", metavar="WORD", help="such as E201, iia or vacuous; without a word, list all"
+        "code", nargs="*", metavar="WORD", help="such as E201, iia, clamp or balance; without a word, list all"
     )
 
     add_init(_command(command, "init", "write a spec for a table of facts, a network and a prompt", init))

@@ -31,6 +31,7 @@ from causal_dsl.tools.annotations import annotate
 from causal_dsl.tools.ci_output import write_faults, write_for_ci
 from causal_dsl.tools.command_line import CommandLine, named_networks, spec_files
 from causal_dsl.tools.ended import FAILED, FAULT, FINE, STOPPED, ended, show
+from causal_dsl.tools.given_options import options_of
 from causal_dsl.tools.merge_command import run_shards, shard_of
 from causal_dsl.tools.output import OutputFault, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
@@ -53,26 +54,8 @@ def inputs(arguments: Namespace, line: CommandLine) -> tuple[list[Path], api.Opt
     files = spec_files(arguments.paths, line, found)
     networks = named_networks(arguments.network, line, found)
     found.raise_errors()
-    return files, api.Options(
-        trust=arguments.trust,
-        networks=networks,
-        seed=arguments.seed,
-        tests=tuple(arguments.test),
-        device=getattr(arguments, "device", None),
-        dtype=getattr(arguments, "dtype", None),
-        memory=getattr(arguments, "batch_memory", None),
-        out=getattr(arguments, "out", None),
-        progress=sys.stderr.isatty(),
-        compiled=getattr(arguments, "compile", False),
-        reference=getattr(arguments, "reference", False),
-        load=getattr(arguments, "load", False),
-        allow=tuple(arguments.allow),
-        rehash=getattr(arguments, "rehash", False),
-        without=tuple(getattr(arguments, "without", ())),
-        command=tuple(line.words),
-        workers=getattr(arguments, "workers", None),
-        cluster=getattr(arguments, "cluster", None),
-        silence=getattr(arguments, "silence", None) or api.Options.silence,
+    return files, options_of(
+        vars(arguments), networks=networks, progress=sys.stderr.isatty(), command=tuple(line.words)
     )
 
 

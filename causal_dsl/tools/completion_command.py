@@ -11,9 +11,6 @@ from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.tools.command_line import SUFFIX, CommandLine
 from causal_dsl.tools.explain import codes
 from causal_dsl.tools.output import say
-from causal_dsl.vocabulary.findings import FINDINGS
-from causal_dsl.vocabulary.measures import MEASURES
-from causal_dsl.vocabulary.readings import READINGS
 
 SHELLS = ("bash", "zsh", "tcsh", "fish")
 #: The commands whose paths are specs, or folders of them.
@@ -111,7 +108,10 @@ def _known(command: str, argument: str) -> tuple[str, ...]:
         case _, ("workers" | "cluster"):
             return ("auto",)
         case "explain", "code":
-            return (*sorted(codes()), *MEASURES.own, *READINGS, *FINDINGS)
+            from causal_dsl.tools.explained_words import words_by_kind
+
+            every = (word for words in words_by_kind().values() for word in words)
+            return (*sorted(codes()), *dict.fromkeys(every))
         case (("zoo train" | "zoo fetch"), "name"):
             return tuple(catalogue())
         case "init", "network":

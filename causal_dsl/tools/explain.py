@@ -1,4 +1,4 @@
-"""``causal-dsl explain WORD``: the page of a diagnostic, a measure or a finding."""
+"""``causal-dsl explain WORD``: the page of a diagnostic, or of a word of the language."""
 
 from __future__ import annotations
 
@@ -8,14 +8,10 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import did_you_mean, fail
-from causal_dsl.report.word_pages import of_word
 from causal_dsl.resources import resource
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 from causal_dsl.tools.terminal import for_terminal
-from causal_dsl.vocabulary.findings import FINDINGS
-from causal_dsl.vocabulary.measures import MEASURES
-from causal_dsl.vocabulary.readings import READINGS
 
 if TYPE_CHECKING:
     from rich.console import Console
@@ -35,10 +31,12 @@ def title(page: Path) -> str:
 def page_of(written: str, line: CommandLine, listed: str = "`causal-dsl explain` without a code lists them all") -> str:
     """The Markdown of the page of a code, however it is spelt: ``e201``, ``E201``, ``error[E201]``.
 
-    A warning shares its number with an error, and its page too where it has none of its own. A measure and a finding have
-    a page by their name. Raises SpecError (E707), whose help is ``listed`` where nothing is near.
+    A warning shares its number with an error, and its page too where it has none of its own. A word of the language has a page by its
+    name. Raises SpecError (E707), whose help is ``listed`` where nothing is near.
     """
-    found = of_word(written)
+    from causal_dsl.tools.explained_words import explained, words_by_kind
+
+    found = explained(written)
     if found:
         return found
     pages = codes()
@@ -50,23 +48,23 @@ def page_of(written: str, line: CommandLine, listed: str = "`causal-dsl explain`
     near = [name for name in pages if name[1:3] == code[1:3]] if match else []
     raise fail(
         "E707",
-        f"there is no diagnostic `{written}`, no measure and no finding",
+        f"there is no diagnostic `{written}`, and no such word of the language",
         line.place(written),
         help=did_you_mean(
             code if match else written,
-            near or [*pages, *MEASURES, *READINGS, *FINDINGS],
+            near or [*pages, *(word for words in words_by_kind().values() for word in words)],
             listed,
         ),
     )
 
 
 def list_of_all() -> list[str]:
-    """A line for each code, and the names of measures, readings and findings."""
+    """A line for each code, and for each kind of words of the language."""
+    from causal_dsl.tools.explained_words import words_by_kind
+
     return [
         *(f"{code}  {title(page)}" for code, page in codes().items()),
-        "measures: " + ", ".join(MEASURES),
-        "readings at places: " + ", ".join(READINGS),
-        "verdicts and findings: " + ", ".join(FINDINGS),
+        *(f"{kind}: {', '.join(words)}" for kind, words in words_by_kind().items()),
     ]
 
 

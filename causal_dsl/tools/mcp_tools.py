@@ -91,8 +91,9 @@ TOOLS = {
         ),
         ToolRecord(
             "explain",
-            "Explain a message, a measure or a finding",
-            "The page of a diagnostic (E201), a measure (iia) or a finding (never_moved). Without a word, the list of all.",
+            "Explain a message, or a word of the language",
+            "The page of a diagnostic (E201), or of a word of the language: a measure (iia), a finding (never_moved), a site (resid_post), a value "
+            "(clamp), a feature (rotation), a setting (balance). Without a word, the list of all.",
             _object(
                 {
                     "word": {

@@ -98,11 +98,9 @@ def _act(request: dict[str, Any], tell: Callable[[dict[str, Any]], None]) -> dic
 
     given, root = request["arguments"], Path(request["root"])
     allowed = RunBudget(**request["budget"])
-    options = api.Options(
-        trust=request["trust"],
+    options = api.Options.of(
+        {**given, "trust": request["trust"]},  # no request can change what may be read
         allow=tuple(map(Path, request["allow"])),
-        tests=tuple(given.get("tests", ())),
-        seed=given.get("seed", 0),
         memory=memory_of_passes(allowed),
         command=("mcp", request["tool"]),
     )

@@ -22,6 +22,7 @@ from causal_dsl.program.naming import known_names
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.syntax import tree
 from causal_dsl.tools.command_line import CommandLine, named_networks
+from causal_dsl.tools.given_options import options_of
 from causal_dsl.tools.junit import properties_of
 from causal_dsl.unexpected import OUTSIDE, origin, unexpected
 
@@ -29,6 +30,8 @@ if TYPE_CHECKING:
     from causal_dsl.score.spec_results import Results
     from causal_dsl.session import Session
 
+#: What the names of this plugin's options begin with: `--causal-trust` is `trust`.
+OWN = "causal_"
 #: The networks that this process has loaded, for all files.
 _SESSION: pytest.StashKey[Session] = pytest.StashKey()
 #: The names of the networks that collected specs declare; None as soon as one could not be read.
@@ -119,12 +122,10 @@ class SpecFile(pytest.File):
         )
         found.raise_errors()
         known = self._names(spec)
-        return api.Options(
-            trust=self.config.getoption("--causal-trust"),
-            allow=tuple(self.config.getoption("--causal-allow")),
-            networks={name: path for name, path in networks.items() if name in known},
-            tests=tests,
-        )
+        own = {
+            name.removeprefix(OWN): value for name, value in vars(self.config.option).items() if name.startswith(OWN)
+        }
+        return options_of(own, networks={name: path for name, path in networks.items() if name in known}, tests=tests)
 
     @staticmethod
     def _names(spec: api.Spec) -> set[str]:

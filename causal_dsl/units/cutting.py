@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+from collections.abc import Mapping
+from dataclasses import fields
 from typing import Any
 
 from causal_dsl.checked import Checked
@@ -49,20 +51,15 @@ def _with_shapes(spec: Spec, options: Options, checked: Checked, session: Sessio
     return again.plan
 
 
+#: Options by which neither the units of a plan nor their numbers are others.
+_APART = ("trust", "out", "progress", "load", "allow", "rehash", "shared", "command", "workers", "cluster", "silence")
+
+
 def identity(checked: Checked, options: Options) -> dict[str, Any]:
-    """What identifies the run that units belong to, as plain data: the same on every machine."""
-    return {
-        "spec": checked.digest,
-        "tests": sorted(options.tests),
-        "seed": options.seed,
-        "dtype": options.dtype,
-        "device": options.device,
-        "compiled": options.compiled,
-        "reference": options.reference,
-        "memory": options.memory,
-        "networks": sorted(options.networks),
-        "without": sorted(options.without),
-    }
+    """What identifies the run that units belong to, as plain data: the same on every machine. ``networks`` are their names alone."""
+    said = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _APART}
+    plain = {name: sorted(value) if isinstance(value, Mapping | tuple) else value for name, value in said.items()}
+    return {"spec": checked.digest, **plain}
 
 
 __all__ = ["identity", "units_of"]

@@ -6,7 +6,7 @@ import json
 import os
 import shutil
 from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from dataclasses import field, fields
 from pathlib import Path
 from typing import Any
 
@@ -16,7 +16,7 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.specs import Options, Spec, load
 from causal_dsl.store.documents import read_document
 from causal_dsl.store.files import replacing
-from causal_dsl.store.keys import changes
+from causal_dsl.store.keys import RunInputs, changes
 from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
 from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors
 from causal_dsl.units.folder import UnitFolder
@@ -140,21 +140,8 @@ def _merged(
     if missing:
         raise _incomplete(first, missing, damaged, shown, len(shards), at)
     said = first.said["identity"]
-    options = Options(
-        trust=trust,
-        networks={name: Path(one) for name, one in first.said["networks"].items()},
-        seed=said["seed"],
-        tests=tuple(said["tests"]),
-        device=said["device"],
-        dtype=said["dtype"],
-        memory=said["memory"],
-        compiled=said["compiled"],
-        reference=said["reference"],
-        without=tuple(said["without"]),
-        out=out,
-        allow=tuple(allow),
-        shared=True,
-    )
+    networks = {name: Path(one) for name, one in first.said["networks"].items()}
+    options = Options.of(said, networks=networks, trust=trust, allow=tuple(allow), out=out, shared=True)
     checked = check(read, options)
     checked.raise_errors()
     if checked.digest != said["spec"]:
@@ -233,8 +220,8 @@ def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span
         found = [f"its `{RESULTS}` cannot be read"]  # whatever it is, no run of these shards wrote it
     else:
         said, own = shards[0].said["identity"], shards[0].said["versions"]
-        names = ("spec", "seed", "dtype", "device", "compiled", "reference", "memory")
-        now = {name: said[name] for name in names}
+        listed = ("tests", "networks")  # the tests of all parts, and the names alone of networks
+        now = {one.name: said[one.name] for one in fields(RunInputs) if one.name in said and one.name not in listed}
         parts = [about["inputs"] for about in _known_runs(shards)]
         if len(parts) == 1:  # one part is all of the spec
             now = {name: value for name, value in parts[0].items() if name != "versions"}

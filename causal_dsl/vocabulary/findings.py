@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Literal
 
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.record_tables import table
 
 Severity = Literal["alarm", "info"]
 #: What a finding is about: a verdict belongs to a cell; ``beside`` means the controls that run beside a test.
@@ -380,6 +381,6 @@ _ALL = (
         against=True,
     ),
 )
-FINDINGS: Mapping[str, FindingKind] = {finding.code: finding for finding in _ALL}
+FINDINGS: Mapping[str, FindingKind] = table("findings", _ALL, "code")
 
 __all__ = ["FINDINGS", "FindingKind", "Severity"]

@@ -8,7 +8,6 @@ A package adds a word with a line in its ``pyproject.toml``; the record is impor
 
 from __future__ import annotations
 
-import pkgutil
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
@@ -19,6 +18,7 @@ from typing import Any, Generic, Protocol, TypeVar
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, fail
 from causal_dsl.store import reads
+from causal_dsl.vocabulary.record_tables import records_in, table
 
 
 class Record(Protocol):
@@ -49,8 +49,8 @@ class Words(Mapping[str, Word], Generic[Word]):
     @cached_property
     def own(self) -> Mapping[str, Word]:
         """The records of this package by their words."""
-        own = self._own if not isinstance(self._own, str) else _records(self._own)
-        return {record.name: record for record in own}
+        own = records_in(self._own) if isinstance(self._own, str) else self._own
+        return table(f"{self.group.rpartition('.')[2]} of this package", own)
 
     def __getitem__(self, name: str) -> Word:
         return self._record(name, NOWHERE)
@@ -178,12 +178,6 @@ def made(dotted: str) -> Any:
 def _package(entry: EntryPoint) -> str:
     about = entry.dist
     return f"{about.name} {about.version}" if about is not None else entry.module
-
-
-def _records(package: str) -> list[Any]:
-    modules = pkgutil.iter_modules(import_module(package).__path__)
-    found = [import_module(f"{package}.{module.name}") for module in modules]
-    return [record for module in found for record in getattr(module, "FAMILY", ())]
 
 
 __all__ = ["Record", "Words", "made"]

@@ -24,6 +24,10 @@ class Setting:
     positional: bool = False
     required: bool = False
     more: Mapping[str, Any] = field(default_factory=dict)
+    #: what it decides, as docs and editors say it
+    says: str = ""
+    #: how the table of the docs that has it writes it; empty where none has
+    shown: str = ""
 
 
 __all__ = ["Setting"]

@@ -346,7 +346,23 @@ _PLACES: dict[str, dict[str, tuple[str, str, list[int] | None, float]]] = {
     "gpt_neo": _GPT_NEO,
     "gpt_oss": {**_EXPERTS, "router": ("model.layers.{l}.mlp.router", "out", None, 1.0)},
 }
-PLACES = {name: _PLACES.get(name) or derived_places(name) for name in CONFIGS}
+
+
+class HookPlaces(dict[str, tuple[str, str, list[int] | None, float]]):
+    """Component -> place in one family; of a component that has none here, an error says where to write it."""
+
+    def __init__(self, family: str, places: dict[str, tuple[str, str, list[int] | None, float]]):
+        super().__init__(places)
+        self.family = family
+
+    def __missing__(self, component: str) -> Any:
+        raise LookupError(
+            f"nobody wrote down where a hook for `{component}` goes in {self.family}: `_PLACES` of tests/network/families.py has the "
+            f"places of each family ({', '.join(self)}), and `derived_places` those of families that are not listed there"
+        )
+
+
+PLACES = {name: HookPlaces(name, _PLACES.get(name) or derived_places(name)) for name in CONFIGS}
 
 
 def changed(module: nn.Module, output: Any, change: Any) -> Any:

@@ -239,3 +239,12 @@ def test_every_family_is_there() -> None:
         for component, (path, side, picked, factor) in derived.items():
             if component not in ("attn_in", "resid_mid", "mlp_in") and "falcon" not in name:
                 assert (path, side, picked, factor) == tuple(PLACES[name][component]), (name, component)
+
+
+def test_a_site_without_a_hook_by_hand_says_where_it_is_written() -> None:
+    for family in ("llama", next(iter(PLACES))):
+        assert "gate" not in PLACES[family]
+        with pytest.raises(
+            LookupError, match=f"hook for `gate` goes in {family}: `_PLACES` of tests/network/families.py"
+        ):
+            PLACES[family]["gate"]

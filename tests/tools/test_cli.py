@@ -12,6 +12,8 @@ from causal_dsl import api, faults, running, scored_tests
 from causal_dsl.faults import OwnFault
 from causal_dsl.tools.cli import main
 from causal_dsl.tools.command_line import memory_size
+from causal_dsl.tools.explained_words import explained, words_by_kind
+from causal_dsl.vocabulary.called_words import DRAW
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
 
@@ -130,6 +132,24 @@ def test_explain_knows_every_measure_and_finding(word: str, capsys: Captured) ->
     found = capsys.readouterr().out
     record = MEASURES[word] if word in MEASURES else FINDINGS[word]
     assert found.startswith(f"# `{word}") and record.says in found
+
+
+def test_explain_knows_every_word_of_the_language(capsys: Captured) -> None:
+    assert main(["explain"]) == 0
+    listed = capsys.readouterr().out
+    for kind, words in words_by_kind().items():
+        assert f"\n{kind}: {', '.join(words)}\n" in listed
+        for word in words:
+            page = explained(word)
+            assert page.startswith(f"# `{word}"), (kind, word)
+            assert len(page.partition("\n")[2].split()) > 4 and "None" not in page, (kind, word, page)
+    for word in ("clamp", "rotation", "resid_post", "balance", "eap_ig", "recovered", "noop", "output_only", "hf"):
+        assert main(["explain", word]) == 0
+    told = capsys.readouterr().out
+    assert "limited to the bounds" in told and "by Adam" not in told and DRAW["balance"].says in told
+    assert main(["explain", "clmap"]) == 2
+    told = capsys.readouterr().err
+    assert "no such word of the language" in told and "did you mean `clamp`" in told
 
 
 def test_results_beside_specs_are_no_specs(folder: Path, capsys: Captured) -> None:

@@ -18,11 +18,12 @@ from pygls.exceptions import JsonRpcException
 import causal_dsl as cd
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.networks import NETWORKS
-from causal_dsl.program.readouts import READOUT_MEANINGS, READOUTS
+from causal_dsl.program.readouts import READOUTS
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.hints import DECLARATIONS
 from causal_dsl.tools.lsp.keyword_pages import KEYWORDS
+from causal_dsl.vocabulary.called_words import CALLED
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.measures import MEASURES
@@ -387,7 +388,7 @@ def test_hovers(tmp_path: Path) -> None:
         for inside in (5, 9, 18):
             zoo = await hovered(one, uri, 'zoo("equality-gpt2")', inside)
             assert catalogue()["equality-gpt2"].task in zoo and "accuracy" in zoo
-        for word, meaning in READOUT_MEANINGS.items():
+        for word, meaning in ((name, CALLED[name].says) for name in READOUTS):
             if word in EQUALITY:
                 assert meaning in await hovered(one, uri, word)
 
@@ -557,7 +558,7 @@ def test_networks_of_this_machine_are_offered(tmp_path: Path, monkeypatch: pytes
 
 def test_every_keyword_has_its_hover() -> None:
     assert set(KEYWORDS) == set(load_grammar().keywords)
-    assert set(READOUT_MEANINGS) == set(READOUTS)
+    assert all(CALLED[name].says for name in READOUTS)
 
 
 def test_a_command_with_other_arguments_is_a_clean_error(tmp_path: Path) -> None:

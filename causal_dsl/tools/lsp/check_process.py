@@ -128,7 +128,7 @@ def main(words: Sequence[str] | None = None) -> int:
     given = parser.parse_args(words)
     answers = os.fdopen(os.dup(1), "wb")
     os.dup2(2, 1)
-    options = Options(trust=given.trust, allow=tuple(given.allow))
+    options = Options.of(vars(given))
     gc.freeze()
     CheckLoop(options, sys.stdin.buffer, answers).run()
     return 0

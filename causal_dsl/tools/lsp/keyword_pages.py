@@ -39,7 +39,7 @@ KEYWORDS: dict[str, tuple[str, str]] = {
     ),
     "via": (
         "says through which feature a variable is read and written, or how an input is encoded",
-        "left @ layer[1].resid_post[last] via das(4)",
+        "left @ layer[1].resid_post[last] via rotation(dim=4)",
     ),
     "do": (
         "an intervention: a variable or a site is set to another run's value, or to a value that is written",

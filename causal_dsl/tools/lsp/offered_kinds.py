@@ -227,7 +227,9 @@ class OfferedKinds:
         for measure in MEASURES.usable():
             yield Offer(measure.name, _KIND.Function, measure.written, f"`{measure.written}` is {measure.says}.")
         yield from self.of_kind("metric")
-        yield from (Offer(name, _KIND.Function, "a function of a metric") for name in FUNCTIONS)
+        yield from (
+            Offer(name, _KIND.Function, "a function of a metric", f"{says}.") for name, says in FUNCTIONS.items()
+        )
         for name, reading in READINGS.items():
             yield Offer(name, _KIND.Function, told_reading(name), f"{reading.says}.")
         yield from self.scope()

@@ -65,7 +65,7 @@ def main(words: Sequence[str] | None = None) -> int:
     stream = os.fdopen(os.dup(1), "w", encoding="utf-8")
     os.dup2(2, 1)
     tests = (given.test,) if given.test else ()
-    options = api.Options(trust=given.trust, allow=tuple(given.allow), tests=tests, progress=True)
+    options = api.Options.of(vars(given), tests=tests, progress=True)
     try:
         with shown_in(EDITOR), progress_shown_by(lambda: LineProgress(stream)):
             results = api.run_files([given.file], options)

@@ -6,18 +6,11 @@ from collections.abc import Mapping
 from typing import TypeVar
 
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.program.chat import ROLES
-from causal_dsl.program.circuit_files import CIRCUIT_FILE
 from causal_dsl.program.counts import COUNTS
-from causal_dsl.program.discovery import DISCOVER
-from causal_dsl.program.encodings import ENCODINGS
-from causal_dsl.program.likeness import DRAW
-from causal_dsl.program.networks import NETWORKS
-from causal_dsl.program.read_features import FITTING
 from causal_dsl.program.read_settings import wanted
-from causal_dsl.program.readouts import READOUT_MEANINGS, READOUT_SETTINGS
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.tools.lsp.spec_summary import NetworkSummary
+from causal_dsl.vocabulary.called_words import CALLED, DRAW, FITTING
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES
@@ -33,24 +26,18 @@ Entry = TypeVar("Entry")
 def settings_of(word: str, through: bool = False) -> Mapping[str, Setting]:
     """The settings of a word that is called; empty where it is none. ``through``: it stands behind `via`."""
     if through:
-        if word in ENCODINGS:
-            return ENCODINGS[word]
+        if word in CALLED and CALLED[word].kind == "encoding":
+            return CALLED[word].settings
         feature = _record(FEATURES, word)
         return {} if feature is None else {**feature.settings, **FITTING}
-    tables: dict[str, Mapping[str, Setting]] = {
-        **NETWORKS,
-        **READOUT_SETTINGS,
-        "discover": DISCOVER,
-        "json": CIRCUIT_FILE,
-        "chat": {role: Setting("string") for role in ROLES},
-        **{name: method.settings for name, method in METHODS.items()},
-    }
-    if word in tables:
-        return tables[word]
+    if word in CALLED:
+        return CALLED[word].settings
+    if word in METHODS:
+        return METHODS[word].settings
     value = _record(VALUES, word) if word in value_words() else None
     if value is not None:
         return value.settings
-    return settings_of(word, through=True) if word in FEATURES or word in ENCODINGS else {}
+    return settings_of(word, through=True) if word in FEATURES else {}
 
 
 def draw_settings() -> Mapping[str, Setting]:
@@ -108,7 +95,7 @@ def told_count(word: str, network: NetworkSummary | None) -> str:
 
 def told_readout(word: str) -> str:
     """What is read at a site where answers are; empty where it is none."""
-    return f"`{word}`: {READOUT_MEANINGS[word]}." if word in READOUT_MEANINGS else ""
+    return f"`{word}`: {CALLED[word].says}." if word in CALLED and CALLED[word].kind == "read-out" else ""
 
 
 def told_zoo(name: str) -> str:

@@ -6,11 +6,10 @@ from collections.abc import Sequence
 
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax.cut import cut_declarations
-from causal_dsl.syntax.hints import DECLARATIONS
+from causal_dsl.syntax.hints import DECLARATIONS, OPENING
 from causal_dsl.syntax.transform import Lexeme
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 
-_OPEN = {"LPAR": "RPAR", "LSQB": "RSQB", "LBRACE": "RBRACE"}
 #: Declarations that may end without a block, each with the token behind which it says something.
 _WHOLE = {
     **dict.fromkeys(("DOMAIN", "TABLE", "NETWORK", "METRIC", "CIRCUIT"), "EQUAL"),
@@ -18,7 +17,7 @@ _WHOLE = {
 }
 #: Tokens that a whole expression ends with.
 _ENDS = ("NAME", "NUMBER", "STRING", "TRUE", "FALSE", "PERCENT", "NATS", "BITS", "RPAR", "RSQB", "RBRACE")
-_CLOSE = {close: start for start, close in _OPEN.items()}
+_CLOSE = {close: start for start, close in OPENING.items()}
 
 
 @dataclass(frozen=True)
@@ -126,7 +125,7 @@ def open_brackets(tokens: Sequence[Lexeme]) -> tuple[Bracket, ...]:
     """The brackets that are open behind tokens, the innermost last."""
     stack: list[int] = []
     for number, token in enumerate(tokens):
-        if token.type in _OPEN:
+        if token.type in OPENING:
             stack.append(number)
         elif token.type in _CLOSE and stack and tokens[stack[-1]].type == _CLOSE[token.type]:
             stack.pop()
@@ -136,7 +135,7 @@ def open_brackets(tokens: Sequence[Lexeme]) -> tuple[Bracket, ...]:
         at = number - 1
         depth = 0
         while at >= 0 and (depth or tokens[at].type in ("NAME", "DOT", "RPAR", "RSQB")):
-            depth += (tokens[at].type in _CLOSE) - (tokens[at].type in _OPEN)
+            depth += (tokens[at].type in _CLOSE) - (tokens[at].type in OPENING)
             at -= 1
         behind = tokens[at].type if at >= 0 else ""
         found.append(Bracket(tokens[number], path, behind, _since_comma(tokens[number + 1 :])))
@@ -146,7 +145,7 @@ def open_brackets(tokens: Sequence[Lexeme]) -> tuple[Bracket, ...]:
 def _since_comma(tokens: Sequence[Lexeme]) -> tuple[Lexeme, ...]:
     depth, start = 0, 0
     for number, token in enumerate(tokens):
-        depth += (token.type in _OPEN) - (token.type in _CLOSE)
+        depth += (token.type in OPENING) - (token.type in _CLOSE)
         if token.type == "COMMA" and depth == 0:
             start = number + 1
     return tuple(tokens[start:])
@@ -162,7 +161,7 @@ def path_before(tokens: Sequence[Lexeme]) -> tuple[str, ...]:
             depth = 1
             while depth and at > 0:
                 at -= 1
-                depth += (tokens[at].type in _CLOSE) - (tokens[at].type in _OPEN)
+                depth += (tokens[at].type in _CLOSE) - (tokens[at].type in OPENING)
             at -= 1
         elif expected and token.text.isidentifier():
             names.append(token.text)

@@ -2,19 +2,13 @@
 
 from __future__ import annotations
 
-import pkgutil
 from collections.abc import Mapping
-from importlib import import_module
 
 from causal_dsl.vocabulary.components.component import Component, Identity, Layer
+from causal_dsl.vocabulary.record_tables import records_in, table
 
-
-def _own() -> list[Component]:
-    modules = [import_module(f"{__name__}.{found.name}") for found in pkgutil.iter_modules(__path__)]
-    return sorted((r for module in modules for r in getattr(module, "FAMILY", ())), key=lambda record: record.rank)
-
-
-#: name -> what it takes and which networks have it
-COMPONENTS: Mapping[str, Component] = {record.name: record for record in _own()}
+#: name -> what it takes and which networks have it, in the order of their ranks, of which each has its own
+COMPONENTS: Mapping[str, Component] = table("components", sorted(records_in(__name__), key=lambda record: record.rank))
+table("components", COMPONENTS.values(), "rank")  # of two with one rank, nothing says which is touched first
 
 __all__ = ["COMPONENTS", "Component", "Identity", "Layer"]

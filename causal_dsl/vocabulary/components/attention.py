@@ -51,6 +51,7 @@ FAMILY = (
         packed=0,
         place=lambda architecture: architecture.q,
         identity=partial(_projected, "q"),
+        more="A norm of queries and keys is that of qwen3, gemma3 or olmo2.",
     ),
     Component(
         "k",

@@ -84,6 +84,7 @@ class Component:
     ``module_input``: it is what a module is given.
     ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
     :mod:`causal_dsl.network.prove`.
+    ``more``: what the docs and ``explain`` say beside its meaning; ``path``: how they write it, where that is not ``shown`` as others are.
     """
 
     name: str
@@ -106,6 +107,15 @@ class Component:
     absent: Callable[[Facts, Architecture], str | None] = lambda facts, architecture: None
     absent_in: Callable[[Facts, int], str | None] = lambda facts, layer: None
     identity: Callable[[Layer], Iterator[Identity]] | None = None
+    more: str = ""
+    path: str = ""
+
+    @property
+    def shown(self) -> str:
+        """How a spec writes it, in layer l (of head h), at the position p."""
+        layer, head = "layer[l]." * self.layer, "head[h]." * self.heads
+        position = "[p]" * (self.position and "vector" not in self.kinds)
+        return self.path or f"`{layer}{head}{self.name}{position}`"
 
     @property
     def by_heads(self) -> bool:

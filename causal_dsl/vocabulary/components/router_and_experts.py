@@ -49,6 +49,7 @@ FAMILY = (
         absent=_no_experts,
         absent_in=_dense,
         identity=_routed,
+        more="It is of a mixture of experts. If the scores are written, experts are chosen and weighted by the new ones.",
     ),
     Component(
         "expert_out",
@@ -60,5 +61,7 @@ FAMILY = (
         absent=_no_experts,
         absent_in=_dense,
         identity=_added,
+        more="The term of an expert is its output times its weight, 0 if it is not chosen; what is written takes the place of that term.",
+        path="`layer[l].expert_out[p]`, `layer[l].expert[e].out[p]`",
     ),
 )

@@ -101,6 +101,8 @@ FAMILY = (
         ("language", "vector"),
         layer=False,
         acts="anywhere",
+        more='It is named by its own path; a parameter is put into it, as in `module("model.layers.{l}.mlp")[p]`.',
+        path='`module("a.b.c")[p]`',
         width=lambda facts, site: None,  # as wide as the module says
     ),
 )

@@ -2,11 +2,11 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Callable
 from typing import Any, Literal
 
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.ends_of_scores import ends_of
 
 #: What a measure is computed from. ``token``: the logit of one token. ``distribution``: all logits that are read.
 #: ``patched``: an intervention, against the base run. ``label``: the causal model under an interchange.
@@ -52,8 +52,7 @@ class Measure:
     @property
     def ends(self) -> tuple[float, float]:
         """The least and the greatest number that it can be."""
-        least, most = (0.0, 1.0) if self.unit == "share" else (-math.inf, math.inf)
-        return least if self.least is None else self.least, most if self.most is None else self.most
+        return ends_of(self.unit, self.least, self.most)
 
     @property
     def of_token(self) -> bool:

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import field
 from typing import Literal
 
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.ends_of_scores import ends_of
 from causal_dsl.vocabulary.settings import Setting
 
 
@@ -51,8 +51,7 @@ class Reading:
     @property
     def ends(self) -> tuple[float, float]:
         """The least and the greatest number that it can be."""
-        least, most = (0.0, 1.0) if self.unit == "share" else (-math.inf, math.inf)
-        return least if self.least is None else self.least, most if self.most is None else self.most
+        return ends_of(self.unit, self.least, self.most)
 
 
 __all__ = ["Reading"]

@@ -5,22 +5,11 @@ A package adds one through the entry point ``causal_dsl.values``.
 
 from __future__ import annotations
 
-import pkgutil
-from importlib import import_module
-
 from causal_dsl.vocabulary.plugins import Words
 from causal_dsl.vocabulary.written import Written
 
 #: every kind by its name; what is not a word (a number, arithmetic) is made by the syntax
-VALUES: Words[Written] = Words(
-    "causal_dsl.values",
-    Written,
-    [
-        record
-        for module in pkgutil.iter_modules(__path__)
-        for record in import_module(f"{__name__}.{module.name}").FAMILY
-    ],
-)
+VALUES: Words[Written] = Words("causal_dsl.values", Written, __name__)
 
 
 def is_word(name: str) -> bool:
