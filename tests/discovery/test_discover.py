@@ -217,7 +217,9 @@ test t on a(l=0, p=last) {
     assert theirs.scores["faithfulness(gap)"].value == pytest.approx(mine.scores["faithfulness(gap)"].value, abs=1e-4)
 
 
-@pytest.mark.parametrize("method", ["eap", "eap_ig(steps=2)", "exact"])
+@pytest.mark.parametrize(
+    "method", ["exact", *(pytest.param(one, marks=pytest.mark.slow) for one in ("eap", "eap_ig(steps=2)"))]
+)
 def test_scores_that_are_all_rounding_are_told_of(method: str) -> None:
     """A sum that cancels moves by rounding alone, whatever is patched: which nodes come first is luck then, and said."""
     more = f"""

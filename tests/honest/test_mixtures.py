@@ -88,7 +88,7 @@ test claim on at {
 
 @pytest.mark.parametrize(
     ("feature", "severity"),
-    spread([('subspace("p.safetensors")', "alarm"), ("rotation(dim=1, n=256, epochs=20, rate=0.02)", "info")], 1),
+    spread([('subspace("p.safetensors")', "alarm"), ("rotation(dim=1, n=256, epochs=20, rate=0.02)", "info")], 2),
 )
 def test_what_a_feature_leaves_is_taken_from_other_inputs(feature: str, severity: str, tmp_path: Path) -> None:
     shutil.copy(HERE / "backups.py", tmp_path / "backups.py")

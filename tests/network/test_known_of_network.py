@@ -64,6 +64,7 @@ def test_a_use_knows_what_its_network_does_until_it_is_proved_by_itself() -> Non
     assert proof_of(replace(network, layout=None)) is None, "another layout is another network"
 
 
+@pytest.mark.slow
 def test_what_is_known_goes_with_the_network() -> None:
     network = own()
     prove(network)

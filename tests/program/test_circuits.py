@@ -220,6 +220,7 @@ def test_a_circuit_of_a_file(tmp_path: Path) -> None:
         assert [error.code for error in errors] == ["E805"] and said in errors[0].title, call
 
 
+@pytest.mark.slow
 def test_a_file_says_of_which_network_it_is(tmp_path: Path) -> None:
     """It is written by `discover`; read for another network it is warned of, and for its own, or where it names none, it is not."""
     name = "llama"
