@@ -69,8 +69,9 @@ from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
+from causal_dsl.store.ran_on import is_compared
 from causal_dsl.store.rooms import kept_beside
-from causal_dsl.store.stored_only import nothing_is_made
+from causal_dsl.store.stored_only import nothing_is_made, refuse_making
 from causal_dsl.unexpected import unexpected
 
 
@@ -205,6 +206,8 @@ def _run_spec(
                 raise
             interrupted = True
         except SpecError as error:
+            if error.code == "E903":  # nothing of such shards is scored
+                raise
             own = {test.name for test in tests}
             if isinstance(error, RunFault) and len(own) > 1 and not own & alone:
                 alone |= own
@@ -224,7 +227,7 @@ def _run_spec(
             else:
                 alone |= own
                 groups[number + 1 : number + 1] = [[test] for test in tests]
-        if interrupted and not nothing_is_made():
+        if interrupted and (is_compared() or not nothing_is_made()):
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
@@ -349,6 +352,8 @@ def _run(
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
             interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
+            if interrupted and is_compared():
+                refuse_making()
             if not interrupted:
                 with_gradients(execution, bar.say, options.memory)
             _refuse_changed(before_it, execution.store)

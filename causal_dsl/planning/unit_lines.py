@@ -43,7 +43,7 @@ def summed(plan: Plan, memory: int | None = None, workers: int | None = None) ->
         "constants": counts["constants"],
         "blocks": counts["block"],
         "gradients": counts["gradients"],
-        "bytes": sum(unit.bytes for unit in units),
+        "bytes": _moved(units, workers or 1),
         "flops": sum(unit.flops for unit in units),
         "largest": None
         if largest is None
@@ -53,6 +53,13 @@ def summed(plan: Plan, memory: int | None = None, workers: int | None = None) ->
     if workers is not None:
         found["workers"] = _predicted(units, workers)
     return found
+
+
+def _moved(units: Sequence[WorkUnit], workers: int) -> int:
+    """Bytes to and from the store: each result is written once, and read once to be scored; each worker reads those that blocks and
+    gradients need."""
+    needed = sum(unit.bytes for unit in units if unit.kind not in ("block", "gradients"))
+    return 2 * sum(unit.bytes for unit in units) + workers * needed
 
 
 def _predicted(units: Sequence[WorkUnit], workers: int) -> shapes.WorkersJson:
@@ -84,7 +91,7 @@ def lines(found: shapes.UnitsJson, each: str = "") -> list[str]:
         return []
     told = [
         f"{_and(named)} to share between workers; {_bytes(found['bytes'])} to and from the store; "
-        f"the largest is {largest['label']}: {largest['flops'] / 1e9:,.3g} GFLOP, {_bytes(largest['bytes'])}"
+        f"the largest is {largest['label']}: {largest['flops'] / 1e9:,.3g} GFLOP, and it writes {_bytes(largest['bytes'])}"
     ]
     if workers is not None:
         count, why = workers["workers"], f", one for each {each} of this machine" if each else ""

@@ -11,13 +11,15 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.checking import check
-from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.network.fingerprint import shown
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.specs import Options, Spec, load
 from causal_dsl.store.documents import read_document
 from causal_dsl.store.files import replacing
-from causal_dsl.store.keys import changes
+from causal_dsl.store.keys import changes, versions
 from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
+from causal_dsl.store.ran_on import RanOn
 from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors
 from causal_dsl.units.folder import UnitFolder
 from causal_dsl.units.shards import SHARD, shard_folders
@@ -44,12 +46,13 @@ class KeptShard:
 
 @dataclass(frozen=True, eq=False)
 class MergedSpec:
-    """A spec whose shards were united, and the options that it was run with."""
+    """A spec whose shards were united, the options that it was run with, and all that its units were computed on."""
 
     spec: Spec
     options: Options
     units: int
     shards: int
+    ran_on: RanOn
 
 
 def merged(
@@ -128,6 +131,9 @@ def _merged(
     read = load(_spec_of(first, spec, at))
     shown = read.name
     _refuse_runs(shards, at)
+    networks = _networks_of(shards, at)
+    options = _options_of(first, out, trust, allow)
+    _refuse_now(shards, read, options, at)
     if not replaces:
         _refuse_others_results(folder_of(out, shown), shards, there)
     missing, damaged = _missing(shards)
@@ -139,10 +145,16 @@ def _merged(
             raise unwritable(out, shown, error) from error
     if missing:
         raise _incomplete(first, missing, damaged, shown, len(shards), at)
-    said = first.said["identity"]
-    options = Options(
+    runs = {part: about["inputs"] for part, about in _known_runs(shards).items()}
+    ran_on = RanOn(networks, runs, lambda found: _other_now(found, at))
+    return MergedSpec(read, options, len(first.said["units"]), first.said["of"], ran_on)
+
+
+def _options_of(shard: KeptShard, out: Path, trust: bool, allow: Sequence[Path]) -> Options:
+    said = shard.said["identity"]
+    return Options(
         trust=trust,
-        networks={name: Path(one) for name, one in first.said["networks"].items()},
+        networks={name: Path(one) for name, one in shard.said["networks"].items()},
         seed=said["seed"],
         tests=tuple(said["tests"]),
         device=said["device"],
@@ -155,17 +167,55 @@ def _merged(
         allow=tuple(allow),
         shared=True,
     )
-    checked = check(read, options)
+
+
+def _refuse_now(shards: Sequence[KeptShard], spec: Spec, options: Options, at: Span) -> None:
+    """Raise E903 where the spec, a file that it reads, or a version is another now than when the shards ran."""
+    checked = check(spec, options)
     checked.raise_errors()
-    if checked.digest != said["spec"]:
-        raise _other_spec(read, at)
-    return MergedSpec(read, options, len(first.said["units"]), first.said["of"])
+    first = shards[0].said
+    if checked.digest != first["identity"]["spec"]:
+        raise _other_spec(spec, at)
+    own = None if spec.path is None else Path(os.path.abspath(spec.path))
+    now = {shown(path, spec.folder): known for path, known in checked.reads.digests().items() if path != own}
+    found = changes(first["versions"], versions())
+    for about in _known_runs(shards).values():
+        before = about["inputs"]["files"]
+        found += changes(
+            {path: before[path] for path in now if path in before}, {p: now[p] for p in now if p in before}
+        )
+    if found:
+        raise _other_now(list(dict.fromkeys(found)), at)
+
+
+def _other_now(found: Sequence[str], at: Span) -> SpecError:
+    notes = ("from the shards to this merge:", *found[:_NAMED])
+    return fail(
+        "E903",
+        "the shards ran on something else than there is now",
+        at,
+        notes=(*notes, *([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else [])),
+        help="restore it, or run the shards again; nothing was computed, and nothing was removed",
+    )
+
+
+def not_stored(place: Span) -> Diagnostic:
+    """E903: something that the scores need is not among what the shards stored."""
+    return Diagnostic(
+        "E903",
+        "the shards stored nothing for a part of what is to be scored",
+        place,
+        notes=("all units are there, and one of them was computed on something else than there is now",),
+        help="run the shards again: what is stored for what is there now is found",
+    )
 
 
 def _refuse_others(first: KeptShard, other: KeptShard, at: Span) -> None:
     """Raise E903 for shards of different runs."""
+    one, two = ({k: v for k, v in shard.said["identity"].items() if k != "networks"} for shard in (first, other))
     found = [
-        *changes(first.said["identity"], other.said["identity"]),
+        *changes(one, two),
+        *_other_networks(first, other),
         *changes(first.said["versions"], other.said["versions"]),
         *changes({"the number of shards": first.said["of"]}, {"the number of shards": other.said["of"]}),
     ]
@@ -173,6 +223,13 @@ def _refuse_others(first: KeptShard, other: KeptShard, at: Span) -> None:
         found = ["the work was cut into other units, or shared out otherwise"]
     if found:
         raise _different(first, other, found, at)
+
+
+def _other_networks(first: KeptShard, other: KeptShard) -> list[str]:
+    """Which `--network` one of two shards was given and the other was not; their folders may be others on each machine."""
+    one, two = first.said["networks"], other.said["networks"]
+    found = [f"`--network {name}={one[name]}` is gone" for name in one if name not in two]
+    return found + [f"`--network {name}={two[name]}` is new" for name in two if name not in one]
 
 
 def _other_spec(spec: Spec, at: Span) -> SpecError:
@@ -222,6 +279,25 @@ def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
                     raise _different(first, shard, found, at)
 
 
+def _networks_of(shards: Sequence[KeptShard], at: Span) -> dict[str, list[dict[str, Any]]]:
+    """The networks that the units of shards were computed on, by name, in each way in which one was loaded. Raises E903 where it was another
+    for some of them."""
+    known: dict[tuple[str, ...], tuple[KeptShard, dict[str, Any]]] = {}
+    for shard in shards:
+        for unit in shard.said["units"]:
+            done = shard.units.done(unit["key"])
+            for name, inputs in shard.units.networks_of(done) if done is not None else ():
+                way = (name, *(str(inputs.get(what)) for what in ("kind", "dtype", "device")))
+                first, before = known.setdefault(way, (shard, inputs))
+                found = changes(before, inputs, f"network `{name}`")
+                if found:
+                    raise _different(first, shard, found, at)
+    networks: dict[str, list[dict[str, Any]]] = {}
+    for (name, *_), (_, inputs) in known.items():
+        networks.setdefault(name, []).append(inputs)
+    return networks
+
+
 def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) -> None:
     """Raise E906 where a folder has the results of another run: of another spec, with other options or versions, or of other weights."""
     try:
@@ -235,7 +311,7 @@ def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) 
         said, own = shards[0].said["identity"], shards[0].said["versions"]
         names = ("spec", "seed", "dtype", "device", "compiled", "reference", "memory")
         now = {name: said[name] for name in names}
-        parts = [about["inputs"] for about in _known_runs(shards)]
+        parts = [about["inputs"] for about in _known_runs(shards).values()]
         if len(parts) == 1:  # one part is all of the spec
             now = {name: value for name, value in parts[0].items() if name != "versions"}
         found = [
@@ -256,7 +332,7 @@ def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) 
         )
 
 
-def _known_runs(shards: Sequence[KeptShard]) -> list[dict[str, Any]]:
+def _known_runs(shards: Sequence[KeptShard]) -> dict[str, dict[str, Any]]:
     """What the blocks of each part belong to."""
     known: dict[str, dict[str, Any]] = {}
     for shard in shards:
@@ -265,7 +341,7 @@ def _known_runs(shards: Sequence[KeptShard]) -> list[dict[str, Any]]:
             about = _run_of(shard.units.root / done.files[0]) if done is not None and done.files else None
             if about is not None:
                 known[unit["network"]] = about
-    return list(known.values())
+    return known
 
 
 def _run_of(file: Path) -> dict[str, Any] | None:
@@ -352,4 +428,4 @@ def _spec_of(shard: KeptShard, given: Path | None, at: Span) -> Path:
     )
 
 
-__all__ = ["MergedSpec", "merged"]
+__all__ = ["MergedSpec", "merged", "not_stored"]
