@@ -46,7 +46,7 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.told_once import told_once
 from causal_dsl.program.weights_held import is_follower
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
-from causal_dsl.ran import RanPart, in_order, joined, keep
+from causal_dsl.ran import RanPart, in_order, joined, keep, with_faults
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.which_progress import progress
@@ -71,7 +71,7 @@ from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.ran_on import is_compared
 from causal_dsl.store.rooms import kept_beside
-from causal_dsl.store.stored_only import nothing_is_made, refuse_making
+from causal_dsl.store.stored_only import nothing_is_made, refuse_making, why_not_stored
 from causal_dsl.unexpected import unexpected
 
 
@@ -234,6 +234,8 @@ def _run_spec(
         raise SpecError(_told_once(faults))
     result = joined(spec, checked, parts, session.options, failed)
     result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *_told_once(faults)))))
+    if interrupted and why_not_stored():
+        result = with_faults(result, why_not_stored())
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)

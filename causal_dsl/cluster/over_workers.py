@@ -23,6 +23,7 @@ from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
 from causal_dsl.cluster.worker_pool import WorkerPool
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
 from causal_dsl.program.weights_held import refuse_in_group
+from causal_dsl.ran import with_faults
 from causal_dsl.report.which_progress import progress
 from causal_dsl.running import Interrupted, not_run, run_specs
 from causal_dsl.score.format_numbers import counted
@@ -220,9 +221,13 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> d
     if scheduler.stuck:
         raise fail(
             "E924",
-            "no worker can be started",
+            "no worker can be started" if not scheduler.progressed else "no more workers can be started",
             _place(options)(option_of(options)),
-            notes=(scheduler.why_stuck, stored),
+            notes=(
+                f"the last {counted(scheduler.vain, 'worker')} ended before they were up, and no unit was stored between",
+                f"of the last of them: {scheduler.why_stuck}",
+                stored,
+            ),
             help="look at the machines; with fewer workers each has more memory",
         )
     found = _not_loaded(scheduler, pool)
@@ -239,7 +244,7 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> d
             "E920",
             f"a unit was set aside: {task.unit.label}",
             Span(Source(pool.load.specs[task.number].name, ""), 0, 0),
-            notes=(*tries, *(behind if waiting else ())),
+            notes=(*([f"it has {task.unit.about}"] if task.unit.about else ()), *tries, *(behind if waiting else ())),
             help="the same command tries it again; without --workers it runs in one process, where its error is seen",
         )
         found.setdefault(task.number, []).extend((*pool.diagnostics.get(key, ()), told))
@@ -282,11 +287,8 @@ def _each(specs: Sequence[Spec], options: Options, faults: dict[int, list[Diagno
             except Interrupted as stopped:
                 results = stopped.results
             except SpecError as error:
-                mine = error.diagnostics
-                results = Results((not_run(spec, check(spec, options), error.code),))
+                mine = tuple(dict.fromkeys((*mine, *error.diagnostics)))
+                results = Results((not_run(spec, check(spec, options), mine[0].code),))
         one = results.specs[0]
-        found.append(replace(one, warnings=tuple(dict.fromkeys((*one.warnings, *mine)))))
-    results = Results(tuple(found))
-    if results.faults and not any(cell for test in results.tests for cell in test.cells):
-        raise SpecError(list(dict.fromkeys(results.faults)))
-    return results
+        found.append(with_faults(one, mine) if mine else one)
+    return Results(tuple(found))

@@ -73,6 +73,8 @@ class WorkUnit:
     #: searches: the name of the search
     among: int = 0
     name: str = ""
+    #: of blocks: their network, and of which tests they have which pairs
+    about: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -171,6 +173,7 @@ def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) ->
             len(blocks),
             held,
             weights,
+            about=stored.about(step, block),
         )
     yield from beside("gradients", gradients_of(plan), needs)
 
@@ -226,6 +229,21 @@ class _Stored:
                 arrays = 2 + plain + max(cells, default=0)
                 found += pairs * _NUMBER * (1 + plain + sum(cells)) + arrays * _ARRAY + len(cells) * _FIRED
         return found
+
+    def about(self, step: Step, block: Block) -> str:
+        """The network of a block, and of which tests it has which pairs. The controls of a test are told with it."""
+        pairs: dict[str, list[range]] = {}
+        names = {each.name: test.name for test in self.plan.program.tests for each in test.each}
+        for test in self.plan.tests:
+            if test.network.key == step.network:
+                own = block.pairs(self.plan.draw_of(test).n)
+                pairs.setdefault(names.get(test.name, test.name.partition(": ")[0]), []).append(own)
+        told = [
+            f"pair{'s' * (len(most) > 1)} {most[0]}{f' to {most[-1]}' * (len(most) > 1)} of `{name}`"
+            for name, every in pairs.items()
+            if (most := max(every, key=len))
+        ]
+        return f"{', '.join(told)}, on `{self.plan.networks[step.network].name}`"
 
     def _tests(self, step: Step) -> Iterator[tuple[int, int, dict[int, int]]]:
         """Of each test its pairs, and how many numbers are read of each: in the plain runs, and in each intervention of the step, by its place."""

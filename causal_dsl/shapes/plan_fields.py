@@ -101,6 +101,8 @@ class WorkersJson(TypedDict):
 
     workers: Count
     "how many"
+    at_once: Count
+    "as many of them as this machine has cores or GPUs for, with which the seconds are estimated"
     flops_a_second: float
     "what a matrix product takes on this machine's processor"
     seconds: float
