@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
@@ -43,8 +44,9 @@ from causal_dsl.preparing import (
     with_blanks,
 )
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.told_once import told_once
-from causal_dsl.program.weights_held import is_follower
+from causal_dsl.program.weights_held import is_follower, unshared
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
 from causal_dsl.ran import RanPart, in_order, joined, keep, with_faults
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
@@ -104,6 +106,8 @@ def run_specs(
     checks = [check_to_run(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
+    if said := unshared(dict(ref.settings) for checked in checks for ref in _refs(checked)):
+        print(said, file=sys.stderr)
     session = Session(options, session)
     later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
@@ -144,6 +148,10 @@ def _run_mirrored(specs: Sequence[Spec], options: Options, session: Session | No
         told = replace(last, warnings=tuple(dict.fromkeys((*last.warnings, *error.diagnostics))))
         return replace(results, specs=(*results.specs[:-1], told))
     return results
+
+
+def _refs(checked: Checked) -> list[NetworkRef]:
+    return [test.network for test in checked.program.tests] if checked.program is not None else []
 
 
 def _keys(checked: Checked) -> list[NetworkKey]:

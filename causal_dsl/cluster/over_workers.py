@@ -24,7 +24,7 @@ from causal_dsl.cluster.worker_pool import WorkerPool
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
 from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.ran import with_faults
-from causal_dsl.report.which_progress import progress
+from causal_dsl.report.which_progress import every_step_told, progress
 from causal_dsl.running import Interrupted, not_run, run_specs
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.spec_results import Results
@@ -129,7 +129,17 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
             )
             pool = WorkerPool(machines, Host, load, {task.key: task for task in tasks}, gpu)
             drive(scheduler, pool, bar)
+        if every_step_told():
+            print(_who_ran(scheduler, workers, len(stored), machines.where), file=sys.stderr)
     return _faults(scheduler, pool, options)
+
+
+def _who_ran(scheduler: Scheduler[Task], workers: int, before: int, where: str) -> str:
+    here = len(scheduler.done) - before
+    told = (
+        f"{counted(here, 'unit')} {'was' if here == 1 else 'were'} computed by {counted(workers, 'worker')} on {where}"
+    )
+    return told + (f", and {before} {'was' if before == 1 else 'were'} stored before" if before else "")
 
 
 def option_of(options: Options) -> str:

@@ -608,6 +608,14 @@ def test_workers_that_cannot_be_asked_for_are_refused_in_python_as_on_the_comman
         main(["run", "s.causal", f"--{name}={'yes' if value is True else value}"])
 
 
+def test_processes_that_share_nothing_are_told_so(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, told in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        main(["run", "s.causal"])
+        assert ("2 processes were started, and no network has shard=auto" in capsys.readouterr().err) == told
+
+
 def test_carets_stand_under_the_word_that_is_meant(folder: Path, capsys: Captured) -> None:
     (folder / "r").mkdir()
     assert main(["history", "r/", "--figures", "r/hist"]) == 2

@@ -231,6 +231,7 @@ def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, 
     ("change", "named"),
     [
         (["--seed", "7"], "seed was 0, and is 7"),
+        (["--network", "net=model"], "`--network net="),
         (["--batch-memory", "2MB"], "`--batch-memory` was 1000000, and is 2000000"),
         (["--dtype", "float64"], '`--dtype` was not given, and is "float64"'),
         ("spec", "spec has another content"),
@@ -289,7 +290,7 @@ def test_merge_refuses_what_is_another_than_when_the_shards_ran(
     for weights in [*read, *sorted(home.glob("model*/model.safetensors"))]:
         data = kept[weights]
         weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if weights.suffix != ".py" else data + b"\n# another\n")
-        refused(f"{weights.name} has another content" if weights.parent == home else "network `")
+        refused(f"{weights.relative_to(home)} has another content" if weights in read else "network `")
         weights.write_bytes(data)
     (manifest,) = (home / "parts").rglob("shard.json")
     manifest.write_bytes(kept[manifest].replace(b'"torch": "', b'"torch": "0.'))
