@@ -328,7 +328,7 @@ def _map_bytes(plan: Plan, unit: FitUnit, facts: Facts) -> int:
     for ref in unit.maps:
         width = full_width(ref.place.site, facts) or facts.width or max(facts.widths, default=1)
         for declared in ref.chain:
-            settings = dict(declared.settings)
+            settings: dict[str, Any] = dict(declared.settings)
             numbers += family(declared).numbers_of(width, settings)
             width = min(width, int(settings.get(family(declared).dim, width)))
     seen = [np.unique(plan.rows[resume.base]).size for e in unit.experiments for resume in (e.fit, e.validation)]

@@ -4,9 +4,7 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field
+from collections.abc import Callable, Sequence
 from pathlib import Path
 from typing import Any
 
@@ -15,33 +13,14 @@ from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean, fa
 from causal_dsl.network.fingerprint import shown
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.specs import Options, Spec, load
-from causal_dsl.store.documents import read_document
-from causal_dsl.store.files import replacing
 from causal_dsl.store.keys import changes, versions
 from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
 from causal_dsl.store.ran_on import RanOn
-from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors
-from causal_dsl.units.folder import UnitFolder
-from causal_dsl.units.shards import SHARD, shard_folders
+from causal_dsl.units.kept_shards import KeptShard, copy_units, is_whole, known_runs, run_of, shards_in
+from causal_dsl.units.shards import SHARD
 
 #: How many missing units a message names.
 _NAMED = 6
-
-
-@dataclass(frozen=True, eq=False)
-class KeptShard:
-    """The folder of one spec in one shard, and what its manifest says."""
-
-    folder: Path
-    said: dict[str, Any]
-    units: UnitFolder = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "units", UnitFolder(self.folder / UNITS))
-
-    @property
-    def name(self) -> str:
-        return f"shard {self.said['shard']}/{self.said['of']}"
 
 
 @dataclass(frozen=True, eq=False)
@@ -69,7 +48,7 @@ def merged(
     run and ``replaces`` does not say that they may go, and E708, E755 and E756 of ``out``."""
     specs: dict[str, list[KeptShard]] = {}
     for folder in folders:
-        found = list(_shards_in(folder))
+        found = list(shards_in(folder))
         if not found:
             raise _no_shards(folder, place(str(folder)))
         for one in found:
@@ -86,19 +65,6 @@ def merged(
         )
     at = place(str(folders[0]))
     return [_merged(shards, out, trust, allow, spec, at, place(str(out)), replaces) for shards in specs.values()]
-
-
-def _shards_in(folder: Path) -> Iterator[KeptShard]:
-    """The shards in a folder: it may be the ``--out`` of all of them, of one, or the folder of a spec."""
-    places = [folder, *shard_folders(folder)]
-    for inner in [*places, *(path for place in places for path in sorted(place.glob("*")) if path.is_dir())]:
-        try:
-            said = json.loads((inner / SHARD).read_text(encoding="utf-8"))
-            keys = {"shard", "of", "spec", "path", "identity", "networks", "versions", "units"}
-            if isinstance(said, dict) and said.keys() >= keys:
-                yield KeptShard(inner, said)
-        except (OSError, ValueError):
-            continue
 
 
 def _no_shards(folder: Path, at: Span) -> SpecError:
@@ -140,12 +106,12 @@ def _merged(
     with opened(out, shown) as held:
         try:
             for one in shards:
-                _copy(one.units.root, held.folder / UNITS)
+                copy_units(one.units.root, held.folder / UNITS)
         except OSError as error:
             raise unwritable(out, shown, error) from error
     if missing:
         raise _incomplete(first, missing, damaged, shown, len(shards), at)
-    runs = {part: about["inputs"] for part, about in _known_runs(shards).items()}
+    runs = {part: about["inputs"] for part, about in known_runs(shards).items()}
     ran_on = RanOn(networks, runs, lambda found: _other_now(found, at))
     return MergedSpec(read, options, len(first.said["units"]), first.said["of"], ran_on)
 
@@ -179,7 +145,7 @@ def _refuse_now(shards: Sequence[KeptShard], spec: Spec, options: Options, at: S
     own = None if spec.path is None else Path(os.path.abspath(spec.path))
     now = {shown(path, spec.folder): known for path, known in checked.reads.digests().items() if path != own}
     found = changes(first["versions"], versions())
-    for about in _known_runs(shards).values():
+    for about in known_runs(shards).values():
         before = about["inputs"]["files"]
         found += changes(
             {path: before[path] for path in now if path in before}, {p: now[p] for p in now if p in before}
@@ -268,7 +234,7 @@ def _refuse_runs(shards: Sequence[KeptShard], at: Span) -> None:
         for unit in shard.said["units"]:
             done = shard.units.done(unit["key"]) if unit["kind"] == "block" else None
             for file in done.files[:1] if done is not None else ():
-                about = _run_of(shard.units.root / file)
+                about = run_of(shard.units.root / file)
                 if about is None:
                     continue
                 first, before = known.setdefault(unit["network"], (shard, about))
@@ -311,7 +277,7 @@ def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) 
         said, own = shards[0].said["identity"], shards[0].said["versions"]
         names = ("spec", "seed", "dtype", "device", "compiled", "reference", "memory")
         now = {name: said[name] for name in names}
-        parts = [about["inputs"] for about in _known_runs(shards).values()]
+        parts = [about["inputs"] for about in known_runs(shards).values()]
         if len(parts) == 1:  # one part is all of the spec
             now = {name: value for name, value in parts[0].items() if name != "versions"}
         found = [
@@ -332,25 +298,6 @@ def _refuse_others_results(folder: Path, shards: Sequence[KeptShard], at: Span) 
         )
 
 
-def _known_runs(shards: Sequence[KeptShard]) -> dict[str, dict[str, Any]]:
-    """What the blocks of each part belong to."""
-    known: dict[str, dict[str, Any]] = {}
-    for shard in shards:
-        for unit in shard.said["units"]:
-            done = shard.units.done(unit["key"]) if unit["kind"] == "block" and unit["network"] not in known else None
-            about = _run_of(shard.units.root / done.files[0]) if done is not None and done.files else None
-            if about is not None:
-                known[unit["network"]] = about
-    return known
-
-
-def _run_of(file: Path) -> dict[str, Any] | None:
-    try:
-        return read_document(file.parent / "run.json")
-    except (OSError, ValueError):
-        return None
-
-
 def _missing(shards: Sequence[KeptShard]) -> tuple[list[dict[str, Any]], list[Path]]:
     """The units that no shard has finished, and files that are not as they were written."""
     missing, damaged = [], []
@@ -360,37 +307,12 @@ def _missing(shards: Sequence[KeptShard]) -> tuple[list[dict[str, Any]], list[Pa
             done = shard.units.done(unit["key"])
             if done is None:
                 continue
-            broken = [shard.units.root / file for file in done.files if not _whole(shard.units.root / file)]
+            broken = [shard.units.root / file for file in done.files if not is_whole(shard.units.root / file)]
             damaged += broken
             there = there or not broken
         if not there:
             missing.append(unit)
     return missing, damaged
-
-
-def _whole(path: Path) -> bool:
-    """Whether a file is as it was written."""
-    try:
-        if path.suffix == ".npz":
-            load_arrays(path)
-        elif path.suffix == ".safetensors":
-            load_tensors(path)
-    except (OSError, Damaged):
-        return False
-    return path.is_file()
-
-
-def _copy(here: Path, there: Path) -> None:
-    """Put every file of one folder of units into another that lacks it, or has it damaged."""
-    for inner, _, names in os.walk(here):
-        for name in names:
-            path = Path(inner) / name
-            target = there / path.relative_to(here)
-            if name.startswith(".") or not _whole(path) or (target.is_file() and _whole(target)):
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as part:
-                shutil.copyfile(path, part)
 
 
 def _incomplete(

@@ -290,7 +290,7 @@ def test_merge_refuses_what_is_another_than_when_the_shards_ran(
     for weights in [*read, *sorted(home.glob("model*/model.safetensors"))]:
         data = kept[weights]
         weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if weights.suffix != ".py" else data + b"\n# another\n")
-        refused(f"{weights.relative_to(home)} has another content" if weights in read else "network `")
+        refused("has another content")
         weights.write_bytes(data)
     (manifest,) = (home / "parts").rglob("shard.json")
     manifest.write_bytes(kept[manifest].replace(b'"torch": "', b'"torch": "0.'))
