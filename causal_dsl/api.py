@@ -11,6 +11,7 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from causal_dsl.asked_workers import refuse_unasked
 from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check, planned
@@ -78,6 +79,7 @@ def run_files(
 
 
 def _run(specs: Sequence[Spec], options: Options) -> Results:
+    refuse_unasked(options)
     if options.distributed:
         from causal_dsl.cluster.over_workers import run_on_workers
 

@@ -84,9 +84,7 @@ def _in_python(option: str) -> Callable[[str], str]:
                 return 'Options(allow=(Path("DIR"),))'
             case "--batch-memory":
                 return "Options(memory=BYTES)"
-        return (
-            f"Options({name}={value if value.isdigit() else repr(value).replace(chr(39), chr(34)) if value else '…'})"
-        )
+        return f"Options({name}={value if value.isdigit() or value == 'N' else repr(value).replace(chr(39), chr(34)) if value else '…'})"
 
     return written
 

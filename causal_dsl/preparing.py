@@ -44,6 +44,7 @@ from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.later import Later
 from causal_dsl.store.out import UNITS, SpecFolder
+from causal_dsl.store.ran_on import compare_run
 from causal_dsl.vocabulary.locations import Site
 
 
@@ -168,6 +169,7 @@ def prepared(
     fitted = "".join([library.digest, *constants.keys])
     checked = replace(checked, plan=constants.plan)
     inputs = inputs_of(spec, checked, part.networks, options, fitted, behaviour)
+    compare_run(part.name, lambda: told(inputs))
     execution = Execution(
         constants.plan,
         part.networks,

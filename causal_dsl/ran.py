@@ -87,6 +87,14 @@ def joined(
     )
 
 
+def with_faults(result: SpecResult, faults: Sequence[Diagnostic]) -> SpecResult:
+    """The result of a spec some of whose work was not done for ``faults``: they stand among its diagnostics, and the code of the first in each
+    test that lacks a cell."""
+    code = faults[0].code
+    tests = [replace(t, fault=t.fault or code) if t.status == "interrupted" else t for t in result.tests]
+    return replace(result, tests=tuple(tests), warnings=tuple(dict.fromkeys((*result.warnings, *faults))))
+
+
 def in_order(tests: Sequence[TestResult], checked: Checked) -> tuple[TestResult, ...]:
     """Tests in the order of the spec, in which those that a fault keeps from being run have their places."""
     if not checked.lost:
@@ -133,4 +141,4 @@ def keep(folder: SpecFolder, spec: Spec, result: SpecResult, parts: Sequence[Ran
         keep_source(folder, spec.path, files, [path for part in ran for path in part.folders])
 
 
-__all__ = ["RanPart", "in_order", "joined", "keep"]
+__all__ = ["RanPart", "in_order", "joined", "keep", "with_faults"]

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import os
 import platform
+import sys
 import time
 from collections.abc import Mapping, Sequence, Set
 from contextlib import ExitStack
@@ -43,10 +44,11 @@ from causal_dsl.preparing import (
     with_blanks,
 )
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.told_once import told_once
-from causal_dsl.program.weights_held import is_follower
+from causal_dsl.program.weights_held import is_follower, unshared
 from causal_dsl.provenance import code_of, files_of, identity_of, inputs_of, machine_of
-from causal_dsl.ran import RanPart, in_order, joined, keep
+from causal_dsl.ran import RanPart, in_order, joined, keep, with_faults
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.which_progress import progress
@@ -69,8 +71,9 @@ from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
+from causal_dsl.store.ran_on import is_compared
 from causal_dsl.store.rooms import kept_beside
-from causal_dsl.store.stored_only import nothing_is_made
+from causal_dsl.store.stored_only import nothing_is_made, refuse_making, why_not_stored
 from causal_dsl.unexpected import unexpected
 
 
@@ -103,6 +106,8 @@ def run_specs(
     checks = [check_to_run(spec, options) for spec in specs]
     for checked in checks:
         checked.raise_errors()
+    if said := unshared(dict(ref.settings) for checked in checks for ref in _refs(checked)):
+        print(said, file=sys.stderr)
     session = Session(options, session)
     later = session.later  # of all specs: they share networks, and what a network has read once it may not read again
     done: list[SpecResult] = []
@@ -143,6 +148,10 @@ def _run_mirrored(specs: Sequence[Spec], options: Options, session: Session | No
         told = replace(last, warnings=tuple(dict.fromkeys((*last.warnings, *error.diagnostics))))
         return replace(results, specs=(*results.specs[:-1], told))
     return results
+
+
+def _refs(checked: Checked) -> list[NetworkRef]:
+    return [test.network for test in checked.program.tests] if checked.program is not None else []
 
 
 def _keys(checked: Checked) -> list[NetworkKey]:
@@ -205,6 +214,8 @@ def _run_spec(
                 raise
             interrupted = True
         except SpecError as error:
+            if error.code == "E903":  # nothing of such shards is scored
+                raise
             own = {test.name for test in tests}
             if isinstance(error, RunFault) and len(own) > 1 and not own & alone:
                 alone |= own
@@ -224,13 +235,15 @@ def _run_spec(
             else:
                 alone |= own
                 groups[number + 1 : number + 1] = [[test] for test in tests]
-        if interrupted and not nothing_is_made():
+        if interrupted and (is_compared() or not nothing_is_made()):
             break
         session.keep({*needed, *(weights_of(test.network.key) for rest in groups[number + 1 :] for test in rest)})
     if not parts:
         raise SpecError(_told_once(faults))
     result = joined(spec, checked, parts, session.options, failed)
     result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *_told_once(faults)))))
+    if interrupted and why_not_stored():
+        result = with_faults(result, why_not_stored())
     if folder is not None and any(part.plan is not None for part in parts):
         try:
             keep(folder, spec, result, parts, interrupted)
@@ -349,6 +362,8 @@ def _run(
             for said in execution.run():
                 bar.say(f"{spec.name}: {said}"[:60])
             interrupted = execution.left > 0  # only what workers stored is used, and some of it is not there
+            if interrupted and is_compared():
+                refuse_making()
             if not interrupted:
                 with_gradients(execution, bar.say, options.memory)
             _refuse_changed(before_it, execution.store)

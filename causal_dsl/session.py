@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from contextlib import nullcontext
 from pathlib import Path
+from typing import Any
 
 from torch import nn
 
@@ -25,7 +26,9 @@ from causal_dsl.report.progress import Progress, TerminalProgress, in_bytes
 from causal_dsl.report.which_progress import progress
 from causal_dsl.specs import Options, Spec
 from causal_dsl.store.code import watching
+from causal_dsl.store.keys import NetworkInputs, told
 from causal_dsl.store.later import Later
+from causal_dsl.store.ran_on import compare_network
 from causal_dsl.store.reads import note_all, recording
 from causal_dsl.training.train import TrainedNetwork, trained
 from causal_dsl.vocabulary.layout_settings import SEQUENCE
@@ -38,6 +41,8 @@ class Session:
         """``beside``: a session whose networks this one shares, and which shares those that are loaded here."""
         self.options = options
         self._loaded: dict[NetworkKey, Network] = {} if beside is None else beside._loaded
+        #: the networks that were loaded, for each that is kept: it, and what it was trained from
+        self._made: dict[NetworkKey, list[tuple[str, NetworkInputs]]] = {} if beside is None else beside._made
         #: what its networks read while they run: one that is loaded may not read it again
         self.later: Later = Later() if beside is None else beside.later
 
@@ -73,22 +78,35 @@ class Session:
         """Let go of all networks but some, by whose weights they have; an untrained one goes with the one that it is made of."""
         for key in [key for key in self._loaded if weights_of(key) not in needed]:
             del self._loaded[key]
+            self._made.pop(key, None)
+
+    @property
+    def made_of(self) -> list[tuple[str, dict[str, Any]]]:
+        """The name of each network that is kept, and of those that it was trained from, with the inputs that it was made of."""
+        return [(name, told(inputs)) for made in self._made.values() for name, inputs in made]
 
     def trained(self, ref: NetworkRef, device: str | None = None) -> TrainedNetwork:
         """The outcome of a declared training. It is trained in the dtype that is declared, whatever it then runs in."""
         assert ref.training is not None
         start = ref.training.alignment.network
-        blank = used_as(self._load(start, None if device == "auto" else device, ref.setting("dtype")), start)
+        blank = used_as(self._load(start, None if device == "auto" else device, ref.setting("dtype"), ref), start)
         claim_to_train(blank.model, start.span)
         with progress(asked=self.options.progress) as bar:
             return trained(ref, blank, bar)
 
-    def _load(self, ref: NetworkRef, device: str | None, dtype: str | None) -> Network:
-        """A network, and what it was made of."""
+    def _load(
+        self, ref: NetworkRef, device: str | None, dtype: str | None, trained: NetworkRef | None = None
+    ) -> Network:
+        """A network, and what it was made of; ``trained``: what is trained from it."""
         root = code_of(ref)
         with recording() as reads, watching(root) if root is not None else nullcontext():
             network = self._open(ref, device, dtype)  # it is proved there, too: what its passes read is noted
-        return say_made_of(ref, network, reads)
+        network = say_made_of(ref, network, reads)
+        inputs = network.inputs
+        assert inputs is not None
+        compare_network(ref.name, lambda: told(inputs))
+        self._made.setdefault((trained or ref).key.loaded, []).append((ref.name, inputs))
+        return network
 
     def _of_zoo(self, ref: NetworkRef) -> nn.Module | Path:
         """A network of the zoo, or its folder; fetching it shows how far it is. On a terminal it has a bar of its own."""

@@ -66,6 +66,7 @@ ORDER = [
     "compare",
     "fitting",
     "specs",
+    "asked_workers",
     "checking",
     "checking_networks",
     "discovering",

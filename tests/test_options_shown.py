@@ -74,6 +74,7 @@ def test_what_options_are_called_is_there() -> None:
     assert PYTHON.told("read it, then run with --trust") == "read it, then run with Options(trust=True)"
     assert PYTHON.told("use a smaller dtype (--dtype bfloat16)") == 'use a smaller dtype (Options(dtype="bfloat16"))'
     assert PYTHON.told("pass a folder: --network NAME=PATH").endswith('Options(networks={"NAME": Path("PATH")})')
+    assert PYTHON.told("with --workers N") == "with Options(workers=N)"
     assert MCP.told("(`run --out` keeps them)") == "(`--out` of `causal-dsl run` keeps them)"
     assert PYTHON.told("run causal-dsl run x.causal --out results") == "run causal-dsl run x.causal --out results"
 

@@ -34,8 +34,10 @@ from causal_dsl.quick_dataclasses import dataclass
 
 T = TypeVar("T", bound=Scheduled)
 
-#: Starts of workers in a row that may fail, beside one of each, before no other is tried; and loadings of a network that nobody has loaded.
+#: Starts of workers in a row that may fail with no unit stored between, beside one of each, before no other is tried; and loadings of a network that nobody has loaded.
 _VAIN = 2
+#: Units that are finished before the time that is left is told.
+_ENOUGH = 3
 #: Seconds for which it is not worth to begin a unit a second time.
 _WORTH = 10.0
 #: On a cluster a unit that takes so many times as long as it should is begun by another worker as well.
@@ -91,6 +93,9 @@ class Scheduler(Generic[T]):
         self.again: Counter[str] = Counter()
         self.cost = {key: max(float(cost(unit)), 0.0) for key, unit in self.units.items()}
         self._seconds = self._measured = 0.0
+        #: the units that were finished by the workers of this run, and when the first of them was begun
+        self._here: set[str] = set()
+        self._since: float | None = None
         self._after: dict[str, list[str]] = {}
         self._open: dict[str, int] = {}
         for key, unit in self.units.items():
@@ -137,6 +142,16 @@ class Scheduler(Generic[T]):
         return self._why_vain if self.stuck else ""
 
     @property
+    def vain(self) -> int:
+        """How many workers in a row ended before they were up, with no unit stored between."""
+        return self._vain
+
+    @property
+    def progressed(self) -> bool:
+        """Whether a worker of this run stored a unit."""
+        return bool(self._here)
+
+    @property
     def _left(self) -> int:
         return len(self.units) - len(self.done | self.faults.keys())
 
@@ -156,14 +171,23 @@ class Scheduler(Generic[T]):
         return self._seconds / self._measured if self._measured else None
 
     def seconds_left(self, now: float) -> float | None:
-        """How long the rest takes with the workers that there are, at least; None where nothing was measured yet."""
-        if self.rate is None:
+        """How long the rest takes with the workers that there are, about; None until enough units were finished to tell."""
+        if self.rate is None or self._since is None or len(self._here) < max(_ENOUGH, self.workers):
             return None
         left = {key for key in self.units if key not in self.done and key not in self.faults}
         begun = {worker.key: now - worker.since for worker in self._alive.values() if worker.key}
         each = {key: max(0.0, self.cost[key] * self.rate - begun.get(key, 0.0)) for key in left}
         longest = max((self._rank[key] * self.rate - begun.get(key, 0.0) for key in left), default=0.0)
-        return max(0.0, longest, sum(each.values()) / max(1, self.up))
+        gone = (
+            now - self._since
+        )  # with all that units take beside their own seconds: networks loaded, workers that died
+        by_time = gone * self._share(left) / self._share(self._here) if self._here else 0.0
+        return max(0.0, longest, sum(each.values()) / max(1, self.up), by_time)
+
+    def _share(self, keys: Collection[str]) -> float:
+        """How much of the work some units are: half of a unit's share is by its cost, and half the same for each."""
+        whole = sum(self.cost.values())
+        return len(keys) / len(self.units) + (sum(self.cost[key] for key in keys) / whole if whole else 0.0)
 
     # ── what happens ────────────────────────────────────────────────────────────────────────────
 
@@ -183,7 +207,7 @@ class Scheduler(Generic[T]):
                 worker.loading = False
                 self._loaded.add(worker.network)
             case Finished(name, key, seconds):
-                asked += self._finished(name, key, seconds)
+                asked += self._finished(name, key, seconds, now)
             case Failed(name, key, why, again) if worker is not None and worker.key == key:
                 self._free(name, worker)
                 self._failed(key, why, again)
@@ -204,17 +228,20 @@ class Scheduler(Generic[T]):
         self._busy -= 1
         self._idle[name] = None
 
-    def _finished(self, name: str, key: str, seconds: float) -> list[Action]:
+    def _finished(self, name: str, key: str, seconds: float, now: float) -> list[Action]:
         worker = self._alive.get(name)
         if worker is not None and worker.key == key:
             self._free(name, worker)
         if key not in self.units or key in self.done:
             return []
+        self._vain = 0  # workers may die as often as they like while units get stored between
         self.done.add(key)  # also where its worker was taken for dead: it is in the store
         if self.faults.pop(key, None) is not None:
             self.faults = {one: fault for one, fault in self.faults.items() if not fault.behind}
             for one in list(self.faults):
                 self._set_behind(one, one)
+        self._here.add(key)
+        self._since = now - seconds if self._since is None else self._since
         if self.cost[key] and seconds:
             self._seconds += seconds
             self._measured += self.cost[key]

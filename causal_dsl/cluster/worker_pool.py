@@ -5,6 +5,7 @@ from __future__ import annotations
 import time
 from collections.abc import Mapping
 from dataclasses import field
+from textwrap import shorten
 from typing import Any
 
 from causal_dsl.cluster.answer import Answer
@@ -211,13 +212,15 @@ class WorkerPool:
         elif actor.process:
             why = "its process ended without a word: it was killed, it crashed, or the system had no memory left for it"
         else:
-            why = f"it could not start: {_reason(said)}"
+            why = _not_started(error, said)
         return [Died(name, why, memory)]
 
 
-def _reason(said: str) -> str:
-    """What Ray says of an actor that did not start, without its identifiers."""
+def _not_started(error: BaseException, said: str) -> str:
+    """Why an actor did not start, by what Ray says of it, without its identifiers."""
     for mark in ("ModuleNotFoundError: ", "ImportError: ", "Error: "):
         if mark in said:
-            return mark + said.rpartition(mark)[2][:200]
-    return said[:200]
+            return f"it could not start: {shorten(mark + said.rpartition(mark)[2], 200, placeholder=' …')}"
+    if type(error).__name__ in ("ActorDiedError", "RayActorError", "WorkerCrashedError"):
+        return "its process ended as it started: it was killed, it crashed, or the system had no memory left for it"
+    return f"it could not start: {shorten(said, 200, placeholder=' …')}"

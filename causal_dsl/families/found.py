@@ -77,5 +77,6 @@ FAMILY = (
         f"{__name__}:standardize",
         "the whole vector, each coordinate minus its mean and divided by its standard deviation: a first step of a chain",
         complete=True,
+        numbers=lambda width, said: 2 * width,
     ),
 )

@@ -50,6 +50,7 @@ FAMILY = (
         "files as SAELens writes them; the site, heads and network that `cfg.json` names are checked against the spec "
         "(E515, E516, W517, W518)",
         unsized=True,
+        numbers=lambda width, said: 2 * (width + 1) * (len(said["latents"] or ()) or 8 * width),
         file=("file or folder", "a folder with cfg.json and sae_weights.safetensors"),
         encoder=True,
     ),

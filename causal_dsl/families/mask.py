@@ -46,5 +46,6 @@ FAMILY = (
         "De Cao et al. 2020; Csordás et al. 2021; Davies et al. 2023",
         trained=True,
         gated=True,
+        numbers=lambda width, said: {"coordinates": width, "sites": 1}.get(str(said["over"]), 2**5),
     ),
 )

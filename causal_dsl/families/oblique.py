@@ -35,6 +35,7 @@ FAMILY = (
         dim="dim",
         shared=True,
         complete=True,
+        numbers=lambda width, said: 2 * width * min(width, int(said["dim"])),
     ),
     FeatureFamily(
         "affine",
@@ -45,5 +46,6 @@ FAMILY = (
         dim="dim",
         shared=True,
         complete=True,
+        numbers=lambda width, said: width * width,
     ),
 )

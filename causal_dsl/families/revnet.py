@@ -31,6 +31,7 @@ FAMILY = (
         shared=True,
         complete=True,
         bends="layers",
+        numbers=lambda width, said: int(said["layers"]) * (int(said["width"]) * (width + 1) + 2 * width),
         tiny={"layers": 2, "width": 8},
     ),
 )

@@ -36,6 +36,7 @@ FAMILY = (
         dim="dim",
         shared=True,
         complete=True,
+        numbers=lambda width, said: width * min(width, int(said["dim"])),
     ),
     FeatureFamily(
         "boundless",
@@ -50,5 +51,6 @@ FAMILY = (
         "Wu et al. 2023",
         trained=True,
         gated=True,
+        numbers=lambda width, said: width * width + 1,
     ),
 )

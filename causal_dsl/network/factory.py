@@ -8,8 +8,10 @@ of a ``tokenizer.json`` or of a folder that holds one (:mod:`causal_dsl.network.
 from __future__ import annotations
 
 import inspect
+import sys
 import traceback
 from collections.abc import Callable, Mapping
+from contextlib import nullcontext
 from functools import partial
 from pathlib import Path
 from types import ModuleType
@@ -21,6 +23,7 @@ from torch import nn
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_path, shown_path
 from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.compare import told
+from causal_dsl.network.quiet import without_bars
 from causal_dsl.network.wrapped import in_eval_mode, vector_layers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
@@ -42,7 +45,9 @@ def call_factory(
         raise fail("E637", f'"{name}" does not name a function', span, help='write torch("file.py:function")')
     if not path.is_file():
         raise fail("E637", f"there is no file {shown_path(path)}", span, notes=("paths are relative to the spec",))
-    with watching(path.parent):
+    # as far as it can be told before: the library takes seconds to import, and many networks do without
+    loads = "transformers" in sys.modules or b"transformers" in path.read_bytes()
+    with watching(path.parent), without_bars() if loads else nullcontext():
         module = _import(path, span)
         factory = getattr(module, function, None)
         if not callable(factory):

@@ -54,6 +54,20 @@ def quiet() -> Iterator[list[str]]:
             library.enable_progress_bar()
 
 
+@contextmanager
+def without_bars() -> Iterator[None]:
+    """Code of the user that loads a network, without the progress bars of transformers: they would get into the lines of progress of a run."""
+    from transformers.utils import logging as library
+
+    before = library.is_progress_bar_enabled()
+    library.disable_progress_bar()
+    try:
+        yield
+    finally:
+        if before:
+            library.enable_progress_bar()
+
+
 def worth_telling(heard: list[str]) -> list[str]:
     """The distinct warnings that may bear on numbers, each in one line."""
     told = [" ".join(text.split())[:400] for text in heard if text.strip()]

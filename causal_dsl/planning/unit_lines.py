@@ -31,8 +31,11 @@ _NAMES = {
 }
 
 
-def summed(plan: Plan, memory: int | None = None, workers: int | None = None) -> shapes.UnitsJson:
-    """The units of a plan in numbers; with ``workers`` the predicted time too, from a matrix product that is measured."""
+def summed(
+    plan: Plan, memory: int | None = None, workers: int | None = None, cores: int | None = None
+) -> shapes.UnitsJson:
+    """The units of a plan in numbers; with ``workers`` the predicted time too, from a matrix product that is measured;
+    more of them than the ``cores`` of this machine get no faster."""
     units = units_of_plan(plan, plan.program.path, {}, memory)
     largest = max(units, key=lambda unit: unit.flops, default=None)
     counts = Counter(unit.kind for unit in units)
@@ -43,7 +46,7 @@ def summed(plan: Plan, memory: int | None = None, workers: int | None = None) ->
         "constants": counts["constants"],
         "blocks": counts["block"],
         "gradients": counts["gradients"],
-        "bytes": sum(unit.bytes for unit in units),
+        "bytes": _moved(units, workers or 1),
         "flops": sum(unit.flops for unit in units),
         "largest": None
         if largest is None
@@ -51,17 +54,26 @@ def summed(plan: Plan, memory: int | None = None, workers: int | None = None) ->
         "workers": None,
     }
     if workers is not None:
-        found["workers"] = _predicted(units, workers)
+        found["workers"] = _predicted(units, workers, cores)
     return found
 
 
-def _predicted(units: Sequence[WorkUnit], workers: int) -> shapes.WorkersJson:
+def _moved(units: Sequence[WorkUnit], workers: int) -> int:
+    """Bytes to and from the store: each result is written once, and read once to be scored; each worker reads those that blocks and
+    gradients need."""
+    needed = sum(unit.bytes for unit in units if unit.kind not in ("block", "gradients"))
+    return 2 * sum(unit.bytes for unit in units) + workers * needed
+
+
+def _predicted(units: Sequence[WorkUnit], workers: int, cores: int | None) -> shapes.WorkersJson:
     rate = measured_flops()
+    at_once = min(workers, cores or workers)
     loading = max((load_seconds(unit) for unit in units), default=0.0)
     return {
         "workers": workers,
         "flops_a_second": rate,
-        "seconds": sum(shares(units, workers, rate).seconds.values()),
+        "at_once": at_once,
+        "seconds": sum(shares(units, at_once, rate).seconds.values()),
         "at_least": longest_chain(units, rate),
         "loading": loading,
         "alone": sum(shares(units, 1, rate).seconds.values()),
@@ -84,7 +96,7 @@ def lines(found: shapes.UnitsJson, each: str = "") -> list[str]:
         return []
     told = [
         f"{_and(named)} to share between workers; {_bytes(found['bytes'])} to and from the store; "
-        f"the largest is {largest['label']}: {largest['flops'] / 1e9:,.3g} GFLOP, {_bytes(largest['bytes'])}"
+        f"the largest is {largest['label']}: {largest['flops'] / 1e9:,.3g} GFLOP, and it writes {_bytes(largest['bytes'])}"
     ]
     if workers is not None:
         count, why = workers["workers"], f", one for each {each} of this machine" if each else ""
@@ -94,6 +106,11 @@ def lines(found: shapes.UnitsJson, each: str = "") -> list[str]:
             f"{workers['flops_a_second'] / 1e9:,.0f} GFLOP a second, which a matrix product takes here, so a network takes longer, "
             f"with {_seconds(workers['loading'])} to load a network and {round(1000 * UNIT_SECONDS)} ms for what a unit takes beside"
         )
+        if workers["at_once"] < count:
+            cores = workers["at_once"]
+            told.append(
+                f"this machine has {cores} core{'s' * (cores != 1)}, so {count} workers on it are estimated to be as fast as {cores}; on a cluster or as shards they may be faster"
+            )
         whole = workers["seconds"] + workers["beside"]
         told.append(
             f"one process, by the same estimate: {_seconds(workers['alone'])}; beside the units, `run --workers` takes {_seconds(workers['beside'])} to start "

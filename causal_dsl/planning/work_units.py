@@ -26,8 +26,9 @@ from causal_dsl.planning.peak import Peaks
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.planning.work_before import BeforeUnit, constants_of, gradients_of, searches_of
-from causal_dsl.program.components import trims
+from causal_dsl.program.components import full_width, trims
 from causal_dsl.program.derived_tests import trained_of
+from causal_dsl.program.read_features import family
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -40,6 +41,10 @@ Kind = Literal["training", "search", "fit", "constants", "block", "gradients"]
 #: A pass back takes twice the multiplications of the pass on.
 _BACK = 2.0
 _NUMBER = 8
+#: Bytes that an array of a file takes beside its numbers, and what is kept of how often a write had an effect.
+_ARRAY, _FIRED = 290, 24
+#: Bytes of what is said beside the numbers of a unit.
+_SAID = 3000
 
 
 @dataclass(frozen=True)
@@ -48,7 +53,7 @@ class WorkUnit:
     same unit the same key. ``network``: the part of the spec that it belongs to, by the name of its network (empty: all
     networks are one part); ``number`` of its kind there, of ``count``. ``needs``: keys of units that must be stored before.
 
-    ``flops``: multiplications and additions, predicted; ``bytes`` that it reads from the store and writes to it;
+    ``flops``: multiplications and additions, predicted; ``bytes`` that it writes to the store;
     ``memory``: bytes that it holds beside the weights; ``weights``: bytes of the networks that it is run on.
     """
 
@@ -68,6 +73,8 @@ class WorkUnit:
     #: searches: the name of the search
     among: int = 0
     name: str = ""
+    #: of blocks: their network, and of which tests they have which pairs
+    about: str = ""
 
     def to_json(self) -> dict[str, Any]:
         """Plain data."""
@@ -150,7 +157,6 @@ def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) ->
     yield from constants
     needs += _keys(fits) + _keys(constants)
     blocks, stored = list(blocks_of(plan, memory)), _Stored(plan)
-    taken = sum(unit.bytes for unit in (*searches, *fits, *constants))
     sized = _sized(plan, blocks, Budget(memory or MOST_UNASKED))
     of = f" of {part}" if part else ""
     for number, ((step, block), (flops, held)) in enumerate(zip(blocks, sized, strict=True)):
@@ -161,12 +167,13 @@ def _of_part(plan: Plan, part: str, spec: str, head: str, memory: int | None) ->
             part,
             needs,
             flops,
-            taken + stored.of(step, block),
+            stored.of(step, block) + _SAID,
             f"block {number + 1} of {len(blocks)}{of}",
             number,
             len(blocks),
             held,
             weights,
+            about=stored.about(step, block),
         )
     yield from beside("gradients", gradients_of(plan), needs)
 
@@ -214,12 +221,29 @@ class _Stored:
         if self._last is None or self._last[0] is not step:
             self._last = step, list(self._tests(step))
         last = len(step.resumes) if block.last is None else block.last
-        return sum(
-            len(block.pairs(n))
-            * _NUMBER
-            * (plain + sum(count for place, count in patched.items() if block.first <= place < last))
-            for n, plain, patched in self._last[1]
-        )
+        found = 0
+        for n, plain, patched in self._last[1]:
+            cells = [count for place, count in patched.items() if block.first <= place < last]
+            pairs = len(block.pairs(n))
+            if pairs:
+                arrays = 2 + plain + max(cells, default=0)
+                found += pairs * _NUMBER * (1 + plain + sum(cells)) + arrays * _ARRAY + len(cells) * _FIRED
+        return found
+
+    def about(self, step: Step, block: Block) -> str:
+        """The network of a block, and of which tests it has which pairs. The controls of a test are told with it."""
+        pairs: dict[str, list[range]] = {}
+        names = {each.name: test.name for test in self.plan.program.tests for each in test.each}
+        for test in self.plan.tests:
+            if test.network.key == step.network:
+                own = block.pairs(self.plan.draw_of(test).n)
+                pairs.setdefault(names.get(test.name, test.name.partition(": ")[0]), []).append(own)
+        told = [
+            f"pair{'s' * (len(most) > 1)} {most[0]}{f' to {most[-1]}' * (len(most) > 1)} of `{name}`"
+            for name, every in pairs.items()
+            if (most := max(every, key=len))
+        ]
+        return f"{', '.join(told)}, on `{self.plan.networks[step.network].name}`"
 
     def _tests(self, step: Step) -> Iterator[tuple[int, int, dict[int, int]]]:
         """Of each test its pairs, and how many numbers are read of each: in the plain runs, and in each intervention of the step, by its place."""
@@ -269,7 +293,7 @@ def _fits(plan: Plan, part: str, spec: str, head: str, needs: tuple[str, ...]) -
                 part,
                 needs,
                 0.0 if files else float(flops + prompts),
-                sum(_map_bytes(unit, inputs.facts) for unit in group),
+                sum(_map_bytes(fits.plan, unit, inputs.facts) for unit in group),
                 f"{said} on {network.name}: {group[0]}{' …' * (len(group) > 1)}",
                 number,
                 len(groups),
@@ -298,10 +322,17 @@ def _held(group: Sequence[FitUnit], tokens: int, facts: Facts) -> int:
     return int(4 * rows * tokens * max(1, layers_of(facts)) * (8 * wide + 3 * (facts.mlp_width or 0)))
 
 
-def _map_bytes(unit: FitUnit, facts: Facts) -> int:
-    """Of the maps of a fit as they are stored: a square matrix of the width at most, for each."""
-    wide = facts.width or max(facts.widths, default=1)
-    return len(unit.maps) * wide * wide * 4
+def _map_bytes(plan: Plan, unit: FitUnit, facts: Facts) -> int:
+    """Of a fit as it is stored: its maps in float32, a number for each input that it saw, and what is said of it."""
+    numbers = 0
+    for ref in unit.maps:
+        width = full_width(ref.place.site, facts) or facts.width or max(facts.widths, default=1)
+        for declared in ref.chain:
+            settings: dict[str, Any] = dict(declared.settings)
+            numbers += family(declared).numbers_of(width, settings)
+            width = min(width, int(settings.get(family(declared).dim, width)))
+    seen = [np.unique(plan.rows[resume.base]).size for e in unit.experiments for resume in (e.fit, e.validation)]
+    return 4 * numbers + 2 * _NUMBER * sum(seen) + _SAID
 
 
 def _trained(plan: Plan) -> list[NetworkRef]:

@@ -4,7 +4,7 @@ them out over devices."""
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, fail
@@ -22,6 +22,15 @@ def held(settings: Mapping[str, Any]) -> str:
 def is_follower() -> bool:
     """Whether this process computes with others that ``torchrun`` started, and another tells of the results and writes them."""
     return int(os.environ.get("WORLD_SIZE", "1")) > 1 and int(os.environ.get("RANK", "0")) > 0
+
+
+def unshared(networks: Iterable[Mapping[str, Any]]) -> str:
+    """What is said where ``torchrun`` started several processes, this is the first of them, and none of the networks, by their settings, is
+    shared out among them; else nothing."""
+    count = int(os.environ.get("WORLD_SIZE", "1"))
+    if count < 2 or is_follower() or any(settings.get("shard") == "auto" for settings in networks):
+        return ""
+    return f"{count} processes were started, and no network has shard=auto: each of them computes everything by itself, which shares nothing"
 
 
 def refuse_in_group(option: str, at: Span) -> None:
@@ -66,4 +75,4 @@ def judge_held(settings: Mapping[str, Any], span: Span, found: Diagnostics) -> b
     return False
 
 
-__all__ = ["STREAMED", "held", "is_follower", "judge_held", "refuse_in_group"]
+__all__ = ["STREAMED", "held", "is_follower", "judge_held", "refuse_in_group", "unshared"]

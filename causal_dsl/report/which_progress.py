@@ -43,6 +43,11 @@ def in_lines(wanted: bool, apart: float = 0.0) -> None:
     _LINES[:] = [apart] if wanted else []
 
 
+def every_step_told() -> bool:
+    """Whether progress is told in lines as it is made, which ``-v`` asks for."""
+    return _LINES == [0.0]
+
+
 def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
     """What shows how far work is; ``stream`` is stderr. Silence where it is not ``asked`` for,
     unless :func:`progress_shown_by` says who shows it."""

@@ -93,7 +93,7 @@ class LargestUnitJson(TypedDict):
     flops: float
     "multiplications and additions, predicted"
     bytes: Count
-    "bytes to and from the store, predicted"
+    "bytes that it writes to the store, predicted"
 
 
 class WorkersJson(TypedDict):
@@ -101,6 +101,8 @@ class WorkersJson(TypedDict):
 
     workers: Count
     "how many"
+    at_once: Count
+    "as many of them as this machine has cores or GPUs for, with which the seconds are estimated"
     flops_a_second: float
     "what a matrix product takes on this machine's processor"
     seconds: float
@@ -131,7 +133,7 @@ class UnitsJson(TypedDict):
     gradients: Count
     "readings by gradients at places, of a test and a way of taking them"
     bytes: Count
-    "bytes to and from the store, predicted"
+    "bytes to and from the store, predicted: each result is written once and read once to be scored, and each worker reads what its units need"
     flops: float
     "multiplications and additions, predicted"
     largest: LargestUnitJson | None

@@ -26,6 +26,11 @@ def nothing_is_made() -> bool:
     return _FAULTS.get() is not None
 
 
+def why_not_stored() -> tuple[Diagnostic, ...]:
+    """Why something is not stored, where only what is stored is used."""
+    return _FAULTS.get() or ()
+
+
 def refuse_making() -> None:
     """Where something would have to be made without which nothing else can be told, raise the faults; KeyboardInterrupt where
     there are none, since the run was stopped."""
@@ -36,4 +41,4 @@ def refuse_making() -> None:
         raise KeyboardInterrupt
 
 
-__all__ = ["nothing_is_made", "refuse_making", "stored_only"]
+__all__ = ["nothing_is_made", "refuse_making", "stored_only", "why_not_stored"]

@@ -165,10 +165,10 @@ def _write(file: Path, text: bytes, line: CommandLine) -> None:
 
 def plan(arguments: Namespace, line: CommandLine) -> int:
     refuse_unlike_options(arguments, line)
+    from causal_dsl.cluster.this_machine import automatic, cores, gpus
+
     workers, each = arguments.workers, ""
     if workers == "auto":
-        from causal_dsl.cluster.this_machine import automatic
-
         workers, each = automatic()
     files, options = inputs(arguments, line)
 
@@ -177,7 +177,7 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
         if arguments.mermaid:
             say(printable(made.mermaid()))
             return {}
-        units = summed(made, options.memory, workers)
+        units = summed(made, options.memory, workers, gpus() or cores())
         if not arguments.json:
             say(printable("\n".join([made.text(explain=arguments.explain), *unit_lines(units, each)])))
             return {}

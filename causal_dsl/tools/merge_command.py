@@ -148,7 +148,9 @@ def merge_options(command: argparse.ArgumentParser) -> None:
 def merge(arguments: Namespace, line: CommandLine) -> int:
     """Unite shards and score them; nothing is computed again."""
     from causal_dsl.running import run_specs
-    from causal_dsl.units.merging import merged
+    from causal_dsl.store.ran_on import comparing
+    from causal_dsl.store.stored_only import stored_only
+    from causal_dsl.units.merging import merged, not_stored
 
     refuse_unlike_options(arguments, line)
     refuse_early(arguments, line)
@@ -164,7 +166,9 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
     results = None
     for one in specs:
         tell(printable(f"{one.spec.name}: {one.units} units of {one.shards} shards, all there"))
-        found = run_specs([one.spec], replace(one.options, command=tuple(line.words)))
+        fault = not_stored(line.place(str(arguments.paths[0])))
+        with comparing(one.ran_on), stored_only((fault,)):
+            found = run_specs([one.spec], replace(one.options, command=tuple(line.words)))
         results = found if results is None else type(found)((*results.specs, *found.specs))
     assert results is not None
     return ended(results, arguments, line)

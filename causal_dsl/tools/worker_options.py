@@ -4,13 +4,14 @@ from __future__ import annotations
 
 import re
 from argparse import ArgumentParser, ArgumentTypeError
-from typing import Literal
+from collections.abc import Callable
+from contextlib import suppress
+from typing import Literal, TypeVar
 
+from causal_dsl import asked_workers
 from causal_dsl.specs import Options
 
-#: Seconds without a sign after which a worker may be ended: as it runs a layer it gives none.
-_LEAST_SILENCE = 10.0
-_MOST_WORKERS = 100_000
+T = TypeVar("T")
 
 
 def add_workers(command: ArgumentParser) -> None:
@@ -37,26 +38,24 @@ def add_workers(command: ArgumentParser) -> None:
 
 def worker_count(text: str) -> int | Literal["auto"]:
     """A number of workers from 1 upwards, or ``auto``."""
-    if text.strip() == "auto":
-        return "auto"
-    if not re.fullmatch(r"\d{1,6}", text.strip()) or not 1 <= int(text) <= _MOST_WORKERS:
-        raise ArgumentTypeError(f"{text!r} is not a number of workers; write 1 to {_MOST_WORKERS}, or auto")
-    return int(text)
+    written = text.strip()
+    return _as_typed(asked_workers.worker_count, int(written) if re.fullmatch(r"\d{1,6}", written) else written)
 
 
 def cluster_address(text: str) -> str:
     """The address of a cluster."""
-    if not text.strip() or re.search(r"\s", text.strip()):
-        raise ArgumentTypeError(f"{text!r} is not an address; write ray://host:10001, host:6379, or auto")
-    return text.strip()
+    return _as_typed(asked_workers.cluster_address, text)
 
 
 def silent_seconds(text: str) -> float:
     """Seconds, of which a worker needs some for a sign."""
+    with suppress(ValueError):
+        return _as_typed(asked_workers.silent_seconds, float(text))
+    return _as_typed(asked_workers.silent_seconds, text)
+
+
+def _as_typed(read: Callable[[object], T], typed: object) -> T:
     try:
-        found = float(text)
-    except ValueError:
-        found = 0.0
-    if not _LEAST_SILENCE <= found < 1e9:
-        raise ArgumentTypeError(f"{text!r} is too short, or no number of seconds; write {_LEAST_SILENCE:g} or more")
-    return found
+        return read(typed)
+    except ValueError as error:
+        raise ArgumentTypeError(str(error)) from error

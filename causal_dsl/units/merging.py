@@ -4,52 +4,35 @@ from __future__ import annotations
 
 import json
 import os
-import shutil
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import field, fields
+from collections.abc import Callable, Sequence
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
 from causal_dsl.checking import check
-from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
+from causal_dsl.network.fingerprint import shown
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.specs import Options, Spec, load
-from causal_dsl.store.documents import read_document
-from causal_dsl.store.files import replacing
-from causal_dsl.store.keys import RunInputs, changes
+from causal_dsl.store.keys import RunInputs, changes, versions
 from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
-from causal_dsl.store.tensors import Damaged, load_arrays, load_tensors
-from causal_dsl.units.folder import UnitFolder
-from causal_dsl.units.shards import SHARD, shard_folders
+from causal_dsl.store.ran_on import RanOn
+from causal_dsl.units.shard_contents import ShardFolder, copy_units, is_whole, known_runs, run_of, shards_in
+from causal_dsl.units.shards import SHARD
 
 #: How many missing units a message names.
 _NAMED = 6
 
 
 @dataclass(frozen=True, eq=False)
-class ShardFolder:
-    """The folder of one spec in one shard, and what its manifest says."""
-
-    folder: Path
-    said: dict[str, Any]
-    units: UnitFolder = field(init=False)
-
-    def __post_init__(self) -> None:
-        object.__setattr__(self, "units", UnitFolder(self.folder / UNITS))
-
-    @property
-    def name(self) -> str:
-        return f"shard {self.said['shard']}/{self.said['of']}"
-
-
-@dataclass(frozen=True, eq=False)
 class MergedSpec:
-    """A spec whose shards were united, and the options that it was run with."""
+    """A spec whose shards were united, the options that it was run with, and all that its units were computed on."""
 
     spec: Spec
     options: Options
     units: int
     shards: int
+    ran_on: RanOn
 
 
 def merged(
@@ -66,7 +49,7 @@ def merged(
     run and ``replaces`` does not say that they may go, and E708, E755 and E756 of ``out``."""
     specs: dict[str, list[ShardFolder]] = {}
     for folder in folders:
-        found = list(_shards_in(folder))
+        found = list(shards_in(folder))
         if not found:
             raise _no_shards(folder, place(str(folder)))
         for one in found:
@@ -83,19 +66,6 @@ def merged(
         )
     at = place(str(folders[0]))
     return [_merged(shards, out, trust, allow, spec, at, place(str(out)), replaces) for shards in specs.values()]
-
-
-def _shards_in(folder: Path) -> Iterator[ShardFolder]:
-    """The shards in a folder: it may be the ``--out`` of all of them, of one, or the folder of a spec."""
-    places = [folder, *shard_folders(folder)]
-    for inner in [*places, *(path for place in places for path in sorted(place.glob("*")) if path.is_dir())]:
-        try:
-            said = json.loads((inner / SHARD).read_text(encoding="utf-8"))
-            keys = {"shard", "of", "spec", "path", "identity", "networks", "versions", "units"}
-            if isinstance(said, dict) and said.keys() >= keys:
-                yield ShardFolder(inner, said)
-        except (OSError, ValueError):
-            continue
 
 
 def _no_shards(folder: Path, at: Span) -> SpecError:
@@ -128,31 +98,78 @@ def _merged(
     read = load(_spec_of(first, spec, at))
     shown = read.name
     _refuse_runs(shards, at)
+    networks = _networks_of(shards, at)
+    options = _options_of(first, out, trust, allow)
+    _refuse_now(shards, read, options, at)
     if not replaces:
         _refuse_others_results(folder_of(out, shown), shards, there)
     missing, damaged = _missing(shards)
     with opened(out, shown) as held:
         try:
             for one in shards:
-                _copy(one.units.root, held.folder / UNITS)
+                copy_units(one.units.root, held.folder / UNITS)
         except OSError as error:
             raise unwritable(out, shown, error) from error
     if missing:
         raise _incomplete(first, missing, damaged, shown, len(shards), at)
-    said = first.said["identity"]
-    networks = {name: Path(one) for name, one in first.said["networks"].items()}
-    options = Options.of(said, networks=networks, trust=trust, allow=tuple(allow), out=out, shared=True)
-    checked = check(read, options)
+    runs = {part: about["inputs"] for part, about in known_runs(shards).items()}
+    ran_on = RanOn(networks, runs, lambda found: _other_now(found, at))
+    return MergedSpec(read, options, len(first.said["units"]), first.said["of"], ran_on)
+
+
+def _options_of(shard: ShardFolder, out: Path, trust: bool, allow: Sequence[Path]) -> Options:
+    networks = {name: Path(one) for name, one in shard.said["networks"].items()}
+    said = shard.said["identity"]
+    return Options.of(said, networks=networks, trust=trust, allow=tuple(allow), out=out, shared=True)
+
+
+def _refuse_now(shards: Sequence[ShardFolder], spec: Spec, options: Options, at: Span) -> None:
+    """Raise E903 where the spec, a file that it reads, or a version is another now than when the shards ran."""
+    checked = check(spec, options)
     checked.raise_errors()
-    if checked.digest != said["spec"]:
-        raise _other_spec(read, at)
-    return MergedSpec(read, options, len(first.said["units"]), first.said["of"])
+    first = shards[0].said
+    if checked.digest != first["identity"]["spec"]:
+        raise _other_spec(spec, at)
+    own = None if spec.path is None else Path(os.path.abspath(spec.path))
+    now = {shown(path, spec.folder): known for path, known in checked.reads.digests().items() if path != own}
+    found = changes(first["versions"], versions())
+    for about in known_runs(shards).values():
+        before = about["inputs"]["files"]
+        found += changes(
+            {path: before[path] for path in now if path in before}, {p: now[p] for p in now if p in before}
+        )
+    if found:
+        raise _other_now(list(dict.fromkeys(found)), at)
+
+
+def _other_now(found: Sequence[str], at: Span) -> SpecError:
+    notes = ("from the shards to this merge:", *found[:_NAMED])
+    return fail(
+        "E903",
+        "the shards ran on something else than there is now",
+        at,
+        notes=(*notes, *([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else [])),
+        help="restore it, or run the shards again; nothing was computed, and nothing was removed",
+    )
+
+
+def not_stored(place: Span) -> Diagnostic:
+    """E903: something that the scores need is not among what the shards stored."""
+    return Diagnostic(
+        "E903",
+        "the shards stored nothing for a part of what is to be scored",
+        place,
+        notes=("all units are there, and one of them was computed on something else than there is now",),
+        help="run the shards again: what is stored for what is there now is found",
+    )
 
 
 def _refuse_others(first: ShardFolder, other: ShardFolder, at: Span) -> None:
     """Raise E903 for shards of different runs."""
+    one, two = ({k: v for k, v in shard.said["identity"].items() if k != "networks"} for shard in (first, other))
     found = [
-        *changes(first.said["identity"], other.said["identity"]),
+        *changes(one, two),
+        *_other_networks(first, other),
         *changes(first.said["versions"], other.said["versions"]),
         *changes({"the number of shards": first.said["of"]}, {"the number of shards": other.said["of"]}),
     ]
@@ -160,6 +177,13 @@ def _refuse_others(first: ShardFolder, other: ShardFolder, at: Span) -> None:
         found = ["the work was cut into other units, or shared out otherwise"]
     if found:
         raise _different(first, other, found, at)
+
+
+def _other_networks(first: ShardFolder, other: ShardFolder) -> list[str]:
+    """Which `--network` one of two shards was given and the other was not; their folders may be others on each machine."""
+    one, two = first.said["networks"], other.said["networks"]
+    found = [f"`--network {name}={one[name]}` is gone" for name in one if name not in two]
+    return found + [f"`--network {name}={two[name]}` is new" for name in two if name not in one]
 
 
 def _other_spec(spec: Spec, at: Span) -> SpecError:
@@ -198,7 +222,7 @@ def _refuse_runs(shards: Sequence[ShardFolder], at: Span) -> None:
         for unit in shard.said["units"]:
             done = shard.units.done(unit["key"]) if unit["kind"] == "block" else None
             for file in done.files[:1] if done is not None else ():
-                about = _run_of(shard.units.root / file)
+                about = run_of(shard.units.root / file)
                 if about is None:
                     continue
                 first, before = known.setdefault(unit["network"], (shard, about))
@@ -207,6 +231,25 @@ def _refuse_runs(shards: Sequence[ShardFolder], at: Span) -> None:
                     found = ["the work was cut into other blocks: give every shard the same --batch-memory"]
                 if found:
                     raise _different(first, shard, found, at)
+
+
+def _networks_of(shards: Sequence[ShardFolder], at: Span) -> dict[str, list[dict[str, Any]]]:
+    """The networks that the units of shards were computed on, by name, in each way in which one was loaded. Raises E903 where it was another
+    for some of them."""
+    known: dict[tuple[str, ...], tuple[ShardFolder, dict[str, Any]]] = {}
+    for shard in shards:
+        for unit in shard.said["units"]:
+            done = shard.units.done(unit["key"])
+            for name, inputs in shard.units.networks_of(done) if done is not None else ():
+                way = (name, *(str(inputs.get(what)) for what in ("kind", "dtype", "device")))
+                first, before = known.setdefault(way, (shard, inputs))
+                found = changes(before, inputs, f"network `{name}`")
+                if found:
+                    raise _different(first, shard, found, at)
+    networks: dict[str, list[dict[str, Any]]] = {}
+    for (name, *_), (_, inputs) in known.items():
+        networks.setdefault(name, []).append(inputs)
+    return networks
 
 
 def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span) -> None:
@@ -222,7 +265,7 @@ def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span
         said, own = shards[0].said["identity"], shards[0].said["versions"]
         listed = ("tests", "networks")  # the tests of all parts, and the names alone of networks
         now = {one.name: said[one.name] for one in fields(RunInputs) if one.name in said and one.name not in listed}
-        parts = [about["inputs"] for about in _known_runs(shards)]
+        parts = [about["inputs"] for about in known_runs(shards).values()]
         if len(parts) == 1:  # one part is all of the spec
             now = {name: value for name, value in parts[0].items() if name != "versions"}
         found = [
@@ -243,25 +286,6 @@ def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span
         )
 
 
-def _known_runs(shards: Sequence[ShardFolder]) -> list[dict[str, Any]]:
-    """What the blocks of each part belong to."""
-    known: dict[str, dict[str, Any]] = {}
-    for shard in shards:
-        for unit in shard.said["units"]:
-            done = shard.units.done(unit["key"]) if unit["kind"] == "block" and unit["network"] not in known else None
-            about = _run_of(shard.units.root / done.files[0]) if done is not None and done.files else None
-            if about is not None:
-                known[unit["network"]] = about
-    return list(known.values())
-
-
-def _run_of(file: Path) -> dict[str, Any] | None:
-    try:
-        return read_document(file.parent / "run.json")
-    except (OSError, ValueError):
-        return None
-
-
 def _missing(shards: Sequence[ShardFolder]) -> tuple[list[dict[str, Any]], list[Path]]:
     """The units that no shard has finished, and files that are not as they were written."""
     missing, damaged = [], []
@@ -271,37 +295,12 @@ def _missing(shards: Sequence[ShardFolder]) -> tuple[list[dict[str, Any]], list[
             done = shard.units.done(unit["key"])
             if done is None:
                 continue
-            broken = [shard.units.root / file for file in done.files if not _whole(shard.units.root / file)]
+            broken = [shard.units.root / file for file in done.files if not is_whole(shard.units.root / file)]
             damaged += broken
             there = there or not broken
         if not there:
             missing.append(unit)
     return missing, damaged
-
-
-def _whole(path: Path) -> bool:
-    """Whether a file is as it was written."""
-    try:
-        if path.suffix == ".npz":
-            load_arrays(path)
-        elif path.suffix == ".safetensors":
-            load_tensors(path)
-    except (OSError, Damaged):
-        return False
-    return path.is_file()
-
-
-def _copy(here: Path, there: Path) -> None:
-    """Put every file of one folder of units into another that lacks it, or has it damaged."""
-    for inner, _, names in os.walk(here):
-        for name in names:
-            path = Path(inner) / name
-            target = there / path.relative_to(here)
-            if name.startswith(".") or not _whole(path) or (target.is_file() and _whole(target)):
-                continue
-            target.parent.mkdir(parents=True, exist_ok=True)
-            with replacing(target) as part:
-                shutil.copyfile(path, part)
 
 
 def _incomplete(
@@ -339,4 +338,4 @@ def _spec_of(shard: ShardFolder, given: Path | None, at: Span) -> Path:
     )
 
 
-__all__ = ["MergedSpec", "merged"]
+__all__ = ["MergedSpec", "merged", "not_stored"]

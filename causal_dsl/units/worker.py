@@ -91,7 +91,8 @@ class Worker:
             try:
                 files, found = self._run(unit)
                 seconds, cpu = time.perf_counter() - started, time.process_time() - used
-                done = DoneUnit(unit.key, files, seconds, found, cpu)
+                networks = self.folder.note_networks(self._session.made_of)
+                done = DoneUnit(unit.key, files, seconds, found, cpu, networks)
                 self.folder.say_done(done)
             except CannotWrite as error:
                 assert self.options.folder is not None

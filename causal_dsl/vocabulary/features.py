@@ -6,7 +6,7 @@ point ``causal_dsl.features``.
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Callable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -38,6 +38,9 @@ class FeatureFamily:
     written at one place if their axes are orthogonal. ``complete``: if it gives as many coordinates as the vector has numbers, a swap of
     all of them swaps the vector: the controls of a test then take the place as written whole.
 
+    ``numbers``: how many a finished map has, of vectors of so many numbers and with these settings; without it, those of axes: one
+    for each coordinate of ``dim``, and a mean.
+
     ``tiny`` are settings of a small one, for tests.
     """
 
@@ -57,7 +60,16 @@ class FeatureFamily:
     encoder: bool = False
     axes: bool = False
     complete: bool = False
+    numbers: Callable[[int, Mapping[str, Any]], float] | None = field(default=None, compare=False)
     tiny: Mapping[str, Any] = field(default_factory=dict, compare=False)
+
+    def numbers_of(self, width: int, settings: Mapping[str, Any]) -> int:
+        """How many numbers a finished map of vectors of ``width`` numbers has, about: of one whose coordinates are known only once it is
+        made, those of two."""
+        full = {name: setting.default for name, setting in self.settings.items()} | dict(settings)
+        if self.numbers is not None:
+            return round(self.numbers(width, full))
+        return width * (min(width, int(full[self.dim])) + 1) if self.dim else 3 * width
 
 
 FEATURES: Words[FeatureFamily] = Words("causal_dsl.features", FeatureFamily, "causal_dsl.families")

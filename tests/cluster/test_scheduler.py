@@ -6,7 +6,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causal_dsl.cluster.events import Stopped, Tick
+from causal_dsl.cluster.events import Died, Stopped, Tick
 from causal_dsl.cluster.scheduler import Limits, Scheduler
 from tests.cluster.worlds import Unit, begun, units
 
@@ -108,13 +108,28 @@ def test_needs_that_cannot_be_met_are_refused(needs, words):
         Scheduler([Unit("a", needs)], 1, lambda unit: unit.cost)
 
 
-def test_the_time_left_is_that_of_the_measured_rate():
-    world = begun([Unit(f"u{n}", cost=3) for n in range(4)], 2)
+def test_the_time_left_is_that_of_the_measured_rate_once_enough_units_tell():
+    world = begun([Unit(f"u{n}", cost=3) for n in range(7)], 2)
     for worker in list(world.starting):
         world.join(worker)
-    assert world.scheduler.seconds_left(world.now) is None
-    world.end(next(iter(world.running)), "well")  # 6 seconds for a cost of 3
-    assert world.scheduler.seconds_left(world.now) == pytest.approx(9.0)  # three units of 6 seconds on two workers
+    for _ in range(3):
+        assert world.scheduler.seconds_left(world.now) is None, "a unit or two tell nothing"
+        world.end(next(iter(world.running)), "well")  # 6 seconds for a cost of 3
+    began = world.now - 6.0
+    assert world.scheduler.seconds_left(world.now) == pytest.approx(12.0)  # four units of 6 seconds on two workers
+    world.now = began + 300  # three units took as long, whatever they say that they worked
+    assert world.scheduler.seconds_left(world.now) == pytest.approx(400.0)
+
+
+def test_workers_may_die_as_often_as_they_like_while_units_are_stored_between():
+    world = begun([Unit(f"u{n}") for n in range(30)], 2)
+    world.join(world.starting[0])
+    while len(world.stored) < 29:
+        for _ in range(3):  # one fewer than may die in a row
+            world.tell(Died(world.starting.pop(), "killed"))
+        world.end(next(iter(world.running)), "well")
+    world.finish()
+    assert world.stored == set(world.scheduler.units) and not world.scheduler.stuck
 
 
 def test_a_unit_that_takes_far_too_long_is_begun_by_another_worker_and_who_is_first_ends_the_other():

@@ -169,9 +169,17 @@ def test_a_unit_that_ends_its_worker_is_named_and_the_rest_is_told(folder, monke
         (folder / name / f"{name}.causal").write_text(text)
     monkeypatch.setenv("POISON", "yes")
     words = ["run", "bad/bad.causal", "unloaded/unloaded.causal", "good/good.causal", "--trust", "--out", "kept"]
-    assert main([*words, "--workers", "2"]) == 2
+    assert main([*words, "--workers", "2", "-v"]) == 2
     said = capfd.readouterr()
-    assert said.err.count("E920") == 1 and "a unit was set aside: block 1 of 1" in said.err and "bad.causal" in said.err
+    assert "1 unit was computed by 2 workers on this machine" in said.err
+    assert "it has pairs 0 to" in said.err and "of `swap`, on `net`" in said.err, said.err
+    document = json.loads(Path("kept/bad/results.json").read_text())
+    assert [(one["name"], one["fault"]) for one in document["tests"]] == [("swap", "E920")]
+    assert [one["code"] for one in document["diagnostics"] if one["code"].startswith("E")] == ["E920"]
+    assert said.out.count("not run (E920)") and said.out.count("not run (E924)")
+    assert (
+        said.err.count("[E920]") == 1 and "a unit was set aside: block 1 of 1" in said.err and "bad.causal" in said.err
+    )
     assert (
         said.err.count("E924") == 1 and "no worker lived to load the networks of unloaded/unloaded.causal" in said.err
     )

@@ -267,3 +267,12 @@ def test_gates_of_a_chain_are_all_gates() -> None:
     assert chain.gates() == Gates(16, 4, 8)
     assert float(chain.penalty().detach()) == pytest.approx(0.5 + 0.001 * 4)
     assert chain.effective_size() == 0
+
+
+@pytest.mark.parametrize("name", [name for name in FEATURES.own if not FEATURES.own[name].file])
+def test_a_family_knows_how_many_numbers_its_maps_have(name: str) -> None:
+    """By the tensors of a fitted map, which are what is stored."""
+    width, dim = 32, 4
+    (site,) = chain_of(name, width, dim)
+    stored = sum(tensor.numel() for tensor in fitted(name, width, dim).tensors().values())
+    assert 0.5 <= FEATURES[name].numbers_of(width, dict(site.settings)) / stored <= 2

@@ -231,3 +231,16 @@ def test_rows_without_a_token_are_no_answer(folder: Path, capsys: Captured) -> N
     (test,) = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
     assert test["cells"][0]["scores"]["iia"]["value"] == test["cells"][0]["scores"]["accuracy"]["value"] == 0
     assert pandas.read_parquet("kept/spec/pairs.parquet")["network_answer"].isna().all()
+
+
+def test_bars_of_the_library_do_not_get_into_what_a_run_prints(folder: Path, capsys: Captured) -> None:
+    from transformers.utils import logging
+
+    before = logging.is_progress_bar_enabled()
+    (folder / "net.py").write_text(LOAD.replace("PATH", "'model'") + "    return model\n", encoding="utf-8")
+    (folder / "spec.causal").write_text(
+        SPEC.replace("NETWORK", 'torch("net.py:make", tokenizer="model")'), encoding="utf-8"
+    )
+    assert main(["run", "spec.causal", "--trust"]) == 0
+    assert "Loading weights" not in capsys.readouterr().err
+    assert logging.is_progress_bar_enabled() == before

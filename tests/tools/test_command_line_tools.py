@@ -15,6 +15,7 @@ import time
 import tomllib
 from importlib.metadata import version
 from pathlib import Path
+from typing import Any
 from xml.etree import ElementTree
 
 import pytest
@@ -22,7 +23,7 @@ import yaml
 
 import causal_dsl as cd
 from causal_dsl.cluster.this_machine import automatic
-from causal_dsl.diagnostics import Diagnostic, Source, Span
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
 from causal_dsl.report.which_progress import in_lines
 from causal_dsl.tools.annotations import workflow_command
 from causal_dsl.tools.cli import main
@@ -579,6 +580,41 @@ def test_a_plan_for_as_many_workers_as_run_starts(capsys: Captured) -> None:
     assert f"estimated for {count} worker{'s' * (count != 1)}, one for each" in capsys.readouterr().out
     assert main(["plan", "s.causal", "--workers", "auto", "--json"]) == 0
     assert json.loads(capsys.readouterr().out)["specs"][0]["units"]["workers"]["workers"] == count
+
+
+def test_more_workers_than_cores_are_not_estimated_to_be_faster(capsys: Captured) -> None:
+    found = {}
+    for count in (there := len(os.sched_getaffinity(0)), 1000):
+        assert main(["plan", "s.causal", "--workers", str(count)]) == 0
+        said = f"this machine has {there} core"
+        assert (said in capsys.readouterr().out) == (count > there)
+        assert main(["plan", "s.causal", "--workers", str(count), "--json"]) == 0
+        found[count] = json.loads(capsys.readouterr().out)["specs"][0]["units"]["workers"]
+    assert found[1000]["workers"] == 1000 and found[1000]["at_once"] == there == found[there]["at_once"]
+
+
+@pytest.mark.parametrize(
+    "asked",
+    [{"workers": value} for value in (0, -1, "two", 2.0, True, 10**7)]
+    + [{"cluster": value} for value in ("", 5, "ray://")]
+    + [{"workers": 2, "silence": 1}],
+)
+def test_workers_that_cannot_be_asked_for_are_refused_in_python_as_on_the_command_line(asked: dict[str, Any]) -> None:
+    name, value = list(asked.items())[-1]
+    with pytest.raises(SpecError) as caught:
+        cd.run("s.causal", cd.Options(**asked))
+    assert [one.code for one in caught.value.diagnostics] == ["E926"] and repr(value) in str(caught.value)
+    if value != 5:  # which is a text where it is typed
+        with pytest.raises(SystemExit):
+            main(["run", "s.causal", f"--{name}={'yes' if value is True else value}"])
+
+
+def test_processes_that_share_nothing_are_told_so(monkeypatch: pytest.MonkeyPatch, capsys: Captured) -> None:
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    for rank, told in (("0", True), ("1", False)):
+        monkeypatch.setenv("RANK", rank)
+        main(["run", "s.causal"])
+        assert ("2 processes were started, and no network has shard=auto" in capsys.readouterr().err) == told
 
 
 def test_carets_stand_under_the_word_that_is_meant(folder: Path, capsys: Captured) -> None:

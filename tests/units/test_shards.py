@@ -231,6 +231,7 @@ def test_shards_in_folders_of_their_own_and_one_that_is_missing(server: Server, 
     ("change", "named"),
     [
         (["--seed", "7"], "seed was 0, and is 7"),
+        (["--network", "net=model"], "`--network net="),
         (["--batch-memory", "2MB"], "`--batch-memory` was 1000000, and is 2000000"),
         (["--dtype", "float64"], '`--dtype` was not given, and is "float64"'),
         ("spec", "spec has another content"),
@@ -262,6 +263,58 @@ def test_shards_of_another_run_are_refused(
     code, _ = server.run(["merge", "parts", "--out", "out", "--trust"], home)
     assert code == 2 and "E903" in said(home) and named in said(home), said(home)
     assert not list((home / "out").rglob("results.json"))
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+@pytest.mark.parametrize("kind", ["fits", "training", "networks"])
+def test_merge_refuses_what_is_another_than_when_the_shards_ran(
+    kind: str, server: Server, whole: Whole, tmp_path: Path
+) -> None:
+    home = tmp_path / "run"
+    copytree(whole(kind)[0], home)
+    assert shard(server, kind, home, "1/1")[0] == 0
+    words = ["merge", "parts", "--out", "out", "--trust"]
+    kept = {path: path.read_bytes() for path in home.rglob("*") if path.is_file() and "cache" not in path.parts}
+
+    def refused(named: str) -> None:
+        shutil.rmtree(home / "cache", ignore_errors=True)
+        code, computed = server.run(words, home)
+        told = said(home)
+        assert code == 2 and "E903" in told and named in told and "W658" not in told, told
+        assert not any(computed[step] for step in COMPUTED), computed
+        assert not list((home / "out").rglob("results.json"))
+
+    identity: Any = whole(kind)[1]["identity"]
+    read = [home / name for name in identity["files"] if name.endswith((".safetensors", ".py"))]
+    for weights in [*read, *sorted(home.glob("model*/model.safetensors"))]:
+        data = kept[weights]
+        weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if weights.suffix != ".py" else data + b"\n# another\n")
+        refused("has another content")
+        weights.write_bytes(data)
+    (manifest,) = (home / "parts").rglob("shard.json")
+    manifest.write_bytes(kept[manifest].replace(b'"torch": "', b'"torch": "0.'))
+    refused('torch was "0.')
+    manifest.write_bytes(kept[manifest])
+    assert all(path.read_bytes() == data for path, data in kept.items() if "parts" in path.parts), "nothing is removed"
+    assert not any(merge(server, home, "parts")[step] for step in COMPUTED)
+    assert numbers(home) == whole(kind)[1]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+def test_plan_says_how_much_is_stored(
+    server: Server, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    home = tmp_path / "run"
+    copytree(whole("fits")[0], home)
+    assert shard(server, "fits", home, "1/1")[0] == 0
+    units = home / "parts" / "shard-1-of-1" / "s" / "units"
+    fits, blocks = (sum(p.stat().st_size for p in (units / name).rglob("*.*")) for name in ("features", "blocks"))
+    monkeypatch.chdir(home)
+    assert main(["plan", *MORE["fits"], "--load", "--json", "--workers", "3"]) == 0
+    said = json.loads(capsys.readouterr().out)["specs"][0]["units"]
+    assert 0.6 <= said["bytes"] / (2 * (fits + blocks) + 3 * fits) <= 1.6, "each of three workers reads the fits once"
 
 
 @pytest.mark.slow
