@@ -51,8 +51,7 @@ def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
 
     With ``options.load`` the networks are loaded, and the plan is the one that they are run by.
     """
-    spec = opened(spec, options)
-    checked = check(spec, options)
+    checked = check(spec := opened(spec, options), options)
     checked.raise_errors()
     if not options.load:
         return planned(checked, options)
@@ -115,6 +114,6 @@ def execute(
     ``networks`` are those of :func:`networks`; what is not there is loaded. ``executor``: ``"planned"`` runs each step in the way that the plan says,
     ``"reference"`` each intervention by whole forward passes. Raises :class:`SpecError` (E863) for a plan with features, circuits or constants to find.
     """
-    from causal_dsl.executing import execute as run_plan
+    from causal_dsl import executing
 
-    return run_plan(plan, networks, executor, options)
+    return executing.execute(plan, networks, executor, options)
