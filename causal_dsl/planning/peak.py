@@ -124,7 +124,7 @@ class Peaks:
 
     def figures(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld]:
         """What a block takes, and what is alive at its peak; it is laid out only if that is not known."""
-        pairs = self._pairs(step, block)
+        pairs = self.pairs(step, block)
         found = self._known.get(step, block, pairs, budget)
         if found is None:
             found = self.figures_of(step, self.size(step, block), budget)
@@ -135,10 +135,10 @@ class Peaks:
         """The blocks of a step, one of all that are laid out alike, with how many these are."""
         found: dict[tuple[Any, ...], list[Block]] = {}
         for block in blocks:
-            found.setdefault((self._pairs(step, block), block.first, block.last), []).append(block)
+            found.setdefault((self.pairs(step, block), block.first, block.last), []).append(block)
         return [(same[0], len(same)) for same in found.values()]
 
-    def _pairs(self, step: Step, block: Block) -> PairsAsked:
+    def pairs(self, step: Step, block: Block) -> PairsAsked:
         """The pairs of a block, equal where they are laid out alike; of a block that is laid out in part, which of all they are."""
         if self._rows(step, block) > MOST_ROWS:
             return block.start, block.stop, block.of

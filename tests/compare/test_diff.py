@@ -560,7 +560,7 @@ def test_a_page_replaces_no_other_file(tmp_path: Path, capsys: pytest.CaptureFix
     kept.write_text(capsys.readouterr().out)
     before = kept.read_bytes()
     assert main(["diff", str(kept), str(kept), "--html", str(kept)]) == 2
-    assert kept.read_bytes() == before and "no page" in capsys.readouterr().err
+    assert kept.read_bytes() == before and "not an HTML page" in capsys.readouterr().err
 
 
 @pytest.mark.slow
@@ -583,7 +583,7 @@ def test_a_junit_file_replaces_no_other_file(tmp_path: Path, capsys: pytest.Capt
     spec, kept = str(SPECS / "equality_relu.causal"), tmp_path / "notes.txt"
     kept.write_text("mine")
     assert main(["run", spec, "--junit", str(kept)]) == 2
-    assert kept.read_text() == "mine" and "no JUnit XML" in capsys.readouterr().err
+    assert kept.read_text() == "mine" and "not JUnit XML" in capsys.readouterr().err
     for _ in range(2):  # its own file is replaced
         assert main(["run", spec, "--junit", str(tmp_path / "junit.xml")]) == 0
     assert (tmp_path / "junit.xml").read_text().startswith("<?xml")

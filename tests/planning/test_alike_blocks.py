@@ -66,8 +66,8 @@ def test_few_blocks_are_laid_out_and_each_is_of_the_size_that_is_remembered(plan
     peaks, kinds = Peaks(forgetful(made)), Counter[object]()
     for step in made.steps:
         for block in step.blocks:
-            kinds[peaks._pairs(step, block), block.first, block.last] += 1
-            assert peaks.figures(step, block, BUDGET) == peaks.figures_of(step, peaks._sized(step, block), BUDGET)
+            kinds[peaks.pairs(step, block), block.first, block.last] += 1
+            assert peaks.figures(step, block, BUDGET) == peaks.figures_of(step, peaks.size(step, block), BUDGET)
     assert 10 < len(kinds) < 0.75 * kinds.total()
 
 

@@ -26,7 +26,7 @@ def _projected(layer):
 
 FAMILY = (
     Component(
-        "gate", 12.5, "what the gate of the MLP gives, before the activation", 11, 11,
+        "gate", 12.6, "what the gate of the MLP gives, before the activation", 11, 11,
         width=lambda facts, site: facts.mlp_width,
         place=lambda architecture: "mlp.gate_proj>",
         absent=lambda facts, architecture: None if architecture.name == "llama" else "it has no gate",
