@@ -87,7 +87,12 @@ class Mixing:
                 self.assembling = made
         iia = cell.scores["iia"].value
         #: the share of answers that may move without being said where places are taken from other inputs
-        self.allowed = max(0.0 if iia is None else 1 - iia, 0.0 if self.assembling is None else self.assembling.wrong)
+        self.allowed = max(0.0 if iia is None else 1 - iia, self.wrong)
+
+    @property
+    def wrong(self) -> float:
+        """The share of distinct inputs that the network answers wrong, where that was looked at."""
+        return 0.0 if self.assembling is None else self.assembling.wrong
 
     def taken(self) -> Iterator[Taken]:
         """Each set of units that is mixed, and in which mixtures the answer moves."""

@@ -25,7 +25,6 @@ from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
-from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.only_there import unmapped_beside, unmapped_beyond
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import Taken, Unclaimed, moves, of_pairs, one_of, unmapped_findings
@@ -52,7 +51,9 @@ def with_unclaimed(
     base, other = columns.base[_ANSWER], columns.sources["other"][_ANSWER]
     right = base == drawn.values["base"][output]
     both = right & (other == drawn.values["other"][output])
-    natural = 1 - float(right.mean())
+    mine = execution.runs[test.control[0]].test
+    mixing = Mixing(probe, test, mine, execution, cell)
+    natural = max(1 - float(right.mean()), mixing.wrong)
     allowed, iia = natural, cell.scores["iia"].value
     if probe.beyond:
         if any(one.code == "only_there" for one in cell.findings) or _alarmed(cell):
@@ -60,7 +61,6 @@ def with_unclaimed(
         iia = None if cell.beyond is None else cell.beyond.right.value
     if probe.why == "alike" and iia is not None:
         allowed = max(natural, 1 - iia)  # all of it together is the test itself, seen from the other run
-    mine = execution.runs[test.control[0]].test
     every = tuple(
         Taken(
             units,
@@ -70,8 +70,6 @@ def with_unclaimed(
         )
         for units, one in zip(probe.units, run.cells, strict=True)
     )
-    if allowed == natural:
-        allowed = _excused(natural, every[0].moved)
     every += tuple(
         Taken(
             units,
@@ -85,7 +83,6 @@ def with_unclaimed(
         )
         if units not in probe.units
     )
-    mixing = Mixing(probe, test, mine, execution, cell)
     every += tuple(mixing.taken())
     cell = replace(cell, findings=(*cell.findings, *mixing.findings))
 
@@ -151,13 +148,6 @@ def _taken_together(
         said = codes_of(execution, test, logits, np.tile(lines, len(sets))).reshape(len(sets), len(rows))
         for units, answers in zip(sets, said, strict=True):
             yield units, (answers != own) & (answers != TIED)
-
-
-def _excused(natural: float, together: Estimate) -> float:
-    """The share of answers that the network's errors explain, in sets of units. Where all of them ``together`` move none, no error is passed
-    on from inputs that it answers right: then a part counts that moves more than the network has wrong, not twice as many."""
-    most = 0.0 if together.method == "exact" else (together.high if together.high is not None else 1.0)
-    return natural / 2 if together.value == 0 and most <= natural / 2 else natural
 
 
 def _where(mask: torch.Tensor, taken: torch.Tensor, here: torch.Tensor) -> torch.Tensor:

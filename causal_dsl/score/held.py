@@ -21,7 +21,8 @@ _NOISE = 0.05
 _FAR, _FEW = 1 / 3, 2
 #: From this share of the variance within the values of a variable on, that is told.
 _MUCH = 0.5
-#: The same of all that varies at the place, whatever other inputs do there.
+#: From this share on, vectors of their own are a code, and none of a variable with something else in it; and the same of all that varies
+#: at the place, whatever other inputs do there.
 _SOME = 0.25
 #: Settings whose distances are looked at.
 _MOST = 512
@@ -154,7 +155,7 @@ def held_findings(found: HoldsMore, beside: str) -> list[Finding]:
         return [Finding("holds_less", text)]
     shown = f"{found.place} takes {found.vectors} vectors over {found.inputs} inputs, for {found.values} values of `{found.variable}`"
     share = f"{show(found.within)} of the variance between settings of the inputs of `{found.variable}` lies within its values"
-    if found.code and beside in (*FULL, "partly"):
+    if found.code and found.within >= _SOME and beside in (*FULL, "partly"):
         text = f"{shown}: every setting of the inputs on which it depends has its own vector, and the vectors of one value are not near each other ({share}). The place holds a code of these inputs; settings with the same value of `{found.variable}` become alike only after it."
         return [Finding("holds_more", text)]
     if found.table and beside in (*FULL, "partly"):

@@ -292,6 +292,14 @@ def wrong() -> Network:
     return Network(by_j_and_wrong().layers[0].formula, lambda h: differ(differ(h[:, 0], h[:, 3]), h[:, 4]))
 
 
+def wrong_where_copies_meet() -> Network:
+    """Wrong in one of the 3 x 3 x 4 values of a, b and j, whose copies stand beside s and w."""
+    return Network(
+        lambda x: units(s(x), x[:, 3], x[:, 0], x[:, 1], x[:, 2]),
+        lambda h: differ(differ(h[:, 0], h[:, 1]), ((h[:, 2] == 1) & (h[:, 3] == 2) & (h[:, 4] == 1)).double()),
+    )
+
+
 # ── a code of the inputs beside the variable ────────────────────────────────────────────────────
 
 

@@ -46,12 +46,20 @@ def test_what_else_a_place_holds_and_nothing_reads_is_no_fault(network: str, pla
     assert {"exact", "supported"} & set(found) and "unmapped_moves" not in found, found
 
 
-def test_errors_that_no_natural_rest_passes_on_excuse_no_part(tmp_path: Path) -> None:
+def test_a_part_that_moves_more_than_errors_of_its_own_explain_is_named(tmp_path: Path) -> None:
     variables, placed = PLACED_W[0], PLACED_W[1].replace("WHERE", "3")
     found = run(tmp_path, "by_j_and_wrong", variables, placed)
     assert is_named(found), found
     found = run(tmp_path, "wrong", variables, placed)
     assert {"partly", "supported"} & set(found) and "unmapped_moves" not in found, found
+
+
+@pytest.mark.parametrize("seed", spread(range(6), 3))
+def test_errors_that_mixtures_make_as_often_are_no_alarm(seed: int, tmp_path: Path) -> None:
+    variables, placed = PLACED_W[0], PLACED_W[1].replace("WHERE", "1")
+    found = run(tmp_path, "wrong_where_copies_meet", variables, placed, draw=f"n=256, seed={seed}")
+    assert not [one for one in found.values() if one.code == "unmapped_moves" and one.severity == "alarm"], found
+    assert {"supported", "partly"} & set(found)
 
 
 def test_a_code_that_nothing_reads_is_no_code_of_the_place(tmp_path: Path) -> None:

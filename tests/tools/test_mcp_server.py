@@ -185,7 +185,7 @@ WRONG: list[tuple[str, dict[str, Any], str, str]] = [
     ("run", {"text": SLOW, "tests": "slow"}, "E886", "is no list"),
     ("check", {"path": "equality.causal", "seed": "one"}, "E886", "`seed`"),
     ("check", {"path": "nowhere.causal"}, "E220", "no such file"),
-    ("check", {"path": "../pyproject.tom\0l"}, "E886", "no name of a file"),
+    ("check", {"path": "../pyproject.tom\0l"}, "E886", "not a file name"),
     ("check", {"path": "/etc/passwd"}, "E886", "outside"),
     ("plan", {"path": "equality_relu.causal", "tests": ["no_such"]}, "E7", "no_such"),
     ("run", {"text": "causal x { output }"}, "E1", ""),
