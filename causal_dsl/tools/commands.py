@@ -33,7 +33,7 @@ from causal_dsl.tools.command_line import CommandLine, named_networks, spec_file
 from causal_dsl.tools.ended import FAILED, FAULT, FINE, STOPPED, ended, show
 from causal_dsl.tools.given_options import options_of
 from causal_dsl.tools.merge_command import run_shards, shard_of
-from causal_dsl.tools.output import OutputFault, say, say_json, tell
+from causal_dsl.tools.output import OutputFault, document_alone, say, say_json, tell
 from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import files_read, layout_diff
@@ -109,7 +109,8 @@ def check(arguments: Namespace, line: CommandLine) -> int:
             say(str(error))
 
     with rarely_collected():  # until what was checked is gone, or all of it is looked through once more
-        documents, faulty = _each(files, act, shown)
+        with document_alone(arguments.json):
+            documents, faulty = _each(files, act, shown)
         if line.alone:
             gc.freeze()  # the process ends, and what is left goes with it
     if arguments.json:
@@ -187,7 +188,8 @@ def plan(arguments: Namespace, line: CommandLine) -> int:
         if not arguments.json:
             tell(str(error))
 
-    documents, faulty = _each(files, act, shown)
+    with document_alone(arguments.json):
+        documents, faulty = _each(files, act, shown)
     if arguments.json:
         say_json({"specs": documents})
     return FAULT if faulty else FINE
@@ -261,7 +263,8 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
         if not options.distributed:
             with importing():
                 import causal_dsl.running  # noqa: F401
-        results = api.run_files(files, options)
+        with document_alone(arguments.json):
+            results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:
         finished = getattr(stopped, "results", None)
         if finished is not None:

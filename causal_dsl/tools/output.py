@@ -8,6 +8,7 @@ import json
 import os
 import sys
 import tempfile
+from contextlib import AbstractContextManager, nullcontext, redirect_stdout
 from typing import Any, TextIO
 
 from causal_dsl.diagnostics import Diagnostic, Span, printable
@@ -58,6 +59,11 @@ def _occupy(descriptor: int) -> None:
     if opened != descriptor:
         os.dup2(opened, descriptor)
         os.close(opened)
+
+
+def document_alone(asked: bool) -> AbstractContextManager[object]:
+    """While a command works whose standard output is to be one document: what code of the user prints goes to standard error."""
+    return redirect_stdout(sys.stderr) if asked else nullcontext()
 
 
 def say(text: str = "", end: str = "\n") -> None:

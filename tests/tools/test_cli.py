@@ -217,3 +217,33 @@ def test_a_fault_in_the_run_of_one_test_ends_that_test_alone(folder: Path, capsy
     assert not tests["zero"]["cells"]
     (told,) = [one for one in found["diagnostics"] if one["code"] == "E686"]
     assert told["line"] > 1
+
+
+PRINTS = """
+import torch
+
+class Net(torch.nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.layers = torch.nn.ModuleList([torch.nn.Linear(4, 2, bias=False)])
+        self.layers[0].weight.data = torch.tensor([[0.0, 1.0, 0.0, 0.0], [0.5, -0.5, 0.5, 0.5]])
+    def forward(self, x):
+        print("as it runs")
+        return self.layers[0](x)
+
+def make():
+    print("as it is made")
+    return Net()
+"""
+
+
+@pytest.mark.parametrize("words", [["run", "--json"], ["plan", "--load", "--json"]])
+def test_what_code_of_a_network_prints_is_in_no_document(words: list[str], folder: Path, capsys: Captured) -> None:
+    (folder / "net.py").write_text(PRINTS, encoding="utf-8")
+    align = "align al : m -> net {\n  a @ input[0:4] via onehot()\n  b @ logits\n}\ntest t on al {\n  base ~ m(n=4)\n  report accuracy\n}\n"
+    text = MODEL + 'network net = torch("net.py:make")\n' + align
+    (folder / "good.causal").write_text(text, encoding="utf-8")
+    main([*words, "--trust", "good.causal"])
+    said = capsys.readouterr()
+    assert json.loads(said.out)["specs"][0]["path"] == "good.causal"
+    assert "as it is made" in said.err and "as it runs" in said.err
