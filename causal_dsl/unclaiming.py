@@ -51,14 +51,14 @@ def with_unclaimed(
     base, other = columns.base[_ANSWER], columns.sources["other"][_ANSWER]
     right = base == drawn.values["base"][output]
     both = right & (other == drawn.values["other"][output])
-    mine = execution.runs[test.control[0]].test
-    mixing = Mixing(probe, test, mine, execution, cell)
-    natural = max(1 - float(right.mean()), mixing.wrong)
-    allowed, iia = natural, cell.scores["iia"].value
+    iia = cell.scores["iia"].value
     if probe.beyond:
         if any(one.code == "only_there" for one in cell.findings) or _alarmed(cell):
             return cell  # the claim is not true there, or it is known to fail here
         iia = None if cell.beyond is None else cell.beyond.right.value
+    mine = execution.runs[test.control[0]].test
+    mixing = Mixing(probe, test, mine, execution, cell)
+    natural = allowed = max(1 - float(right.mean()), mixing.wrong)
     if probe.why == "alike" and iia is not None:
         allowed = max(natural, 1 - iia)  # all of it together is the test itself, seen from the other run
     every = tuple(
