@@ -222,7 +222,11 @@ def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
     ]
     if not pairs:
         return []
-    most, must = min(pairs, key=lambda pair: (not pair[1], len(pair[0].units), -(pair[0].moved.value or 0.0)))
+    erring = bool(found.natural)  # a network with errors of its own may err more often in mixtures
+    most, must = min(
+        pairs,
+        key=lambda pair: (not pair[1], pair[0].mixed and erring, len(pair[0].units), -(pair[0].moved.value or 0.0)),
+    )
     names = listed(found.placed)
     because = f"The inputs differ only in {listed(found.varied)}, and that changes no answer of the causal model as long as {names} stay{'s' * (len(found.placed) == 1)} as before"
     if found.why == "decided":
@@ -241,7 +245,9 @@ def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
         told += f" Other coordinates, taken alone from inputs that need another answer, give it: what `{found.output}` needs beside {names} is there."
     if must and not given:
         told += f" The feature was fitted: it may miss a part of {names}, which then stands in the rest."
-    return [Finding(code, told) if must and given else Finding(code, told, "info", False)]
+    return [
+        Finding(code, told) if must and given and not (most.mixed and erring) else Finding(code, told, "info", False)
+    ]
 
 
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
