@@ -204,9 +204,9 @@ def _plan(
             output, gaps = test.readout.variable, test.readout.gaps
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), output, drawn, gaps)
         refuse_unanswered(test, drawn, several=test.name in wholes)
-        if test.network.facts.kind == "unknown" and tokens is not None and tokens.words:
+        if not test.network.facts.traits.seen and tokens is not None and tokens.words:
             refuse_other_words(test, drawn, tokens)
-        if test.network.facts.kind == "unknown" or (tokens is None and test.alignment.prompts):
+        if not test.network.facts.traits.seen or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
             check_beginnings(test, tokens, found, seen)

@@ -16,7 +16,7 @@ from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import LayerVectors
 from causal_dsl.measures.quantities import TIED
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probe_rows import FLOOR, LATER, LEAST
+from causal_dsl.planning.probe_rows import FLOOR, LEAST
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
@@ -35,9 +35,10 @@ def rows_of(test: Test, execution: Execution, cells: Sequence[CellResult]) -> li
     """How many rows each of the ``cells`` of a test may be looked at in by :func:`taken_later` and what follows it: those that are called
     true, from the highest iia down."""
     found = [0] * len(cells)
-    if not execution.plan.inputs[test.network.key].has_tokens:
+    share = execution.plan.inputs[test.network.key].later
+    if not share:
         return found
-    left = max(FLOOR, int(LATER * execution.plan.draw_of(test).n * test.unlike))
+    left = max(FLOOR, int(share * execution.plan.draw_of(test).n * test.unlike))
     full = [number for number, cell in enumerate(cells) if cell.verdict is not None and cell.verdict.code in FULL]
     full.sort(key=lambda number: -(cells[number].scores["iia"].value or 0.0))
     full = full[: max(1, left // _WORTH)]

@@ -14,7 +14,6 @@ from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.written_there import written_there
 from causal_dsl.in_tokens import rows_of
-from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.interchanging import with_apart, with_beyond
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
@@ -40,7 +39,7 @@ from causal_dsl.through_features import with_rest_of_features
 from causal_dsl.unclaiming import with_unclaimed
 from causal_dsl.untried import not_tried
 from causal_dsl.vocabulary.components import COMPONENTS
-from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 _ANSWER = Quantity("answer")
@@ -200,14 +199,9 @@ class _Seen:
 
         def vectors(place: Place, variable: str) -> tuple[np.ndarray, np.ndarray] | None:
             inputs = self.plan.inputs[self.key]
-            if not inputs.has_tokens:
-                return self.vectors(place.site, distinct), values[variable][first]
-            some = distinct[:_PROMPTS]
-            where = [inputs.where(place.position, index) for index in some.tolist()]
-            if any(len(tokens) != 1 for tokens in where):
-                return None
-            positions = np.array([tokens[0] for tokens in where])
-            return self.at_tokens(place.site, some, positions), values[variable][first[: len(some)]]
+            some = distinct[: inputs.looked_at]
+            found = self.at_place(place.site, place.position, some)
+            return None if found is None else (found, values[variable][first[: len(some)]])
 
         return vectors
 
@@ -227,7 +221,7 @@ class _Seen:
     @torch.no_grad()
     def changed(self, test: Test, probe: Replaced) -> np.ndarray | None:
         """In which pairs [m] of a probe an ablation writes another value than the other input has there; None where that is not known."""
-        draw, inputs = self.plan.scores[test.name][0].label.draw, self.plan.inputs[self.key]
+        draw = self.plan.scores[test.name][0].label.draw
         index, which = np.unique(self.plan.rows[Forward(self.key, draw, "base")][probe.others], return_inverse=True)
         if len(index) > _LOOKED_AT:
             return None
@@ -235,15 +229,9 @@ class _Seen:
         for i in test.cells[probe.cell].interventions:
             for place in i.places:
                 site = named(place, test.network.facts).site
-                if not inputs.has_tokens:
-                    held = self.vectors(site, index)
-                else:
-                    where = [inputs.where(place.position, number) for number in index.tolist()]
-                    if any(len(tokens) != 1 for tokens in where):
-                        return None
-                    at, every = np.array([tokens[0] for tokens in where]), np.arange(len(index))
-                    parts = [every[k : k + _PROMPTS] for k in range(0, len(index), _PROMPTS)]
-                    held = np.concatenate([self.at_tokens(site, index[some], at[some]) for some in parts])
+                held = self.at_place(site, place.position, index)
+                if held is None:
+                    return None
                 new = written_there(i.value, torch.from_numpy(held))
                 if new is None:
                     return None
@@ -253,13 +241,29 @@ class _Seen:
 
     def at_places(self, places: Sequence[Place], indices: np.ndarray) -> np.ndarray | None:
         """The vectors of some places of a language network side by side [n, width]; None where one of them is not one token in each prompt."""
-        inputs, found = self.plan.inputs[self.key], []
+        found = []
         for place in places:
-            where = [inputs.where(place.position, index) for index in indices.tolist()]
-            if any(len(tokens) != 1 for tokens in where):
+            at = self._tokens(place.position, indices)
+            if at is None:
                 return None
-            found.append(self.at_tokens(place.site, indices, np.array([tokens[0] for tokens in where])))
+            found.append(self.at_tokens(place.site, indices, at))
         return np.concatenate(found, axis=1)
+
+    def at_place(self, site: Site, position: Position | None, indices: np.ndarray) -> np.ndarray | None:
+        """The vectors of a site at a position [n, width], on some inputs; None where that is not one token in each of them."""
+        step = self.plan.inputs[self.key].looked_at
+        if step is None:
+            return self.vectors(site, indices)
+        at, every = self._tokens(position, indices), np.arange(len(indices))
+        if at is None:
+            return None
+        parts = [every[k : k + step] for k in range(0, len(indices), step)]
+        return np.concatenate([self.at_tokens(site, indices[some], at[some]) for some in parts])
+
+    def _tokens(self, position: Position | None, indices: np.ndarray) -> np.ndarray | None:
+        """The token that a position names in each of some inputs [n]; None where it is not one."""
+        where = [self.plan.inputs[self.key].where(position, index) for index in indices.tolist()]
+        return None if any(len(tokens) != 1 for tokens in where) else np.array([tokens[0] for tokens in where])
 
     @torch.no_grad()
     def at_tokens(self, site: Site, indices: np.ndarray, positions: np.ndarray) -> np.ndarray:
@@ -289,7 +293,7 @@ def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, 
 def _is_clear(test: Test, intervention: Intervention, places: tuple[Place, ...], seen: _Seen) -> bool:
     """Whether the values of a variable lie apart from each other at some places of a vector network."""
     name = intervention.variable
-    if name is None or seen.plan.inputs[test.network.key].has_tokens or intervention.features:
+    if name is None or seen.plan.inputs[test.network.key].traits.positions or intervention.features:
         return False
     ancestors, (distinct, first) = test.model.ancestors(name), seen.inputs(test)
     values = {n: column[first] for n, column in seen.plan.draw_of(test).values["base"].items()}
@@ -309,14 +313,15 @@ def _copied(
     ancestors = test.model.ancestors(name)
     above = [n for n in test.model.exogenous if n in ancestors]
     places = ", ".join(map(str, written))
-    tokens = plan.inputs[test.network.key].has_tokens
+    given = plan.inputs[test.network.key]
+    tokens = given.traits.positions
     if tokens:
         if len(above) > 1 and all(_before_all(place.site) for place in written):
             return [Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")]
         if len(above) > 1 and all(_sees_its_own(place, test, seen) for place in written):
             told = f"`{name}` is not computed at {places}: each vector there depends on its own token alone."
             return [Finding("input_copy", told)]
-        cheap = rows_of_tokens(plan.inputs[test.network.key]) and beside in (*FULL, "partly")
+        cheap = rows_of_tokens(given) and beside in (*FULL, "partly")
         if len(above) < 2 or intervention.features or not cheap:
             return []
     drawn = plan.draw_of(test)
@@ -332,7 +337,7 @@ def _copied(
     if not np.isfinite(held).all():
         return []  # they hold nothing, and `non_finite` says so
     values = {n: column[first] for n, column in drawn.values["base"].items()}
-    read = _read(plan.inputs[test.network.key], distinct)
+    read = given.as_numbers(distinct)
     mine = {n: values[n] for n in above}
     raw = copied_inputs(held, mine, values[name], read)
     blend = () if raw else mixed(held, mine, values[name], read, _ROUNDED if intervention.features else SAME)
@@ -356,16 +361,6 @@ def _copied(
         inputs = {n: values[n] for n in test.model.exogenous}
         return held_findings(held_there(name, places, held, mine, values[name], inputs), beside)
     return [Finding("input_copy", told)]
-
-
-def _read(inputs: Inputs, distinct: np.ndarray) -> np.ndarray:
-    """What a network reads of some inputs as numbers [n, width]: of prompts, whether each token is there at each position."""
-    rows = inputs.rows(distinct)
-    if not inputs.has_tokens:
-        return np.asarray(rows)
-    longest = max(len(row) for row in rows)
-    ids = np.array([[*row, *[-1] * (longest - len(row))] for row in rows])
-    return np.concatenate([(column[:, None] == np.unique(column)).astype(float) for column in ids.T], axis=1)
 
 
 def _sees_its_own(place: Place, test: Test, seen: _Seen) -> bool:

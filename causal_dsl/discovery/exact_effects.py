@@ -163,7 +163,7 @@ class Exact:
         for which in self.pairs.batches(self.network, self.budget, gradients=False) if new else ():
             _, found = self._run(which, "source", new, {}, {})
             for node, values in found.items():
-                if self.pairs.instead == "mean" and self.network.facts.has_tokens:
+                if self.pairs.instead == "mean":
                     total, count = values.double().view(len(which), -1, values.shape[-1]).sum(dim=0), len(which)
                 else:
                     total, count = values.double().sum(dim=0, keepdim=True), len(values)
@@ -205,7 +205,7 @@ class Exact:
                 asked,
                 inner,
                 readout=torch.arange(len(which)),
-                positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
+                positions=self.pairs.read(which, role),
                 stop=False,
                 padding=self.padding,  # type: ignore[arg-type]
             )

@@ -12,6 +12,7 @@ from torch import Tensor
 from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.network import Network
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.memory import Budget
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
@@ -46,7 +47,7 @@ class Pairs:
     def spots(self, role: str, position: Position | None, which: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """The tokens of a position in some pairs, pair after pair (None: all tokens): which of the pairs, and the token without padding."""
         rows = (self.base if role == "base" else self.source)[which]
-        if not self.inputs.has_tokens:
+        if not self.inputs.traits.positions:
             return torch.arange(len(which)), None
         if position is not None:
             found, tokens = self.inputs.spans(position, rows)
@@ -68,7 +69,7 @@ class Pairs:
 
     def mask(self, which: np.ndarray, padding: str) -> Tensor | None:
         """Which tokens of a batch of some pairs are there [rows, tokens, 1]; None where there are no tokens."""
-        if not self.inputs.has_tokens:
+        if not self.inputs.traits.positions:
             return None
         lengths = torch.from_numpy(self.lengths[which])
         place = torch.arange(int(lengths.max()))[None]
@@ -86,17 +87,7 @@ class Pairs:
 
 def most_rows(network: Network, budget: Budget, tokens: int, gradients: bool) -> int:
     """How many rows of so many tokens fit the budget: with gradients everything that a pass computes stays."""
-    facts = network.facts
-    if not facts.has_tokens:
-        return max(1, int(budget.tensors // (64 * budget.size * max(1, sum(facts.widths)))))
-    width, layers, heads = facts.width or 1, facts.layers or 1, facts.heads or 1
-    inner = max(facts.mlp_width or 0, facts.inner or 0, 4 * width)
-    layer = 14 * width + 5 * inner + 3 * heads * tokens
-    # what all layers give, twice, and the gradients of what they read; beside them the vectors of one layer and its reads
-    kept = layers * (8 * width) + layer
-    alone = (heads + 3 * heads + 1) * width * 4
-    whole = tokens * (kept + alone + (layers * layer if gradients else 0)) + 8 * (facts.outputs or 1)
-    return max(1, min(int(budget.tensors // max(1, budget.size * whole)), budget.most_tokens // max(1, tokens)))
+    return costs_of(network.facts.traits).rows_back(tokens, network.facts, budget, gradients)
 
 
 __all__ = ["Pairs", "most_rows"]

@@ -35,7 +35,7 @@ def key_of_scores(
     for rows in (pairs.base, pairs.source):
         for index in rows.tolist():
             found.update(inputs.content(index) + f" {inputs.read(index)}\0".encode())
-        for position in positions if inputs.has_tokens else ():
+        for position in positions:
             if position is not None:
                 for numbers in inputs.spans(position, rows):
                     found.update(np.ascontiguousarray(numbers).tobytes() + b"\0")

@@ -114,7 +114,7 @@ class LearnedMasks:
                 network,
                 pairs.rows("base", which),
                 readout=torch.arange(len(which)),
-                positions=pairs.read(which) if network.facts.has_tokens else None,
+                positions=pairs.read(which),
                 stop=False,
                 padding=self.of.padding,  # type: ignore[arg-type]
             )

@@ -75,7 +75,7 @@ class NodeScorer:
     backwards: float = field(default=0.0, init=False)
 
     def __post_init__(self) -> None:
-        self.start = Site("embed") if self.network.facts.has_tokens else Site("input")
+        self.start = Site(self.network.facts.traits.start)
         self.tokens: tuple[Position | None, ...] = self.places or (None,)
         self.groups = tuple(self._groups())
         self.at = {group.site: list(group.numbers) for group in self.groups}
@@ -237,7 +237,7 @@ class NodeScorer:
         facts = self.network.facts
         wide = max((2 * (len(group.numbers) + (facts.width or 0)) for group in self.groups if group.parts), default=0)
         for which in self.pairs.batches(self.network, self.budget, gradients=True):
-            tokens = int(self.pairs.lengths[which].max()) if facts.has_tokens else 1
+            tokens = int(self.pairs.lengths[which].max())
             size = max(1, int(self.budget.tensors // max(1, 4 * _ALIVE * wide * tokens)))
             for start in range(0, len(which), size):
                 yield which[start : start + size]
@@ -286,7 +286,7 @@ class NodeScorer:
             reads = [SiteRead(site, *spots) for site in sites]
             values = self._numbers(parts, self._forward(which, "source", reads, ()).reads).double()
             self._count(which, 1, 0)
-            each = self.pairs.instead == "mean" and self.network.facts.has_tokens
+            each = self.pairs.instead == "mean"
             rows = values.view(len(which), -1, values.shape[1]) if each else values[:, None]
             total = rows.sum(dim=0) if total is None else total + rows.sum(dim=0)
             count += len(which) if each else len(values)
@@ -318,7 +318,7 @@ class NodeScorer:
             list(reads),
             list(writes),
             readout=torch.arange(len(which)),
-            positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
+            positions=self.pairs.read(which, role),
             stop=False,
             padding=self.padding,  # type: ignore[arg-type]
         )

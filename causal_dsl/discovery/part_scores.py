@@ -93,7 +93,7 @@ class PartScorer:
         kinds = [*self.kinds, *(["mlp"] if "neuron" in self.kinds else [])]
         self.nodes = universe(facts, kinds, parts) or ()
         order = dict.fromkeys((SITES[node.kind], node.layer) for node in self.nodes)
-        self.start: Stage = ("embed", -1) if facts.has_tokens else ("input", -1)
+        self.start: Stage = (facts.traits.start, -1)
         #: the stages whose outputs are looked at, and the first of all
         self.senders: tuple[Stage, ...] = tuple(order)
         self.tracer = Tracer(self.network, tuple(dict.fromkeys([self.start, *order])), self.padding)
@@ -113,8 +113,7 @@ class PartScorer:
     def run(self, which: np.ndarray, role: str = "base", **more: object) -> RunTrace:
         """A run of some pairs; ``more`` is what :meth:`Tracer.run` is given."""
         self.count(len(which), 1, 1 if more.get("start") is not None else 0)
-        read = self.pairs.read(which, role) if self.network.facts.has_tokens else None
-        return self.tracer.run(self.pairs.rows(role, which), read, **more)  # type: ignore[arg-type]
+        return self.tracer.run(self.pairs.rows(role, which), self.pairs.read(which, role), **more)  # type: ignore[arg-type]
 
     def counterfactual(self, which: np.ndarray) -> RunTrace:
         """What stands in the place of what is taken away: a run on the source, or means or zeros, with the logits of the base run whose first
@@ -138,7 +137,7 @@ class PartScorer:
             for which in self.pairs.batches(self.network, self.budget, gradients=False):
                 spots = self.pairs.spots("source", position, which)
                 index = self.pairs.columns("source", spots, which, self.padding)
-                each = self.pairs.instead == "mean" and self.network.facts.has_tokens
+                each = self.pairs.instead == "mean"
                 for one, values in self.run(which, "source").given.items():
                     picked = values[tuple(i.to(values.device) for i in index)].double()
                     rows = picked.view(len(which), -1, picked.shape[-1]) if each else picked[:, None]

@@ -244,7 +244,7 @@ class _Scorer:
             wanted,
             [*first, *writes],
             readout=torch.arange(len(which)),
-            positions=self.pairs.read(which, role) if self.network.facts.has_tokens else None,
+            positions=self.pairs.read(which, role),
             stop=False,
             padding=self.network.padding,
         )
@@ -261,7 +261,7 @@ class _Scorer:
         return self._spots[number]
 
     def _located(self, place: Place, which: np.ndarray, run: g.Forward) -> Spots:
-        if not self.network.facts.has_tokens:
+        if not self.network.facts.traits.positions:
             return torch.arange(len(which)), None
         rows, tokens = self.layouts.looked_at(place, run, which)
         return torch.from_numpy(np.asarray(rows)), torch.from_numpy(np.asarray(tokens))

@@ -229,8 +229,6 @@ class EdgeExecutor(ReferenceExecutor):
     ) -> int:
         """How many columns of a batch need not be run again: no write changes anything there, and nothing is read there. A noise
         floor, of which nothing changes anywhere, has as many as those that it rides along with."""
-        if not self.network.facts.has_tokens:
-            return 0
         alike = SameBeginnings(self.context.layouts, layout, self.inputs)
         first, count = np.full(whole.rows, whole.longest), 0
         for family, batch in each:

@@ -22,6 +22,7 @@ from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alive import stages
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.noise_floor import floor_rows
 from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.steps import EDGES, Block, Step
@@ -214,7 +215,7 @@ class ReferenceExecutor:
         budget, facts = self.context.budget, self.network.facts
         alive = int(max(sum(stage) for stage in stages(tokens, 0, tokens, facts, budget)))
         each = budget.size * (alive + (facts.heads or 1) * tokens * tokens + 3 * (facts.outputs or 0))
-        most = budget.most_tokens // 4 if facts.has_tokens else 65_536
+        most = costs_of(facts.traits).most_apart(budget)
         return max(1, min(budget.bytes // max(1, each), most // max(1, tokens)))
 
     # ── interventions ───────────────────────────────────────────────────────────────────────────

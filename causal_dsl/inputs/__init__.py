@@ -8,22 +8,20 @@ from causal_dsl.inputs.vectors import VectorInputs
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.network_facts import Facts
-
-#: by ``Facts.kind``
-_KINDS: dict[str, type[Inputs]] = {"language": PromptInputs, "vector": VectorInputs}
+from causal_dsl.vocabulary.plugins import made
 
 
 def given_to(facts: Facts) -> type[Inputs]:
     """What a loaded network is given."""
-    return _KINDS[facts.kind]
+    found: type[Inputs] = made(facts.traits.inputs)
+    return found
 
 
 def inputs_of(facts: Facts, tokens: Tokens | None, alignment: Alignment) -> Inputs:
     """A table of the inputs of a network, empty yet. Where the network is not known, its alignment says what it is given."""
-    kind = facts.kind
-    if kind == "unknown":
-        kind = "language" if tokens is not None or alignment.prompts else "vector"
-    return _KINDS[kind](facts, tokens)
+    if facts.traits.seen:
+        return given_to(facts)(facts, tokens)
+    return (PromptInputs if tokens is not None or alignment.prompts else VectorInputs)(facts, tokens)
 
 
 __all__ = ["Inputs", "PromptInputs", "VectorInputs", "given_to", "inputs_of", "lengths_agree"]

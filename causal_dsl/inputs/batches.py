@@ -43,11 +43,11 @@ class Points:
 @dataclass(frozen=True, eq=False)
 class Batch:
     """What the forward of a model is called with: ``arguments``, and ``named`` ones. Row r has ``lengths[r]`` tokens and
-    starts at ``offsets[r]`` of ``longest``, before 0 where its beginning is not run again; without ``has_tokens`` what is computed
-    has no axis of them. ``found`` are the places that were asked for."""
+    starts at ``offsets[r]`` of ``longest``, before 0 where its beginning is not run again. ``each`` is what has a vector of its own: without
+    tokens (``row``) what is computed has no axis of them. ``found`` are the places that were asked for."""
 
     rows: int
-    has_tokens: bool
+    each: Literal["token", "row"]
     longest: int
     offsets: Tensor
     lengths: Tensor
@@ -58,7 +58,19 @@ class Batch:
     @property
     def shape(self) -> tuple[int, ...]:
         """The leading axes of what the network computes: (rows, longest), or (rows,)."""
-        return (self.rows, self.longest) if self.has_tokens else (self.rows,)
+        return (self.rows, self.longest) if self.each == "token" else (self.rows,)
+
+    def index(self, places: Tensor) -> tuple[Tensor, ...]:
+        """Places as the flattened leading axes number them [m], as an index of these axes."""
+        return torch.unravel_index(places, self.shape)
+
+    def flat(self, tensor: Tensor) -> Tensor:
+        """What a module computes, as one vector for each place [m, width]."""
+        return tensor.reshape(-1, tensor.shape[-1]) if self.each == "token" else tensor.reshape(len(tensor), -1)
+
+    def shaped(self, flat: Tensor, like: Tensor, longest: int) -> Tensor:
+        """:meth:`flat` of as many rows as there are now, in the shape of what it was made from."""
+        return flat.view(-1, longest, like.shape[-1]) if self.each == "token" else flat.view(-1, *like.shape[1:])
 
     def points(self, rows: Tensor, positions: Tensor | None) -> Points:
         """Unpadded positions of rows, as places in the padded tensors; where there are no tokens, positions say nothing.
@@ -72,7 +84,7 @@ class Batch:
         rows = torch.as_tensor(rows, dtype=torch.long).cpu()
         if rows.numel() and not (int(rows.min()) >= 0 and int(rows.max()) < self.rows):
             raise ValueError(f"rows run from 0 to {self.rows - 1}")
-        if not self.has_tokens:
+        if self.each == "row":
             return Points(rows, None, len(rows) == self.rows and torch.equal(rows, torch.arange(self.rows)))
         if positions is None:
             raise ValueError("a site of a language network needs a position for each row")
@@ -122,8 +134,8 @@ def padded(
     }
     known = {name: value for name, value in more.items() if name in accepts or "kwargs" in accepts}
     if "input_ids" in accepts or "kwargs" in accepts:
-        return Batch(len(prompts), True, longest, offsets, lengths, named={"input_ids": ids.to(device), **known})
-    return Batch(len(prompts), True, longest, offsets, lengths, (ids.to(device),), dict(known))
+        return Batch(len(prompts), "token", longest, offsets, lengths, named={"input_ids": ids.to(device), **known})
+    return Batch(len(prompts), "token", longest, offsets, lengths, (ids.to(device),), dict(known))
 
 
 def unpadded(inputs: Tensor, device: torch.device, dtype: torch.dtype) -> Batch:
@@ -131,4 +143,4 @@ def unpadded(inputs: Tensor, device: torch.device, dtype: torch.dtype) -> Batch:
     if inputs.ndim != 2 or not inputs.shape[0]:
         raise ValueError(f"a vector network takes [rows, width], not {list(inputs.shape)}")
     nothing = torch.zeros(inputs.shape[0], dtype=torch.long)
-    return Batch(len(inputs), False, 1, nothing, nothing + 1, (inputs.to(device, dtype),))
+    return Batch(len(inputs), "row", 1, nothing, nothing + 1, (inputs.to(device, dtype),))

@@ -50,7 +50,9 @@ class PromptRow:
 class PromptInputs(Inputs):
     """``prompts`` in the order of their indices. Some may share their tokens and still differ in where a placeholder is."""
 
-    has_tokens, filled = True, 256
+    kind, filled, orders = "language", 256, (1.0, 0.7, 0.3)
+    alone = "let the logits of a prompt depend on its own tokens alone, whatever else is in the batch"
+    dear, later, looked_at = "its inputs are prompts", 0.05, 64
 
     def __init__(self, facts: Facts, tokens: Tokens | None = None):
         super().__init__(facts, tokens)
@@ -109,6 +111,28 @@ class PromptInputs(Inputs):
 
     def text(self, index: int) -> str:
         return self.prompts[index].text
+
+    def texts(self, indices: np.ndarray) -> list[str]:
+        return [self.text(index) for index in indices.tolist()]
+
+    def shown_tokens(self, index: int) -> tuple[str, ...]:
+        encoded, text = self.prompts[index].encoded, self.text(index)
+        assert self.tokens is not None
+        pieces = zip(encoded.ids, encoded.offsets, encoded.special, strict=True)
+        return tuple(self.tokens.token(id) if special else text[start:end] for id, (start, end), special in pieces)
+
+    def contents(self, position: Position | None, indices: np.ndarray) -> np.ndarray:
+        """The token there, or where the answer is read."""
+        spots = self.reads[indices] if position is None else self.spans(position, indices)[1]
+        pairs = zip(indices.tolist(), spots.tolist(), strict=True)
+        return np.array([int(self.ids(index)[spot]) for index, spot in pairs], np.int64)
+
+    def as_numbers(self, indices: np.ndarray) -> np.ndarray:
+        """Whether each token is there at each position."""
+        rows = self.rows(indices)
+        longest = max(len(row) for row in rows)
+        ids = np.array([[*row, *[-1] * (longest - len(row))] for row in rows])
+        return np.concatenate([(column[:, None] == np.unique(column)).astype(float) for column in ids.T], axis=1)
 
     def locate(self, position: Position | None, index: int, span: Span) -> tuple[int, ...]:
         if position is None:

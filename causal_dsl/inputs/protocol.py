@@ -16,6 +16,7 @@ from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS, NetworkKind
 
 if TYPE_CHECKING:
     import torch
@@ -48,10 +49,19 @@ class Inputs(ABC):
     :attr:`runs`. Inputs without tokens have the length 1, and every position names their token 0.
     """
 
-    #: whether an input is a row of tokens, at each of which a site has a vector of its own
-    has_tokens: ClassVar[bool]
+    #: the kind of network that is given such inputs, where nothing else tells it
+    kind: ClassVar[str]
     #: to how many rows a batch of a few inputs is filled up, where it is tried whether rows look at their neighbours
     filled: ClassVar[int]
+    #: what batches are made of then, as shares of the rows that are tried, and how a network is mended that does look at them
+    orders: ClassVar[tuple[float, ...]]
+    alone: ClassVar[str]
+    #: why the claim of a cell is not tried in thousands of such inputs that a `where` leaves out; empty where their network decides
+    dear: ClassVar[str] = ""
+    #: of the cost of a test, the part that is spent once the verdicts are known, in the cells that would be called true
+    later: ClassVar[float] = 0.0
+    #: of how many inputs the vectors of a place are looked at, where one token of each is read; None: of all that are run
+    looked_at: ClassVar[int | None] = None
 
     def __init__(self, facts: Facts, tokens: Tokens | None = None):
         self.facts, self.tokens = facts, tokens
@@ -62,6 +72,11 @@ class Inputs(ABC):
         self._sizes: dict[Position | None, np.ndarray] = {}
         self._tokens: dict[Position | None, list[int]] = {}
         self._flat: dict[Position | None, np.ndarray] = {}
+
+    @property
+    def traits(self) -> NetworkKind:
+        """What networks are like that are given such inputs."""
+        return self.facts.traits if self.facts.traits.seen else NETWORK_KINDS[self.kind]
 
     # ── of rows, as a network is given them ─────────────────────────────────────────────────────
 
@@ -114,6 +129,22 @@ class Inputs(ABC):
     def text(self, index: int) -> str:
         """The text of an input; empty where it is none."""
         return ""
+
+    def texts(self, indices: np.ndarray) -> list[str] | None:
+        """The texts of some inputs; None where such inputs are none."""
+        return None
+
+    def shown_tokens(self, index: int) -> tuple[str, ...]:
+        """The tokens of an input as text; nothing where it has none."""
+        return ()
+
+    @abstractmethod
+    def contents(self, position: Position | None, indices: np.ndarray) -> np.ndarray:
+        """What is read at a place of some inputs, which nothing that is computed later decides: a number for each content [m]."""
+
+    @abstractmethod
+    def as_numbers(self, indices: np.ndarray) -> np.ndarray:
+        """What a network reads of some inputs, as numbers [m, width]."""
 
     def locate(self, position: Position | None, index: int, span: Span) -> tuple[int, ...]:
         """The tokens that a position names in an input, found anew."""

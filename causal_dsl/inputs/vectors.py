@@ -11,11 +11,12 @@ from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.ranks import different
 from causal_dsl.counter import normals
-from causal_dsl.diagnostics import Span, fail
+from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
 from causal_dsl.program.program import Alignment, InputPlacement
 from causal_dsl.program.tokens import Tokens
+from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
@@ -30,7 +31,8 @@ _TRIED = 32
 class VectorInputs(Inputs):
     """``vectors`` [width] in the order of their indices, in double precision."""
 
-    has_tokens, filled = False, 1024
+    kind, filled, orders = "vector", 1024, (1.0, 1.0, 1.0, 0.7, 0.3, 0.1)
+    alone = "let each row depend on itself alone: no mean, norm or attention over the rows of a batch"
 
     def __init__(self, facts: Facts, tokens: Tokens | None = None):
         super().__init__(facts, tokens)
@@ -72,6 +74,22 @@ class VectorInputs(Inputs):
 
     def content(self, index: int) -> bytes:
         return self.vectors[index].tobytes()
+
+    def contents(self, position: Position | None, indices: np.ndarray) -> np.ndarray:
+        """The whole input."""
+        return self.runs[indices]
+
+    def as_numbers(self, indices: np.ndarray) -> np.ndarray:
+        return np.asarray(self.rows(indices))
+
+    def sizes(self, position: Position | None, indices: np.ndarray, span: Span = NOWHERE) -> np.ndarray:
+        return np.ones(len(indices), np.int64)
+
+    def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
+        return np.arange(len(indices)), np.zeros(len(indices), np.int64)
+
+    def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
+        return (0,)
 
     def some(self, most: int | None = None) -> np.ndarray:
         return spread(len(self), most or _TRIED)

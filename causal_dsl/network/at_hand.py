@@ -35,9 +35,9 @@ def check_at_hand(network: Network, inputs: Inputs, more: Sequence[str] = ()) ->
 
 
 def prove_at_hand(network: Network, inputs: Inputs) -> None:
-    """Prove the sites of a vector network on its own inputs, where what was drawn at load did not settle all of it."""
+    """Prove the sites of a network that is made for some inputs on its own, where what was drawn at load did not settle all of it."""
     proof = proof_of(network)
-    if not inputs.has_tokens and len(inputs) and proof is not None and not proof.settled:
+    if inputs.traits.particular and len(inputs) and proof is not None and not proof.settled:
         prove(network, inputs.rows(inputs.some()))
 
 

@@ -84,7 +84,7 @@ class Beginnings:
     def _found_usable(self) -> bool:
         network, facts = self.network, self.network.facts
         needed = {"input_ids", "position_ids", "attention_mask", "past_key_values", "use_cache"}
-        if not facts.has_tokens or facts.both_ways or facts.parallel or not needed <= set(network.accepts):
+        if facts.both_ways or facts.parallel or not needed <= set(network.accepts):
             return False
         # processes that share the weights out would have to come here together
         if network.sharded is not None or any(map(scales_by_length, network.model.modules())):

@@ -211,7 +211,7 @@ def _hook(
     runs: list[None] = []
 
     def act(tensor: Tensor) -> Tensor:
-        if side == "out" and batch.has_tokens and a_step(tensor, batch.rows, batch.longest):
+        if side == "out" and a_step(tensor, batch.rows, batch.longest):
             return steps.step(tensor)
         runs.append(None)
         if len(runs) > 1:
@@ -266,15 +266,14 @@ def _as_rows(tensor: Any, batch: Batch, network: Network, module: nn.Module) -> 
             return tensor
         if tuple(tensor.shape[: len(shape)]) == shape and tensor.ndim > len(shape):
             return tensor.reshape(*shape, -1)
-        if batch.has_tokens and tensor.ndim == 2 and tensor.shape[0] == batch.rows * batch.longest:
+        if tensor.ndim == 2 and tensor.shape[0] == batch.rows * batch.longest:
             return tensor.reshape(*shape, -1)
-    if isinstance(module, nn.RNNBase) and not module.batch_first and batch.has_tokens:
+    if isinstance(module, nn.RNNBase) and not module.batch_first and len(shape) > 1:
         raise refuse_steps("batch_first is False", _path(network, module), network.span)
     found = list(tensor.shape) if isinstance(tensor, Tensor) else type(tensor).__name__
-    each = "token" if batch.has_tokens else "row"
     raise fail(
         "E423",
-        f"module {_path(network, module)} does not give one vector for each {each}",
+        f"module {_path(network, module)} does not give one vector for each {batch.each}",
         network.span,
         notes=(f"it is {found}, but {list(shape)} and a width were expected",),
     )
@@ -317,10 +316,7 @@ class _Needed:
         return slice(start, start + len(key))
 
     def _index(self, device: torch.device) -> tuple[Tensor, ...]:
-        if not self.batch.has_tokens:
-            return (self.unique.to(device),)
-        longest = self.batch.longest
-        return ((self.unique // longest).to(device), (self.unique % longest).to(device))
+        return tuple(axis.to(device) for axis in self.batch.index(self.unique))
 
     def select(self, stack: ExitStack, jobs: Jobs) -> None:
         """Let only the needed places reach the unembedding, unless something is read or written in it."""
@@ -364,7 +360,7 @@ class _Needed:
 
 def unembedding(network: Network) -> nn.Module | None:
     """The module that maps the final norm's output to logits, token by token, where it is known."""
-    if not network.facts.has_tokens:
+    if not network.facts.traits.speaks:
         return None
     if network.layout is not None:
         return network.model.get_submodule(network.layout.unembed) if network.layout.unembed else None

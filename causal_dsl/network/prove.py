@@ -34,7 +34,6 @@ from causal_dsl.network.known_of_network import proved
 from causal_dsl.network.module_runs import counting
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import PADDED, Proof
-from causal_dsl.network.prove_vector import prove_vector
 from causal_dsl.network.recurrent import stepping
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
@@ -43,6 +42,7 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.plugins import made
 
 _SHORTEST = 1
 #: what is read of every layer, but for what leaves it
@@ -62,14 +62,17 @@ def prove(network: Network, inputs: Tensor | None = None) -> Proof:
     Never raises for a fault of the network: what cannot be tested is refused with the reason.
     """
     proved(network, None)
+    found: Proof
     given: InputRows
-    if not network.facts.has_tokens:
-        found, given = prove_vector(network, inputs)
-    else:
-        found, given = _Trial(network).run(), network.given.standard(network.facts)[0]
+    found, given = made(network.facts.traits.prove)(network, inputs)
     proved(network, found)
     _prove_sweep(network, found, given)
     return found
+
+
+def prove_stream(network: Network, inputs: Tensor | None) -> tuple[Proof, InputRows]:
+    """Networks with a residual stream, on prompts that are drawn: the identities of each layer; and the prompts."""
+    return _Trial(network).run(), network.given.standard(network.facts)[0]
 
 
 def _prove_sweep(network: Network, proof: Proof, prompts: InputRows) -> None:
@@ -128,9 +131,9 @@ class _Trial:
         self.disordered = ""
         facts = network.facts
         for component, about in COMPONENTS.items():
-            if about.layer and not network.layers and facts.kind in about.kinds:
+            if about.layer and not network.layers and about.is_in(facts):
                 self.refused[component] = "the layers of this network are not known"
-        names = [name for name, about in COMPONENTS.items() if facts.kind in about.kinds]
+        names = [name for name, about in COMPONENTS.items() if about.is_in(facts)]
         self.names = [name for name in names if missing(name, facts) is None and name not in self.refused]
         self.prompts: InputRows = network.given.standard(network.facts)[0]
         lengths = [len(prompt) for prompt in self.prompts]

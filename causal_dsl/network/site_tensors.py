@@ -80,7 +80,7 @@ def refuse(network: Network, site: Site) -> None:
             network.span,
             notes=proof.raised,
             help="correct its forward: it has to take every input that the spec encodes, "
-            + ("as token ids [batch, tokens]" if network.facts.has_tokens else "as floats [batch, width]")
+            f"as {network.facts.traits.given}"
             if network.key.kind == "torch"
             else "the model cannot be run with these weights and packages: try its plain forward under torch.no_grad()",
         )

@@ -31,8 +31,6 @@ _ALONE = 8
 #: where a network has less than _SMALL parameters, and more as far as a run of them stays short.
 _LEAST = 16
 _SMALL, _WORK, _TOKENS = 50_000_000, 2e10, 16_384
-#: In which orders inputs are tried besides: batches of such a share of the rows, drawn anew each time.
-_ORDERS = (1.0, 1.0, 1.0, 0.7, 0.3, 0.1)
 
 
 @torch.no_grad()
@@ -109,7 +107,7 @@ def _refuse_neighbours(network: Network, inputs: InputRows, taken: list[int], fi
     rows = sorted(place)
     known = first[[place[row] for row in rows]]
     stream = Stream("orders")
-    orders = _ORDERS[2:5] if network.facts.has_tokens else _ORDERS
+    orders = network.given.orders
     for share in orders if len(taken) >= _LEAST else orders[:1]:
         size = max(2, round(share * len(taken)))
         order = stream.below(len(rows), size) if share < 1 else stream.shuffled(np.resize(np.arange(len(rows)), size))
@@ -231,7 +229,7 @@ def _seeded(network: Network, inputs: InputRows) -> Tensor:
 
 
 def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError:
-    helps = "let each row depend on itself alone: no mean, norm or attention over the rows of a batch"
+    helps = network.given.alone
     notes = [note, *more, *_left_on(network.model)]
     norms = [name for name, module in network.model.named_modules() if _norms_by_batch(module)]
     scaled = [module for module in network.model.modules() if scales_by_length(module)]
@@ -249,8 +247,6 @@ def _dependent(network: Network, note: str, span: Span, *more: str) -> SpecError
         )
         helps = f"keep the prompts no longer{beyond}" if start else "keep the prompts shorter"
         helps += ", or run prompts of one length in a spec of their own"
-    elif network.facts.has_tokens:
-        helps = "let the logits of a prompt depend on its own tokens alone, whatever else is in the batch"
     return fail(
         "E664",
         "the network's output for an input depends on the other inputs in the batch",

@@ -17,12 +17,13 @@ from causal_dsl.network.quiet import quiet
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.plugins import made
 
 
 def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str = "", span: Span = NOWHERE) -> Network:
     """A module as a :class:`Network`: eval mode, no gradients of parameters, its layers found. Nothing is proved yet.
 
-    ``facts.kind`` is ``language`` or ``vector``.
+    The kind of ``facts`` is one that was seen.
     """
     notes = _mode(model)
     model.eval()
@@ -30,20 +31,20 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     device = _entrance(model)
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
     dtype = kinds[0] if kinds else torch.float32
-    record = layout_of(facts) if facts.kind == "language" else None
+    record = layout_of(facts) if facts.traits.by_record else None
     layout = record if record is None or record is facts.record else record.of_config(_text_config(model))
     if facts.labels and layout is not None and layout is not facts.record:
         layout = replace(layout, unembed="head", head=("head",))
     layers: tuple[nn.Module, ...] = ()
     if layout is not None and layout.layers:
         layers = tuple(model.get_submodule(layout.layers).children())
-    elif not facts.has_tokens:
-        layers = vector_layers(model)
+    elif facts.traits.layers:
+        layers = made(facts.traits.layers)(model)
     if tokens is not None:
         tokens = tokens.of_network(_rows(model, facts))
     accepts = getattr(model, "accepts", None) or frozenset(inspect.signature(model.forward).parameters)
     network = Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts, notes=notes)
-    if record is None and facts.kind == "language" and facts.architecture:
+    if record is None and facts.traits.by_record and facts.architecture:
         with quiet():
             return inferred(network)
     return network

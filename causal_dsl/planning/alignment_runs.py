@@ -299,8 +299,6 @@ class _Inputs:
     def sizes(self) -> np.ndarray:
         """Inputs are alike where all places have as many tokens: a number for each input [p]."""
         network, inputs = self.test.network.key, self.plan.inputs[self.test.network.key]
-        if not inputs.has_tokens:
-            return np.zeros(len(self.first), np.int64)
         run = g.Forward(network, self.plan.scores[self.test.name][0].label.draw, "base")
         rows = self.plan.rows[run][self.first]
         places = [place for cell in self.test.cells for one in cell.held for place in one.places]

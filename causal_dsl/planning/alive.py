@@ -8,19 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.liveness import LiveTokens
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
-from causal_dsl.program.facts import layout_of
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
-
-#: How many inner vectors of a token the activations of transformers hold at once, with the one that they are given; 2 of
-#: those that are one operation of torch. ``tests/planning/test_peaks.py`` counts each.
-AT_ONCE = {
-    **dict.fromkeys(("gelu_10", "quick_gelu", "relu2", "sqrtsoftplus"), 3),
-    **dict.fromkeys(("gelu_new", "gelu_python", "gelu_python_tanh", "gelu_accurate", "laplace"), 4),
-    **dict.fromkeys(("gelu_fast", "xielu"), 5),
-}
 
 
 @dataclass(frozen=True)
@@ -48,48 +40,7 @@ def stages(
     tokens: int, keys: int, following: int, facts: Facts, budget: Budget, share: float = 1.0
 ) -> Iterator[list[float]]:
     """The same of a layer that runs ``tokens`` and gives keys of ``keys`` more, before one that is given ``following``."""
-    if not facts.has_tokens:
-        wide = max(facts.widths or (1,))
-        yield [tokens * wide, tokens * wide, following * wide, following * wide]
-        return
-    wide, inner = facts.width or 1, facts.mlp_width or 4 * (facts.width or 1)
-    at_once = inner_at_once(facts)
-    size = facts.head_dim or 1
-    heads, shared = (facts.heads or 1) * size, (facts.kv_heads or facts.heads or 1) * size
-    record = layout_of(facts)
-    fused = record is not None and record.split != "apart"
-    entry, normed = (tokens + keys) * wide, tokens * wide
-    # Of tokens that give keys alone: their queries, keys and values, which are views of one tensor where one map makes
-    # all three, and stay then; else the keys and values.
-    made = keys * (heads + 2 * shared)
-    alone = [made] if fused else [keys * shared, keys * shared]
-    if keys:
-        yield [entry, keys * wide, keys * wide]
-        yield [entry, keys * wide, made, *([] if fused else [keys * heads] * 3)]
-    yield [entry, normed, normed, *alone]
-    own = [tokens * (heads + 2 * shared)] if fused else [tokens * heads, tokens * shared, tokens * shared]
-    # Rotary angles: the queries' products with cosines and sines, their turned copy and the sum of both.
-    yield [entry, normed, *own, *[tokens * heads] * 3, 2 * tokens * size, *alone]
-    # Keys and values are gathered for some rows at a time, and repeated for the query heads that share them.
-    gathered = min(budget.most_keys, tokens * 16 * shared * share) / share
-    joined = [(tokens + keys) * shared] * 2 if keys else []
-    yield [entry, normed, *own, *joined, tokens * heads, *[gathered] * (2 * (1 + heads // shared)), *alone]
-    # The stream between attention and MLP, its norm, in slices all that comes out; inside, what an activation takes.
-    slice_ = min(tokens, budget.slice / share)
-    out = [] if tokens <= slice_ else [tokens * wide]
-    yield [entry, normed, normed, *out, *[slice_ * inner] * at_once, *alone]
-    yield [entry, normed, normed, *out, slice_ * inner, slice_ * wide, *alone]
-    yield [entry, tokens * wide, following * wide]
-
-
-def inner_at_once(facts: Facts) -> int:
-    """How many inner vectors of a token a feed-forward block holds at once; 4 where its activation is not known, or it has experts."""
-    record = layout_of(facts)
-    if not facts.activation or facts.experts or record is None:
-        return 4
-    return max(
-        AT_ONCE.get(facts.activation, 2), 3 if record.gated else 2
-    )  # gated: the gate's, the other map's, their product
+    yield from costs_of(facts.traits).stages(tokens, keys, following, facts, budget, share)
 
 
 def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float]:
@@ -102,4 +53,4 @@ def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float
     return [hidden, *[logits] * (1 if columns is None else 2), measured]
 
 
-__all__ = ["AT_ONCE", "PeakHeld", "head", "held", "inner_at_once", "layer_stages", "stages"]
+__all__ = ["PeakHeld", "head", "held", "layer_stages", "stages"]

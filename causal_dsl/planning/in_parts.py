@@ -76,7 +76,7 @@ def _parts_of(test: Test, intervention: Intervention) -> tuple[tuple[Place, ...]
         facts = test.network.facts
         return tuple(sorted(split, key=lambda place: _layer(named(place, facts)))), False
     dims = split[0].site.dims
-    if test.network.facts.has_tokens or dims is None:
+    if test.network.facts.traits.positions or dims is None:
         return split, True
     groups = np.array_split(np.array(dims), min(len(dims), _SOME))
     return tuple(replace(split[0], site=replace(split[0].site, dims=tuple(group.tolist()))) for group in groups), True

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from typing import TYPE_CHECKING
 
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
@@ -59,9 +60,7 @@ class Budget:
 
     def most_of(self, facts: Facts) -> int:
         """The most tokens of a layer in a pass, or rows of a network without tokens."""
-        if facts.has_tokens or not self.on_cpu:
-            return self.most_tokens
-        return min(MOST_TOKENS_DEVICE, self.most_tokens * max(1, NARROW // max(1, *facts.widths)))
+        return costs_of(facts.traits).most_tokens(facts, self)
 
     @property
     def on_cpu(self) -> bool:

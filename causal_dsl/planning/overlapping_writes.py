@@ -19,8 +19,6 @@ def refuse_overlapping_writes(
     interventions: Sequence[Intervention], inputs: Inputs, rows: np.ndarray, span: Span
 ) -> None:
     """Raise E461 where two of the written places are one token of a prompt of ``rows``, whatever they are called."""
-    if not inputs.has_tokens:
-        return
     written = [(one, number) for one in interventions for number in range(len(one.places))]
     prompts: np.ndarray | None = None
     for (one, first), (other, second) in combinations(written, 2):

@@ -16,6 +16,7 @@ import numpy as np
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import place_of
+from causal_dsl.planning.reach import all_reach
 from causal_dsl.planning.steps import (
     Block,
     Step,
@@ -234,7 +235,7 @@ class RunsOfPasses:
     def _alike(
         self, runs: Sequence[tuple[g.Resume, int | None]], reads: Sequence[ReadOfRun], step: Step
     ) -> tuple[np.ndarray, tuple[AlikeRuns, ...]]:
-        tokens = self.plan.inputs[step.network].has_tokens
+        alone = all_reach(self.plan.inputs[step.network].traits)
         numbers: dict[object, int] = {}
         alike: list[AlikeRuns] = []
         kind = np.zeros(len(runs), np.int64)
@@ -242,12 +243,10 @@ class RunsOfPasses:
             decided = self.decided_by(resume) if step.shared else None
             # All that decides which tokens a write touches, and which of them can reach what is read.
             where = tuple(
-                (write.place.position, *self._acts(write.place.site, step.network))
-                if tokens or not read.answer
-                else None
+                None if alone and read.answer else (write.place.position, *self._acts(write.place.site, step.network))
                 for write in resume.writes
             )
-            key = (resume.base, decided, most, where, read if tokens or not read.answer else None)
+            key = (resume.base, decided, most, where, None if alone and read.answer else read)
             number = numbers.setdefault(key, len(alike))
             if number == len(alike):
                 alike.append(AlikeRuns(resume, decided, read, most))
@@ -261,13 +260,11 @@ class RunsOfPasses:
         shared: bool,
         on: NetworkKey,
     ) -> tuple[dict[Site, int], tuple[tuple[CachedPart, ...], ...], tuple[tuple[int, int, int], ...]]:
-        tokens = self.plan.inputs[on].has_tokens
         of_site: dict[Site, dict[CachedPart, None]] = {}
         known: dict[CachedPart, CachedPart] = {}
         for resume, capture in wanted:
             user, copy = None if shared else resume, copies.get(resume, 0)
-            position = capture.place.position if tokens else None
-            part = CachedPart(user, capture.run, position, copy, capture.place)
+            part = CachedPart(user, capture.run, capture.place.position, copy, capture.place)
             of_site.setdefault(capture.place.site, {})[known.setdefault(part, part)] = None
         numbers: dict[tuple[CachedPart, ...], int] = {}
         kept: dict[Site, int] = {}

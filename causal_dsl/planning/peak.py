@@ -19,6 +19,7 @@ from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.flops import flops_of
 from causal_dsl.planning.known_sizes import Figures
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
@@ -165,9 +166,8 @@ class Peaks:
         """What is alive at the peak of a pass."""
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
         levels, asked = sized.schedule.levels, self.asked(layout)
-        whole = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in levels)]
-        if facts.has_tokens:  # the model holds the embeddings of its prompts from beginning to end
-            whole.append(len(sized.schedule.batch) * sized.schedule.width * (facts.width or 1))
+        whole: list[float] = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in levels)]
+        whole += costs_of(facts.traits).embedded(len(sized.schedule.batch) * sized.schedule.width, facts)
         columns = self._columns(step)
         if step.why == EDGES:
             together = sum(float(sized.schedule.lengths[sized.schedule.home[f.rows]].sum()) for f in layout.families)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from dataclasses import replace
-from itertools import pairwise
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -12,6 +11,7 @@ from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Cell, Test
@@ -20,13 +20,10 @@ if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
 
-#: Of the cost of a test, the share that its probes may add; in a vector network of fewer than ``_SMALL`` weights, whose rows
-#: cost nothing, at least ``FREE`` rows, and in any other at least ``FLOOR``: beside a small test a fifth is next to nothing.
-SHARE, FREE, FLOOR, _SMALL = 0.2, 2**14, 2**7, 10**6
+#: Of the cost of a test, the share that its probes may add; in a small network, whose rows cost nothing (:func:`is_small`), at least
+#: ``FREE`` rows, and in any other at least ``FLOOR``: beside a small test a fifth is next to nothing.
+SHARE, FREE, FLOOR = 0.2, 2**14, 2**7
 
-
-#: Of prompts, the part of that share that is spent once the verdicts are known, in the cells that would be called true.
-LATER = 0.05
 
 #: Fewest and most rows of one probe; most in such a small network.
 LEAST, MOST, MANY = 8, 256, 2048
@@ -34,8 +31,8 @@ LEAST, MOST, MANY = 8, 256, 2048
 
 SEED = 77_003
 
-#: Prompts of a language network in which a run takes so many multiplications or fewer, beside a test that would be called true.
-_SHORT, _PROMPTS = 2**17, 2**12
+#: Prompts of a language network whose runs cost next to nothing, beside a test that would be called true.
+_PROMPTS = 2**12
 
 
 def made_test(
@@ -72,16 +69,13 @@ def paired(drawn: Drawn, base: tuple[str, np.ndarray], other: tuple[str, np.ndar
 
 def is_small(inputs: Inputs) -> bool:
     """Whether a row costs next to nothing."""
-    return not inputs.has_tokens and sum(one * other for one, other in pairwise(inputs.facts.widths)) < _SMALL
+    return costs_of(inputs.traits).is_small(inputs.facts)
 
 
 def rows_of_tokens(inputs: Inputs) -> int:
     """How many prompts of a language network may be run once verdicts are known, since they cost next to nothing; 0 where they do cost."""
-    facts = inputs.facts
-    if not inputs.has_tokens or facts.layers is None or facts.width is None or not len(inputs):
-        return 0
-    cost = 12 * facts.layers * facts.width**2 * int(inputs.lengths.max())
-    return _PROMPTS if cost <= _SHORT else 0
+    short = len(inputs) and costs_of(inputs.traits).is_short(inputs.facts, int(inputs.lengths.max()))
+    return _PROMPTS if short else 0
 
 
 def prompts_of(plan: Plan, test: Test) -> np.ndarray:

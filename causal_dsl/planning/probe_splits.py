@@ -58,12 +58,8 @@ def tasks_of(
     variable, by = look.arguments
     if by:
         return np.asarray(values[variable]), np.asarray(values[by])
-    if not inputs.has_tokens:
-        return np.asarray(values[variable]), np.asarray(inputs.runs[rows])
     (place,) = look.places
-    spots = inputs.reads[rows] if place.position is None else inputs.spans(place.position, rows)[1]
-    tokens = [int(ids[spot]) for ids, spot in zip(inputs.rows(rows), spots.tolist(), strict=True)]
-    return np.asarray(values[variable]), np.array(tokens, np.int64)
+    return np.asarray(values[variable]), inputs.contents(place.position, rows)
 
 
 __all__ = ["control_task", "halves", "tasks_of", "unlearnable"]

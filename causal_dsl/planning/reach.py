@@ -16,6 +16,12 @@ from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import unfit
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.network_kinds import NetworkKind
+
+
+def all_reach(kind: NetworkKind) -> bool:
+    """Whether all that is written in networks of a kind can reach the answer: there are no tokens behind the one that is read."""
+    return not kind.positions
 
 
 def reaching(
@@ -34,7 +40,7 @@ def reaching(
     layers = layers_of(facts)
     level, phase = place_of(site, layers)
     top, read_phase = (layers, POINT) if read_at is None else read_at
-    if ANYWHERE in (phase, read_phase) or not facts.has_tokens or unfit(facts) is not None:
+    if ANYWHERE in (phase, read_phase) or all_reach(facts.traits) or unfit(facts) is not None:
         return np.ones(len(positions), bool)
     if phase == BOTTOM:
         level, phase = 0, ENTRY
@@ -74,4 +80,4 @@ def _live(end: int, both_ways: bool, length: int, read: int, level: int) -> tupl
 
 assert (ENTRY, KEYS) == (0, 2)  # how `_live` lays its answer out
 
-__all__ = ["reaching"]
+__all__ = ["all_reach", "reaching"]

@@ -12,6 +12,7 @@ from causal_dsl.program.whole_maps import takes_all, writes_all
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.plugins import made
 from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 
@@ -69,7 +70,7 @@ def layers_of(test: Test, cell: Cell) -> tuple[list[WrittenLayer], str]:
             if not i.variable
             for place in _beside(i, depth, facts, roles)
         ]
-        if facts.has_tokens:  # which of its tokens are free is seen before it is run
+        if facts.traits.positions:  # which of its tokens are free is seen before it is run
             other += [place for _, place in beside]
             beside = []
         found.append(WrittenLayer(site, tuple(placed), tuple(other), tuple(beside), early))
@@ -147,11 +148,20 @@ def named(place: Place, facts: Facts) -> Place:
 
 def module_site(path: str, facts: Facts) -> Site | None:
     """The site that the output of a module is; None where it is none, or that is not known."""
-    if not facts.has_tokens:
-        at = dict(facts.same)
-        for layer in range(facts.layers or max(0, len(facts.widths) - 1)):
-            at.setdefault(f"layers.{layer}", layer)
-        return Site("out", at[path]) if path in at else None
+    found: Site | None = made(facts.traits.modules)(path, facts)
+    return found
+
+
+def site_of_layers(path: str, facts: Facts) -> Site | None:
+    """The same of a network whose layers are all that it is made of."""
+    at = dict(facts.same)
+    for layer in range(facts.layers or max(0, len(facts.widths) - 1)):
+        at.setdefault(f"layers.{layer}", layer)
+    return Site("out", at[path]) if path in at else None
+
+
+def site_of_record(path: str, facts: Facts) -> Site | None:
+    """The same of a network whose sites are where a record says."""
     record = facts.record or record_of(facts.architecture)
     if record is None:
         return None

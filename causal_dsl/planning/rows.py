@@ -16,7 +16,7 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Accesses, PassRows, place_of, place_read
 from causal_dsl.planning.pass_layout import AlikeRows, Layout, Watch
 from causal_dsl.planning.pass_runs import ANSWER, AlikeRuns, CachedPart, PassRuns, ReadOfRun, RunsOfPasses
-from causal_dsl.planning.reach import reaching
+from causal_dsl.planning.reach import all_reach, reaching
 from causal_dsl.planning.steps import Block, Step, layers_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.vocabulary.locations import Place, Position
@@ -84,8 +84,6 @@ class Layouts:
         self, position: Position | None, forward: g.Forward, pairs: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """:meth:`tokens` of the places with a position."""
-        if not self.plan.inputs[forward.network].has_tokens:
-            return np.arange(len(pairs)), np.zeros(len(pairs), np.int64)
         bounds, tokens, _ = self.spans(position, forward)
         counts = bounds[pairs + 1] - bounds[pairs]
         which = np.repeat(np.arange(len(pairs)), counts)
@@ -96,7 +94,7 @@ class Layouts:
         """Which tokens of a write can reach what is read of the run in which their pair's base is written, in the order of
         :meth:`tokens` [m]."""
         inputs = self.plan.inputs[base.network]
-        if read.answer and not inputs.has_tokens:
+        if read.answer and all_reach(inputs.traits):
             return np.ones(len(pairs), bool)
         rows = self.plan.rows[base][pairs]
         which, tokens = self.tokens(write.place, base, pairs)

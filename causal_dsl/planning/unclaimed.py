@@ -25,7 +25,6 @@ from causal_dsl.planning.in_parts import PARTED, parted
 from causal_dsl.planning.probe_rows import (
     FLOOR,
     FREE,
-    LATER,
     LEAST,
     MANY,
     MOST,
@@ -94,7 +93,7 @@ def _of_layer(
     here = _claimed(test, layer.placed)
     names = " and ".join(f"`{p.variable}`" for p in here)
     placed = tuple(p.variable for p in here)
-    tokens = plan.inputs[test.network.key].has_tokens
+    tokens = plan.inputs[test.network.key].traits.positions
     beyond = drawn is not plan.draw_of(test)
     what += " beyond the `where`" if beyond else ""
     ways = ways_of(test, drawn, placed, tokens)
@@ -252,7 +251,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / test.unlike
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     share -= (PARTED if len(test.swaps) == 1 else PARTED / 2) if parted(test, cell) else 0
-    share -= LATER if inputs.has_tokens else 0
+    share -= inputs.later
     rows = int(share * cost / ((length - first) * above))
     return max(rows, (FREE if is_small(inputs) else FLOOR) // test.unlike)
 

@@ -109,7 +109,7 @@ def _pass(plan: Plan, test: Test) -> float:
     """Multiplications and additions of one pass of all pairs of a test."""
     inputs, draw = plan.inputs[test.network.key], plan.scores[test.name][0].label.draw
     base = plan.rows.get(g.Forward(test.network.key, draw, "base"))
-    tokens = float(inputs.lengths[base].sum()) if base is not None and inputs.has_tokens else float(plan.drawn[draw].n)
+    tokens = float(plan.drawn[draw].n if base is None else inputs.lengths[base].sum())
     return tokens * max(1, layers_of(inputs.facts)) * layer_flops(inputs.facts)
 
 

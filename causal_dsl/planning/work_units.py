@@ -20,6 +20,7 @@ from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import MOST_COUNTED
 from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
 from causal_dsl.planning.flops import layer_flops
+from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_UNASKED, Budget
 from causal_dsl.planning.network_parts import of_tests, swept, weights_of
 from causal_dsl.planning.peak import Peaks
@@ -346,7 +347,7 @@ def _training(ref: NetworkRef, spec: str, head: str) -> WorkUnit:
     wanted = sum(weight > 0 for weight in (training.task, training.interchange, training.strict))
     facts = training.alignment.network.facts
     rows = training.steps * training.batch * max(1, wanted + (training.interchange > 0))
-    tokens = 1 if not facts.has_tokens else max(1, min(facts.context or 16, 16))
+    tokens = costs_of(facts.traits).row_tokens(facts)
     flops = rows * tokens * max(1, layers_of(facts)) * layer_flops(facts) * (1 + _BACK)
     size = weight_bytes(facts)
     return WorkUnit(
@@ -367,10 +368,8 @@ def _training(ref: NetworkRef, spec: str, head: str) -> WorkUnit:
 
 
 def weight_bytes(facts: Facts) -> int:
-    """Bytes of the weights of a network in float32, as its facts say: layers and both embeddings."""
-    if not facts.has_tokens:
-        return 4 * sum(a * b for a, b in zip(facts.widths, facts.widths[1:], strict=False))
-    return int(4 * (layers_of(facts) * layer_flops(facts) / 2 + (facts.width or 0) * (facts.outputs or 0)))
+    """Bytes of the weights of a network in float32, as its facts say."""
+    return costs_of(facts.traits).weight_bytes(facts)
 
 
 __all__ = ["PartOfSpec", "WorkUnit", "blocks_of", "key_of", "parts_of", "units_of_plan", "weight_bytes"]

@@ -95,8 +95,6 @@ def _several(test: Test, cell: Cell) -> bool:
 
 def _unlike(plan: Plan, test: Test, cell: Cell) -> str:
     """Why a prompt of another row cannot be taken as a source; empty where it can."""
-    if not plan.inputs[test.network.key].has_tokens:
-        return ""
     if not _one_length(plan, test):
         return "the prompts differ in their number of tokens"
     return "" if spans_of(plan, test, cell) is not None else "a place has more tokens in one prompt than in another"

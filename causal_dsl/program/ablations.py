@@ -159,7 +159,7 @@ def all_members(
         nodes = universe(facts, kinds, (node for node, _ in circuit))
     if nodes is None:
         return None
-    where: Sequence[Position | None] = positions or ((EVERYWHERE,) if facts.has_tokens else (None,))
+    where: Sequence[Position | None] = positions or (facts.traits.everywhere,)
     return tuple((node, position) for node in nodes for position in where)
 
 

@@ -68,13 +68,9 @@ def read_alignment(
     own = _prompts(declaration, model, network, options, found)
     if own is None or parameters is None:
         return None
-    if own and network.facts.kind == "vector":
-        found.report(
-            "E676",
-            f"`{network.name}` has no tokens: it reads no prompt",
-            own[0].span,
-            help="leave it out; values enter as `a @ input[0:4] via onehot()`",
-        )
+    if own and network.facts.traits.no_prompt is not None:
+        why, instead = network.facts.traits.no_prompt
+        found.report("E676", f"`{network.name}` has no tokens: {why}", own[0].span, help=instead)
         return None
     prompts = own or (parent.prompts if parent else ())
     aligned = Aligned(model, network, parameters, prompts)

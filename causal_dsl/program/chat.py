@@ -32,7 +32,7 @@ def read_chat(call: tree.Expr, network: NetworkRef, tokens: Tokens | None, found
     if messages is None:
         return None
     folder = network.facts.tokenizer.parent if network.facts.tokenizer is not None else None
-    if folder is None and network.facts.kind == "unknown":
+    if folder is None and not network.facts.traits.seen:
         return _joined([part for _, one in messages for part in (*one.segments, Segment("\n", placeholder=False))])
     said, settings = _template_of(folder) if folder is not None else ("", {})
     if not said:

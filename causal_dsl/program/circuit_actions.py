@@ -17,7 +17,7 @@ from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
 from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at, warn_of_nothing_outside
 from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
-from causal_dsl.program.nodes import EVERYWHERE, KINDS, Spot, dictionaries_of, kinds_of, of_dictionary, written_at
+from causal_dsl.program.nodes import Spot, dictionaries_of, kinds_named, kinds_of, of_dictionary, written_at
 from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import run_of, steps
 from causal_dsl.program.program import Intervention, NetworkRef
@@ -148,7 +148,7 @@ def read_circuit_action(
     if members is None:
         return None
     if looked_at is None and not given:
-        scored = [(node, _everywhere(network.facts)) for kept in asked[before:] for node in kept.discovery.nodes]
+        scored = [(node, network.facts.traits.everywhere) for kept in asked[before:] for node in kept.discovery.nodes]
         looked_at = tuple(dict.fromkeys(scored)) or None
     if not isinstance(members, EdgeSet) and not _stand_together(
         members, looked_at, given, network.facts, outside, expr, found
@@ -157,7 +157,7 @@ def read_circuit_action(
     if not outside and not isinstance(members, EdgeSet) and looked_at is None:
         looked_at = _beside(members, network.facts)
     every = all_members(kinds, positions, members, network.facts, looked_at)
-    if every is None and network.facts.kind == "unknown":  # known once it is loaded
+    if every is None and not network.facts.traits.seen:  # known once it is loaded
         every = EdgeSet(ports_of(network.facts)) if isinstance(members, EdgeSet) else ()
     if every is None:
         found.report(
@@ -169,7 +169,7 @@ def read_circuit_action(
         )
         return None
     kept = inside(members, every, positions, network.facts)
-    if network.facts.kind != "unknown" and len(asked) == before:
+    if network.facts.traits.seen and len(asked) == before:
         warn_of_nothing_looked_at(target, expr, bool(members), outside, kept, circuits.module, reader.cell, found)
         if outside and kept:
             warn_of_nothing_outside(target, expr, less(every, kept), circuits.module, reader.cell, found)
@@ -233,17 +233,13 @@ def write(ablation: Ablation, members: Members, value: Value | None = None) -> I
     return Intervention(places, value, add, text=ablation.text, to=reached, nodes=nodes if any(nodes) else ())
 
 
-def _everywhere(facts: Facts) -> Position | None:
-    return EVERYWHERE if facts.has_tokens else None
-
-
 def _beside(members: Sequence[Spot], facts: Facts) -> Sequence[Spot] | None:
     """Of a circuit that has nodes of dictionaries and components, all nodes of these dictionaries and its components; None of others."""
     inside = dictionaries_of(node for node, _ in members)
     plain = [spot for spot in members if spot[0].dictionary is None]
     if not inside or not plain:
         return None
-    return (*plain, *((node, _everywhere(facts)) for dictionary in inside for node in of_dictionary(dictionary)))
+    return (*plain, *((node, facts.traits.everywhere) for dictionary in inside for node in of_dictionary(dictionary)))
 
 
 def _stand_together(
@@ -302,7 +298,7 @@ def _outside(
             return None
         looked_at = nodes if nodes is not False else None
     if said is not None and looked_at is None:
-        there = KINDS if facts.kind == "unknown" else kinds_of(facts)
+        there = kinds_named(facts, parts=False)
         for item in _items(said):
             if not isinstance(item, tree.Name) or item.name not in there:
                 found.report(

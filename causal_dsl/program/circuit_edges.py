@@ -40,14 +40,9 @@ class EdgeEnds:
 
 def refuse_edges(facts: Facts, span: Span, found: Diagnostics, help: str = "") -> bool:
     """Report a network that has no edges between its components. ``help``: what to write where no edge is named."""
-    if not facts.has_tokens:
-        found.report(
-            "E812",
-            "a vector network has no edges between components",
-            span,
-            notes=("each of its layers reads the one below it, and nothing else",),
-            help=help or "patch the site itself: do(layer[1].out[0:2] <- source)",
-        )
+    if facts.traits.no_edges is not None:
+        title, why, instead = facts.traits.no_edges
+        found.report("E812", title, span, notes=(why,), help=help or instead)
         return True
     record = layout_of(facts)
     if record is not None and record.norms is not None:

@@ -124,7 +124,7 @@ def read_file(
             title = f"has `{what}` that are neither a list of names nor a score for each"
         _refuse(f"`{shown_path(path)}` {title}", help, call.span, found)
         return None
-    if facts.kind == "unknown":  # whether it has them is known once it is loaded
+    if not facts.traits.seen:  # whether it has them is known once it is loaded
         return _named(chosen, what, path, facts, call.span, found, position)
     if what == "edges":
         return (
@@ -224,7 +224,7 @@ def _known(
             close = did_you_mean(name, [str(one) for one in sorted(every)[:2000]], "a node is layer[3].head[1], say")
             _refuse(f"`{shown_path(path)}` names `{whole[:60]}`, which this network does not have", close, span, found)
             return None
-        spots[node, at or (EVERYWHERE if facts.has_tokens else None)] = None
+        spots[node, at or facts.traits.everywhere] = None
     return tuple(spots)
 
 
@@ -265,7 +265,7 @@ def _through(
             help = 'a node of a dictionary is layer[3].resid_post via sae("folder", latents=[5])'
             _refuse(f"`{shown_path(path)}` names `{name[:90]}`, which is not a node here", help, span, found)
             return None
-        spots.append((node, at or (EVERYWHERE if facts.has_tokens else None)))
+        spots.append((node, at or facts.traits.everywhere))
     return tuple(spots)
 
 

@@ -390,7 +390,7 @@ class CircuitReader:
                 )
                 return None
             position = place.position
-            found += [(node, EVERYWHERE if position is None and self.facts.has_tokens else position) for node in nodes]
+            found += [(node, position or self.facts.traits.everywhere) for node in nodes]
         return tuple(found)
 
     @property
@@ -434,7 +434,7 @@ def check_circuit(
         circuit = reader.circuit(definition, (), declaration.name.span)
         if circuit is not None and isinstance(declaration, tree.CircuitDecl):
             warn_of_twice(declaration, lambda site: reader.nodes_of((site,), {}, edge=False), diagnostics)
-        if circuit is not None and network.facts.kind != "unknown":
+        if circuit is not None and network.facts.traits.seen:
             warn_of_none(declaration, circuit.members, definition.module, diagnostics)
     return network
 

@@ -19,13 +19,11 @@ def missing(component: str, facts: Facts) -> str | None:
     """
     if component not in COMPONENTS:
         return f"no component is called `{component}`"
-    if facts.kind == "unknown":
+    if not facts.traits.seen:
         return None
-    if facts.kind not in COMPONENTS[component].kinds:
-        if facts.kind == "vector":
-            return f"a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`"
-        return f"a language network has no `{component}`; the output of a layer is `layer[l].resid_post`"
-    if not (facts.has_tokens and facts.architecture) or component in ("module", "logits"):
+    if not COMPONENTS[component].is_in(facts):
+        return facts.traits.absent.format(component=component)
+    if facts.unseen or not facts.traits.by_record or component in ("module", "logits"):
         return None
     record = layout_of(facts)
     if record is None and inferable(facts):
@@ -50,11 +48,11 @@ def with_site(component: str, layer: int, facts: Facts) -> Site:
 
 def unfit(facts: Facts) -> str | None:
     """Why rows cannot enter a pass through such a network where they are written; None where they can."""
-    if not facts.has_tokens:
+    if not facts.traits.by_record:
         return None if len(facts.widths) > 1 else "its layers are not known"
     record = layout_of(facts)
     if (
-        facts.kind == "unknown"
+        not facts.traits.seen
         or (record is None and not (inferable(facts) and facts.layers))
         or (record and "resid_post" in record.absent)
     ):
@@ -75,8 +73,8 @@ def trims(facts: Facts) -> str | None:
 
 def pads(facts: Facts) -> str | None:
     """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
-    if not facts.has_tokens:
-        return "a vector network has no tokens"
+    if not facts.traits.positions:
+        return f"a {facts.kind} network has no tokens"
     record = layout_of(facts)
     if record is not None and record.inferred and "z" in record.absent:
         return (
@@ -99,12 +97,12 @@ def usable(facts: Facts) -> list[str]:
 
 def leaving(facts: Facts) -> str:
     """The component that is what a layer hands to the next."""
-    return next(name for name in COMPONENTS if COMPONENTS[name].acts == "exit" and facts.kind in COMPONENTS[name].kinds)
+    return next(name for name, about in COMPONENTS.items() if about.acts == "exit" and about.is_in(facts))
 
 
 def takes_position(component: str, facts: Facts) -> bool:
     """Whether the site has one vector a token, so that a position must be named."""
-    return COMPONENTS[component].position and facts.has_tokens
+    return COMPONENTS[component].position and facts.traits.positions
 
 
 def head_count(component: str, facts: Facts) -> int | None:

@@ -23,7 +23,8 @@ def layer_count(facts: Facts) -> int | None:
 
 def loaded(facts: Facts) -> bool:
     """Whether it is known of what kind a network is and where its files are: else its numbers are known once it is loaded."""
-    return facts.kind != "unknown" and (facts.kind == "vector" or facts.folder is not None or facts.layers is not None)
+    traits = facts.traits
+    return traits.seen and (not traits.by_record or facts.folder is not None or facts.layers is not None)
 
 
 def counts_of(facts: Facts) -> dict[str, tree.Expr]:

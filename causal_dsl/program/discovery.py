@@ -20,7 +20,7 @@ from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
-from causal_dsl.program.nodes import EVERYWHERE, KINDS, OutputNode, Spot, kinds_of, stage_of, universe
+from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_named, kinds_of, stage_of, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import EXAMPLES, call_name, holds, read_settings
@@ -117,7 +117,7 @@ def read_discover(
     neurons = [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds)
     every = some or universe(facts, kinds, neurons)
     if every is None:
-        if facts.kind == "unknown":
+        if not facts.traits.seen:
             return ()  # known once it is loaded
         found.report(
             "E810",
@@ -151,7 +151,7 @@ def read_discover(
     if edges:
         ends = ((edge_of(name), where) for name, where in parted)
         return EdgeSet.of(ports_of(facts), [(*edge, where or EVERYWHERE) for edge, where in ends if edge is not None])
-    place = EVERYWHERE if facts.has_tokens else None
+    place = facts.traits.everywhere
     own = {str(node): node for node in some}
     return tuple(
         (node, where or place)
@@ -387,9 +387,7 @@ def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: 
     there = kinds_of(facts)
     if names is None:
         return there
-    every: tuple[str, ...] = there if what == "edges" or facts.kind == "vector" else (*there, "neuron")
-    if facts.kind == "unknown" and what == "nodes":  # known once it is loaded
-        every = KINDS
+    every: tuple[str, ...] = kinds_named(facts) if what == "nodes" else there
     for item in names:
         if not isinstance(item, tree.Name) or item.name not in every:
             found.report(
@@ -408,8 +406,8 @@ def _positions(
     """The tokens at which parts are scored by themselves; None where a fault was reported."""
     if expr is None:
         return ()
-    if facts.kind == "vector":
-        title = "an input of a vector network has no tokens"
+    if not facts.traits.positions:
+        title = f"an input of a {facts.kind} network has no tokens"
         found.report("E803", title, expr.span, help="leave `at` out")
         return None
     items = expr.items if isinstance(expr, tree.List) else (expr,)

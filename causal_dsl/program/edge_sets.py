@@ -166,7 +166,7 @@ def edge_name(node: OutputNode, port: Port) -> str:
 def every_edge(facts: Facts, kinds: Iterable[str], positions: Sequence[Position] | None = None) -> EdgeSet | None:
     """All edges of a network whose senders are of some kinds; None where its components are not known."""
     nodes = universe(facts, kinds)
-    if nodes is None or not facts.has_tokens:
+    if nodes is None or facts.traits.no_edges is not None:
         return None
     ports = ports_of(facts)
     found = (((node, EVERYWHERE), receivers_of(node, ports)) for node in nodes)

@@ -34,7 +34,7 @@ def read_input(member: tree.Placement, kind: str, aligned: Aligned, found: Diagn
     settings = read_settings(encoding, arguments, ENCODINGS[encoding], found, member.via.span)
     if settings is None:
         return None
-    if kind != "input" or aligned.network.facts.kind == "language":
+    if kind != "input" or aligned.network.facts.traits.prompted:
         found.report(
             "E679",
             f"`{encoding}()` says how a value enters at `input`",
@@ -96,7 +96,7 @@ def numbers_of(
 
 
 def _not_an_input(name: str, encoding: str, aligned: Aligned) -> str:
-    if aligned.network.facts.kind == "language":
+    if aligned.network.facts.traits.prompted:
         return f"put {{{name}}} in the prompt, and leave this out"
     if aligned.model.variables[name].kind != "exogenous":
         return "leave the `via` out: the network computes this variable itself"

@@ -65,7 +65,7 @@ def _context(
     diagnostics: Diagnostics,
 ) -> TestContext:
     variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
-    if alignment.network.facts.kind != "vector":  # a row in which it is the empty text has no such token
+    if alignment.network.facts.traits.gaps:  # a row in which it is the empty text has no such token
         variables = {name: told and tuple(v for v in told if v != UNKNOWN) for name, told in variables.items()}
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False

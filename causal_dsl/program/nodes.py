@@ -8,14 +8,15 @@ dictionary leaves out (:mod:`causal_dsl.program.dictionaries`). A circuit's size
 from __future__ import annotations
 
 from collections import defaultdict
-from collections.abc import Iterable, Sequence
+from collections.abc import Collection, Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, TypeAlias, cast, get_args
 
 from causal_dsl.program.components import depth, missing
 from causal_dsl.program.dictionaries import Dictionary, NodeParts
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.plugins import made
 
 Kind = Literal["embed", "head", "mlp", "neuron", "input", "unit", "latent", "feature", "error"]
 #: Nodes of dictionaries: a latent, a feature whose numbers are one node, and what a dictionary leaves out.
@@ -71,6 +72,8 @@ class OutputNode:
         return f"layer[{self.layer}].out[{self.index}]"
 
 
+#: By the stage of nodes (:func:`stage_of`), for each component there the share of it that is in a circuit.
+Shares: TypeAlias = "dict[tuple[float, float], dict[object, float]]"
 #: A node at a token; None in a vector network.
 Spot = tuple[OutputNode, Position | None]
 
@@ -110,13 +113,21 @@ def nodes_of(site: Site, facts: Facts) -> tuple[OutputNode, ...] | None:
 
 def universe(facts: Facts, kinds: Iterable[str], parts: Iterable[OutputNode] = ()) -> tuple[OutputNode, ...] | None:
     """All nodes of some kinds; an MLP of which ``parts`` has neurons is all of its neurons. None where they are not known."""
-    wanted = set(kinds)
-    if facts.kind == "vector":
-        found = []
-        for layer, width in enumerate(facts.widths[:-1], -1):
-            kind: Kind = "input" if layer < 0 else "unit"
-            found += [OutputNode(kind, layer, unit) for unit in range(width)] if kind in wanted else []
-        return tuple(found) if len(facts.widths) > 1 else None
+    found: tuple[OutputNode, ...] | None = made(facts.traits.universe)(facts, set(kinds), parts)
+    return found
+
+
+def of_layers(facts: Facts, wanted: Collection[str], parts: Iterable[OutputNode]) -> tuple[OutputNode, ...] | None:
+    """All nodes of a network whose layers read each the one below: the numbers of its input and of each layer but the last."""
+    found = []
+    for layer, width in enumerate(facts.widths[:-1], -1):
+        kind: Kind = "input" if layer < 0 else "unit"
+        found += [OutputNode(kind, layer, unit) for unit in range(width)] if kind in wanted else []
+    return tuple(found) if len(facts.widths) > 1 else None
+
+
+def of_stream(facts: Facts, wanted: Collection[str], parts: Iterable[OutputNode]) -> tuple[OutputNode, ...] | None:
+    """All nodes of a network whose layers add to a residual stream."""
     if facts.layers is None or facts.heads is None or missing("z", facts) is not None:
         return None
     split = {node.layer for node in parts if node.kind == "neuron"}
@@ -134,7 +145,14 @@ def universe(facts: Facts, kinds: Iterable[str], parts: Iterable[OutputNode] = (
 
 def kinds_of(facts: Facts) -> tuple[Kind, ...]:
     """The kinds of all outputs of a network. The last layer of a vector network is what is read."""
-    return ("input", "unit") if facts.kind == "vector" else ("embed", "head", "mlp")
+    return cast("tuple[Kind, ...]", facts.traits.nodes)
+
+
+def kinds_named(facts: Facts, parts: bool = True) -> tuple[Kind, ...]:
+    """The kinds of nodes that a spec may name: of a network that nothing is known of, those of any; ``parts``: also what nodes are split into."""
+    if not facts.traits.seen:
+        return KINDS
+    return (*kinds_of(facts), *(cast("tuple[Kind, ...]", facts.traits.parts) if parts else ()))
 
 
 def refined(spots: Iterable[Spot], split: Iterable[int], facts: Facts) -> tuple[Spot, ...]:
@@ -231,32 +249,46 @@ def size_of(spots: Iterable[Spot], facts: Facts, looked_at: Iterable[Spot] = ())
 
 def edges_among(nodes: Iterable[OutputNode], facts: Facts) -> tuple[int, float]:
     """The edges among components of which nodes are there, each once; and weighted by the share of the sender that is there."""
-    shares: dict[tuple[float, float], dict[object, float]] = defaultdict(lambda: defaultdict(float))
+    shares: Shares = defaultdict(lambda: defaultdict(float))
     nodes = list(nodes)
     if any(node.dictionary is not None for node in nodes):
         return _edges_of_nodes(nodes, facts)
     for node in nodes:
         shares[stage_of(node)][node.index if node.kind == "head" else 0] += 1 / _parts(node, facts)
+    found: tuple[int, float] = made(facts.traits.edges)(shares, facts)
+    return found
+
+
+def edges_of_layers(shares: Shares, facts: Facts) -> tuple[int, float]:
+    """The same where each layer reads the one below it, and the logits the last."""
     count, weight, senders, sent = 0, 0.0, 0, 0.0
     before: dict[float, tuple[int, float]] = {}
     for stage in sorted(shares):
         there = shares[stage]
-        own = (len(there), sum(min(1.0, share) for share in there.values()))
-        if facts.kind == "vector":  # a layer reads the one below it
-            senders, sent = before.get(stage[0] - 1, (0, 0.0))
-            before[stage[0]] = own
-        elif facts.parallel and stage[1] == 1:  # an MLP does not read the heads beside it
+        senders, sent = before.get(stage[0] - 1, (0, 0.0))
+        before[stage[0]] = (len(there), sum(min(1.0, share) for share in there.values()))
+        if stage[0] >= 0:
+            count += len(there) * senders
+            weight += len(there) * sent
+    senders, sent = before.get(len(facts.widths) - 3, (0, 0.0))
+    return count + senders, weight + sent
+
+
+def edges_of_stream(shares: Shares, facts: Facts) -> tuple[int, float]:
+    """The same where a node reads all that was added to the residual stream before it."""
+    count, weight, senders, sent = 0, 0.0, 0, 0.0
+    before: dict[float, tuple[int, float]] = {}
+    for stage in sorted(shares):
+        there = shares[stage]
+        if facts.parallel and stage[1] == 1:  # an MLP does not read the heads beside it
             senders, sent = before.get(stage[0], (senders, sent))
         else:
             before[stage[0]] = (senders, sent)
         if stage[0] >= 0:
-            reads = 3 if stage[1] == 0 and facts.kind != "vector" else 1
+            reads = 3 if stage[1] == 0 else 1
             count += reads * len(there) * senders
             weight += reads * len(there) * sent
-        if facts.kind != "vector":
-            senders, sent = _so_far(shares, stage)
-    if facts.kind == "vector":
-        senders, sent = before.get(len(facts.widths) - 3, (0, 0.0))
+        senders, sent = _so_far(shares, stage)
     return count + senders, weight + sent
 
 
@@ -277,7 +309,7 @@ def _edges_of_nodes(nodes: Sequence[OutputNode], facts: Facts) -> tuple[int, flo
     return count + senders, weight + sent
 
 
-def _so_far(shares: dict[tuple[float, float], dict[object, float]], last: tuple[float, float]) -> tuple[int, float]:
+def _so_far(shares: Shares, last: tuple[float, float]) -> tuple[int, float]:
     """How many components write up to a stage, and how much of them is there."""
     there = [part for stage, parts in shares.items() if stage <= last for part in parts.values()]
     return len(there), sum(min(1.0, share) for share in there)
@@ -313,9 +345,14 @@ __all__ = [
     "Spot",
     "dictionaries_of",
     "edges_among",
+    "edges_of_layers",
+    "edges_of_stream",
+    "kinds_named",
     "kinds_of",
     "nodes_of",
     "of_dictionary",
+    "of_layers",
+    "of_stream",
     "places_of",
     "refined",
     "size_of",

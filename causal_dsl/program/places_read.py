@@ -119,7 +119,7 @@ class LookReader:
     def _lens(self, asked: Asked, places: tuple[Place, ...], file: tree.Expr | None = None) -> PlaceRead | None:
         """Logits of the stream at a place; through the map of a ``file``, where there is one."""
         span, kind = asked.site.span, COMPONENTS[places[0].site.component].logit
-        if kind not in ("stream", "normed") or not self.alignment.network.facts.has_tokens:
+        if kind not in ("stream", "normed"):
             facts = self.alignment.network.facts
             read = ("stream", "normed")
             there = [name for name in usable(facts) if COMPONENTS[name].logit in read]
@@ -283,9 +283,9 @@ class LookReader:
         facts, span, component = self.alignment.network.facts, asked.site.span, place.site.component
         kind, layout = COMPONENTS[component].logit, layout_of(facts)
         needed = ("resid_pre", "attn_out", "mlp_out", "resid_post")
-        unknown = next((name for name in needed if facts.has_tokens and missing(name, facts) is not None), None)
+        unknown = next((name for name in needed if missing(name, facts) is not None), None)
         why = ""
-        if kind in ("", "normed") or not facts.has_tokens:
+        if kind in ("", "normed"):
             why = "what adds to logits is the residual stream, its terms (`embed`, `attn_out`, `mlp_out`), and heads (`z`)"
         elif place.site.dims is not None:
             why = "what adds to logits is the whole vector, not some coordinates"

@@ -13,7 +13,7 @@ from causal_dsl.program.file_shapes import tensor_shapes
 from causal_dsl.program.fitted_files import fitted_refs
 from causal_dsl.program.identity import Origin
 from causal_dsl.program.inside import across_in, read_inside
-from causal_dsl.program.nodes import EVERYWHERE, OUTPUTS, OutputNode, Spot, of_dictionary
+from causal_dsl.program.nodes import OUTPUTS, OutputNode, Spot, of_dictionary
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef, Via, family, read_via
 from causal_dsl.program.read_sites import SiteReader
@@ -53,7 +53,7 @@ def read_through(
         dictionary = _dictionary(ref, folder, found)
         if dictionary is None:
             return None
-        position = EVERYWHERE if place.position is None and network.facts.has_tokens else place.position
+        position = place.position or network.facts.traits.everywhere
         spots += [(node, position) for node in _named(ref, dictionary, error)]
     return tuple(spots)
 

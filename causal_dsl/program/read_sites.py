@@ -316,7 +316,7 @@ class SiteReader:
         indices = list(step.indices or ())
         position: Position | None = None
         # Of a network that nothing is known of, a prompt in the alignment tells that it reads tokens.
-        if takes_position(site.component, self.facts) and (self.facts.kind != "unknown" or self.templates):
+        if takes_position(site.component, self.facts) and (self.facts.traits.seen or self.templates):
             if not indices:
                 if whole:
                     return Place(site, Position("all"))

@@ -103,7 +103,7 @@ class TrainingReader:
             return False
         if not alignment.readouts:
             output = next(iter(alignment.model.outputs), "answer")
-            where = "logits" if alignment.network.facts.kind == "vector" else "next_token"
+            where = alignment.network.facts.traits.readout
             self._report(
                 "E735",
                 f"`{alignment.name}` does not say where the answer is read",

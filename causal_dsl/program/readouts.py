@@ -65,7 +65,7 @@ def read_readout(
     if values is None:
         return None
     facts = aligned.network.facts
-    gaps = UNKNOWN in values and facts.kind != "vector"
+    gaps = UNKNOWN in values and facts.traits.gaps
     if gaps:
         values = tuple(value for value in values if value != UNKNOWN)
         if not values:
@@ -103,7 +103,7 @@ def _unstated(
             return None
         return None if readout is None else replace(readout, stated=False)
     facts = aligned.network.facts
-    if facts.kind == "language" and not facts.labels:
+    if facts.traits.speaks and not facts.labels:
         return _logits(member, step, (), aligned, found)  # told there
     dims = None
     if step.indices is not None and not facts.labels:
@@ -126,13 +126,12 @@ def read_number(member: tree.Placement, aligned: Aligned, found: Diagnostics) ->
             "E674", "the read-out of a number is one metric", where, help=f'write `{name} @ logit("yes") - logit("no")`'
         )
         return None
-    if facts.kind == "language" and not aligned.prompts:
+    if facts.traits.prompted and not aligned.prompts:
         found.report(
             "E531", "a metric of what? The alignment has no prompt", member.span, help='write prompt "…" above'
         )
         return None
-    kind: Literal["next_token", "mask", "logits"] = "mask" if facts.masked else "next_token"
-    kind = "logits" if facts.kind == "vector" or facts.labels else kind
+    kind = facts.readout
     dims = tuple(range(facts.outputs)) if kind == "logits" and facts.outputs is not None else None
     return Readout(kind, name, facts.labels or dims or (), dims=dims, span=member.span, metric=member.sites[0])
 
@@ -141,7 +140,7 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
     """`y @ logits[0]`: the number that a vector network gives there, or a head of one logit."""
     facts = aligned.network.facts
     place = None
-    if facts.kind == "vector" or (facts.kind == "unknown" and step.indices is not None):
+    if not facts.traits.speaks and (facts.traits.seen or step.indices is not None):
         place = SiteReader(facts, (), found).place(member.sites[0])
         if place is None:
             return None
@@ -159,7 +158,7 @@ def _coordinate(member: tree.Placement, step: SiteStep, aligned: Aligned, found:
             f"`{member.name.name}` is a number, and is read from one",
             step.span,
             help=f"write `{member.name.name} @ logits[0]`, or a metric, as in `logit(1) - logit(0)`"
-            if facts.kind != "language" or alone or facts.unseen
+            if not facts.traits.speaks or alone or facts.unseen
             else f'write a metric, as in `{member.name.name} @ logit("yes") - logit("no")`',
         )
         return None
@@ -192,15 +191,11 @@ def _token(
     module: Module,
     found: Diagnostics,
 ) -> Readout | None:
-    if aligned.network.facts.kind == "vector":
-        found.report(
-            "E676",
-            f"`{aligned.network.name}` has no tokens: it maps a vector to classes",
-            step.span,
-            help="read out at `logits`",
-        )
-        return None
     masked, facts = step.name == "mask", aligned.network.facts
+    if facts.traits.no_token is not None:
+        why, instead = facts.traits.no_token
+        found.report("E676", f"`{aligned.network.name}` has no tokens: {why}", step.span, help=instead)
+        return None
     if facts.labels:
         found.report(
             "E676",
@@ -376,7 +371,7 @@ def _logits(
 ) -> Readout | None:
     if aligned.network.facts.labels:
         return _classes(member, step, values, aligned, found)
-    if aligned.network.facts.kind == "language" and not aligned.network.facts.unseen:
+    if aligned.network.facts.traits.speaks and not aligned.network.facts.unseen:
         found.report(
             "E676",
             f"the logits of `{aligned.network.name}` are over its vocabulary",

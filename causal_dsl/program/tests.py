@@ -252,12 +252,11 @@ def _readouts(alignment: Alignment, found: Diagnostics) -> list[Readout]:
     if not readouts:
         outputs = ", ".join(f"`{name}`" for name in alignment.model.outputs)
         facts = alignment.network.facts
-        where = "logits" if facts.kind == "vector" or facts.labels else "mask" if facts.masked else "next_token"
         found.report(
             "E700",
             f"`{alignment.name}` does not say where the answer is read",
             alignment.span,
-            help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {where}` (the outputs are {outputs})",
+            help=f"write `{alignment.model.outputs[0] if alignment.model.outputs else 'answer'} @ {facts.readout}` (the outputs are {outputs})",
         )
     number = next((readout for readout in readouts if readout.metric is not None), None)
     if number is not None and len(readouts) > 1:

@@ -140,11 +140,10 @@ def _pair_columns(test: Test, plan: Plan, drawn: Drawn, labels: np.ndarray | Non
     yield "pair", np.arange(drawn.n)
     for role in drawn.values:
         rows = plan.rows.get(g.Forward(test.network.key, draw, role))
-        if rows is not None and inputs.has_tokens:
+        if rows is not None:
             own, codes = np.unique(rows, return_inverse=True)
-            yield role, CodedTexts(codes.reshape(-1), [inputs.text(index) for index in own.tolist()])
-        elif rows is not None:
-            yield role, _settings(test, drawn, role)
+            texts = inputs.texts(own)
+            yield role, _settings(test, drawn, role) if texts is None else CodedTexts(codes.reshape(-1), texts)
         yield f"{role}_id", ids[role]
     output = test.readout.variable
     if not test.readout.stated:

@@ -9,7 +9,6 @@ from typing import TYPE_CHECKING, Any
 from causal_dsl.causal.domains import Finite, show
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Source, SpecError
-from causal_dsl.inputs.prompts import PromptInputs
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.program import Cell, Intervention, Test
 from causal_dsl.score.setting import ModelVariable, Occupied, RunSetting
@@ -38,8 +37,9 @@ def setting_of(test: Test, plan: Plan) -> RunSetting:
         places += list(_occupied(cell, inputs, first))
         if len(places) >= _MOST_PLACES:
             break
-    read = inputs.read(first) if inputs.has_tokens else None
-    return RunSetting(test.model.name, _tokens(inputs, first), read, layers, tuple(places[:_MOST_PLACES]))
+    tokens = inputs.shown_tokens(first)
+    read = inputs.read(first) if tokens else None
+    return RunSetting(test.model.name, tokens, read, layers, tuple(places[:_MOST_PLACES]))
 
 
 def _first_base(test: Test, plan: Plan) -> int | None:
@@ -47,16 +47,6 @@ def _first_base(test: Test, plan: Plan) -> int | None:
     own = test.network.key, plan.scores[test.name][0].label.draw, "base"
     found = [rows for run, rows in plan.rows.items() if (run.network, run.draw, run.role) == own]
     return int(found[0][0]) if found and len(found[0]) else None
-
-
-def _tokens(inputs: Inputs, index: int) -> tuple[str, ...]:
-    if not isinstance(inputs, PromptInputs):
-        return ()
-    prompt = inputs.prompts[index]
-    encoded, text = prompt.encoded, prompt.text
-    assert inputs.tokens is not None
-    pieces = zip(encoded.ids, encoded.offsets, encoded.special, strict=True)
-    return tuple(inputs.tokens.token(id) if special else text[start:end] for id, (start, end), special in pieces)
 
 
 def _occupied(cell: Cell, inputs: Inputs, index: int) -> Iterator[Occupied]:
@@ -97,7 +87,7 @@ def _at(cell: Cell, variable: str, place: Place, inputs: Inputs, index: int, wri
 
 
 def _where(position: Position | None, inputs: Inputs, index: int) -> tuple[int, ...]:
-    if position is None or not inputs.has_tokens:
+    if position is None:
         return ()
     try:
         return tuple(inputs.where(position, index, NOWHERE))

@@ -73,7 +73,7 @@ def _of_fits(plan: Plan) -> float:
         steps = -(-pairs // fitting.batch) * fitting.epochs * fitting.restarts
         if fitting.file or not any(ref.trained for ref in unit.maps):
             continue
-        tokens = float(np.mean(inputs.lengths)) if inputs.facts.has_tokens else 1.0
+        tokens = float(np.mean(inputs.lengths))
         row = tokens * layers_of(inputs.facts) * layer_flops(inputs.facts)
         total += _WITH_GRADIENTS * steps * fitting.batch * row
     return total

@@ -11,14 +11,15 @@ from causal_dsl.diagnostics import Diagnostic
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.locations import Site
+from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS, NetworkKind
 
 
 @dataclass(frozen=True)
 class Facts:
     """The shape of a network; None is "not known".
 
-    ``kind``: ``language`` (token ids to logits), ``vector`` (a float vector to logits), ``unknown`` (made by a user's
-    Python function, not yet called). ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
+    ``kind`` is the name of one of :data:`~causal_dsl.vocabulary.network_kinds.NETWORK_KINDS`: ``language`` (token ids to logits), ``vector`` (a
+    float vector to logits), ``unknown`` (made by a user's Python function, not yet called); ``traits`` is its record. ``architecture`` is the ``model_type`` of transformers, ``""`` where unknown.
     ``mlp_width`` is the width of ``neurons``, None for fused experts, and ``inner``, of experts, the numbers that a token has
     in those that it goes through; ``experts`` is how many there are, and ``dense`` the layers that have none. ``parallel``: attention and MLP read the same
     residual stream. ``both_ways``: every token looks at every other, before it and after, and the network fills in a
@@ -33,7 +34,7 @@ class Facts:
     ``refused``: of a network that is loaded to be run, why sites of it that a spec names cannot be used; None where it is not loaded.
     """
 
-    kind: Literal["language", "vector", "unknown"]
+    kind: str
     architecture: str = ""
     layers: int | None = None
     heads: int | None = None
@@ -70,18 +71,24 @@ class Facts:
         return self.both_ways and not self.last and not self.labels
 
     @property
-    def has_tokens(self) -> bool:
-        """Whether an input is a row of tokens, at each of which a site has a vector of its own."""
-        return self.kind != "vector"
+    def traits(self) -> NetworkKind:
+        """What networks of its kind are like."""
+        return NETWORK_KINDS[self.kind]
 
     @property
     def unseen(self) -> bool:
         """Whether nothing was seen of it yet, neither a config nor modules: `check` reads the spec again when it is loaded."""
-        return self.kind == "unknown" or (self.kind == "language" and not self.architecture)
+        return not self.traits.seen or (self.traits.by_record and not self.architecture)
+
+    @property
+    def readout(self) -> Literal["next_token", "mask", "logits"]:
+        """Where an answer is read, if the spec does not say it."""
+        return "logits" if self.labels else "mask" if self.masked else self.traits.readout
 
     @property
     def outputs(self) -> int | None:
         """How many logits there are."""
         if self.labels:
             return len(self.labels)
-        return self.vocabulary if self.has_tokens else self.classes
+        count: int | None = getattr(self, self.traits.outputs)
+        return count

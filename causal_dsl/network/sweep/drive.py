@@ -254,11 +254,9 @@ class Pass:
 
     def _entered(self, hidden: Tensor, level: int) -> Tensor:
         """:meth:`_enter` on a tensor as the model shapes it."""
-        if not self.batch.has_tokens:
-            return self._enter(hidden.reshape(len(hidden), -1), level).view(-1, *hidden.shape[1:])
-        hidden = self._enter(hidden.reshape(-1, hidden.shape[-1]), level)
+        shaped, hidden = hidden, self._enter(self.batch.flat(hidden), level)
         if not self.ragged:
-            return hidden.view(-1, self.plan.width, hidden.shape[-1])
+            return self.batch.shaped(hidden, shaped, self.plan.width)
         if level < len(self.layers):
             return hidden[None]
         # Some models give what leaves the last layer the shape of their input again.

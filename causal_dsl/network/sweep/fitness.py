@@ -72,14 +72,9 @@ def fitness(
     padded = pads(network.facts)
     reason, fault = padded or trims(network.facts) or "", ""
     attempt = _Attempt()
-    ways = (
-        ("whole", "fixed")
-        if not network.facts.has_tokens
-        else ("whole",)
-        if padded is not None
-        else ("ragged", "whole")
-    )
-    for way in ways:
+    for way in network.facts.traits.ways:
+        if way == "ragged" and padded is not None:
+            continue
         attempt = _try(network, prompts, components, shake, distance, tolerance, way)
         fault = fault or attempt.fault
         if not attempt.against:
@@ -134,7 +129,7 @@ def _try(
         return _Attempt(error, exchanged=trial.exchanged, moved=moved)
 
     found = attempt(shake)
-    if found.raised and not network.facts.has_tokens:
+    if found.raised and network.facts.traits.particular:
         return attempt(None)  # it may be made for whole numbers, say
     if not found.against and not found.moved:
         larger = attempt(enlarged(shake))
@@ -183,7 +178,7 @@ class _SweepTrial:
         network, prompts = self.network, self.prompts
         self.layers = len(network.layers)
         self.lengths = network.given.lengths_of(prompts)
-        if not network.facts.has_tokens:
+        if not network.facts.traits.stream:
             self._place_vectors()
             return
         first = self._entering()
@@ -228,11 +223,7 @@ class _SweepTrial:
         and the logits: nothing lies behind them."""
         found = []
         for name, about in COMPONENTS.items():
-            if (
-                self.network.facts.kind not in about.kinds
-                or name not in self.components
-                or name in ("module", "logits")
-            ):
+            if not about.is_in(self.network.facts) or name not in self.components or name in ("module", "logits"):
                 continue
             if self.whole and name in COMPARED:
                 continue  # attention is not run apart, so nothing can be put there
@@ -250,7 +241,7 @@ class _SweepTrial:
         network, prompts, count = self.network, self.prompts, len(self.prompts)
         every = np.concatenate([np.arange(count), self.home])
         read = self.lengths[every] - 1
-        columns = np.arange(0, network.facts.outputs or 1, 7) if network.facts.has_tokens else None
+        columns = np.arange(0, network.facts.outputs or 1, 7) if network.facts.traits.speaks else None
         asked = [ReadRows(np.arange(len(every)), read), ReadRows(np.arange(len(every)), read, columns)]
         got = self._in_one_pass(asked, read)
         expected = forward(

@@ -154,22 +154,18 @@ def _network(network: NetworkRef) -> NetworkSummary:
         if name != "module"
     }
     said = f'{network.kind}("{network.target}")' if network.kind != "train" else f"train({network.target})"
-    layers = facts.layers if facts.has_tokens else (len(facts.widths) - 1 if facts.widths else facts.layers)
+    layers = len(facts.widths) - 1 if facts.widths else facts.layers
     return NetworkSummary(network.name, said, tuple(_told(facts)), layers, facts.heads, sites)
 
 
 def _told(facts: Facts) -> Iterable[str]:
-    if facts.kind == "unknown":
-        yield "nothing is known of it before it is loaded"
+    yield facts.traits.told.format(architecture=facts.architecture or "not known")
+    if not facts.traits.seen:
         return
-    if facts.kind == "vector":
-        yield "a network of vectors"
-        if facts.widths:
-            yield "widths " + " -> ".join(map(str, facts.widths))
-    else:
-        yield f"a network of tokens, architecture {facts.architecture or 'not known'}"
+    if facts.widths:
+        yield "widths " + " -> ".join(map(str, facts.widths))
     numbers = {
-        "layers": facts.layers if facts.has_tokens else None,
+        "layers": None if facts.widths else facts.layers,
         "width": facts.width,
         "heads": facts.heads,
         "heads of keys": facts.kv_heads if facts.kv_heads != facts.heads else None,

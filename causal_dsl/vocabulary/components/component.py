@@ -9,10 +9,13 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures.architecture import Architecture
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS
 
 if TYPE_CHECKING:
     from torch import Tensor
 
+#: The kinds of networks, but for those that have the components of another.
+EVERY_KIND = tuple(dict.fromkeys(kind.components for kind in NETWORK_KINDS.values()))
 #: what holds of a layer that was run: its text, both sides, and the components that are refused where it does not
 Identity = tuple[str, "Tensor", "Tensor", tuple[str, ...]]
 
@@ -60,7 +63,7 @@ def _of_heads(facts: Facts, heads: int | None) -> int | None:
 @dataclass(frozen=True)
 class Component:
     """``rank``: its place in the table, between 0 and 90; of sites of one tensor the smaller is touched first. ``meaning``: one line
-    for messages and docs. ``kinds``: the networks that have it. ``layer``: written ``layer[l].…``. ``heads``: written
+    for messages and docs. ``kinds``: the kinds of networks that have it. ``layer``: written ``layer[l].…``. ``heads``: written
     ``head[h].…``. ``position``: one vector a token, for language networks.
 
     ``read`` and ``written``: where in its layer a pass reads it and where it writes it, as numbers that rise in the order in
@@ -114,8 +117,12 @@ class Component:
     def shown(self) -> str:
         """How a spec writes it, in layer l (of head h), at the position p."""
         layer, head = "layer[l]." * self.layer, "head[h]." * self.heads
-        position = "[p]" * (self.position and "vector" not in self.kinds)
+        position = "[p]" * (self.position and self.kinds != EVERY_KIND)
         return self.path or f"`{layer}{head}{self.name}{position}`"
+
+    def is_in(self, facts: Facts) -> bool:
+        """Whether networks of this kind have it."""
+        return facts.traits.components in self.kinds
 
     @property
     def by_heads(self) -> bool:

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from causal_dsl.vocabulary.architectures.architecture import Architecture
-from causal_dsl.vocabulary.components.component import Component
+from causal_dsl.vocabulary.components.component import EVERY_KIND, Component
 from causal_dsl.vocabulary.network_facts import Facts
 
 
@@ -88,7 +88,7 @@ FAMILY = (
         "the scores of all tokens (or classes)",
         1,
         1,
-        ("language", "vector"),
+        EVERY_KIND,
         layer=False,
         width=lambda facts, site: facts.outputs,
     ),
@@ -98,7 +98,7 @@ FAMILY = (
         'the output of any module: module("a.b.c")',
         0,
         0,
-        ("language", "vector"),
+        EVERY_KIND,
         layer=False,
         acts="anywhere",
         more='It is named by its own path; a parameter is put into it, as in `module("model.layers.{l}.mlp")[p]`.',
