@@ -204,9 +204,10 @@ def _plan(
             output, gaps = test.readout.variable, test.readout.gaps
             checked.ceilings[test.name] = memo.ceilings(test.design, list(test.swaps), output, drawn, gaps)
         refuse_unanswered(test, drawn, several=test.name in wholes)
-        if not test.network.facts.traits.seen and tokens is not None and tokens.words:
+        known = test.network.facts.traits.seen
+        if not known and tokens is not None and tokens.words:
             refuse_other_words(test, drawn, tokens)
-        if not test.network.facts.traits.seen or (tokens is None and test.alignment.prompts):
+        if not known or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
             check_beginnings(test, tokens, found, seen)

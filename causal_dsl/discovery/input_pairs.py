@@ -47,14 +47,8 @@ class Pairs:
     def spots(self, role: str, position: Position | None, which: np.ndarray) -> tuple[Tensor, Tensor | None]:
         """The tokens of a position in some pairs, pair after pair (None: all tokens): which of the pairs, and the token without padding."""
         rows = (self.base if role == "base" else self.source)[which]
-        if not self.inputs.traits.positions:
-            return torch.arange(len(which)), None
-        if position is not None:
-            found, tokens = self.inputs.spans(position, rows)
-            return torch.from_numpy(found), torch.from_numpy(tokens)
-        lengths = self.inputs.lengths[rows]
-        found = np.repeat(np.arange(len(which)), lengths)
-        return torch.from_numpy(found), torch.from_numpy(np.concatenate([np.arange(n) for n in lengths.tolist()]))
+        found, tokens = self.inputs.spots(position, rows)
+        return torch.from_numpy(found), None if tokens is None else torch.from_numpy(tokens)
 
     def columns(
         self, role: str, spots: tuple[Tensor, Tensor | None], which: np.ndarray, padding: str
@@ -69,12 +63,8 @@ class Pairs:
 
     def mask(self, which: np.ndarray, padding: str) -> Tensor | None:
         """Which tokens of a batch of some pairs are there [rows, tokens, 1]; None where there are no tokens."""
-        if not self.inputs.traits.positions:
-            return None
-        lengths = torch.from_numpy(self.lengths[which])
-        place = torch.arange(int(lengths.max()))[None]
-        there = place < lengths[:, None]
-        return (there.flip(1) if padding == "left" else there)[..., None]
+        there = self.inputs.there(self.base[which], padding)
+        return None if there is None else torch.from_numpy(there)[..., None]
 
     def batches(self, network: Network, budget: Budget, gradients: bool) -> Iterator[np.ndarray]:
         """The pairs, those of like length together, as many at a time as fit."""

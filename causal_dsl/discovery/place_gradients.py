@@ -35,7 +35,7 @@ from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.locations import Place
 
 #: Where some pairs have a place: the rows of the batch, and their tokens.
-Spots = tuple[Tensor, Tensor | None]
+Spots = tuple[Tensor, Tensor]
 
 
 def with_gradients(
@@ -261,8 +261,6 @@ class _Scorer:
         return self._spots[number]
 
     def _located(self, place: Place, which: np.ndarray, run: g.Forward) -> Spots:
-        if not self.network.facts.traits.positions:
-            return torch.arange(len(which)), None
         rows, tokens = self.layouts.looked_at(place, run, which)
         return torch.from_numpy(np.asarray(rows)), torch.from_numpy(np.asarray(tokens))
 

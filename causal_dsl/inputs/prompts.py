@@ -121,6 +121,16 @@ class PromptInputs(Inputs):
         pieces = zip(encoded.ids, encoded.offsets, encoded.special, strict=True)
         return tuple(self.tokens.token(id) if special else text[start:end] for id, (start, end), special in pieces)
 
+    def unknown_words(self) -> tuple[int, tuple[str, ...]]:
+        words: dict[str, None] = {}
+        held = 0
+        for prompt in self.prompts:
+            unknown = None if self.tokens is None else self.tokens.unknown_id
+            at = [place for place, one in enumerate(prompt.encoded.ids) if one == unknown]
+            held += bool(at)
+            words |= dict.fromkeys(prompt.text[slice(*prompt.encoded.offsets[place])].strip() for place in at)
+        return held, tuple(words)
+
     def contents(self, position: Position | None, indices: np.ndarray) -> np.ndarray:
         """The token there, or where the answer is read."""
         spots = self.reads[indices] if position is None else self.spans(position, indices)[1]

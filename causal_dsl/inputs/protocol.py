@@ -190,6 +190,27 @@ class Inputs(ABC):
         begin = np.cumsum(counts) - counts
         return which, flat[np.arange(len(which)) - begin[which] + starts[indices][which]]
 
+    def spots(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray | None]:
+        """:meth:`spans`, in which no position names all tokens; of inputs that have one vector the token is None."""
+        if not self.traits.positions:
+            return np.arange(len(indices)), None
+        if position is not None:
+            return self.spans(position, indices)
+        lengths = self.lengths[indices]
+        return np.repeat(np.arange(len(indices)), lengths), np.concatenate([np.arange(n) for n in lengths.tolist()])
+
+    def there(self, indices: np.ndarray, padding: str) -> np.ndarray | None:
+        """Which tokens of a batch of some inputs are no padding [m, tokens]; None where they have one vector."""
+        if not self.traits.positions:
+            return None
+        lengths = self.lengths[indices]
+        found: np.ndarray = np.arange(int(lengths.max()))[None] < lengths[:, None]
+        return np.flip(found, 1).copy() if padding == "left" else found
+
+    def unknown_words(self) -> tuple[int, tuple[str, ...]]:
+        """How many inputs hold what the tokenizer does not know, and all of this, each once."""
+        return 0, ()
+
     def sizes(self, position: Position | None, indices: np.ndarray, span: Span = NOWHERE) -> np.ndarray:
         """How many tokens a position names in many inputs, ``[len(indices)]``. Each is located once;
         raises as :func:`~causal_dsl.program.locate.locate`."""

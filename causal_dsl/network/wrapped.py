@@ -31,7 +31,8 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
     device = _entrance(model)
     kinds = [p.dtype for p in model.parameters() if p.is_floating_point()]
     dtype = kinds[0] if kinds else torch.float32
-    record = layout_of(facts) if facts.traits.by_record else None
+    described = facts.traits.by_record
+    record = layout_of(facts) if described else None
     layout = record if record is None or record is facts.record else record.of_config(_text_config(model))
     if facts.labels and layout is not None and layout is not facts.record:
         layout = replace(layout, unembed="head", head=("head",))
@@ -44,7 +45,7 @@ def wrap(model: nn.Module, facts: Facts, tokens: Tokens | None = None, name: str
         tokens = tokens.of_network(_rows(model, facts))
     accepts = getattr(model, "accepts", None) or frozenset(inspect.signature(model.forward).parameters)
     network = Network(model, facts, tokens, device, dtype, name, span, layout, layers, accepts=accepts, notes=notes)
-    if record is None and facts.traits.by_record and facts.architecture:
+    if record is None and described and facts.architecture:
         with quiet():
             return inferred(network)
     return network

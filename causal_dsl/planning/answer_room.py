@@ -5,7 +5,6 @@ from __future__ import annotations
 from collections.abc import Mapping
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.inputs import PromptInputs
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.locate import clip
@@ -17,7 +16,7 @@ def check_room(plan: Plan, answers: Mapping[str, Answers], found: Diagnostics) -
     for test in plan.tests:
         inputs, context = plan.inputs[test.network.key], test.network.facts.context
         more = answers[test.name].longest - 1 if test.name in answers else 0
-        if context is None or more <= 0 or test.readout.position is not None or not isinstance(inputs, PromptInputs):
+        if context is None or more <= 0 or test.readout.position is not None:
             continue
         draw = plan.scores[test.name][0].label.draw
         rows = {
@@ -26,16 +25,16 @@ def check_room(plan: Plan, answers: Mapping[str, Answers], found: Diagnostics) -
             if (run.network, run.draw) == (test.network.key, draw)
             for row in mine.tolist()
         }
-        longest = max((inputs.prompts[row] for row in rows), key=lambda prompt: len(prompt.encoded), default=None)
-        if longest is None or len(longest.encoded) + more <= context:
+        longest = max(rows, key=inputs.length, default=None)
+        if longest is None or inputs.length(longest) + more <= context:
             continue
         found.report(
             "E508",
-            f"a prompt of {len(longest.encoded)} tokens leaves no room for the answer",
+            f"a prompt of {inputs.length(longest)} tokens leaves no room for the answer",
             test.alignment.prompts[0].span,
             notes=(
                 f"the context is {context} tokens, and up to {more} are written behind the prompt to read the answer",
-                f'the prompt is "{clip(longest.text)}"',
+                f'the prompt is "{clip(inputs.text(longest))}"',
             ),
             help="shorten the prompt, or read answers of one token",
         )

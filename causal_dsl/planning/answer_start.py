@@ -5,7 +5,7 @@ from __future__ import annotations
 import numpy as np
 
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.inputs import PromptInputs
+from causal_dsl.inputs import Inputs
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.endings import opens, spaced
 from causal_dsl.program.locate import clip
@@ -18,7 +18,7 @@ def check_starts(plan: Plan, found: Diagnostics) -> None:
     texts: dict[tuple[PromptLine, Readout], dict[str, None]] = {}
     for test in plan.tests:
         inputs = plan.inputs[test.network.key]
-        if test.control[0] or test.probe is not None or not isinstance(inputs, PromptInputs):
+        if test.control[0] or test.probe is not None:
             continue
         if test.readout.kind != "next_token" or test.readout.position is not None:
             continue
@@ -29,7 +29,7 @@ def check_starts(plan: Plan, found: Diagnostics) -> None:
         _check(line, readout, list(own), found)
 
 
-def _texts(test: Test, line: int, plan: Plan, inputs: PromptInputs) -> list[str]:
+def _texts(test: Test, line: int, plan: Plan, inputs: Inputs) -> list[str]:
     """The prompts of a line that the test reads, each once."""
     draw, drawn = plan.scores[test.name][0].label.draw, plan.draw_of(test)
     rows: list[np.ndarray] = []

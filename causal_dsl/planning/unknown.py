@@ -6,7 +6,7 @@ from dataclasses import replace
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.inputs.prompts import PromptInputs
+from causal_dsl.inputs import inputs_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import answers_of
 from causal_dsl.program.program import Test
@@ -18,26 +18,20 @@ _SHOWN = 6
 def warn_of_unknown_words(plan: Plan, found: Diagnostics) -> None:
     """Report W520 for each network whose prompts hold words that its tokenizer does not know."""
     for key, inputs in plan.inputs.items():
-        if not isinstance(inputs, PromptInputs) or inputs.tokens is None or inputs.tokens.unknown_id is None:
+        if inputs.tokens is None or inputs.tokens.unknown_id is None:
             continue
-        unknown = inputs.tokens.unknown_id
-        words: dict[str, None] = {}
-        held = 0
-        for prompt in inputs.prompts:
-            at = [place for place, one in enumerate(prompt.encoded.ids) if one == unknown]
-            held += bool(at)
-            words |= dict.fromkeys(prompt.text[slice(*prompt.encoded.offsets[place])].strip() for place in at)
+        held, words = inputs.unknown_words()
         test = next((test for test in plan.tests if test.network.key == key and test.alignment.prompts), None)
         if not held or test is None:
             continue
-        shown = ", ".join(f"`{word}`" for word in list(words)[:_SHOWN]) + (", …" if len(words) > _SHOWN else "")
+        shown = ", ".join(f"`{word}`" for word in words[:_SHOWN]) + (", …" if len(words) > _SHOWN else "")
         several = "; it cannot tell them apart" if len(words) > 1 else ""
         found.report(
             "W520",
-            f"{held} of {len(inputs.prompts)} prompts hold what the tokenizer of `{test.network.name}` does not know",
+            f"{held} of {len(inputs)} prompts hold what the tokenizer of `{test.network.name}` does not know",
             test.alignment.prompts[0].span,
             notes=(
-                f"to the network {shown} {'are all' if len(words) > 1 else 'is'} `{inputs.tokens.token(unknown)}`{several}",
+                f"to the network {shown} {'are all' if len(words) > 1 else 'is'} `{inputs.tokens.token(inputs.tokens.unknown_id)}`{several}",
             ),
             help="use words of its vocabulary, or the tokenizer that belongs to the network",
         )
@@ -48,7 +42,8 @@ def refuse_other_words(test: Test, drawn: Drawn, tokens: Tokens) -> None:
     gives. All else of such a network is known when it is loaded."""
     if not test.alignment.prompts:
         return
-    inputs, alignment = PromptInputs(test.network.facts, tokens), replace(test.alignment, readouts={})
+    alignment = replace(test.alignment, readouts={})
+    inputs = inputs_of(test.network.facts, tokens, alignment)
     for role in drawn.values:
         inputs.add(alignment, drawn, role, test.span)
     readout = test.readout

@@ -13,7 +13,7 @@ from causal_dsl.program.circuit_members import Members, less, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.discovery import Searches
-from causal_dsl.program.edge_sets import EdgeSet, ports_of, written_along
+from causal_dsl.program.edge_sets import EdgeSet, written_along
 from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at, warn_of_nothing_outside
 from causal_dsl.program.idle_edges import warn_of_idle_edges
 from causal_dsl.program.modules import Definition, Module
@@ -157,8 +157,6 @@ def read_circuit_action(
     if not outside and not isinstance(members, EdgeSet) and looked_at is None:
         looked_at = _beside(members, network.facts)
     every = all_members(kinds, positions, members, network.facts, looked_at)
-    if every is None and not network.facts.traits.seen:  # known once it is loaded
-        every = EdgeSet(ports_of(network.facts)) if isinstance(members, EdgeSet) else ()
     if every is None:
         found.report(
             "E810",

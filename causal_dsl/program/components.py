@@ -19,8 +19,6 @@ def missing(component: str, facts: Facts) -> str | None:
     """
     if component not in COMPONENTS:
         return f"no component is called `{component}`"
-    if not facts.traits.seen:
-        return None
     if not COMPONENTS[component].is_in(facts):
         return facts.traits.absent.format(component=component)
     if facts.unseen or not facts.traits.by_record or component in ("module", "logits"):
@@ -51,11 +49,7 @@ def unfit(facts: Facts) -> str | None:
     if not facts.traits.by_record:
         return None if len(facts.widths) > 1 else "its layers are not known"
     record = layout_of(facts)
-    if (
-        not facts.traits.seen
-        or (record is None and not (inferable(facts) and facts.layers))
-        or (record and "resid_post" in record.absent)
-    ):
+    if (record is None and not (inferable(facts) and facts.layers)) or (record and "resid_post" in record.absent):
         return (
             f"the place of the layers in `{facts.architecture}` is not known"
             if facts.architecture
@@ -73,8 +67,8 @@ def trims(facts: Facts) -> str | None:
 
 def pads(facts: Facts) -> str | None:
     """Why the rows of such a network are padded in a pass; None where their tokens are run one by one."""
-    if not facts.traits.positions:
-        return f"a {facts.kind} network has no tokens"
+    if facts.traits.no_tokens:
+        return facts.traits.no_tokens
     record = layout_of(facts)
     if record is not None and record.inferred and "z" in record.absent:
         return (

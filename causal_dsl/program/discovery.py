@@ -116,9 +116,9 @@ def read_discover(
         return None
     neurons = [OutputNode("neuron", n, 0) for n in range(facts.layers or 0)] * ("neuron" in kinds)
     every = some or universe(facts, kinds, neurons)
+    if not (every or facts.traits.seen):
+        return ()  # known once it is loaded
     if every is None:
-        if not facts.traits.seen:
-            return ()  # known once it is loaded
         found.report(
             "E810",
             "the components of this network are not known",
@@ -406,9 +406,8 @@ def _positions(
     """The tokens at which parts are scored by themselves; None where a fault was reported."""
     if expr is None:
         return ()
-    if not facts.traits.positions:
-        title = f"an input of a {facts.kind} network has no tokens"
-        found.report("E803", title, expr.span, help="leave `at` out")
+    if facts.traits.no_tokens:
+        found.report("E803", f"an input of {facts.traits.no_tokens}", expr.span, help="leave `at` out")
         return None
     items = expr.items if isinstance(expr, tree.List) else (expr,)
     read = [position(item) for item in items]

@@ -34,7 +34,7 @@ def read_input(member: tree.Placement, kind: str, aligned: Aligned, found: Diagn
     settings = read_settings(encoding, arguments, ENCODINGS[encoding], found, member.via.span)
     if settings is None:
         return None
-    if kind != "input" or aligned.network.facts.traits.prompted:
+    if kind != "input" or aligned.network.facts.traits.enters:
         found.report(
             "E679",
             f"`{encoding}()` says how a value enters at `input`",
@@ -96,8 +96,8 @@ def numbers_of(
 
 
 def _not_an_input(name: str, encoding: str, aligned: Aligned) -> str:
-    if aligned.network.facts.traits.prompted:
-        return f"put {{{name}}} in the prompt, and leave this out"
+    if aligned.network.facts.traits.enters:
+        return aligned.network.facts.traits.enters.format(name=name)
     if aligned.model.variables[name].kind != "exogenous":
         return "leave the `via` out: the network computes this variable itself"
     return f"write `{name} @ input[0:4] via {encoding}(…)`"

@@ -143,6 +143,11 @@ def of_stream(facts: Facts, wanted: Collection[str], parts: Iterable[OutputNode]
     return tuple(found)
 
 
+def not_known(facts: Facts, wanted: Collection[str], parts: Iterable[OutputNode]) -> tuple[OutputNode, ...]:
+    """No nodes yet: they are known once the network is loaded."""
+    return ()
+
+
 def kinds_of(facts: Facts) -> tuple[Kind, ...]:
     """The kinds of all outputs of a network. The last layer of a vector network is what is read."""
     return cast("tuple[Kind, ...]", facts.traits.nodes)
@@ -350,6 +355,7 @@ __all__ = [
     "kinds_named",
     "kinds_of",
     "nodes_of",
+    "not_known",
     "of_dictionary",
     "of_layers",
     "of_stream",

@@ -121,8 +121,8 @@ class Component:
         return self.path or f"`{layer}{head}{self.name}{position}`"
 
     def is_in(self, facts: Facts) -> bool:
-        """Whether networks of this kind have it."""
-        return facts.traits.components in self.kinds
+        """Whether networks of this kind have it; of those that nothing is known of, none is said to lack it."""
+        return not facts.traits.seen or facts.traits.components in self.kinds
 
     @property
     def by_heads(self) -> bool:

@@ -15,11 +15,12 @@ class NetworkKind:
 
     Inputs: ``inputs`` is the dotted name of its class of :mod:`causal_dsl.inputs`; empty where only the loaded network tells. A kind that is
     not ``seen`` stands for networks of which nothing is known before they are loaded: nothing is refused of them. ``prompted``: its
-    inputs are known to be prompts. ``no_prompt``: why no prompt is read, and what to write instead; None where one can be.
+    inputs are known to be prompts. ``enters``: how the value ``{name}`` enters, where it is not by an encoding at a site. ``no_prompt``: why no prompt is read, and what to write instead; None where one can be.
     ``particular``: one may be made for some inputs alone, whole numbers say, so that it may not take those that are drawn to prove it.
 
     Sites: ``components`` is the kind whose components it has (``Component.kinds``). ``absent`` says that it has no ``{component}``.
-    ``everywhere`` is the position of all vectors that a site has for one input; None where it has one vector, and takes no position.
+    ``everywhere`` is the position of all vectors that a site has for one input; None where it has one vector, and takes no position;
+    ``no_tokens`` then says so.
     ``by_record``: its sites are where the record of its architecture says. ``layers`` is the dotted name of what finds the layers of a
     module that no record describes. ``modules`` is that of what finds the site that the output of a module is.
 
@@ -42,11 +43,13 @@ class NetworkKind:
     inputs: str = ""
     seen: bool = True
     prompted: bool = False
+    enters: str = ""
     no_prompt: tuple[str, str] | None = None
     particular: bool = False
     components: str = "language"
     absent: str = ""
     everywhere: Position | None = None
+    no_tokens: str = ""
     by_record: bool = False
     layers: str = ""
     modules: str = "causal_dsl.planning.rest_of_layer:site_of_record"

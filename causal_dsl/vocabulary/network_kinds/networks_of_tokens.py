@@ -13,6 +13,7 @@ LANGUAGE = NetworkKind(
     given="token ids [batch, tokens]",
     inputs="causal_dsl.inputs.prompts:PromptInputs",
     prompted=True,
+    enters="put {{{name}}} in the prompt, and leave this out",
     absent="a language network has no `{component}`; the output of a layer is `layer[l].resid_post`",
     everywhere=Position("all"),
     by_record=True,
@@ -29,5 +30,7 @@ FAMILY = (
         inputs="",
         seen=False,
         prompted=False,
+        enters="",
+        universe="causal_dsl.program.nodes:not_known",
     ),
 )

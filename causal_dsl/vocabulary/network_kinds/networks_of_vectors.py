@@ -11,6 +11,7 @@ FAMILY = (
         given="floats [batch, width]",
         inputs="causal_dsl.inputs.vectors:VectorInputs",
         no_prompt=("it reads no prompt", "leave it out; values enter as `a @ input[0:4] via onehot()`"),
+        no_tokens="a vector network has no tokens",
         particular=True,
         components="vector",
         absent="a vector network has no `{component}`: it has `input`, `layer[l].out`, `logits` and `module(…)`",
