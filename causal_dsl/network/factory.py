@@ -103,16 +103,18 @@ def load_weights(model: nn.Module, path: Path, span: Span) -> None:
 
 
 @torch.no_grad()
-def vector_facts(model: nn.Module, span: Span) -> Facts:
-    """The shape of a vector network, found by running it on zeros. Raises E639 where it cannot be run so.
+def vector_facts(model: nn.Module, span: Span, kind: str = "vector", dtype: torch.dtype | None = None) -> Facts:
+    """The shape of a vector network, or of one of another ``kind`` that is given one row of numbers for each input, found by running
+    it on zeros. Raises E639 where it cannot be run so.
 
-    The width of its input is its attribute ``in_features``, else that of its first linear layer.
+    The width of its input is its attribute ``in_features``, else that of its first linear layer; the zeros are of ``dtype``, else of
+    that of its weights.
     """
     with in_eval_mode(model):
-        return _vector_facts(model, span)
+        return _vector_facts(model, span, kind, dtype)
 
 
-def _vector_facts(model: nn.Module, span: Span) -> Facts:
+def _vector_facts(model: nn.Module, span: Span, kind: str, dtype: torch.dtype | None) -> Facts:
     linear = next((module for module in model.modules() if isinstance(module, nn.Linear)), None)
     width = getattr(model, "in_features", None) or (linear.in_features if linear is not None else None)
     if not isinstance(width, int) or width < 1:
@@ -145,7 +147,7 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
     handles += [module.register_forward_hook(see(path)) for path, module in model.named_modules() if path]
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(1))
     try:
-        output = model(torch.zeros(2, width, dtype=first.dtype, device=first.device))
+        output = model(torch.zeros(2, width, dtype=dtype or first.dtype, device=first.device))
     except Exception as error:
         raise fail(
             "E639",
@@ -173,7 +175,7 @@ def _vector_facts(model: nn.Module, span: Span) -> Facts:
         (path, layer_of[id(found)]) for path, (times, found) in given.items() if times == 1 and id(found) in layer_of
     )
     return Facts(
-        "vector",
+        kind,
         architecture=type(model).__name__,
         layers=len(layers),
         widths=(width, *known) if complete else (width,),

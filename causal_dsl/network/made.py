@@ -30,6 +30,8 @@ from causal_dsl.program.identity import absolute
 from causal_dsl.program.own_networks import words_of
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS
+from causal_dsl.vocabulary.plugins import made
 
 
 def loaded_facts(model: nn.Module, facts: Facts) -> Facts:
@@ -105,7 +107,9 @@ def load_made(
             'write vocabulary=["BOS", "a", "b"], its words in the order of their ids, or tokenizer="…"',
             span,
         )
-    return wrap(model, vector_facts(model, span), None, name, span)
+    kinds = (made(kind.of_module)(model) for kind in NETWORK_KINDS.values() if kind.of_module)
+    facts: Facts | None = next((found for found in kinds if found is not None), None)
+    return wrap(model, facts or vector_facts(model, span), None, name, span)
 
 
 def _language_model(

@@ -11,7 +11,7 @@ import json
 from dataclasses import replace
 from functools import cache
 from pathlib import Path
-from typing import Any, Literal
+from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import facts_of_folder
@@ -21,6 +21,7 @@ from causal_dsl.resources import resource
 from causal_dsl.store import reads
 from causal_dsl.store.hashes import cache_root
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS
 
 MANIFEST, PROGRAM = "manifest.json", "program.json"
 #: Where the sites of compiled programs are, as a declaration would say it.
@@ -50,7 +51,7 @@ class Entry:
     """
 
     name: str
-    kind: Literal["language", "vector"]
+    kind: str
     task: str
     parameters: int
     size: int
@@ -65,6 +66,11 @@ class Entry:
     @property
     def ships(self) -> bool:
         return not self.fetch
+
+    @property
+    def coded(self) -> bool:
+        """Whether code of the package makes it, and no checkpoint."""
+        return not NETWORK_KINDS[self.kind].by_record
 
     @property
     def facts(self) -> Facts:
@@ -147,7 +153,7 @@ def facts_of_program(folder: Path) -> Facts:
 def cached_folder(name: str) -> Path | None:
     """The folder of a language network, where it is here: in the package, or whole in the cache."""
     entry = _entries().get(name)
-    if entry is None or entry.kind == "vector":
+    if entry is None or entry.coded:
         return None
     if entry.ships:
         return resource("zoo", name)

@@ -22,7 +22,7 @@ def zoo(arguments: Namespace, line: CommandLine) -> int:
         entry = entry_of(arguments.name, place)
         open_zoo(arguments.name, place)
         folder = cached_folder(arguments.name)
-        say(f"{arguments.name} is made in memory" if entry.kind == "vector" else f"{arguments.name} is in {folder}")
+        say(f"{arguments.name} is made in memory" if entry.coded else f"{arguments.name} is in {folder}")
         return 0
     _list()
     return 0

@@ -34,7 +34,7 @@ def open_zoo(
     network), E652 (it cannot be fetched), E653 (no room), E654 (something else was fetched).
     """
     entry = entry_of(name, span)
-    if entry.kind == "vector":
+    if entry.coded:
         return BUILDERS[name]()
     if entry.ships:
         folder = cached_folder(name)

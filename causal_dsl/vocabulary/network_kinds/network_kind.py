@@ -21,8 +21,9 @@ class NetworkKind:
     Sites: ``components`` is the kind whose components it has (``Component.kinds``). ``absent`` says that it has no ``{component}``.
     ``everywhere`` is the position of all vectors that a site has for one input; None where it has one vector, and takes no position;
     ``no_tokens`` then says so.
-    ``by_record``: its sites are where the record of its architecture says. ``layers`` is the dotted name of what finds the layers of a
-    module that no record describes. ``modules`` is that of what finds the site that the output of a module is.
+    ``by_record``: its sites are where the record of its architecture says. ``of_module`` is the dotted name of what makes
+    the facts of a module that a user's function returns without a tokenizer, and None of a module of another kind; what no kind takes is
+    taken for a vector network. ``layers`` is the dotted name of what finds the layers of a module that no record describes. ``modules`` is that of what finds the site that the output of a module is.
 
     Nodes: ``start`` is the site that all others are computed from. ``nodes`` are the kinds of nodes of its circuits, ``parts`` the kinds that
     some of them can be split into. ``stream``: layers read the stream that all nodes before them add to; else each layer reads the one below
@@ -51,6 +52,7 @@ class NetworkKind:
     everywhere: Position | None = None
     no_tokens: str = ""
     by_record: bool = False
+    of_module: str = ""
     layers: str = ""
     modules: str = "causal_dsl.planning.rest_of_layer:site_of_record"
     start: str = "embed"
