@@ -360,7 +360,7 @@ class _Needed:
 
 def unembedding(network: Network) -> nn.Module | None:
     """The module that maps the final norm's output to logits, token by token, where it is known."""
-    if not network.facts.traits.speaks:
+    if not network.facts.traits.by_record:
         return None
     if network.layout is not None:
         return network.model.get_submodule(network.layout.unembed) if network.layout.unembed else None

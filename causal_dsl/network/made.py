@@ -86,6 +86,11 @@ def load_made(
     said = said or {}
     if words_of(said):
         tokens = Tokens.of_words(words_of(said))
+    if tokens is None and not said:
+        kinds = (made(kind.of_module)(model) for kind in NETWORK_KINDS.values() if kind.of_module)
+        facts: Facts | None = next((found for found in kinds if found is not None), None)
+        if facts is not None:
+            return wrap(model, facts, None, name, span)
     if is_language_model(model):
         if said:
             raise refuse_layout(
@@ -107,9 +112,7 @@ def load_made(
             'write vocabulary=["BOS", "a", "b"], its words in the order of their ids, or tokenizer="…"',
             span,
         )
-    kinds = (made(kind.of_module)(model) for kind in NETWORK_KINDS.values() if kind.of_module)
-    facts: Facts | None = next((found for found in kinds if found is not None), None)
-    return wrap(model, facts or vector_facts(model, span), None, name, span)
+    return wrap(model, vector_facts(model, span), None, name, span)
 
 
 def _language_model(

@@ -19,7 +19,7 @@ def missing(component: str, facts: Facts) -> str | None:
     """
     if component not in COMPONENTS:
         return f"no component is called `{component}`"
-    if not COMPONENTS[component].is_in(facts):
+    if not COMPONENTS[component].is_in(facts) and component not in facts.traits.encoded_at:
         return facts.traits.absent.format(component=component)
     if facts.unseen or not facts.traits.by_record or component in ("module", "logits"):
         return None

@@ -29,8 +29,8 @@ COMPARED = {
 ASKED = {
     "seen": (13, "what is not known before a network is loaded is neither refused nor warned of"),
     "positions": (7, "tokens, or the numbers of one vector, are what controls take apart; a site takes a position; and what reaches an answer"),
-    "speaks": (6, "answers are words, or classes: read-outs, and the unembedding of some columns alone"),
-    "by_record": (6, "layers are where a record says, or what a module calls so"),
+    "speaks": (4, "answers are words, or classes"),
+    "by_record": (8, "layers, and the unembedding, are where a record says; or layers are what a module calls so"),
     "prompted": (1, "a metric needs a prompt"),
     "gaps": (2, "the empty text is no answer where answers are words"),
     "particular": (2, "what was drawn for a proof may not be what a network is made for"),

@@ -241,7 +241,7 @@ class _SweepTrial:
         network, prompts, count = self.network, self.prompts, len(self.prompts)
         every = np.concatenate([np.arange(count), self.home])
         read = self.lengths[every] - 1
-        columns = np.arange(0, network.facts.outputs or 1, 7) if network.facts.traits.speaks else None
+        columns = np.arange(0, network.facts.outputs or 1, 7) if network.facts.traits.by_record else None
         asked = [ReadRows(np.arange(len(every)), read), ReadRows(np.arange(len(every)), read, columns)]
         got = self._in_one_pass(asked, read)
         expected = forward(
