@@ -176,6 +176,8 @@ def test_a_unit_that_ends_its_worker_is_named_and_the_rest_is_told(folder, monke
     document = json.loads(Path("kept/bad/results.json").read_text())
     assert [(one["name"], one["fault"]) for one in document["tests"]] == [("swap", "E920")]
     assert [one["code"] for one in document["diagnostics"] if one["code"].startswith("E")] == ["E920"]
+    document = json.loads(Path("kept/unloaded/results.json").read_text())
+    assert [(one["name"], one["fault"]) for one in document["tests"]] == [("swap", "E924")]
     assert said.out.count("not run (E920)") and said.out.count("not run (E924)")
     assert (
         said.err.count("[E920]") == 1 and "a unit was set aside: block 1 of 1" in said.err and "bad.causal" in said.err
