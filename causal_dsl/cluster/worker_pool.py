@@ -224,5 +224,8 @@ def _not_started(error: BaseException, said: str) -> tuple[str, bool]:
         if mark in said:
             return f"it could not start: {shorten(mark + said.rpartition(mark)[2], 200, placeholder=' …')}", False
     if type(error).__name__ in ("ActorDiedError", "RayActorError", "WorkerCrashedError"):
-        return "its process ended as it started: it was killed, it crashed, or the system had no memory left for it", True
+        return (
+            "its process ended as it started: it was killed, it crashed, or the system had no memory left for it",
+            True,
+        )
     return f"it could not start: {shorten(said, 200, placeholder=' …')}", False

@@ -110,7 +110,7 @@ def test_what_died_as_it_loaded_costs_no_unit_a_try_where_others_load_the_same()
     world = begun([Unit(f"u{n}") for n in range(4)], 2)
     for worker in list(world.starting):
         world.join(worker)
-    first, second = sorted(world.running)
+    first, _ = sorted(world.running)
     world.tell(Loading(first))
     world.tell(Loaded(first))
     for _ in range(3):
