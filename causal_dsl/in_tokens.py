@@ -35,7 +35,7 @@ def rows_of(test: Test, execution: Execution, cells: Sequence[CellResult]) -> li
     """How many rows each of the ``cells`` of a test may be looked at in by :func:`taken_later` and what follows it: those that are called
     true, from the highest iia down."""
     found = [0] * len(cells)
-    share = execution.plan.inputs[test.network.key].later
+    share = execution.plan.inputs[test.network.key].later_share
     if not share:
         return found
     left = max(FLOOR, int(share * execution.plan.draw_of(test).n * test.unlike))

@@ -52,7 +52,7 @@ class PromptInputs(Inputs):
 
     kind, filled, orders = "language", 256, (1.0, 0.7, 0.3)
     alone = "let the logits of a prompt depend on its own tokens alone, whatever else is in the batch"
-    dear, later, looked_at = "its inputs are prompts", 0.05, 64
+    costly, later_share, looked_at = "its inputs are prompts", 0.05, 64
 
     def __init__(self, facts: Facts, tokens: Tokens | None = None):
         super().__init__(facts, tokens)

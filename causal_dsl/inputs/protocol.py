@@ -57,9 +57,9 @@ class Inputs(ABC):
     orders: ClassVar[tuple[float, ...]]
     alone: ClassVar[str]
     #: why the claim of a cell is not tried in thousands of such inputs that a `where` leaves out; empty where their network decides
-    dear: ClassVar[str] = ""
+    costly: ClassVar[str] = ""
     #: of the cost of a test, the part that is spent once the verdicts are known, in the cells that would be called true
-    later: ClassVar[float] = 0.0
+    later_share: ClassVar[float] = 0.0
     #: of how many inputs the vectors of a place are looked at, where one token of each is read; None: of all that are run
     looked_at: ClassVar[int | None] = None
 

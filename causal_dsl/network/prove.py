@@ -47,9 +47,7 @@ from causal_dsl.vocabulary.plugins import made
 _SHORTEST = 1
 #: what is read of every layer, but for what leaves it
 _PLAIN = tuple(
-    name
-    for name, about in COMPONENTS.items()
-    if about.layer and "language" in about.kinds and not about.compared and about.acts != "exit"
+    name for name, about in COMPONENTS.items() if about.layer and not about.compared and about.acts != "exit"
 )
 
 

@@ -32,14 +32,14 @@ _PAIRS, _INPUTS, _PARTNERS = 512, 256, 64
 def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
     """What a cell claims, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
     beside a test of one cell."""
-    dear = plan.inputs[test.network.key].dear
-    if _unfit_cell(test, cell) or (test.unlike > 1 if dear else _unfit(plan, test, cell)):
+    costly = plan.inputs[test.network.key].costly
+    if _unfit_cell(test, cell) or (test.unlike > 1 if costly else _unfit(plan, test, cell)):
         return
     found = _drawn(test)
     if found is None:
         return
     drawn, outside = found
-    if dear:
+    if costly:
         if outside.any() and _narrowed(test, drawn):
             made = unclaimed(plan, test, number, cell, drawn)[0]
             yield from (one for one in made if _in_same_places(plan, test, cell, one))
@@ -82,7 +82,7 @@ def not_beyond(plan: Plan, test: Test, cell: Cell) -> str:
 def _unfit(plan: Plan, test: Test, cell: Cell) -> str:
     inputs = plan.inputs[test.network.key]
     costs = "" if is_small(inputs) else "a run of this network costs too much"
-    return inputs.dear or _unfit_cell(test, cell) or costs
+    return inputs.costly or _unfit_cell(test, cell) or costs
 
 
 def _unfit_cell(test: Test, cell: Cell) -> str:

@@ -26,7 +26,7 @@ def claims_of(plan: Plan, test: Test, cell: Cell, drawn: Drawn) -> list[tuple[st
     placed = tuple(p for p in cell.placed if p.variable not in idle_)
     mine = tuple(p for p in placed if p.variable in written)
     claims = [("", replace(cell, placed=placed))]
-    if len(mine) < len(placed) and not plan.inputs[test.network.key].dear and _at_one_layer(test, mine, placed):
+    if len(mine) < len(placed) and not plan.inputs[test.network.key].costly and _at_one_layer(test, mine, placed):
         claims.append((" and ".join(p.variable for p in mine), replace(cell, placed=mine)))
     return claims
 

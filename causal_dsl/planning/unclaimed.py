@@ -251,7 +251,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / test.unlike
     share = SHARE if len(test.swaps) == 1 else SHARE / 2  # the other half is for them one by one
     share -= (PARTED if len(test.swaps) == 1 else PARTED / 2) if parted(test, cell) else 0
-    share -= inputs.later
+    share -= inputs.later_share
     rows = int(share * cost / ((length - first) * above))
     return max(rows, (FREE if is_small(inputs) else FLOOR) // test.unlike)
 

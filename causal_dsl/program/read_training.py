@@ -311,7 +311,7 @@ def _full(site: Site, places: Sequence[Place], facts: Facts) -> bool:
 
 def unlike(mine: Facts, theirs: Facts) -> str | None:
     """How two networks differ so that the placements of one say nothing of the other; None where they do not."""
-    if "unknown" not in (mine.kind, theirs.kind) and mine.kind != theirs.kind:
+    if mine.traits.seen and theirs.traits.seen and mine.kind != theirs.kind:
         return f"one is a {mine.kind} network, the other a {theirs.kind} network"
     for size, said in _ALIKE.items():
         one, other = getattr(mine, size), getattr(theirs, size)

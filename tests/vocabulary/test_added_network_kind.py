@@ -138,8 +138,8 @@ def test_networks_of_ids_are_refused_without_the_record(tmp_path: Path) -> None:
 class TokenInputs(VectorInputs):
     """Rows of token ids, each value at a token of its own, of which sites have a vector each; the last one is read."""
 
-    kind, later, looked_at = "tokens", 0.05, 64
-    dear = "its inputs are rows of tokens"
+    kind, later_share, looked_at = "tokens", 0.05, 64
+    costly = "its inputs are rows of tokens"
 
     @staticmethod
     def batch(network: Receiver, rows: InputRows, padding: Literal["left", "right"]) -> Batch:

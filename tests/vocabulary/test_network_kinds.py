@@ -27,7 +27,7 @@ COMPARED = {
 #: What is asked of the record of a network's kind, how many lines ask it at most, and why code must differ there. Texts and names that are
 #: used as they are do not count.
 ASKED = {
-    "seen": (13, "what is not known before a network is loaded is neither refused nor warned of"),
+    "seen": (15, "what is not known before a network is loaded is neither refused nor warned of"),
     "positions": (7, "tokens, or the numbers of one vector, are what controls take apart; a site takes a position; and what reaches an answer"),
     "speaks": (4, "answers are words, or classes"),
     "by_record": (8, "layers, and the unembedding, are where a record says; or layers are what a module calls so"),
@@ -35,7 +35,7 @@ ASKED = {
     "gaps": (2, "the empty text is no answer where answers are words"),
     "particular": (2, "what was drawn for a proof may not be what a network is made for"),
     "stream": (1, "a write replaces all that came before it, so that each needs a row of its own"),
-    "dear": (3, "controls that run thousands of rows more"),
+    "costly": (3, "controls that run thousands of rows more"),
 }  # fmt: skip
 
 
@@ -51,10 +51,11 @@ def _questions(name: str, tree: ast.Module) -> Iterator[str]:
     classes = {PromptInputs.__name__, VectorInputs.__name__, "has_tokens"}
     for node in ast.walk(tree):
         if isinstance(node, ast.Compare):
-            sides = [node.left, *node.comparators]
-            kinds = any(isinstance(one, ast.Constant) and one.value in NETWORK_KINDS for one in sides)
-            if any(ast.unparse(one).endswith("facts.kind") for one in sides) or (
-                kinds and any(isinstance(one, ast.Attribute) and one.attr == "kind" for one in sides)
+            inner = list(ast.walk(node))
+            kinds = any(isinstance(one, ast.Constant) and one.value in NETWORK_KINDS for one in inner)
+            asked = any(isinstance(one, ast.Attribute) and one.attr in ("kind", "kinds") for one in inner)
+            if (kinds and asked) or any(
+                ast.unparse(one).endswith("facts.kind") for one in (node.left, *node.comparators)
             ):
                 yield f"{name}: {ast.unparse(node)}"
         elif isinstance(node, ast.Name | ast.Attribute):
@@ -75,7 +76,7 @@ def test_what_is_asked_of_a_kind_is_asked_in_few_places() -> None:
             of_kind = isinstance(node, ast.Attribute) and ast.unparse(node.value).endswith(
                 ("traits", "kind", "NETWORK_KINDS[self.kind]")
             )
-            if isinstance(node, ast.Attribute) and node.attr in ASKED and (of_kind or node.attr == "dear"):
+            if isinstance(node, ast.Attribute) and node.attr in ASKED and (of_kind or node.attr == "costly"):
                 found[node.attr] += 1
     assert found == {name: most for name, (most, _) in ASKED.items()}
     assert found.total() - found["seen"] < 30
@@ -87,6 +88,8 @@ def test_questions_are_seen() -> None:
         'x = facts.kind != "vector"',
         "def f(a):\n    return 1 if a.network.facts.kind in KNOWN else 2",
         'y = entry.kind == "language"',
+        'w = "unknown" not in (mine.kind, theirs.kind)',
+        'v = "language" in about.kinds',
         "z = isinstance(inputs, PromptInputs)",
         "if inputs.has_tokens: pass",
     ):
