@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from causal_dsl.causal.sampling import Columns
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import LayerVectors

@@ -11,9 +11,10 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.beside_random import beside_random, without_random
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random, of_random
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
-from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity

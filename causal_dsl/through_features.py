@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from causal_dsl.assembling import Assembling, Mixtures
-from causal_dsl.causal.sampling import Columns
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution

@@ -23,8 +23,8 @@ from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import SpecError
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.model import CausalModel, Condition
-    from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.causal.condition_functions import Condition, Predicate
+    from causal_dsl.causal.model import CausalModel
 
 #: Values of one variable that is listed; others are wide.
 LISTED = 200_000

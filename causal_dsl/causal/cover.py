@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.causal.balance_cells import Cells
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, identify
+from causal_dsl.causal.condition_functions import Columns
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement
+from causal_dsl.causal.draw import draw, identify
+from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.minimal import alike_rows
-from causal_dsl.causal.sampling import Columns, with_templates
+from causal_dsl.causal.sampling import with_templates
 from causal_dsl.causal.splits import restrict
-from causal_dsl.causal.support import Support, enumerate_support
+from causal_dsl.causal.support import enumerate_support
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.quick_dataclasses import dataclass
 

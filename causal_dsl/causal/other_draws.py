@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from causal_dsl.causal.ceilings import Ceiling, ceilings
-from causal_dsl.causal.designs import Design, DrawStatement, draw
+from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.together import Outputs, names_of
 from causal_dsl.diagnostics import Diagnostics
 

@@ -14,7 +14,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.functions import PythonFunction
-    from causal_dsl.causal.tables import LookupTable
+    from causal_dsl.causal.lookup_table import LookupTable
 
 
 @dataclass

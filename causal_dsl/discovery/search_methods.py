@@ -13,7 +13,7 @@ from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.node_scores import NodeScorer
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
-from causal_dsl.program.discovery import Discovery
+from causal_dsl.program.searches import Discovery
 from causal_dsl.quick_dataclasses import dataclass
 
 #: Of how many nodes or edges scores at the base run are held against finite differences.

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import fail
+from causal_dsl.engine.looked_at import Looks
 from causal_dsl.engine.place_readings import Run, vectors
 from causal_dsl.measures.quantities import SUMS, Quantity, ValueRef
 from causal_dsl.network.frozen_norm import FrozenNorm
@@ -26,9 +27,6 @@ from causal_dsl.program.program import PlaceRead, Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
-
-if TYPE_CHECKING:
-    from causal_dsl.engine.looks import Looks
 
 Made = TypeVar("Made")
 

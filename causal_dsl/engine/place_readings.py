@@ -2,19 +2,15 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
 import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.engine.looked_at import Looks
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.vocabulary.locations import Place
-
-if TYPE_CHECKING:
-    from causal_dsl.engine.looks import Looks
 
 Run = g.Forward | g.Resume
 

@@ -16,8 +16,8 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.activation_cache import Means
+from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.reference import ReferenceExecutor
-from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps

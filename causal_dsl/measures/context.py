@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.of_circuits import Faithfulness, FaithfulnessMedian, FaithfulnessPerPair, OfCircuit
 from causal_dsl.measures.per_cell import (
     CellScore,

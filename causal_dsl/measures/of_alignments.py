@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData, Evaluation, divide
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import ANSWER, Need, Pair
 from causal_dsl.measures.quantities import BesideRun, Columns

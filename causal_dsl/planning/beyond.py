@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small, made_test, prompts_of
 from causal_dsl.planning.unclaimed import unclaimed

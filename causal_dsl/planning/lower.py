@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics, SpecError, fail
 from causal_dsl.faults import strict
 from causal_dsl.inputs import Inputs, inputs_of, lengths_agree
@@ -18,9 +19,11 @@ from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_q
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.planning.overlapping_writes import refuse_overlapping_writes
+from causal_dsl.planning.plain_steps import plain_steps
 from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
-from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
+from causal_dsl.planning.show import PrintedPlan
+from causal_dsl.planning.steps import ASKED, EDGES, Step
 from causal_dsl.planning.token_counts import Rows, as_many_in_rows, one_token
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import depth, unfit
@@ -111,9 +114,9 @@ class _Lowered:
     rows: dict[g.Forward, np.ndarray] = field(default_factory=dict)
     scores: dict[str, list[g.ScoreNode]] = field(default_factory=dict)
 
-    def plan(self) -> Plan:
+    def plan(self) -> PrintedPlan:
         """The plan of these tests, without steps."""
-        return Plan(
+        return PrintedPlan(
             self.program,
             tuple(self.tests),
             dict(self.drawn),

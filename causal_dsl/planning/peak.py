@@ -18,7 +18,7 @@ from causal_dsl.planning.alike_blocks import AlikeBlocks, PairsAsked
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.flops import flops_of
-from causal_dsl.planning.known_sizes import Figures
+from causal_dsl.planning.known_sizes import Figures, KnownSizes
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
 from causal_dsl.planning.memory import Budget
@@ -57,7 +57,7 @@ class Peaks:
         self.plan = plan
         self.layouts = Layouts(plan)
         self._alike = AlikeBlocks(plan, self.layouts)
-        self._known = plan.sizes.begin(plan)
+        self._known = KnownSizes(plan)
         self._last: tuple[Step, Block, Sized] | None = None
         self._computed: tuple[Step, int | None] | None = None
         self._pair_counts: tuple[Step, Counter[int]] | None = None

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,22 +12,47 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.gradient_passes import gradient_passes
 from causal_dsl.planning.memory import PROCESS
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import CHUNKS, all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns, CircuitRuns
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from causal_dsl.planning.plan import Plan
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
 MOST_CELLS = 6
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PrintedPlan(Plan):
+    """A plan that prints itself."""
+
+    def text(self, explain: bool = False) -> str:
+        """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
+        return to_text(self, explain)
+
+    def mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        return to_mermaid(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph as data (networkx node-link form) with its cost."""
+        return to_json(self)
+
+
+def printed(plan: Plan) -> PrintedPlan:
+    """A plan as one that prints itself."""
+    if isinstance(plan, PrintedPlan):
+        return plan
+    return PrintedPlan(**{one.name: getattr(plan, one.name) for one in fields(plan)})
 
 
 def to_text(plan: Plan, explain: bool = False) -> str:

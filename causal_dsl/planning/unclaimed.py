@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.draw import identify
 from causal_dsl.causal.pooled_inputs import Pooled
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError

@@ -31,7 +31,7 @@ from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
-    from causal_dsl.program.discovery import Kept
+    from causal_dsl.program.searches import Kept
 
 _NAMES = {
     "embed": "the embedding",

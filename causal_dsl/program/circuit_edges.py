@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.program.circuit_sites import CircuitSites
 from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_place, receivers_of
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot
@@ -19,9 +19,6 @@ from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
-
-if TYPE_CHECKING:
-    from causal_dsl.program.circuits import CircuitReader
 
 #: A receiver, and the tokens at which it reads.
 Receiver = tuple[Port, Position | None]
@@ -128,7 +125,7 @@ def declared_edges(
     members: Sequence[tree.Edge],
     groups: Mapping[str, tuple[Spot, ...]],
     wide: Mapping[str, bool],
-    reader: CircuitReader,
+    reader: CircuitSites,
 ) -> EdgeSet | None:
     """The edges that a circuit declares; None where a fault was reported."""
     facts, found = reader.facts, reader.diagnostics
@@ -151,7 +148,7 @@ def read_end(
     end: tree.EdgeEnd,
     groups: Mapping[str, tuple[Spot, ...]],
     wide: Mapping[str, bool],
-    reader: CircuitReader,
+    reader: CircuitSites,
     number: int,
     count: int,
 ) -> EdgeEnds | None:
@@ -239,7 +236,7 @@ def is_wide(site: tree.Expr) -> bool:
     )
 
 
-def _refuse_end(site: tree.Expr, what: str, help: str, reader: CircuitReader) -> None:
+def _refuse_end(site: tree.Expr, what: str, help: str, reader: CircuitSites) -> None:
     reader.diagnostics.report("E800", f"`{format_expr(site)[:60]}` {what}", site.span, help=help)
 
 

@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any, Literal
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.predicates import Predicate, compile_predicate
+from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test

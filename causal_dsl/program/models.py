@@ -8,9 +8,10 @@ from typing import Any
 
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
+from causal_dsl.causal.lookup_table import LookupTable
 from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import CausalModel, Scope, compile_domain
-from causal_dsl.causal.tables import LookupTable, load_table
+from causal_dsl.causal.tables import load_table
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.quick_dataclasses import dataclass

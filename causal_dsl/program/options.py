@@ -7,9 +7,9 @@ from dataclasses import field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.program.discovery import Scores
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.searches import Scores
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site

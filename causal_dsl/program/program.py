@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.per_pair import Pair
@@ -32,7 +32,7 @@ from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
-    from causal_dsl.program.discovery import Kept
+    from causal_dsl.program.searches import Kept
 
 
 @dataclass(frozen=True)

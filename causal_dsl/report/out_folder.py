@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.ranks import different
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value

@@ -13,9 +13,9 @@ from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members, listed
 from causal_dsl.program.circuit_members import name as name_of
-from causal_dsl.program.discovery import Kept
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, Size
+from causal_dsl.program.searches import Kept
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Finding

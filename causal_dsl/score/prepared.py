@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.quantities import Columns, ValueRef
 from causal_dsl.quick_dataclasses import dataclass

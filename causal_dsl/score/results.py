@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
-    from causal_dsl.score.attribution_checks import AttributionCheck
     from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
-    from causal_dsl.score.gradient_checks import GradientCheck
-    from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.replacements import OtherValues
+    from causal_dsl.score.results_beside import AttributionCheck, BeyondWhere, GradientCheck
     from causal_dsl.score.setting import FailedPair, RunSetting
     from causal_dsl.score.unmapped import Unclaimed
 

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.causal.designs import count_distinct
+from causal_dsl.causal.draw import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.of_numbers import Explained

@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array, Numbers, SomeNumbers, plain_order, weighted_order
 from causal_dsl.quick_dataclasses import dataclass

@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, NOT_FINITE, SAID, TIED, UNENDED
 from causal_dsl.quick_dataclasses import dataclass
