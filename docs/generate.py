@@ -25,7 +25,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent))
 
 import editor_files
 
-from causal_dsl import shapes
+from causal_dsl import build, shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES
 from causal_dsl.vocabulary.called_words import CALLED, DRAW
@@ -525,6 +525,25 @@ def schema_text(_: str = "") -> str:
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
+# ── the names of the package ──────────────────────────────────────────────────────────────────
+
+INIT = DOCS.parent / "causal_dsl" / "__init__.py"
+
+
+def package_names(text: str) -> str:
+    """The imports from the builder that type checkers read, and ``__all__``, written anew."""
+    names = sorted({*build.__all__} - set(MEASURES.own))
+    imported = "".join(f"        {name},\n" for name in names)
+    start = text.index("    from causal_dsl.build import (\n")
+    text = (
+        text[:start] + f"    from causal_dsl.build import (\n{imported}    )" + text[text.index("    )", start) + 5 :]
+    )
+    elsewhere = runpy.run_path(str(INIT))["_ELSEWHERE"]
+    public = "".join(f'    "{name}",\n' for name in sorted({*names, *elsewhere}))
+    start = text.index("__all__ = [\n")
+    return text[:start] + f"__all__ = [\n{public}]" + text[text.index("]", start) + 1 :]
+
+
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────
 
 #: What is written: a file, and its text given the one that is there.
@@ -535,6 +554,7 @@ FILES: dict[Path, Callable[[str], str]] = {
     DOCS / "skill.md": page,
     DOCS / "diagnostics.md": index,
     DOCS / "llms.txt": llms,
+    INIT: package_names,
     DEFAULTS: lambda _: lines_of(defaults()),
     DECODERS: lambda _: lines_of(decoders()),
     DOCS / "output.schema.json": schema_text,

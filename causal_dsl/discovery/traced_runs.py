@@ -26,7 +26,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.program.components import head_count
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 #: A component of sites, and its layer (-1: of none).
 Stage = tuple[str, int]
@@ -154,7 +154,7 @@ class Tracer:
             handles.append(
                 hook_tensor(layer.get_submodule(own.mlp if own.mid is None else own.mid[:-1]), "in", alias(number))
             )
-            for kind in ("q", "k", "v"):
+            for kind in HEAD_PORTS:
                 module = find_tap(network, Site(kind, number)).module
                 if module not in reads.entered:
                     handles.append(hook_tensor(module, "in", into("entered", module)))
@@ -180,7 +180,7 @@ class Tracer:
         """What the heads of a layer read, and its MLP."""
         facts = self.network.facts
         return (
-            *(Port(kind, layer, head) for kind in ("q", "k", "v") for head in range(head_count(kind, facts) or 0)),
+            *(Port(kind, layer, head) for kind in HEAD_PORTS for head in range(head_count(kind, facts) or 0)),
             Port("mlp", layer),
         )
 

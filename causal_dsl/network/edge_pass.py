@@ -30,7 +30,7 @@ from causal_dsl.network.tap import Tap
 from causal_dsl.planning.edge_room import AHEAD, RUN_TOGETHER
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 
 @dataclass(eq=False)
@@ -177,7 +177,7 @@ class EdgePass(Edges):
         if any(key not in self.ahead.groups for key in alike):
             self._look_ahead(ports)
         wanted = {self.ahead.groups[key] for key in alike}
-        if ports[0].kind in ("q", "k", "v"):
+        if ports[0].kind in HEAD_PORTS:
             # the MLP's sum is next: it has the same senders but for the heads of this layer
             wanted |= {self.ahead.groups.get(self._key(port), -1) for port in self._mlps.get(ports[0].layer, ())} - {-1}
         self.ahead.add(self, sorted(wanted))

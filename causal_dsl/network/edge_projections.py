@@ -18,7 +18,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 
 @dataclass(eq=False)
@@ -140,7 +140,7 @@ class EdgeProjections:
         """The linear maps that give the queries, keys and values of a layer."""
         if layer not in self._linear:
             found: dict[nn.Module, None] = {}
-            for kind in ("q", "k", "v"):
+            for kind in HEAD_PORTS:
                 every = find_tap(self.network, Site(kind, layer, (0,)))
                 if (
                     every.side == "out"

@@ -37,7 +37,7 @@ from causal_dsl.planning.probe_rows import (
     paired,
     prompts_of,
 )
-from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
+from causal_dsl.planning.rest_of_layer import WrittenLayer, ends_its_layer, layers_of
 from causal_dsl.planning.unit_sets import small_sets
 from causal_dsl.program.components import width
 from causal_dsl.program.overlap import overlap
@@ -247,7 +247,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     runs = prompts_of(plan, test)
     length = int(inputs.lengths[runs].max())
     layers = facts.layers or max(1, len(facts.widths) - 1)
-    above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
+    above = max(1, layers - (site.layer or 0) - ends_its_layer(site))
     base = plan.rows[g.Forward(test.network.key, plan.scores[test.name][0].label.draw, "base")]
     own = min(inputs.where(place.position, int(base[0]))[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / test.unlike

@@ -18,7 +18,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 #: A receiver, and the tokens at which it reads.
 Receiver = tuple[Port, Position | None]
@@ -162,7 +162,7 @@ def read_end(
         path = steps(site)
         name = path[0].name if path else ""
         port = ""
-        if path and len(path) > 1 and path[-1].name in ("q", "k", "v"):
+        if path and len(path) > 1 and path[-1].name in HEAD_PORTS:
             port = path[-1].name
         spots = reader.nodes_of((site,), groups, edge=True)
         if spots is None:
@@ -208,7 +208,7 @@ def with_port(expr: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
     if not isinstance(expr, tree.Attribute):
         return expr
     meant = cell.get(expr.name.name)
-    if isinstance(meant, tree.Name) and meant.name in ("q", "k", "v", "mlp_in"):
+    if isinstance(meant, tree.Name) and meant.name in (*HEAD_PORTS, "mlp_in"):
         return replace(expr, name=replace(expr.name, name=meant.name))
     return expr
 

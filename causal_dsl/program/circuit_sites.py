@@ -18,9 +18,9 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.network_facts import Facts
+from causal_dsl.vocabulary.ports import HEAD_PORTS
 
-#: What a head or a layer reads, as an edge names it.
-PORTS = ("q", "k", "v")
+PORTS = HEAD_PORTS
 
 
 @dataclass(frozen=True)

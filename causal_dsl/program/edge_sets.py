@@ -16,7 +16,7 @@ from causal_dsl.program.nodes import EVERYWHERE, SITES, Kind, OutputNode, Size, 
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.ports import Port, Ports, Reach
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port, Ports, Reach
 
 #: An edge at a token: a sender, a receiver, and where (the receiver reads the stream at the token at which it is computed).
 EdgeSpot = tuple[OutputNode, Port, Position | None]
@@ -213,7 +213,7 @@ def ports_of_place(place: Place, ports: Ports) -> tuple[Port, ...]:
         return (Port("logits"),)
     if layer is None or site.dims is not None:
         return ()
-    if site.component in ("q", "k", "v"):
+    if site.component in HEAD_PORTS:
         return tuple(Port(site.component, layer, head) for head in site.heads)  # type: ignore[arg-type]
     if site.component == "z":
         every = site.heads or range(ports.heads)

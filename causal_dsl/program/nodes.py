@@ -10,10 +10,11 @@ from __future__ import annotations
 from collections import defaultdict
 from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, replace
-from typing import Literal, get_args
+from typing import Literal, cast, get_args
 
 from causal_dsl.program.components import depth, missing
 from causal_dsl.program.dictionaries import Dictionary, NodeParts
+from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -23,15 +24,7 @@ OF_DICTIONARIES: tuple[Kind, ...] = ("latent", "feature", "error")
 #: The kinds of what components give.
 KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in OF_DICTIONARIES)
 #: The sites whose vectors are outputs of components, and what of them a node is.
-OUTPUTS: dict[str, Kind] = {
-    "embed": "embed",
-    "z": "head",
-    "attn_out": "head",
-    "mlp_out": "mlp",
-    "neurons": "neuron",
-    "input": "input",
-    "out": "unit",
-}
+OUTPUTS: dict[str, Kind] = {name: cast(Kind, one.node) for name, one in COMPONENTS.items() if one.node}
 #: The same the other way round; `attn_out` is the outputs of all heads of a layer, and of none by itself.
 SITES: dict[Kind, str] = {kind: site for site, kind in OUTPUTS.items() if site != "attn_out"}
 EVERYWHERE = Position("all")

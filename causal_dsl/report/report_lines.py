@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from causal_dsl.measures.names import RATIOS_OF_MEANS
 from causal_dsl.measures.units import UNITS
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.heatmap import marks
@@ -15,6 +16,7 @@ from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_interval, show_share
 from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
 from causal_dsl.score.spec_results import Results
+from causal_dsl.vocabulary.measures import leading
 
 _ORDER = (
     *LADDER,
@@ -75,13 +77,15 @@ def mapped(test: TestResult) -> list[str]:
     beside = {
         name.replace(f"{ratio}(", f"{ratio}{other}(", 1)
         for name in asked
-        for ratio in ("recovered", "relative_change", "faithfulness")
+        for ratio in RATIOS_OF_MEANS
         if name.startswith(f"{ratio}(")
         for other in ("_per_pair", "_median")
     }
     beside |= {f"median({name})" for name in asked if name.startswith("change(")}
     asked = [name for name in asked if name not in beside]
-    return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
+    first = leading(known)
+    assert asked or first is not None
+    return asked or [str(first)]
 
 
 def worst_lines(cell: CellResult) -> Iterator[str]:

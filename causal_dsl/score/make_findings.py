@@ -13,6 +13,7 @@ from causal_dsl.score.format_numbers import counted, show, show_cell, show_estim
 from causal_dsl.score.results import CellInfo, Measured
 from causal_dsl.score.verdict import VACUOUS, by_design
 from causal_dsl.vocabulary.ceiling_rules import CEILINGS, COUNTED
+from causal_dsl.vocabulary.measures import given, perfect
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -269,7 +270,8 @@ def vacuous_expectation(
     )
 
 
-_PERFECT = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
+#: The measures of interchanges where a hypothesis holds.
+_PERFECT = {name: value for name, value in perfect().items() if name in given("interchange")}
 
 
 def _named(scores: Mapping[str, float], output: str) -> dict[str, float]:

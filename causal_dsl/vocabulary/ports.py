@@ -8,6 +8,9 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+#: What a head reads, as an edge names it.
+HEAD_PORTS = ("q", "k", "v")
+
 
 @dataclass(frozen=True, order=True)
 class Port:
@@ -137,4 +140,4 @@ def _members(ports: Ports, mask: int) -> tuple[Port, ...]:
     return tuple(found)
 
 
-__all__ = ["Port", "Ports", "Reach"]
+__all__ = ["HEAD_PORTS", "Port", "Ports", "Reach"]

@@ -36,6 +36,7 @@ from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.measures import leading
 
 #: A finding of more cells is counted alone.
 _MOST_SAID = 12
@@ -173,7 +174,7 @@ def _lowered(cells: Sequence[CellResult]) -> str:
 
 def _judged(scores: list[str]) -> str:
     """The score that a verdict goes by."""
-    return next((name for name in ("iia", "r2") if name in scores), "the score")
+    return leading(scores, "label") or "the score"
 
 
 def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:

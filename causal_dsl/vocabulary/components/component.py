@@ -84,6 +84,11 @@ class Component:
     ``module_input``: it is what a module is given.
     ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
     :mod:`causal_dsl.network.prove`.
+    ``end``: it is what a vector network is given, or what every network says: nothing goes on beside it.
+    ``whole_at``: of a vector of which a layer is the whole, where in the network it is, counted in layers from the middle of its own
+    layer (-0.5: as the layer begins, 0.5: as it ends); None for all else. ``node``: of which kind of nodes of circuits its vector is the
+    output; empty where of none. ``named_by``: the settings of a `torch(…)` declaration that name the modules from which it is read (of
+    `q`, `k` and `v` the one that holds all three may stand); without them a network of one's own does not have it.
     ``more``: what the docs and ``explain`` say beside its meaning; ``path``: how they write it, where that is not ``shown`` as others are.
     """
 
@@ -109,6 +114,10 @@ class Component:
     identity: Callable[[Layer], Iterator[Identity]] | None = None
     more: str = ""
     path: str = ""
+    end: bool = False
+    whole_at: float | None = None
+    node: str = ""
+    named_by: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:
