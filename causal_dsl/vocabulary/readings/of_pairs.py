@@ -19,7 +19,14 @@ FAMILY = (
         _PLACE,
         "pairs",
         settings=("format",),
-        options={"format": Setting("word", default="safetensors", choices=("safetensors", "zarr"))},
+        options={
+            "format": Setting(
+                "word",
+                default="safetensors",
+                choices=("safetensors", "zarr"),
+                says="the format of the file with the vectors",
+            )
+        },
         least=0.0,
     ),
     Reading(

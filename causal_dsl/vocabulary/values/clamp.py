@@ -66,7 +66,10 @@ FAMILY = (
                 current=True,
             ),
         ),
-        {"low": Setting("number", positional=True), "high": Setting("number", positional=True)},
+        {
+            "low": Setting("number", positional=True, says="the least number that a coordinate keeps"),
+            "high": Setting("number", positional=True, says="the largest number that a coordinate keeps"),
+        },
         _check,
         "E790",
     ),

@@ -172,8 +172,10 @@ FAMILY = (
             ),
         ),
         {
-            "direction": Setting("value", positional=True, required=True),
-            "more": Setting("values", default=(), positional=True),
+            "direction": Setting(
+                "value", positional=True, required=True, says="the direction along which the vector keeps nothing"
+            ),
+            "more": Setting("values", default=(), positional=True, says="more directions along which it keeps nothing"),
         },
         _check,
         "E791",

@@ -46,6 +46,6 @@ FAMILY = (
             Example("= scale(0.5)", lambda hand: hand.current / 2, current=True),
             Example("= scale(-1.5) + 0.1", lambda hand: 0.1 - 1.5 * hand.current, current=True),
         ),
-        {"by": Setting("number", positional=True, required=True)},
+        {"by": Setting("number", positional=True, required=True, says="the factor of each coordinate")},
     ),
 )
