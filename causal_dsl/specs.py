@@ -171,7 +171,7 @@ def opened(spec: Spec | str | Path, options: Options = Options()) -> Spec:
 #: How a spec is made; and what is done with values that the package gives, which are no specs.
 _SPECS = "make one by cd.load(path), cd.parse(text) or, of objects of the builder, cd.spec(objects)"
 _INSTEAD = {
-    "Plan": "run it by cd.execute(plan), or give cd.run the spec that it was made from",
+    "PrintedPlan": "run it by cd.execute(plan), or give cd.run the spec that it was made from",
     "Checked": "give the spec that was checked",
     "list": "give one spec at a time; cd.run_files takes several paths",
     "tuple": "give one spec at a time; cd.run_files takes several paths",
