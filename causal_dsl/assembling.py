@@ -36,7 +36,7 @@ Kept = Callable[[torch.Tensor, np.ndarray], torch.Tensor]
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What was ``said`` of mixtures of inputs [n]: the rows [n] that they are made from, in which the answer is another one [n] and is as clear
+    """The mixtures of inputs of which something was ``said`` [n]: the rows [n] that they are made from, in which the answer is another one [n] and is as clear
     as usual [n], and the ``donors`` of each unit [n]."""
 
     base: np.ndarray

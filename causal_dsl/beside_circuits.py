@@ -117,7 +117,7 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
 
 
 def _found_elsewhere(ablation: Ablation, test: Test, execution: Execution) -> list[Finding]:
-    """What says that the file of a circuit is of other weights than the test runs on."""
+    """The note that the file of a circuit is of other weights than the test runs on."""
     inputs = execution.networks[test.network.key].inputs
     return [
         Finding(
@@ -257,7 +257,7 @@ def _runs_of(number: int, beside: tuple[CircuitRuns, TestRun] | None) -> dict[st
 
 
 def _checks(ablation: Ablation, test: Test, runs: Mapping[str, Mapping[Quantity, np.ndarray]]) -> list[SelfCheck]:
-    """What the runs of a circuit have to have in common, whatever the network is."""
+    """Checks of the runs of a circuit: what they have to have in common, whatever the network is."""
     found = []
 
     def check(says: str, one: str, other: str) -> None:

@@ -26,7 +26,7 @@ from causal_dsl.vocabulary.ceiling_rules import CEILINGS
 
 @dataclass(repr=False)
 class Checked(Shown):
-    """What ``check`` found: every fault at once, and the chance level of every test."""
+    """The outcome of ``check``: every fault at once, and the chance level of every test."""
 
     path: str
     diagnostics: list[Diagnostic]
@@ -101,7 +101,7 @@ class Checked(Shown):
         return {p.readout.variable: _ceilings_json(self.ceilings.get(p.name, {})) for p in test.parts}
 
     def text(self) -> str:
-        """What the terminal shows: diagnostics, then the chance level of each test."""
+        """The print of the terminal: diagnostics, then the chance level of each test."""
         parts = [render_all(self.diagnostics)] if self.diagnostics else []
         lines = []
         for test in self.program.tests if self.program else []:

@@ -149,7 +149,7 @@ def _check(
 
 
 def _facts(loaded: Mapping[NetworkKey, Network], refused: Refused) -> dict[NetworkKey, Facts]:
-    """What is known of loaded networks, and what cannot be used of them."""
+    """The facts of loaded networks, with what cannot be used of them."""
     from causal_dsl.network.known_of_network import unproved  # torch is there where a network is loaded
 
     return {
@@ -269,7 +269,7 @@ def _fits(
     found: Diagnostics,
     memo: Memo,
 ) -> Fits | None:
-    """What the features of a spec are fitted on; on nothing that a test judges them on."""
+    """The plan on which the features of a spec are fitted; on nothing that a test judges them on."""
     declared = [one for fit in program.fits for one in fit.each]
     fits = fits_of(tests, declared, found)
     found.raise_errors()
@@ -290,7 +290,7 @@ def _fits(
 def _searches(
     program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
 ) -> Plan | None:
-    """What the circuits of a spec are found on."""
+    """The plan on which the circuits of a spec are found."""
     made = []
     for test in tests:
         wanted = dict.fromkeys(kept.discovery for kept in test.discoveries)
@@ -314,7 +314,7 @@ def _searches(
 def _constants(
     program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
 ) -> Plan | None:
-    """What the constants of `optimal` are found on."""
+    """The plan on which the constants of `optimal` are found."""
     made = []
     for test in tests:
         asked = optimal_of(test)

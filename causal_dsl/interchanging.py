@@ -1,4 +1,4 @@
-"""What was measured of a test's interchange beside it: of each of its variables apart, and in pairs beyond its `where`."""
+"""The measurements beside a test's interchange: of each of its variables apart, and in pairs beyond its `where`."""
 
 from __future__ import annotations
 

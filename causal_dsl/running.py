@@ -85,7 +85,7 @@ class Interrupted(KeyboardInterrupt):
         super().__init__("interrupted")
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython and Jupyter show in place of a traceback."""
+        """The text that IPython and Jupyter show in place of a traceback."""
         return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 

@@ -79,7 +79,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all).
+    """The changes that a caller makes of a spec without touching its text; ``tests`` are the names of those wanted (all).
 
     ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks, or an address such as ``s3://bucket/runs``.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.

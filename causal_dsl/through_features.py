@@ -1,4 +1,4 @@
-"""What a layer holds beside variables that are written through features, taken from other inputs.
+"""The rest of a layer beside variables that are written through features, taken from other inputs.
 
 A feature takes a part of a layer's vector that no coordinate has by itself. So coordinates are taken from other inputs, and then what the
 feature takes is put back as it was: all that is changed is the rest.

@@ -261,3 +261,15 @@ def test_the_guide_names_files_that_are_there() -> None:
     assert len(files) > 60
     bases = (PACKAGE.parent, PACKAGE, PACKAGE / "fitting", PACKAGE / "vocabulary", *(PACKAGE / "vocabulary").iterdir())
     assert [name for name in files if not any((base / name).exists() for base in bases)] == []
+
+
+def test_docstrings_begin_with_their_subject() -> None:
+    """A docstring names what it describes as a noun, or says what is done: none begins with a clause of `What`."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    found = [
+        f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 1)}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, kinds) and (ast.get_docstring(node) or "").startswith("What ")
+    ]
+    assert found == []

@@ -286,7 +286,7 @@ def _covered(table: Combinations, statement: DrawStatement, design: Design) -> n
 
 
 def _crossed(table: Combinations, statement: DrawStatement, slow: int) -> Sequence[np.ndarray] | None:
-    """What the condition lets through of everything with everything: rows of the table, and interfaces of each role."""
+    """The combinations of everything with everything that the condition lets through: rows of the table, and interfaces of each role."""
     sizes = [len(table), *(len(table.sides[role].weights) for role in statement.roles)]
     if math.prod(sizes) > (PROPOSED if statement.where is not None else COMBINATIONS) // slow:
         return None

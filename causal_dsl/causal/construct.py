@@ -273,7 +273,7 @@ class Construction:
     # ── the distribution ────────────────────────────────────────────────────────────────────────
 
     def _resolve(self) -> None:
-        """What follows from wide variables that are equal to others: tables over those that are listed."""
+        """The consequences of wide variables that are equal to others: tables over those that are listed."""
         self._classes.resolve(self.roles, self._values)
         for at, keep in self._classes.restricted:
             self._add([at], [np.flatnonzero(keep)], None, soft=True)

@@ -226,7 +226,7 @@ class DrawScope:
 
 
 def scope_of(design: Design) -> tuple[DrawScope, ...]:
-    """What each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
+    """The share that each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
     found = []
     for number, statement in enumerate(design.statements):
         if statement.said is None:

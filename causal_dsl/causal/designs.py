@@ -1,4 +1,4 @@
-"""What a test draws: pairs (or more) of inputs, row by row, the same on every machine for the same seed."""
+"""The draws of a test: pairs (or more) of inputs, row by row, the same on every machine for the same seed."""
 
 from __future__ import annotations
 
@@ -57,7 +57,7 @@ class DrawStatement:
         return self.balance or self.cover
 
     def chosen(self, design: Design) -> Any:
-        """What ``choose`` finds: of strata combinations ``[k, v]`` and probabilities ``[k]``, of ``cover`` combinations alone."""
+        """The result of ``choose``: of strata combinations ``[k, v]`` and probabilities ``[k]``, of ``cover`` combinations alone."""
         assert self.choose is not None
         return self.choose(design, self)
 

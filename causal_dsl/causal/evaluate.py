@@ -114,7 +114,7 @@ class Evaluator:
         return self._made[key]
 
     def _needed(self, do: frozenset[str], wanted: tuple[str, ...] | None) -> list[str]:
-        """What the wanted variables are computed from, themselves included, in topological order."""
+        """The variables from which the wanted ones are computed, themselves included, in topological order."""
         variables = self.variables
         if wanted is None:
             return list(variables)

@@ -35,7 +35,7 @@ Bounds = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Boxes:
-    """What is left of all inputs: for each drawn number that was halved, and for each of ``k`` boxes, an interval ``[keys, k]``.
+    """The part that is left of all inputs: for each drawn number that was halved, and for each of ``k`` boxes, an interval ``[keys, k]``.
 
     ``whole`` ``[keys]``: it is a whole number. ``share``: of all inputs, those in the boxes. With ``k`` = 0 nothing is left.
     """

@@ -259,7 +259,7 @@ class NoRows:
         )
 
     def _numbered(self) -> tuple[str, ...]:
-        """What ``template`` may be, where the `where` asks about it."""
+        """The values that ``template`` may have, where the `where` asks about it."""
         design = self.candidates.design
         asked = self.where is not None and any(
             name == "template" and name not in design.models[role].variables for role, name in self.where.mentions

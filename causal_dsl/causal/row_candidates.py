@@ -44,7 +44,7 @@ _latest: Listed | None = None
 
 
 class RowCandidates:
-    """What may be drawn for the ``n`` rows of a statement, given ``values`` of the roles of earlier statements.
+    """The candidates for the ``n`` rows of a statement, given ``values`` of the roles of earlier statements.
 
     ``wanted`` are the variables of each role on which acceptance depends, those ``beside`` it also asked for. ``asked`` and
     ``held`` count on how many candidates at random the `where` was evaluated, and on how many it held.
@@ -114,13 +114,13 @@ class RowCandidates:
 
     @property
     def unit(self) -> str:
-        """What a combination of inputs is called in messages."""
+        """The name of a combination of inputs in messages."""
         return {1: "inputs", 2: "pairs"}.get(len(self.samplers), "combinations")
 
     # ── what can be built ───────────────────────────────────────────────────────────────────────
 
     def builder(self, row_cells: RowCells | None = None) -> Builder | None:
-        """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
+        """The construction of the conditions, with the balanced values given row by row; None where nothing can be built."""
         context = {(role, name): self.values[role][name] for role, name in self.context}
         targets = {} if row_cells is None else dict(zip(self.statement.spread, row_cells.codes.T, strict=True))
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)

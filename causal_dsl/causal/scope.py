@@ -1,4 +1,4 @@
-"""What the expressions of a causal model may name besides its variables."""
+"""The names that the expressions of a causal model may use besides its variables."""
 
 from __future__ import annotations
 

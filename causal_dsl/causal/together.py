@@ -64,7 +64,7 @@ class Together(Accepted):
         return np.logical_or.reduce([part.apart(a, b) for part, a, b in both])
 
     def _accepted(self, code: int) -> list[np.ndarray]:
-        """What each output accepts where together they are ``code``."""
+        """The values that each output accepts where together they are ``code``."""
         kind = self.kinds[int(code)]
         return [part.expand(np.array([own]))[1] for part, own in zip(self.parts, kind, strict=True)]
 

@@ -34,7 +34,7 @@ Stage = tuple[str, int]
 
 @dataclass(eq=False)
 class RunTrace:
-    """What was seen in one run: ``logits`` [rows, vocabulary] at the read-out, ``given[stage]`` [rows, tokens, width] (of a
+    """The tensors of one run: ``logits`` [rows, vocabulary] at the read-out, ``given[stage]`` [rows, tokens, width] (of a
     vector network [rows, width]), and, with gradients, what components read."""
 
     logits: Tensor
@@ -177,7 +177,7 @@ class Tracer:
         )
 
     def ports_of(self, layer: int) -> tuple[Port, ...]:
-        """What the heads of a layer read, and its MLP."""
+        """The stream that the heads of a layer read, and its MLP."""
         facts = self.network.facts
         return (
             *(Port(kind, layer, head) for kind in HEAD_PORTS for head in range(head_count(kind, facts) or 0)),
@@ -327,7 +327,7 @@ def sent(network: Network, stage: Stage, base: Tensor, other: Tensor) -> Tensor:
 
 
 def _normed(norm: nn.Module, plain: Tensor, each: Tensor) -> Tensor:
-    """What a norm makes of a sum with each of some terms more, less what it makes of the sum."""
+    """The norm of a sum with each of some terms more, less the norm of the sum."""
     rows, tokens, count, width = each.shape
     given: Tensor = norm((plain[:, :, None] + each).reshape(rows, tokens * count, width))
     before: Tensor = norm(plain)

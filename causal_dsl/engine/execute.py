@@ -147,7 +147,7 @@ class Execution:
 
     @cached_property
     def cost(self) -> Cost:
-        """What its plan costs, as it stands before the run."""
+        """The cost of its plan, as it stands before the run."""
         return cost_of(self.plan)
 
     def total(self) -> int:

@@ -1,4 +1,4 @@
-"""What was read at places in the runs of one pass."""
+"""The vectors that were read at places in the runs of one pass."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ Key = tuple[g.Forward | g.Resume, Place]
 
 @dataclass(eq=False)
 class Looks:
-    """What the tests measure at places in one pass. ``values[key]`` are the vectors there [k, width], in the order of the
+    """The vectors that the tests read at places in one pass. ``values[key]`` are the vectors there [k, width], in the order of the
     layout's watch of the key."""
 
     context: Context

@@ -1,4 +1,4 @@
-"""What is computed from what was read at a place: one number for each pair of a watch (records in ``vocabulary/readings``)."""
+"""The numbers of what was read at a place: one for each pair of a watch (records in ``vocabulary/readings``)."""
 
 from __future__ import annotations
 

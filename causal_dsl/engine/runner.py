@@ -1,4 +1,4 @@
-"""What both executors need to run a block of a step: the plan, the network, what is read, and where it goes."""
+"""The runner of a block of a step for both executors: the plan, the network, what is read, and where it goes."""
 
 from __future__ import annotations
 

@@ -122,7 +122,7 @@ class Sweep:
         }
 
     def _begin(self, step: Step, block: Block, extra: list[tuple[g.Resume, int]], watch: bool = False) -> _Begun | None:
-        """What a block runs and writes; None where it has no pairs. ``watch``: what is measured at places is read."""
+        """The layout and the writes of a block; None where it has no pairs. ``watch``: what is measured at places is read."""
         context = self.context
         late = late_captures(step)
         elsewhere = dict.fromkeys(late, self.keep(step, block, late)) if late else {}

@@ -39,7 +39,7 @@ PAIRS = 2
 
 
 def kind_of(resume: g.Resume) -> frozenset[object]:
-    """What the right order of an intervention depends on: its sites, what is written there, and where that comes from;
+    """The key of the right order of an intervention: its sites, what is written there, and where that comes from;
     not which layer, token or head it is."""
     return frozenset(_kind_of_write(write) for write in resume.writes)
 

@@ -16,7 +16,7 @@ from causal_dsl.planning.steps import Block, Step
 
 
 class BlockRunner(Protocol):
-    """What runs the blocks of a plan, an ``Execution``: its store, and where it puts what it measures."""
+    """The executor of the blocks of a plan, an ``Execution``: its store, and where it puts what it measures."""
 
     plan: Plan
     store: ChunkStore | None

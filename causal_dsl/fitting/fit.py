@@ -140,7 +140,7 @@ class _Network:
 
     @cached_property
     def cache(self) -> FitActivations:
-        """What all fits of the network read: a group comes out alike whether the others are fitted here or elsewhere."""
+        """The activations that all fits of the network read: a group comes out alike whether the others are fitted here or elsewhere."""
         return fill(
             self.fits.plan,
             self.network,

@@ -104,7 +104,7 @@ class Job:
         self.moved = any(one is not None and bool((one != 0).any()) for one in found)
 
     def penalty(self) -> Tensor | None:
-        """What gates add to the loss."""
+        """The term that gates add to the loss."""
         return sum((feature.penalty() for feature in self.features.values()), torch.zeros(())) if self.gated else None
 
     def check(self, loss: float, right: float) -> None:

@@ -22,7 +22,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What came of one fit: ``losses`` and ``checks`` by epoch, the ``pairs`` and distinct ``inputs`` that it was fitted
+    """The outcome of one fit: ``losses`` and ``checks`` by epoch, the ``pairs`` and distinct ``inputs`` that it was fitted
     on, ``found`` where it was on disk already, ``stopped`` by its patience; ``restarts`` tried."""
 
     unit: FitUnit

@@ -1,4 +1,4 @@
-"""What the scores of one cell are computed on: its columns, and the answers of the causal model."""
+"""The data of one cell that its scores are computed on: its columns, and the answers of the causal model."""
 
 from __future__ import annotations
 
@@ -66,7 +66,7 @@ class CellData:
         return found if self.rows is None else found[self.rows]
 
     def held(self, run: str, quantity: Quantity) -> object:
-        """What holds a column: the same object in two cells that share it."""
+        """The object that holds a column: the same in two cells that share it."""
         return self.columns.held(run, quantity)
 
     def known(self, values: Iterable[ValueRef]) -> Array | None:

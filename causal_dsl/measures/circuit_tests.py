@@ -84,7 +84,7 @@ class EquivalenceTest(CircuitTest):
 
 @dataclass(frozen=True)
 class IndependenceTest(CircuitTest):
-    """What the network gives without the circuit is independent of what it gives with it."""
+    """Whether what the network gives without the circuit is independent of what it gives with it."""
 
     @property
     def own(self) -> tuple[str, ...]:

@@ -51,7 +51,7 @@ def read_number(expr: tree.Expr, context: TestContext, diagnostics: Diagnostics)
 
 
 def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScores:
-    """What a test measures, and what has to be collected for it.
+    """The metrics of a test, and what has to be collected for them.
 
     Faults are reported (E600 to E612; W600 where a cell is chosen and judged on the same pairs), and the line that
     has one is left out.

@@ -1,4 +1,4 @@
-"""What scores are computed on: the columns of a cell with the causal model's answers, and arithmetic that knows NaN.
+"""The evaluation of scores: the columns of a cell with the causal model's answers, and arithmetic that knows NaN.
 
 Truth is a number too: 1, 0, or NaN for *cannot be judged*, which no ``not`` and no ``or`` turns into a pass.
 """

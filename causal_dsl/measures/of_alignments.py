@@ -43,7 +43,7 @@ class OfAlignment(CellScore):
 
     @property
     def asked(self) -> Iterator[Need]:
-        """What is read in these runs, with the kind of run in the place of its name."""
+        """The quantities that are read in these runs, with the kind of run in the place of its name."""
         yield self.kind, ANSWER
 
     def needs(self) -> Iterator[Need]:

@@ -70,7 +70,7 @@ class OfCircuit(Relative):
 
     @property
     def searched(self) -> str:
-        """What the narrowed search looks at, in words; empty where nothing is searched."""
+        """The circuits that the narrowed search looks at, in words; empty where nothing is searched."""
         return ""
 
     def of_random(self, number: int) -> Self:

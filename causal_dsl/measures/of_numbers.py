@@ -20,7 +20,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 
 def wanted(frame: CellData, run: str) -> Array:
-    """What the causal model says of a run, ``[n]``: under the interchange where there is one, else of the base."""
+    """The answer of the causal model for a run, ``[n]``: under the interchange where there is one, else of the base."""
     return frame.base_answers if frame.labels is None or run == "base" else frame.labels
 
 

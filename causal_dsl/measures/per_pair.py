@@ -135,7 +135,7 @@ class OfDistribution(Pair):
 
 @dataclass(frozen=True)
 class Read(Pair):
-    """What a reading computes from what is at a place: ``norm @ layer[3].resid_post[last]``."""
+    """The number that a reading computes from what is at a place: ``norm @ layer[3].resid_post[last]``."""
 
     reading: str
     place: Asked

@@ -109,7 +109,7 @@ class EdgePass(Edges):
         self.rest = rest
 
     def _start(self, stream: Tensor) -> Tensor:
-        """What the sums of receivers are added to: the stream, and nothing but biases where zeros are written."""
+        """The base that the sums of receivers are added to: the stream, and nothing but biases where zeros are written."""
         if self.emptied is None or not bool(self.emptied.any()):
             return stream
         rest = torch.zeros((), device=stream.device) if self.rest is None else self.rest
@@ -187,7 +187,7 @@ class EdgePass(Edges):
             yield same, found if bent is None else found + bent[n]
 
     def _key(self, port: Port) -> bytes:
-        """What of all writes a receiver is given: receivers with one key are given the same."""
+        """The key of all writes that a receiver is given: receivers with one key are given the same."""
         return self._keys[self._numbers[port]]
 
     @cached_property
@@ -226,7 +226,7 @@ class EdgePass(Edges):
         return found
 
     def _bent(self, groups: Sequence[Sequence[Port]]) -> Tensor | None:
-        """What senders change, or where all are written give, behind whose projection is more than a factor [groups, rows, tokens,
+        """The changes of senders, or their values where all are written, behind whose projection is more than a factor [groups, rows, tokens,
         width]; None without any."""
         numbers = [self._numbers[same[0]] for same in groups]
         together = self.terms_for([sender for sender in self.senders if sender.factor is None], numbers)
@@ -306,7 +306,7 @@ class EdgePass(Edges):
                 sender.mixed[n] = before + gap
 
     def _factor(self, component: str, layer: int | None) -> Tensor | float | None:
-        """What the change of a sender is multiplied with on its way to the stream; None where that is not a linear map."""
+        """The factor of the change of a sender on its way to the stream; None where that is not a linear map."""
         if component in ("embed", "mlp_out"):
             return find_tap(self.network, Site(component, layer)).scale
         return self._projection(layer) if component == "z" else None

@@ -28,7 +28,7 @@ _SHIFTS = 8
 
 
 def told(model: CausalModel, output: str, placed: Collection[str], first: Columns, second: Columns) -> np.ndarray:
-    """What the model answers [n] in the ``second`` inputs, with the values that the placed variables have in the ``first``."""
+    """The answers of the model [n] in the ``second`` inputs, with the values that the placed variables have in the ``first``."""
     do = {name: first[name] for name in placed}
     return model.evaluate({name: second[name] for name in model.exogenous}, do, [output])[output]
 

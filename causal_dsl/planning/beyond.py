@@ -30,7 +30,7 @@ _PAIRS, _INPUTS, _PARTNERS = 512, 256, 64
 
 
 def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
-    """What a cell claims, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
+    """The claim of a cell, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
     beside a test of one cell."""
     tokens = plan.inputs[test.network.key].has_tokens
     if _unfit_cell(test, cell) or (test.unlike > 1 if tokens else _unfit(plan, test, cell)):

@@ -1,4 +1,4 @@
-"""What blocks of a plan take, remembered: they are asked about as the plan is cut, for its cost, and for its units."""
+"""The sizes of a plan's blocks, remembered: they are asked about as the plan is cut, for its cost, and for its units."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class KnownSizes:
             known.of, known.tuples, known.means, known.found = parts, {}, {}, {}
 
     def get(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget) -> tuple[Figures, PeakHeld] | None:
-        """What a block takes, if that was found before of it, or of one with the same interventions on ``pairs`` that are laid out alike."""
+        """The size of a block, if it was found before of it, or of one with the same interventions on ``pairs`` that are laid out alike."""
         found: tuple[Figures, PeakHeld] | None = self._known.found.get(self._key(step, block, pairs, budget))
         return found
 

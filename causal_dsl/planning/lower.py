@@ -104,7 +104,7 @@ def whole_batches(plan: Plan, networks: Collection[NetworkKey]) -> Plan:
 
 @dataclass(eq=False)
 class _Lowered:
-    """What the tests that were lowered so far need: a plan in the making."""
+    """A plan in the making: the draws, inputs and scores of the tests that were lowered so far."""
 
     program: Program
     tests: list[Test] = field(default_factory=list)
@@ -355,7 +355,7 @@ class _Lowering:
         return g.Resume(base, tuple(writes))
 
     def _read_across(self, run: g.Forward, ref: FeatureRef) -> g.ReadAcross:
-        """What a transcoder or a crosscoder reads of a run."""
+        """The vectors that a transcoder or a crosscoder reads of a run."""
         return g.ReadAcross(tuple(g.Capture(run, place) for place in ref.reads), ref)
 
     def _as_many_keys(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
@@ -384,7 +384,7 @@ class _Lowering:
 
     @singledispatchmethod
     def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn, base: g.Forward) -> Value:
-        """What is written at one place of an intervention on ``base``, made from runs where it is made from roles."""
+        """The value that is written at one place of an intervention on ``base``, made from runs where it is made from roles."""
         return value.each(lambda part: self._value(part, intervention, i, drawn, base))
 
     @_value.register
@@ -489,7 +489,7 @@ def _nodes_at(intervention: Intervention, number: int) -> NodeParts | None:
 
 
 def _notes(interventions: Sequence[Intervention]) -> Iterator[g.WriteNode]:
-    """What notes the vectors that nodes of dictionaries are computed from, each once, before anything is written there."""
+    """Writes that note the vectors from which nodes of dictionaries are computed, each once, before anything is written there."""
     seen: dict[Place, None] = {}
     for intervention in interventions:
         for place, nodes in zip(intervention.places, intervention.nodes, strict=False):

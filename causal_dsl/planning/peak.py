@@ -123,7 +123,7 @@ class Peaks:
         )
 
     def figures(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld]:
-        """What a block takes, and what is alive at its peak; it is laid out only if that is not known."""
+        """The figures of a block, and the tensors alive at its peak; it is laid out only if they are not known."""
         pairs = self.pairs(step, block)
         found = self._known.get(step, block, pairs, budget)
         if found is None:
@@ -162,7 +162,7 @@ class Peaks:
         return self._computed[1]
 
     def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
-        """What is alive at the peak of a pass."""
+        """The tensors that are alive at the peak of a pass."""
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
         levels, asked = sized.schedule.levels, self.asked(layout)
         whole = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in levels)]

@@ -29,7 +29,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class WorkBefore:
-    """What is found before a plan is run: its ``searches`` as a plan, with the test there of each discovery, and the runs on which its
+    """The work before a plan is run: its ``searches`` as a plan, with the test there of each discovery, and the runs on which its
     ``constants`` are found."""
 
     searches: Plan | None = None
@@ -38,7 +38,7 @@ class WorkBefore:
 
 
 class Remembered:
-    """What was computed of a plan and may be asked again: it holds for the very values ``of``. Plans that are made of one another by
+    """The figures that were computed of a plan and may be asked again: they hold for the very values ``of``. Plans that are made of one another by
     ``replace`` share it; :mod:`causal_dsl.planning.known_sizes` reads and writes it."""
 
     def __init__(self) -> None:
@@ -74,7 +74,7 @@ class CellScores(Mapping[str, tuple[g.ScoreNode, ...]]):
 
     @cached_property
     def reads(self) -> Mapping[g.Resume, tuple[g.ReadNode, ...]]:
-        """What is read of each intervention."""
+        """The reads of each intervention."""
         found: dict[g.Resume, list[g.ReadNode]] = {}
         for read in g.of_kind(self.graph, g.ReadNode):
             if isinstance(read.run, g.Resume):
@@ -125,7 +125,7 @@ class Plan(Shown):
         return self.scores.graph
 
     def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.ReadNode]:
-        """What is read of some interventions."""
+        """The reads of some interventions."""
         for resume in resumes:
             yield from self.scores.reads.get(resume, ())
 

@@ -112,7 +112,7 @@ def _beyond(asked: int | None, process: int) -> list[str]:
 
 
 def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
-    """What rides beside a test, with what it costs."""
+    """The tests that ride beside a test, with their cost."""
     lines = []
     titles = {
         "unmapped": "units that no variable claims, taken from other inputs",
@@ -135,7 +135,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
 
 
 def _beside_circuits(probes: list[Test]) -> str:
-    """What runs beside circuits, in words."""
+    """The runs beside circuits, in words."""
     names: set[str] = set()
     for one in probes:
         if isinstance(one.probe, CircuitRuns):
@@ -154,7 +154,7 @@ def _beside_circuits(probes: list[Test]) -> str:
 
 
 def _trees(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
-    """What measures of a whole alignment run: every run of every tree, and of these what is run once."""
+    """The runs of measures of a whole alignment: every run of every tree, and of these what is run once."""
     written, nodes = 0, dict[g.Node, None]()
     for probe in probes:
         n = plan.draw_of(probe).n
@@ -174,7 +174,7 @@ def _trees(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str
 
 
 def _fits(plan: Plan) -> list[str]:
-    """What is fitted before the plan is run."""
+    """The fits before the plan is run."""
     if plan.fits is None:
         return []
     lines = []
@@ -196,7 +196,7 @@ def _fits(plan: Plan) -> list[str]:
 
 
 def _gradients(plan: Plan) -> list[str]:
-    """What is read by gradients, and how circuits are found: in passes of their own, after or before those of the plan."""
+    """The readings by gradients, and the searches for circuits: in passes of their own, after or before those of the plan."""
     lines = []
     for test in plan.tests:
         if test.control[0]:
@@ -269,7 +269,7 @@ def _flops(flops: float) -> str:
 
 
 def explained(plan: Plan) -> list[str]:
-    """What each switch saves, from the plan as one would write it by hand to the one that is run."""
+    """The saving of each switch, from the plan as one would write it by hand to the one that is run."""
     now = all_off(plan)
     costs = [("as written", cost_of(now))]
     for switch in without(plan.without):
@@ -301,7 +301,7 @@ def explained(plan: Plan) -> list[str]:
 
 
 def _worth(plan: Plan, cost: Cost) -> str:
-    """What the switches that are off would save."""
+    """The savings of the switches that are off."""
     blocks = {step.network: step.blocks for step in plan.steps}
     best = turned_on(all_off(plan))
     full = cost_of(replace(best, steps=tuple(replace(step, blocks=blocks[step.network]) for step in best.steps)))

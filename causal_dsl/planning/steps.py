@@ -1,4 +1,4 @@
-"""What is run: the plan's graph says which values there are, its steps say in which passes they are computed.
+"""The steps of a plan: its graph says which values there are, its steps say in which passes they are computed.
 
 Lowering gives one step for every intervention of every cell, with its own base and source runs, each from the first
 layer to the last: what one would write by hand. Every switch of :mod:`causal_dsl.planning.switches` makes them

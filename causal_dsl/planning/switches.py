@@ -37,7 +37,7 @@ class Needed:
 
     @property
     def refusal(self) -> str:
-        """What is said to who would leave it out."""
+        """The advice to whoever would leave it out."""
         return f"{self.name} cannot be left out: {self.reason}"
 
 

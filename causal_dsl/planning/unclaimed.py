@@ -1,4 +1,4 @@
-"""What no variable claims, taken from another input.
+"""The units that no variable claims, taken from another input.
 
 What an alignment says of a layer it says of all of it: where the variables that it places there decide the answer,
 nothing else of that layer may. So the rest is taken from another input, all of it and in parts, on a sample of the

@@ -113,7 +113,7 @@ class Ablation:
     left_out: int = 0
 
     def written(self, kept: Members) -> Members:
-        """What is written where ``kept`` stands in the place of the circuit."""
+        """The places that are written where ``kept`` stands in the place of the circuit."""
         return less(self.every, kept) if self.outside else kept
 
     @property

@@ -37,7 +37,7 @@ _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(
 
 @dataclass
 class SaidByFiles:
-    """What the files of the circuits of an action say beside their members: the ``scores`` of edges by their names, and by the path of
+    """The entries of the files of the circuits of an action beside their members: the ``scores`` of edges by their names, and by the path of
     each file the SHA-256 of the ``weights`` that the circuit was found on."""
 
     scores: dict[str, float] = field(default_factory=dict)

@@ -40,7 +40,7 @@ from causal_dsl.vocabulary.values.number import Constant
 
 @dataclass(frozen=True)
 class AskedSearch:
-    """What a `discover(…)` says: its settings, and its method (None where that is at fault)."""
+    """The words of a `discover(…)`: its settings, and its method (None where that is at fault)."""
 
     call: tree.Call
     settings: Mapping[str, Any]
@@ -197,7 +197,7 @@ def metric_of(test: Test) -> Pair | None:
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """What stands in the place of a part that is taken away: what it gives in the run of its pair (``run``), its ``mean`` over the runs of
+    """The stand-in for a part that is taken away: what it gives in the run of its pair (``run``), its ``mean`` over the runs of
     ``role``, token by token or ``pooled`` over tokens, or ``zero``."""
 
     role: str
@@ -205,7 +205,7 @@ class Counterfactual:
 
 
 def source_of(test: Test) -> Counterfactual | None:
-    """What a test writes in the place of what is outside of a circuit; None where it is nothing of the kind."""
+    """The value that a test writes in the place of what is outside of a circuit; None where it is nothing of the kind."""
     circuits = [i.circuit for cell in test.cells for i in cell.interventions if i.circuit is not None]
     match circuits[0].value if circuits else None:
         case FromRun(role=role):

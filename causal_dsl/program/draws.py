@@ -31,7 +31,7 @@ _RESERVED = ("label", "template")
 
 @dataclass(frozen=True)
 class Draws:
-    """What a test draws.
+    """The draws of a test.
 
     ``solved``: the runs that the network must get right. ``implicit``: the run of each (variable, value) that is set.
     ``controls``: whether further interventions ride beside the test. ``text``: tests whose texts are equal share their

@@ -193,7 +193,7 @@ def nodes_at(port: Port, ports: Ports) -> tuple[OutputNode, ...]:
 
 
 def ports_at(node: OutputNode, ports: Ports, port: str = "") -> tuple[Port, ...]:
-    """What a component reads by, or that of it which ``port`` names. Query heads that share a key have one port for it."""
+    """The ports by which a component reads, or that of them which ``port`` names. Query heads that share a key have one port for it."""
     if node.kind in ("mlp", "neuron"):
         return () if port else (Port("mlp", node.layer),)
     if node.kind != "head":
@@ -207,7 +207,7 @@ def ports_at(node: OutputNode, ports: Ports, port: str = "") -> tuple[Port, ...]
 
 
 def ports_of_place(place: Place, ports: Ports) -> tuple[Port, ...]:
-    """What is read at a site: one port of heads, all of a head, an MLP, or the read-out."""
+    """The ports of a site: one port of heads, all of a head, an MLP, or the read-out."""
     site, layer = place.site, place.site.layer
     if site.component == "logits":
         return (Port("logits"),)

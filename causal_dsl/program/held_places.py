@@ -1,4 +1,4 @@
-"""What measures of a whole alignment are made from: where it holds each variable, and from which of them each is computed."""
+"""The places that measures of a whole alignment are made from: where it holds each variable, and from which of them each is computed."""
 
 from __future__ import annotations
 

@@ -21,7 +21,7 @@ from causal_dsl.syntax.substitute import substitute
 
 @dataclass(frozen=True)
 class Terms:
-    """What the expressions of causal models may name, by its definition; None where that is at fault."""
+    """The names that the expressions of causal models may use, by their definitions; None where one is at fault."""
 
     domains: Mapping[Definition, Domain | None]
     tables: Mapping[Definition, LookupTable | None]

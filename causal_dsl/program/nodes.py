@@ -1,4 +1,4 @@
-"""What a circuit is made of: outputs of components at tokens, and the edges between them, counted.
+"""The parts of a circuit: outputs of components at tokens, and the edges between them, counted.
 
 A node is what one component gives to the residual stream (a head, an MLP, the embedding), or one number of it (a neuron). In a
 vector network it is one number of the input or of a layer's output. A latent of a dictionary at a site is a node, too, and so is what the

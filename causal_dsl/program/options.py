@@ -1,4 +1,4 @@
-"""What a caller changes of a spec without touching its text, as far as its names are read."""
+"""Changes that a caller makes of a spec without touching its text, as far as its names are read."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ Refused = Mapping[NetworkKey, Mapping[Site, Diagnostic]]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the caller changes of a spec without touching its text."""
+    """The changes that a caller makes of a spec without touching its text."""
 
     trust: bool = False
     #: the folder of another checkpoint for a network, by the id of its declaration

@@ -54,7 +54,7 @@ def is_setting(action: tree.Node, here: InCell) -> bool:
 def read_setting(
     settings: Sequence[tree.SetTo], actions: Sequence[tree.Node], here: InCell
 ) -> tuple[bool, Mlps | None]:
-    """What MLPs are said to do; whether that is no fault."""
+    """The choice for the MLPs, and whether it is no fault."""
     if not settings:
         return True, None
     first, value = settings[0], settings[0].value
@@ -187,11 +187,11 @@ class _Path:
     text: str
 
     def write(self, places: tuple[Place, ...], value: Value) -> Intervention:
-        """What writes a value at places, each its own."""
+        """The intervention that writes a value at places, each its own."""
         return Intervention(places, at(value, places), text=self.text, span=self.action.span)
 
     def held(self, stage: _Stage, inside: bool) -> tuple[Intervention, ...]:
-        """What is held as it is in the base run while an edge is read: what may change between its ends, but for where it begins.
+        """The interventions that hold what may change between the ends of an edge, but for where it begins, as it is in the base run.
         ``inside``: it begins at what an edge before it ends at, so that heads which share a key or a value may change beside it."""
         facts = self.here.alignment.network.facts
         senders = {node for node, _ in stage.senders}
@@ -214,7 +214,7 @@ class _Path:
         return (self.write(tuple(places), FromRun("base", ())),) if places else ()
 
     def others(self, senders: Sequence[Spot], received: Receivers) -> tuple[Intervention, ...]:
-        """What else the components in the middle of a path read is held as it is in the base run."""
+        """The interventions that hold all else that the components in the middle of a path read as it is in the base run."""
         every = ports_of(self.here.alignment.network.facts)
         reads = dict.fromkeys(port for node, _ in senders for port in ports_at(node, every))
         at_tokens: dict[Port, list[Position | None]] = {port: [] for port in reads}

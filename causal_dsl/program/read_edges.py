@@ -56,13 +56,13 @@ def read_edge(action: tree.PatchPath, here: InCell) -> Intervention | None:
 
 
 def read_along(action: tree.PatchPath, places: tuple[Place, ...], here: InCell) -> Value | None:
-    """What the senders of edges, or of a path, at some places would give instead; None where a fault was reported."""
+    """The value that the senders of edges, or of a path, at some places would give instead; None where a fault was reported."""
     values = here.values(action.sender)
     return values.value(action.source, places) if action.sets else values.source(action.source, ())
 
 
 def told_along(action: tree.PatchPath, value: Value, here: InCell) -> tuple[str, bool | None]:
-    """What flows along edges, in words, and whether it is of a run that is made from the base (None: of no run)."""
+    """The value that flows along edges, in words, and whether it is of a run that is made from the base (None: of no run)."""
     if not isinstance(value, FromRun) or action.sets:
         return format_expr(action.source), None
     return format_expr(action.source) if value.under else value.role, value.role in here.circuits.likened

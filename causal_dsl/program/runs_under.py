@@ -1,4 +1,4 @@
-"""What cannot be said of a run in which something is written, as `source(layer[0].head[1] <- other)`."""
+"""Refusals of runs in which something is written, as `source(layer[0].head[1] <- other)`."""
 
 from __future__ import annotations
 

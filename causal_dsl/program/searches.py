@@ -14,7 +14,7 @@ from causal_dsl.vocabulary.locations import Position
 
 @dataclass(frozen=True)
 class Discovery:
-    """What is scored: ``what`` (nodes or edges) of the network of a ``test``, by a ``method`` with its ``settings``, on ``n`` pairs (None:
+    """The search for a circuit: it scores ``what`` (nodes or edges) of the network of a ``test``, by a ``method`` with its ``settings``, on ``n`` pairs (None:
     as many as the test draws). How many are kept is no part of it: the circuits of a sweep over sizes share their scores."""
 
     test: str
@@ -38,7 +38,7 @@ class Discovery:
 
 @dataclass(frozen=True)
 class Kept:
-    """What of the scores is in a circuit: the share or the number that is kept, by ``signed`` or ``absolute`` score; by ``threshold``
+    """The choice of what is in a circuit by its scores: the share or the number that is kept, by ``signed`` or ``absolute`` score; by ``threshold``
     all that score at least ``keep``."""
 
     discovery: Discovery
@@ -52,7 +52,7 @@ Scores = Mapping[Discovery, Mapping[str, float]]
 
 @dataclass(frozen=True)
 class Searches:
-    """What one test discovers: what is ``known`` of it, and all that it asked for."""
+    """The searches of one test: what is ``known`` of them, and all that it asked for."""
 
     test: str = ""
     known: Scores = field(default_factory=dict)

@@ -1,4 +1,4 @@
-"""What an action of a test is read with in one cell, and the places that its target names."""
+"""The context in which an action of a test is read in one cell, and the places that its target names."""
 
 from __future__ import annotations
 
@@ -23,7 +23,7 @@ from causal_dsl.vocabulary.locations import Place
 
 @dataclass(frozen=True)
 class InCell:
-    """What the actions of a test are read with in one cell. ``implicit`` maps (variable, value) of `do(left = true)` to its role, ``cell``
+    """The context in which the actions of a test are read in one cell. ``implicit`` maps (variable, value) of `do(left = true)` to its role, ``cell``
     the parameters to what they stand for."""
 
     diagnostics: Diagnostics

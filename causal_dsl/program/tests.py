@@ -32,7 +32,7 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 
 @dataclass(frozen=True)
 class Known:
-    """What the passes before the tests made: values by their definitions, the metrics that tests may name, and the options."""
+    """The products of the passes before the tests: values by their definitions, the metrics that tests may name, and the options."""
 
     models: Mapping[Definition, CausalModel]
     alignments: Mapping[Definition, Alignment]

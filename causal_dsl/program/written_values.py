@@ -93,7 +93,7 @@ class ValueReader:
         return FromRun(role, others, span=expr.span)
 
     def _layer_by_layer(self, taken: SiteRange, places: tuple[Place, ...], expr: tree.Expr) -> tuple[Place, ...] | None:
-        """What each written place takes: the one place of a source, or of a range of layers the layer of the same number."""
+        """The place that each written place takes from: the one place of a source, or of a range of layers the layer of the same number."""
         if taken.length is None or not places or self.over is None:
             return taken.places[:1] * len(places)
         written = self.over.length or 1

@@ -1,4 +1,4 @@
-"""What a report says of a test, whether it is printed, drawn, or a page: each sentence and each choice once."""
+"""The lines of a report on a test, whether it is printed, drawn, or a page: each sentence and each choice once."""
 
 from __future__ import annotations
 
@@ -113,7 +113,7 @@ def is_share(score: str, test: TestResult) -> bool:
 
 
 def unit_of(score: str, test: TestResult) -> str:
-    """What stands behind a number of a score: ``nats``, ``logits``; empty for shares and what else has no dimension."""
+    """The unit behind a number of a score: ``nats``, ``logits``; empty for shares and what else has no dimension."""
     unit = UNITS.get(test.units.get(score.removesuffix("_unfiltered"), ""))
     return "" if unit is None else unit.shown
 
@@ -178,7 +178,7 @@ def extremes(score: str, cells: Sequence[CellResult]) -> str:
 
 
 def marks_said(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str:
-    """What the marks of the cells say; where no cell has one, what that says."""
+    """The meaning of the marks of the cells; where no cell has one, the meaning of that."""
     marked = any(marks(cell, score, ceiling).strip() for cell in cells if score in cell.scores)
     if score == "iia" and any(cell.rise is not None for cell in cells):
         below = any(cell.rise is not None and cell.rise.below is not None for cell in cells)
@@ -195,7 +195,7 @@ def marks_said(score: str, cells: Sequence[CellResult], ceiling: float | None) -
 
 
 def measured(expectation: ExpectationResult) -> str:
-    """What an expectation was measured to be, or why it failed."""
+    """The measured value of an expectation, or why it failed."""
     if expectation.reason:
         return expectation.reason
     if not expectation.measured:

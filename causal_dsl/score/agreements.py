@@ -1,4 +1,4 @@
-"""What the tests of a spec measure of one alignment, side by side: interchanges, measures of the whole alignment, and circuits, and
+"""The measures of one alignment in the tests of a spec, side by side: interchanges, measures of the whole alignment, and circuits, and
 where they part."""
 
 from __future__ import annotations
@@ -45,7 +45,7 @@ class Judged:
 
     @property
     def measure(self) -> str:
-        """What it measures, whichever way round."""
+        """The name of the measure, whichever way round."""
         return self.kind.removesuffix("_written")
 
     def to_json(self) -> dict[str, Any]:

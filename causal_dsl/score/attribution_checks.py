@@ -1,4 +1,4 @@
-"""What is printed beside attributions: whether all terms of the stream add up to the logit, and what each kind of them adds."""
+"""The sums beside attributions: whether all terms of the stream add up to the logit, and what each kind of them adds."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What is told of a circuit beside its scores: its size, the choices of its ablation, what its runs say of themselves, random circuits."""
+"""The result of a circuit beside its scores: its size, the choices of its ablation, what its runs say of themselves, random circuits."""
 
 from __future__ import annotations
 
@@ -298,7 +298,7 @@ class CircuitResult:
         return replace(self, random={n: one.uncompared() if n in silent else one for n, one in self.random.items()})
 
     def findings(self) -> tuple[Finding, ...]:
-        """What stands beside the numbers of the circuit."""
+        """The lines beside the numbers of the circuit."""
         found = [
             Finding(
                 "circuit_check",

@@ -1,4 +1,4 @@
-"""What stands beside ratios: whether what they divide by differs from 0, and the pairs in which they are worst."""
+"""Findings beside ratios: whether what they divide by differs from 0, and the pairs in which they are worst."""
 
 from __future__ import annotations
 

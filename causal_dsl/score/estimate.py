@@ -181,7 +181,7 @@ class Estimator:
 
     @property
     def about(self) -> Literal["draws", "inputs"]:
-        """What the intervals are about."""
+        """The kind of population that the intervals are about."""
         return "draws" if self.draws else "inputs"
 
     def estimate(self, score: CellScore, cell: int = 0) -> Estimate:

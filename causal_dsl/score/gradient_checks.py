@@ -1,4 +1,4 @@
-"""What is printed beside gradients at places: the exact effects of the same places, how the two go together, and completeness."""
+"""The lines beside gradients at places: the exact effects of the same places, how the two go together, and completeness."""
 
 from __future__ import annotations
 

@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What scores are computed on: the cells, over the ``rows`` that are kept (None: all), and ``everything`` without the
+    """The data that scores are computed on: the cells, over the ``rows`` that are kept (None: all), and ``everything`` without the
     filter, where there is one; the ceilings of the draws, and of the kept rows."""
 
     frames: Sequence[CellData]

@@ -1,4 +1,4 @@
-"""What is kept beside the scores of a test: other inputs than its own, and what gradients and attributions are held against."""
+"""The records beside the scores of a test: other inputs than its own, and what gradients and attributions are held against."""
 
 from __future__ import annotations
 

@@ -230,7 +230,7 @@ def _of_all(
     estimator: Estimator,
     context: TestContext,
 ) -> list[Finding]:
-    """What is said of a test once, not of each cell."""
+    """The findings that are made once of a test, not of each cell."""
     found: list[Finding] = []
     if design and len(results) > 1:
         found.append(design_finding(design, bool(numbers_of(estimator.cells))))

@@ -1,4 +1,4 @@
-"""What is meant to be so and is then no alarm: the stillness of an ablation that should have no effect, and what speaks against a
+"""The findings that are meant to be so and are then no alarm: the stillness of an ablation that should have no effect, and what speaks against a
 hypothesis that is expected to fail."""
 
 from __future__ import annotations

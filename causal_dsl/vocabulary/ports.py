@@ -14,7 +14,7 @@ HEAD_PORTS = ("q", "k", "v")
 
 @dataclass(frozen=True, order=True)
 class Port:
-    """What a head reads for its query, key or value (of keys and values: a head that query heads share), what an MLP reads, or
+    """A port of a head: its query, key or value (of keys and values: a head that query heads share), the input of an MLP, or
     what the read-out does."""
 
     kind: Literal["q", "k", "v", "mlp", "logits"]

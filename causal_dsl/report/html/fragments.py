@@ -97,7 +97,7 @@ def _explains(test: TestResult, one: ToldFinding, told: Sequence[ToldFinding]) -
 
 
 def _cells_say(test: TestResult) -> dict[str, list[tuple[str, str]]]:
-    """What the findings of a sweep say cell by cell, where they are few enough to be read."""
+    """The findings of a sweep, cell by cell, where they are few enough to be read."""
     found: dict[str, list[tuple[str, str]]] = {}
     for cell in test.cells if len(test.cells) > 1 else ():
         for finding in cell.findings:

@@ -1,4 +1,4 @@
-"""What is known of a component of a network: how it is written, how wide it is, where it is, and what proves it."""
+"""The record of a component of a network: how it is written, how wide it is, where it is, and what proves it."""
 
 from __future__ import annotations
 
@@ -22,20 +22,20 @@ class Layer(Protocol):
 
     @property
     def read(self) -> Mapping[str, Tensor]:
-        """What was read of each component, [tokens, width]."""
+        """The vectors that were read of each component, [tokens, width]."""
 
     @property
     def given(self) -> Mapping[str, Tensor]:
-        """What its ``attention`` and ``mlp`` modules gave."""
+        """The outputs of its ``attention`` and ``mlp`` modules."""
 
     def through(self, component: str, vectors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the module gives that a component enters or leaves, which may be several tensors; ``more`` is what it is given beside."""
+        """The output of the module that a component enters or leaves, which may be several tensors; ``more`` is what it is given beside."""
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         """Of what that module gives, the component."""
 
     def ended(self, vectors: Tensor) -> Tensor:
-        """What the MLP's last module makes of what its first one gives; the same where one module holds both."""
+        """The output of the MLP's last module on what its first one gives; the same where one module holds both."""
 
 
 def stream_width(facts: Facts, site: Site) -> int | None:

@@ -1,4 +1,4 @@
-"""What vector networks have."""
+"""The components of vector networks."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a measure is: one record, from which its name, its unit, its page and how it is computed follow."""
+"""The definition of a measure: one record, from which its name, its unit, its page and how it is computed follow."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a place adds to a metric, from its gradients: of the base run, against what stands there otherwise."""
+"""The contribution of a place to a metric, from its gradients: of the base run, against what stands there otherwise."""
 
 from __future__ import annotations
 

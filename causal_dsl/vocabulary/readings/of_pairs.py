@@ -1,4 +1,4 @@
-"""What is made from the vectors of all pairs together: they are saved, or a linear probe reads them."""
+"""Readings of the vectors of all pairs together: they are saved, or a linear probe reads them."""
 
 from __future__ import annotations
 

@@ -34,7 +34,7 @@ class Clamp(Value):
 
 
 def edit(value: Clamp, here: Any) -> Callable[[Tensor], Tensor]:
-    """What is there, clamped."""
+    """The current vector, clamped."""
     return lambda current: current.clamp(value.low, value.high)
 
 

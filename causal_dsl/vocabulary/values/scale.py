@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scale(Value):
-    """What is there, times ``by``."""
+    """The current vector times ``by``."""
 
     function = f"{__name__}:edit"
     runless = True
@@ -32,7 +32,7 @@ class Scale(Value):
 
 
 def edit(value: Scale, here: Any) -> Callable[[Tensor], Tensor]:
-    """What is there, scaled."""
+    """The current vector, scaled."""
     return lambda current: current * value.by
 
 
