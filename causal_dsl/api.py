@@ -15,7 +15,7 @@ from causal_dsl.asked_workers import refuse_unasked
 from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
 from causal_dsl.checking import check, planned
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.show import PrintedPlan
 from causal_dsl.specs import Options, Spec, Workers, load, load_all, of_tree, opened, parse, with_workers
 
 if TYPE_CHECKING:
@@ -46,7 +46,7 @@ def spec(*objects: Any) -> Spec:
     return of_tree(collect(objects))
 
 
-def plan(spec: Spec | str | Path, options: Options = Options()) -> Plan:
+def plan(spec: Spec | str | Path, options: Options = Options()) -> PrintedPlan:
     """The intervention graph of a spec, or of a file's, with its cost; raises :class:`SpecError` for a fault.
 
     With ``options.load`` the networks are loaded, and the plan is the one that they are run by.
@@ -103,7 +103,7 @@ def networks(spec: Spec | str | Path, options: Options = Options()) -> dict[str,
 
 
 def execute(
-    plan: Plan,
+    plan: PrintedPlan,
     networks: Mapping[str, Network] | None = None,
     *,
     executor: Literal["planned", "reference"] = "planned",

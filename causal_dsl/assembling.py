@@ -12,7 +12,7 @@ from collections.abc import Callable, Sequence
 import numpy as np
 import torch
 
-from causal_dsl.causal.sampling import Columns
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import LayerVectors
@@ -36,7 +36,7 @@ Kept = Callable[[torch.Tensor, np.ndarray], torch.Tensor]
 
 @dataclass(frozen=True)
 class Mixtures:
-    """What was ``said`` of mixtures of inputs [n]: the rows [n] that they are made from, in which the answer is another one [n] and is as clear
+    """The mixtures of inputs of which something was ``said`` [n]: the rows [n] that they are made from, in which the answer is another one [n] and is as clear
     as usual [n], and the ``donors`` of each unit [n]."""
 
     base: np.ndarray

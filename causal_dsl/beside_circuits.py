@@ -11,9 +11,10 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.beside_random import beside_random, without_random
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import EMPTY, FULL, HALVES, RANDOM, is_random, of_random
 from causal_dsl.measures.circuit_tests import CircuitTest, MinimalityTest
-from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.of_circuits import CircuitCurve, OfCircuit
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity
@@ -116,7 +117,7 @@ def _beside(test: Test, execution: Execution) -> tuple[CircuitRuns, TestRun] | N
 
 
 def _found_elsewhere(ablation: Ablation, test: Test, execution: Execution) -> list[Finding]:
-    """What says that the file of a circuit is of other weights than the test runs on."""
+    """The note that the file of a circuit is of other weights than the test runs on."""
     inputs = execution.networks[test.network.key].inputs
     return [
         Finding(
@@ -256,7 +257,7 @@ def _runs_of(number: int, beside: tuple[CircuitRuns, TestRun] | None) -> dict[st
 
 
 def _checks(ablation: Ablation, test: Test, runs: Mapping[str, Mapping[Quantity, np.ndarray]]) -> list[SelfCheck]:
-    """What the runs of a circuit have to have in common, whatever the network is."""
+    """Checks of the runs of a circuit: what they have to have in common, whatever the network is."""
     found = []
 
     def check(says: str, one: str, other: str) -> None:

@@ -109,19 +109,9 @@ __all__ = [
 ]
 __all__ += [*MEASURES.own, *FUNCTIONS]
 
-# ── what scores are made of, beside the measures (`__getattr__`) ──
+# ── what scores are made of, beside the measures and their functions (`__getattr__`) ──
 label = name("label")
-mean, noise, vector = map(name, ("mean", "noise", "vector"))
-max, min, median, argmax, argmin, best = map(name, ("max", "min", "median", "argmax", "argmin", "best"))
-faithfulness, sufficiency, necessity = map(name, ("faithfulness", "sufficiency", "necessity"))
-completeness, minimality, cpr, cmd = map(name, ("completeness", "minimality", "cpr", "cmd"))
-faithfulness_per_pair, faithfulness_median = map(name, ("faithfulness_per_pair", "faithfulness_median"))
-equivalence_test, independence_test = map(name, ("equivalence_test", "independence_test"))
-minimality_test = name("minimality_test")
-recovered, recovered_per_pair, recovered_median = map(name, ("recovered", "recovered_per_pair", "recovered_median"))
-change, relative_change = map(name, ("change", "relative_change"))
-relative_change_per_pair = name("relative_change_per_pair")
-relative_change_median = name("relative_change_median")
+noise, vector = map(name, ("noise", "vector"))
 solved, outside, chat = map(name, ("solved", "outside", "chat"))
 discover, json = map(name, ("discover", "json"))
 
@@ -144,8 +134,9 @@ lines = name("lines")
 
 
 def __getattr__(word: str) -> Expression:
-    """The words of measures (``logit(answer)``), written values (``clamp(0, 8)``) and features (``rotation(dim=1)``)."""
-    if word.startswith("_") or word not in words():
+    """The words of measures (``logit(answer)``), functions of them (``max(iia)``), written values (``clamp(0, 8)``) and features
+    (``rotation(dim=1)``)."""
+    if word.startswith("_") or (word not in FUNCTIONS and word not in words()):
         raise AttributeError(f"module {__name__!r} has no attribute {word!r}")
     return globals().setdefault(word, name(word))
 

@@ -14,7 +14,7 @@ from itertools import combinations
 import numpy as np
 import torch
 
-from causal_dsl.causal.sampling import Columns
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
@@ -23,6 +23,7 @@ from causal_dsl.measures.quantities import TIED
 from causal_dsl.planning.alike_pairs import told
 from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import FREE, SEED, is_small
+from causal_dsl.planning.rest_of_layer import ends_its_layer
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
@@ -110,7 +111,7 @@ class Carrying:
         :mod:`causal_dsl.planning.unclaimed` leaves room for them."""
         facts = self.test.network.facts
         layers = facts.layers or max(1, len(facts.widths) - 1)
-        above = max(1, layers - (self.probe.site.layer or 0) - (self.probe.site.component in ("out", "resid_post")))
+        above = max(1, layers - (self.probe.site.layer or 0) - ends_its_layer(self.probe.site))
         return rows * above // (2 * layers)
 
     def held_at(self, units: Sequence[int]) -> np.ndarray:

@@ -10,14 +10,13 @@ from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.memo import Memo
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
 from causal_dsl.displayed import Shown
-from causal_dsl.planning.fit_plan import Fits
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import Fits, Plan
 from causal_dsl.program.answers import Answers
-from causal_dsl.program.discovery import Discovery
 from causal_dsl.program.lost_cells import told_together
 from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import Refused
 from causal_dsl.program.program import Program, Test
+from causal_dsl.program.searches import Discovery
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.results import TestResult
@@ -27,7 +26,7 @@ from causal_dsl.vocabulary.ceiling_rules import CEILINGS
 
 @dataclass(repr=False)
 class Checked(Shown):
-    """What ``check`` found: every fault at once, and the chance level of every test."""
+    """The outcome of ``check``: every fault at once, and the chance level of every test."""
 
     path: str
     diagnostics: list[Diagnostic]
@@ -102,7 +101,7 @@ class Checked(Shown):
         return {p.readout.variable: _ceilings_json(self.ceilings.get(p.name, {})) for p in test.parts}
 
     def text(self) -> str:
-        """What the terminal shows: diagnostics, then the chance level of each test."""
+        """The print of the terminal: diagnostics, then the chance level of each test."""
         parts = [render_all(self.diagnostics)] if self.diagnostics else []
         lines = []
         for test in self.program.tests if self.program else []:

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.causal.designs import count_distinct
+from causal_dsl.causal.draw import count_distinct
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import (
@@ -30,11 +30,12 @@ from causal_dsl.planning.answer_room import check_room
 from causal_dsl.planning.answer_start import check_starts
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.circuit_runs import circuit_runs
-from causal_dsl.planning.fit_plan import Fits, make_fits, refuse_overlap, refuse_unfitted
+from causal_dsl.planning.fit_plan import make_fits, refuse_overlap, refuse_unfitted
 from causal_dsl.planning.lower import by_reference, make_plan, unfit_networks
 from causal_dsl.planning.memory import Budget, default_bytes
-from causal_dsl.planning.plan import Plan, WorkBefore
+from causal_dsl.planning.plan import Fits, Plan, WorkBefore
 from causal_dsl.planning.probes import probes_of
+from causal_dsl.planning.show import PrintedPlan, printed
 from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
@@ -48,7 +49,7 @@ from causal_dsl.program.derived_tests import (
     fitted_variants,
     search_of,
 )
-from causal_dsl.program.discovery import Counterfactual, Discovery, Scores, source_of
+from causal_dsl.program.discovery import Counterfactual, source_of
 from causal_dsl.program.endings import check_endings
 from causal_dsl.program.fitted_files import judge_origins
 from causal_dsl.program.found_constants import optimal_of
@@ -60,6 +61,7 @@ from causal_dsl.program.options import ReadOptions, Refused, Tokenizers
 from causal_dsl.program.program import NetworkRef, Program, Readout, Test
 from causal_dsl.program.prompt_warnings import caution, never_apart
 from causal_dsl.program.read import read_program
+from causal_dsl.program.searches import Discovery, Scores
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.told_once import told_once
 from causal_dsl.program.unused import unused_parameters
@@ -147,7 +149,7 @@ def _check(
 
 
 def _facts(loaded: Mapping[NetworkKey, Network], refused: Refused) -> dict[NetworkKey, Facts]:
-    """What is known of loaded networks, and what cannot be used of them."""
+    """The facts of loaded networks, with what cannot be used of them."""
     from causal_dsl.network.known_of_network import unproved  # torch is there where a network is loaded
 
     return {
@@ -268,7 +270,7 @@ def _fits(
     found: Diagnostics,
     memo: Memo,
 ) -> Fits | None:
-    """What the features of a spec are fitted on; on nothing that a test judges them on."""
+    """The plan on which the features of a spec are fitted; on nothing that a test judges them on."""
     declared = [one for fit in program.fits for one in fit.each]
     fits = fits_of(tests, declared, found)
     found.raise_errors()
@@ -289,7 +291,7 @@ def _fits(
 def _searches(
     program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
 ) -> Plan | None:
-    """What the circuits of a spec are found on."""
+    """The plan on which the circuits of a spec are found."""
     made = []
     for test in tests:
         wanted = dict.fromkeys(kept.discovery for kept in test.discoveries)
@@ -313,7 +315,7 @@ def _searches(
 def _constants(
     program: Program, tests: list[Test], checked: Checked, tokenizers: Tokenizers, found: Diagnostics, memo: Memo
 ) -> Plan | None:
-    """What the constants of `optimal` are found on."""
+    """The plan on which the constants of `optimal` are found."""
     made = []
     for test in tests:
         asked = optimal_of(test)
@@ -368,7 +370,7 @@ def _digest(spec: Spec, loader: Loader) -> str:
     return hashlib.sha256("\0".join(texts).encode("utf-8", "surrogatepass")).hexdigest()
 
 
-def planned(checked: Checked, options: Options) -> Plan:
+def planned(checked: Checked, options: Options) -> PrintedPlan:
     """The plan of a spec that was checked, cut to memory; E703 where that needs more of a network than its files say."""
     if checked.plan is None:
         networks = list(checked.program.networks.values()) if checked.program else []
@@ -397,4 +399,4 @@ def planned(checked: Checked, options: Options) -> Plan:
         )
     budget = Budget(options.memory or default_bytes())
     cut = chunk_to_memory(checked.plan, dict.fromkeys(checked.plan.networks, budget))
-    return replace(cut, uncut=checked.plan, asked=options.memory)
+    return replace(printed(cut), uncut=checked.plan, asked=options.memory)

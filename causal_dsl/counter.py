@@ -35,7 +35,7 @@ def _mix(x: np.ndarray) -> np.ndarray:
 
 
 def step(state: np.ndarray) -> np.ndarray:
-    """What splitmix64 gives next in each state (uint64, of any shape)."""
+    """The next number of splitmix64 in each state (uint64, of any shape)."""
     with np.errstate(over="ignore"):
         return _mix(state + _GOLDEN)
 

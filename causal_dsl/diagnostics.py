@@ -151,7 +151,7 @@ class SpecError(Exception):
         return "\n\n".join(diagnostic.render(self._surface) for diagnostic in self.diagnostics)
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython and Jupyter show in place of a traceback."""
+        """The text that IPython and Jupyter show in place of a traceback."""
         return str(self).split("\n")
 
 

@@ -28,10 +28,11 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
-from causal_dsl.program.discovery import Discovery, Kept, metric_of, source_of
+from causal_dsl.program.discovery import metric_of, source_of
 from causal_dsl.program.file_networks import network_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Test
+from causal_dsl.program.searches import Discovery, Kept
 from causal_dsl.report.progress import Progress
 from causal_dsl.score.circuit_results import Discovered
 from causal_dsl.score.estimates_and_findings import Finding

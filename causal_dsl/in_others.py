@@ -75,7 +75,7 @@ def with_others(
 def _of_layer(
     probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int]
 ) -> tuple[Unclaimed | None, bool]:
-    """What was taken, and whether there is something to tell of it."""
+    """The unclaimed units of a layer as they were taken, and whether there is something to tell of them."""
     carrying = Carrying(execution, test, probe, natural)
     n = len(carrying.base)
     sets = [one for one in dict.fromkeys((*probe.units[1:], *probe.sets)) if not away & set(one)]

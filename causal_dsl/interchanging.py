@@ -1,4 +1,4 @@
-"""What was measured of a test's interchange beside it: of each of its variables apart, and in pairs beyond its `where`."""
+"""The measurements beside a test's interchange: of each of its variables apart, and in pairs beyond its `where`."""
 
 from __future__ import annotations
 
@@ -15,8 +15,9 @@ from causal_dsl.program.probed import Apart
 from causal_dsl.program.program import Test
 from causal_dsl.score.apart import WrittenApart, apart_findings
 from causal_dsl.score.codes import FULL
-from causal_dsl.score.only_there import BeyondWhere, beyond_findings
+from causal_dsl.score.only_there import beyond_findings
 from causal_dsl.score.results import CellResult
+from causal_dsl.score.results_beside import BeyondWhere
 from causal_dsl.score.truth import has_answer
 from causal_dsl.score.unmapped import of_pairs
 

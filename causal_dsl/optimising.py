@@ -226,7 +226,7 @@ class _Fit:
 
     @torch.no_grad()
     def _means(self, batches: Sequence[np.ndarray]) -> tuple[list[Tensor], list[Tensor]]:
-        """What the places hold in the mean, and the logits [rows, vocabulary] of each batch as the network is."""
+        """The mean vectors at the places, and the logits [rows, vocabulary] of each batch as the network is."""
         sums: list[Tensor] = []
         clean = []
         for batch in batches:

@@ -1,4 +1,4 @@
-"""What the options of a run are called where a message is shown: a terminal, Python, pytest, an editor, an agent.
+"""The names of the options of a run where a message is shown: a terminal, Python, pytest, an editor, an agent.
 
 A diagnostic names options as the command line writes them (`--trust`, `--network NAME=PATH`). Where it is shown, they are written as
 they can be given there.

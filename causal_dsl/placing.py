@@ -1,4 +1,4 @@
-"""What was measured of a variable's places, each written alone, left out, and beside some of the others."""
+"""The measurements of a variable's places, each written alone, left out, and beside some of the others."""
 
 from __future__ import annotations
 
@@ -46,7 +46,7 @@ class InPartsRun:
 
 
 def read_parts(probe: InParts, test: Test, drawn: Drawn, own: CellRun, run: TestRun) -> InPartsRun:
-    """What was said of each set of parts, on the pairs of the ``test`` whose cell is ``own``."""
+    """The outcome with each set of parts, on the pairs of the ``test`` whose cell is ``own``."""
     rows, every = probe.rows, frozenset(range(len(probe.parts)))
     answers = {
         frozenset(some): one.columns.patched[_ANSWER] for some, one in zip(probe.sets, run.cells, strict=True) if some

@@ -1,4 +1,4 @@
-"""What stands before a run: networks loaded, circuits found, features fitted, and the plan cut into blocks of a store.
+"""The work before a run: networks loaded, circuits found, features fitted, and the plan cut into blocks of a store.
 
 One process does this for all of a spec, a worker for the units that it is given; both by these functions.
 """
@@ -87,7 +87,7 @@ def _nominal(network: Network) -> int:
 
 
 def part_of(checked: Checked, tests: list[Test]) -> Checked:
-    """What was found of some of the tests of a spec."""
+    """The same check for some of the tests of a spec."""
     assert checked.program is not None
     program = replace(checked.program, tests=tuple(tests))
     if checked.plan is None:
@@ -237,7 +237,7 @@ def at_hand(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]
 
 
 def behaviour_of(plan: Plan, checked: Checked, networks: Mapping[NetworkKey, Network]) -> dict[str, str]:
-    """What the networks that code makes do with some inputs of the run, by their names."""
+    """The answers of the networks that code makes to some inputs of the run, by their names."""
     plans = [plan] if checked.fits is None else [plan, checked.fits.plan]
     made = {key for one in plans for key, ref in one.networks.items() if of_code(ref)}
     return {

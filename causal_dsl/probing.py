@@ -168,7 +168,7 @@ def _cover(result: TestResult, test: Test, seen: _Seen) -> Cover | None:
 
 
 class _Seen:
-    """What a vector network holds at its sites on the inputs of a test and its probes, each site read once."""
+    """The vectors of a vector network at its sites on the inputs of a test and its probes, each site read once."""
 
     def __init__(self, execution: Execution, test: Test):
         self.execution, self.plan, self.key = execution, execution.plan, test.network.key
@@ -207,7 +207,7 @@ class _Seen:
 
     @torch.no_grad()
     def written(self, site: Site, ref: FeatureRef | None, indices: np.ndarray) -> np.ndarray:
-        """What of the vectors [n, width] at a site is written elsewhere: all of them, or what a feature takes of them."""
+        """The part of the vectors [n, width] at a site that is written elsewhere: all of them, or what a feature takes of them."""
         found = self.vectors(site, indices)
         feature = None if ref is None else self.execution.features.get(ref.map)
         if ref is None or feature is None or ref.joined:
@@ -275,7 +275,7 @@ class _Seen:
 
 
 def _held(test: Test, number: int, seen: _Seen, beside: str, used: Mapping[str, tuple[Place, ...]]) -> list[Finding]:
-    """What the places of a cell hold; and, where that is no alarm, whether it is one of those that change an answer alone, ``used``
+    """The findings on what the places of a cell hold; and, where that is no alarm, whether it is one of those that change an answer alone, ``used``
     by variable where some do not: a place that nothing reads may hold the variable beside one that holds its inputs, or a code of these
     beside one that holds the variable."""
     found = []

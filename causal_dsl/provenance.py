@@ -1,4 +1,4 @@
-"""What the numbers of a run belong to: the inputs of its key, and what identifies it in its results."""
+"""The provenance of the numbers of a run: the inputs of its key, and what identifies it in its results."""
 
 from __future__ import annotations
 
@@ -27,7 +27,7 @@ def say_made_of(ref: NetworkRef, network: Network, reads: Reads) -> Network:
 
 
 def network_inputs(networks: Mapping[NetworkKey, Network]) -> dict[str, NetworkInputs]:
-    """What each network of a run was made of, by its name in the spec."""
+    """The parts that each network of a run was made of, by its name in the spec."""
     found = {}
     for key, name in names_of(networks).items():
         inputs = networks[key].inputs
@@ -103,7 +103,7 @@ def _circuits(checked: Checked) -> str:
 
 
 def identity_of(inputs: RunInputs, options: Options) -> dict[str, Any]:
-    """What identifies a run in its results, as plain data."""
+    """The identity of a run in its results, as plain data."""
     return {
         "key": key_of(inputs),
         "command": ["causal-dsl", *options.command] if options.command else None,

@@ -126,7 +126,7 @@ def _init(cls: type, fields: Sequence[Field[Any]], frozen: bool) -> Any:
 
 
 def _values(names: Sequence[str]) -> Callable[[Any], tuple[Any, ...]]:
-    """What gives the values of fields as a tuple."""
+    """A function that gives the values of fields as a tuple."""
     if len(names) > 1:
         return attrgetter(*names)
     if names:
@@ -163,7 +163,7 @@ def _hash(names: Sequence[str]) -> Any:
 
 
 def _frozen(cls: Any, names: frozenset[str]) -> dict[str, Any]:
-    """What refuses to set and to delete fields."""
+    """Methods that refuse to set and to delete fields."""
 
     def __setattr__(self: Any, name: str, value: Any) -> None:
         if type(self) is cls or name in names:

@@ -1,4 +1,4 @@
-"""What was computed of a spec: of all of its networks at once, or of one after another; put together, and kept in its folder."""
+"""The results of a spec: of all of its networks at once, or of one after another; put together, and kept in its folder."""
 
 from __future__ import annotations
 
@@ -107,7 +107,7 @@ def in_order(tests: Sequence[TestResult], checked: Checked) -> tuple[TestResult,
 
 
 def _inputs(parts: Sequence[RunInputs]) -> RunInputs:
-    """What decides the numbers of all parts."""
+    """The inputs that decide the numbers of all parts, as one."""
     features = [part.features for part in parts if part.features]
     return replace(
         parts[0],

@@ -56,7 +56,7 @@ def project_of(folder: Path) -> Path:
 
 
 def readable(folder: Path, trust: bool, allow: Iterable[Path] = ()) -> Readable:
-    """What a spec that stands in ``folder`` may read."""
+    """The paths that a spec in ``folder`` may read."""
     if trust:
         return Readable()
     return Readable((project_of(folder), *(real_path(Path(path).expanduser()) for path in allow)))
@@ -259,7 +259,7 @@ def no_file(path: Path, written: str, what: str = "file") -> str:
 
 
 def kind_of(path: Path) -> str | None:
-    """What is there that is neither a file nor a folder, in words; None where there is nothing of the kind."""
+    """The kind of what is there if it is neither a file nor a folder, in words; None where there is nothing of the kind."""
     try:
         mode = path.stat().st_mode
     except (OSError, ValueError):

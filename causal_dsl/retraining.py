@@ -39,7 +39,7 @@ class Retrained:
 
 
 def training_of(name: str, steps: int | None = None, seed: int = 0) -> Training:
-    """What makes a network, as it would stand in the spec."""
+    """The call that makes a network, as it would stand in the spec."""
     text = resource("specs", "logic.causal").read_text(encoding="utf-8")
     text += f"\nnetwork again = {TRAININGS[name].format(steps=steps or STEPS, seed=seed)}\n"
     checked = check(parse(text, "logic.causal"), Options(tests=("first_solves_the_task",)))

@@ -28,7 +28,7 @@ from causal_dsl.network.described import described
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import unwritable as no_cache
 from causal_dsl.planning.network_parts import swept, weights_of
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.show import PrintedPlan, printed
 from causal_dsl.preparing import (
     LoadedPart,
     RunFault,
@@ -85,7 +85,7 @@ class Interrupted(KeyboardInterrupt):
         super().__init__("interrupted")
 
     def _render_traceback_(self) -> list[str]:
-        """What IPython and Jupyter show in place of a traceback."""
+        """The text that IPython and Jupyter show in place of a traceback."""
         return [f"interrupted: {standing(self.results)}", "`sys.last_value.results` holds what was finished"]
 
 
@@ -295,7 +295,7 @@ def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
     )
 
 
-def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
+def loaded_plan(spec: Spec, checked: Checked, options: Options) -> PrintedPlan:
     """The plan as it will be run on the networks, which are loaded and proved for it."""
     assert checked.program is not None
     used = {test.network.key: test.network for test in checked.program.tests}
@@ -318,7 +318,7 @@ def loaded_plan(spec: Spec, checked: Checked, options: Options) -> Plan:
         checked.plan, networks, checked.answers, target_ids(checked.plan, checked.answers, networks), memory
     )
     on_cpu = all(budget.on_cpu for budget in execution.budgets.values())
-    return replace(execution.plan, uncut=uncut, asked=options.memory if on_cpu else None)
+    return replace(printed(execution.plan), uncut=uncut, asked=options.memory if on_cpu else None)
 
 
 def _run(

@@ -79,7 +79,7 @@ class Spec:
 
 @dataclass(frozen=True)
 class Options:
-    """What a caller changes of a spec without touching its text; ``tests`` are the names of those wanted (all).
+    """The changes that a caller makes of a spec without touching its text; ``tests`` are the names of those wanted (all).
 
     ``allow``: folders whose files a spec may read beside those of its project. ``memory``: bytes that a pass may take beside the weights. ``out``: a folder for results and finished blocks, or an address such as ``s3://bucket/runs``.
     ``compiled``: feed-forward blocks go through ``torch.compile``. ``load``: a plan may load the networks.
@@ -171,7 +171,7 @@ def opened(spec: Spec | str | Path, options: Options = Options()) -> Spec:
 #: How a spec is made; and what is done with values that the package gives, which are no specs.
 _SPECS = "make one by cd.load(path), cd.parse(text) or, of objects of the builder, cd.spec(objects)"
 _INSTEAD = {
-    "Plan": "run it by cd.execute(plan), or give cd.run the spec that it was made from",
+    "PrintedPlan": "run it by cd.execute(plan), or give cd.run the spec that it was made from",
     "Checked": "give the spec that was checked",
     "list": "give one spec at a time; cd.run_files takes several paths",
     "tuple": "give one spec at a time; cd.run_files takes several paths",

@@ -1,4 +1,4 @@
-"""What a layer holds beside variables that are written through features, taken from other inputs.
+"""The rest of a layer beside variables that are written through features, taken from other inputs.
 
 A feature takes a part of a layer's vector that no coordinate has by itself. So coordinates are taken from other inputs, and then what the
 feature takes is put back as it was: all that is changed is the rest.
@@ -14,7 +14,7 @@ import numpy as np
 import torch
 
 from causal_dsl.assembling import Assembling, Mixtures
-from causal_dsl.causal.sampling import Columns
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution

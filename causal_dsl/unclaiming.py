@@ -1,4 +1,4 @@
-"""What was measured of units that no variable claims, taken from other inputs beside a test."""
+"""The measurements of units that no variable claims, taken from other inputs beside a test."""
 
 from __future__ import annotations
 

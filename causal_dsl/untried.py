@@ -1,4 +1,4 @@
-"""What was not tried beside a test, and why: the findings `not_tried`."""
+"""The controls that were not tried beside a test, and why: the findings `not_tried`."""
 
 from __future__ import annotations
 
@@ -39,7 +39,7 @@ from causal_dsl.vocabulary.locations import Place
 def not_tried(
     test: Test, execution: Execution, cells: Sequence[CellResult], early: Sequence[tuple[int, Unmapped]] = ()
 ) -> tuple[Finding, ...]:
-    """What was not run beside a test whose ``cells`` these are: beside an interchange where its verdict is a full one, and beside an
+    """The findings on controls that were not run beside a test whose ``cells`` these are: beside an interchange where its verdict is a full one, and beside an
     ablation in any case. ``early``: of which cell the rest of a layer was not judged, for a later one has what is missing there."""
     if not test.intervenes:
         return ()
@@ -80,7 +80,7 @@ def _number(run: TestRun, cell: CellResult) -> int:
 
 
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
-    """What was taken at each layer of a cell, and up to how many units in all sets of so many."""
+    """The layers of a cell at which units were taken, and up to how many in all sets of so many."""
     layers = dict.fromkeys(
         (one.site, one.placed, one.why) for one in cell.unclaimed if one.why != "other" and not one.through
     )

@@ -15,7 +15,7 @@ import runpy
 import sys
 import types
 import typing
-from collections.abc import Callable, Iterable
+from collections.abc import Callable, Iterable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -25,7 +25,7 @@ sys.path.insert(1, str(Path(__file__).resolve().parent))
 
 import editor_files
 
-from causal_dsl import shapes
+from causal_dsl import build, shapes
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES
 from causal_dsl.vocabulary.called_words import CALLED, DRAW
@@ -170,6 +170,10 @@ def default(setting: Setting) -> str:
             return '"…"'
         case _, None:
             return "…"
+        case "values", ():
+            return "…"
+        case _, bool() as truth:
+            return str(truth).lower()
         case _, int() | float() as number:
             return f"{number:g}"
         case _, other:
@@ -243,6 +247,37 @@ def row_of_method(name: str) -> str:
     return f"{name}({settings})" if settings else name
 
 
+def _settings(owners: Iterable[tuple[str, Mapping[str, Setting]]]) -> str:
+    """Settings with their defaults: whatever takes one, and what it decides."""
+    found: dict[tuple[str, str], list[str]] = {}
+    for owner, settings in owners:
+        for name, one in settings.items():
+            choices = f" ({', '.join(f'`{choice}`' for choice in one.choices)})" if one.choices else ""
+            written = f"`{name}`" if one.required else f"`{name}={default(one)}`"
+            found.setdefault((written, one.says + choices), []).append(f"`{owner}`")
+    return _table("| setting | in | |", ((name, ", ".join(of), says) for (name, says), of in found.items()))
+
+
+def settings_of_features() -> str:
+    """What families of features take beside the settings of every fit."""
+    return _settings((family.name, family.settings) for family in FEATURES.own.values())
+
+
+def settings_of_values() -> str:
+    """What written values take."""
+    return _settings((value.name, value.settings) for value in VALUES.own.values())
+
+
+def settings_of_readings() -> str:
+    """What readings at a place take."""
+    return _settings((reading.name, reading.options) for reading in READINGS.values())
+
+
+def settings_of_methods() -> str:
+    """What methods that find circuits take."""
+    return _settings((method.name, method.settings) for method in METHODS.values())
+
+
 def ceilings() -> str:
     """The chance levels of answers."""
     return _table("| name | is |", ((f"`{one.name}`", one.says) for one in CEILINGS.values() if not one.numbers))
@@ -304,6 +339,10 @@ TABLES = {
     "read-outs": read_outs,
     "settings of a draw": spreads,
     "settings of discover": discovers,
+    "settings of features": settings_of_features,
+    "settings of values": settings_of_values,
+    "settings of readings": settings_of_readings,
+    "settings of methods": settings_of_methods,
     "ceilings": ceilings,
     "measures in brief": measures_in_brief,
     "readings in brief": readings_in_brief,
@@ -525,6 +564,25 @@ def schema_text(_: str = "") -> str:
     return json.dumps(schema(), indent=1, ensure_ascii=False) + "\n"
 
 
+# ── the names of the package ──────────────────────────────────────────────────────────────────
+
+INIT = DOCS.parent / "causal_dsl" / "__init__.py"
+
+
+def package_names(text: str) -> str:
+    """The imports from the builder that type checkers read, and ``__all__``, written anew."""
+    names = sorted({*build.__all__} - set(MEASURES.own))
+    imported = "".join(f"        {name},\n" for name in names)
+    start = text.index("    from causal_dsl.build import (\n")
+    text = (
+        text[:start] + f"    from causal_dsl.build import (\n{imported}    )" + text[text.index("    )", start) + 5 :]
+    )
+    elsewhere = runpy.run_path(str(INIT))["_ELSEWHERE"]
+    public = "".join(f'    "{name}",\n' for name in sorted({*names, *elsewhere}))
+    start = text.index("__all__ = [\n")
+    return text[:start] + f"__all__ = [\n{public}]" + text[text.index("]", start) + 1 :]
+
+
 # ── all of it ───────────────────────────────────────────────────────────────────────────────────
 
 #: What is written: a file, and its text given the one that is there.
@@ -535,6 +593,7 @@ FILES: dict[Path, Callable[[str], str]] = {
     DOCS / "skill.md": page,
     DOCS / "diagnostics.md": index,
     DOCS / "llms.txt": llms,
+    INIT: package_names,
     DEFAULTS: lambda _: lines_of(defaults()),
     DECODERS: lambda _: lines_of(decoders()),
     DOCS / "output.schema.json": schema_text,

@@ -130,10 +130,11 @@ def modules() -> dict[str, Path]:
 
 
 def test_no_modules_import_each_other() -> None:
-    """There is no circle, imports within functions counted."""
+    """There is no circle, imports within functions and those for annotations counted: what a later module makes is described in an earlier
+    one, as a value or as a protocol."""
     known, graph = modules(), nx.DiGraph()
     for name, path in known.items():
-        for module, _ in imports(path, known):
+        for module, _ in imports(path, known, types=True):
             if module in known and module != "causal_dsl":
                 graph.add_edge(name, module)
     circles = [sorted(part) for part in nx.strongly_connected_components(graph) if len(part) > 1]
@@ -260,3 +261,15 @@ def test_the_guide_names_files_that_are_there() -> None:
     assert len(files) > 60
     bases = (PACKAGE.parent, PACKAGE, PACKAGE / "fitting", PACKAGE / "vocabulary", *(PACKAGE / "vocabulary").iterdir())
     assert [name for name in files if not any((base / name).exists() for base in bases)] == []
+
+
+def test_docstrings_begin_with_their_subject() -> None:
+    """A docstring names what it describes as a noun, or says what is done: none begins with a clause of `What`."""
+    kinds = ast.Module | ast.ClassDef | ast.FunctionDef | ast.AsyncFunctionDef
+    found = [
+        f"{path.relative_to(PACKAGE)}:{getattr(node, 'lineno', 1)}"
+        for path in PACKAGE.rglob("*.py")
+        for node in ast.walk(tree_of(path))
+        if isinstance(node, kinds) and (ast.get_docstring(node) or "").startswith("What ")
+    ]
+    assert found == []

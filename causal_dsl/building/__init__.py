@@ -1,1 +1,1 @@
-"""What :mod:`causal_dsl.build` is made of: expressions with operators, and declarations."""
+"""The parts of which :mod:`causal_dsl.build` is made: expressions with operators, and declarations."""

@@ -301,19 +301,19 @@ class TestWord(_Block):
         return runs[0] if len(runs) == 1 else runs
 
     def do(self, *actions: Action, doc: str = "") -> None:
-        """What is done to the base run."""
+        """Add actions on the base run."""
         if not actions or not all(isinstance(action, Action) for action in actions):
             raise TypeError("do( ) takes swap(…), set_to(…), add_to(…), patch(…) or path(…)")
         self._add(tree.Do(tuple(action.node for action in actions), doc=doc), [n for a in actions for n in a.needs])
 
     def expect(self, value: Any, doc: str = "") -> None:
-        """What must come out."""
+        """Add an expectation, which must come out."""
         if isinstance(value, bool):
             raise TypeError("expect(…) takes a comparison of a score, as in expect(iia >= 0.95)")
         self._add(tree.Expect(self._value(value), doc=doc))
 
     def report(self, *values: Any, doc: str = "") -> None:
-        """What is shown, without a verdict."""
+        """Add a score that is shown, without a verdict."""
         if not values:
             raise TypeError("say what to report: report(iia, kl)")
         self._add(tree.Report(tuple(self._value(value) for value in values), doc=doc))

@@ -18,13 +18,13 @@ from causal_dsl.syntax.grammar import load_grammar
 
 
 class Declared:
-    """What is declared in a spec: it has a name, makes its declaration, and knows what that refers to."""
+    """A declaration in a spec: it has a name, makes its declaration, and knows what that refers to."""
 
     def declaration(self) -> tree.AnyDeclaration:
         raise NotImplementedError
 
     def needs(self) -> tuple[Declared, ...]:
-        """What must be declared before this, in the order in which it is mentioned."""
+        """The declarations that must come before this, in the order in which it mentions them."""
         raise NotImplementedError
 
 
@@ -223,7 +223,7 @@ def called(function: Expression, *positional: Any, **named: Any) -> Expression:
 
 
 def _done_in(run: Expression, action: Any) -> Any:
-    """What is done in a run that values are taken from: ``source(patch(site, other))``."""
+    """A run in which something is written, and that values are taken from: ``source(patch(site, other))``."""
     if isinstance(action, tree.PatchPath):
         raise TypeError(f"no edge is patched in `{run!r}`: name the site that is written there")
     if isinstance(action.target, tree.Name) and not (isinstance(action, tree.Interchange) and action.via is None):

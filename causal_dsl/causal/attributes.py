@@ -20,7 +20,7 @@ def attributes_of(model: CausalModel, output: str) -> tuple[str, ...]:
 
 
 def asked(model: CausalModel, output: str, swapped: Sequence[str], base: Mapping[str, np.ndarray]) -> np.ndarray:
-    """What each base asks about [n]: :data:`SWAPPED`, the index of another of :func:`attributes_of`, or :data:`NONE`.
+    """The attribute that each base asks about [n]: :data:`SWAPPED`, the index of another of :func:`attributes_of`, or :data:`NONE`.
 
     ``base`` holds codes [n] of all variables. An input asks about a variable if some other value of it, all else left as
     it is, changes the output; the values tried are those that the inputs have, the commonest first. An input that the

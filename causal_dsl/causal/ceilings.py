@@ -21,9 +21,9 @@ from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.exact import exact_scores, whole
 from causal_dsl.causal.groups import groups_of
-from causal_dsl.causal.model import CausalModel
+from causal_dsl.causal.model import CausalModel, column_of
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
-from causal_dsl.causal.together import Outputs, column_of, names_of
+from causal_dsl.causal.together import Outputs, names_of
 from causal_dsl.counter import bits, key
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.ceiling_rules import ANSWER_RULES

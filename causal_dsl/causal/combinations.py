@@ -17,15 +17,17 @@ from weakref import WeakKeyDictionary
 import numpy as np
 
 from causal_dsl.causal.balance_cells import Cells
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.groups import first_rows, groups_of
+from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.minimal import alike_rows
-from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.sampling import Columns, with_templates
+from causal_dsl.causal.model import CausalModel, column_of
+from causal_dsl.causal.sampling import with_templates
 from causal_dsl.causal.splits import restrict
-from causal_dsl.causal.support import Support, enumerate_support, matters
-from causal_dsl.causal.together import Outputs, column_of, names_of
+from causal_dsl.causal.support import enumerate_support, matters
+from causal_dsl.causal.together import Outputs, names_of
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.quick_dataclasses import dataclass
 
@@ -284,7 +286,7 @@ def _covered(table: Combinations, statement: DrawStatement, design: Design) -> n
 
 
 def _crossed(table: Combinations, statement: DrawStatement, slow: int) -> Sequence[np.ndarray] | None:
-    """What the condition lets through of everything with everything: rows of the table, and interfaces of each role."""
+    """The combinations of everything with everything that the condition lets through: rows of the table, and interfaces of each role."""
     sizes = [len(table), *(len(table.sides[role].weights) for role in statement.roles)]
     if math.prod(sizes) > (PROPOSED if statement.where is not None else COMBINATIONS) // slow:
         return None

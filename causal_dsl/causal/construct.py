@@ -23,8 +23,8 @@ from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import SpecError
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.model import CausalModel, Condition
-    from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.causal.condition_functions import Condition, Predicate
+    from causal_dsl.causal.model import CausalModel
 
 #: Values of one variable that is listed; others are wide.
 LISTED = 200_000
@@ -273,7 +273,7 @@ class Construction:
     # ── the distribution ────────────────────────────────────────────────────────────────────────
 
     def _resolve(self) -> None:
-        """What follows from wide variables that are equal to others: tables over those that are listed."""
+        """The consequences of wide variables that are equal to others: tables over those that are listed."""
         self._classes.resolve(self.roles, self._values)
         for at, keep in self._classes.restricted:
             self._add([at], [np.flatnonzero(keep)], None, soft=True)

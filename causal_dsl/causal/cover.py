@@ -8,11 +8,14 @@ from dataclasses import replace
 import numpy as np
 
 from causal_dsl.causal.balance_cells import Cells
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw, identify
+from causal_dsl.causal.condition_functions import Columns
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement
+from causal_dsl.causal.draw import draw, identify
+from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.minimal import alike_rows
-from causal_dsl.causal.sampling import Columns, with_templates
+from causal_dsl.causal.sampling import with_templates
 from causal_dsl.causal.splits import restrict
-from causal_dsl.causal.support import Support, enumerate_support
+from causal_dsl.causal.support import enumerate_support
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.quick_dataclasses import dataclass
 
@@ -223,7 +226,7 @@ class DrawScope:
 
 
 def scope_of(design: Design) -> tuple[DrawScope, ...]:
-    """What each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
+    """The share that each `where` of a design lets through; of a `where` that speaks of earlier draws, given those."""
     found = []
     for number, statement in enumerate(design.statements):
         if statement.said is None:

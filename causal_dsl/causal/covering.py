@@ -17,8 +17,9 @@ import numpy as np
 
 from causal_dsl.causal.built import Builder
 from causal_dsl.causal.combinations import table_of
-from causal_dsl.causal.designs import Design, DrawStatement, draw
+from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.row_candidates import RowCandidates
 from causal_dsl.counter import key, permutation

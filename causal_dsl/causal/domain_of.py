@@ -13,7 +13,7 @@ from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.tables import LookupTable
+    from causal_dsl.causal.lookup_table import LookupTable
 
 FORMS = 'write {"a", "b"}, 0..9, bool, real(-1, 1) or lines("file.txt")'
 

@@ -1,4 +1,4 @@
-"""What a variable can be: a finite list of values, an interval of real numbers, or any text.
+"""The values of a variable: a finite list of values, an interval of real numbers, or any text.
 
 A domain never allocates by its size: a long range of whole numbers stays a :class:`range`.
 """

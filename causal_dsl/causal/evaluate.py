@@ -4,19 +4,20 @@ from __future__ import annotations
 
 from collections.abc import Callable, Iterable, Mapping, Sequence
 from dataclasses import field
-from typing import TYPE_CHECKING, Any
+from typing import Any
 
 import numpy as np
 
+from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domains import show
+from causal_dsl.causal.lookups import value_of
+from causal_dsl.causal.scope import Strings
 from causal_dsl.causal.terms import Symbol
 from causal_dsl.causal.typed import Guard
+from causal_dsl.causal.variables import Variable
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean
 from causal_dsl.quick_dataclasses import dataclass
-
-if TYPE_CHECKING:
-    from causal_dsl.causal.model import CausalModel
 
 #: Compiled functions kept for one model; a model is intervened on in few ways.
 _KEPT = 256
@@ -41,7 +42,10 @@ class Equation:
 class Evaluator:
     """The compiled functions of one model, one for each set of intervened (and of wanted) variables."""
 
-    model: CausalModel
+    name: str
+    variables: Mapping[str, Variable]
+    sets: Mapping[str, AcceptedSets]
+    strings: Strings
     equations: dict[str, Equation]
     symbols: dict[str, Symbol]
     helpers: dict[str, Callable[..., Any]]
@@ -51,17 +55,17 @@ class Evaluator:
         self, settings: Mapping[str, np.ndarray], do: Mapping[str, np.ndarray], wanted: Iterable[str] | None = None
     ) -> dict[str, np.ndarray]:
         """The codes of the wanted variables (None: all). See :meth:`CausalModel.evaluate`."""
-        variables = self.model.variables
+        variables = self.variables
         for name in (*do, *(wanted or ())):
             if name not in variables:
-                raise KeyError(f"no variable {name!r} in {self.model.name!r}: {did_you_mean(name, variables)}")
+                raise KeyError(f"no variable {name!r} in {self.name!r}: {did_you_mean(name, variables)}")
         wanted = None if wanted is None else tuple(wanted)
         function, arguments, computed, guards = self._function(frozenset(do), wanted)
         columns: dict[str, np.ndarray] = {}
         for name in arguments:
             given = do[name] if name in do else settings.get(name)
             if given is None:
-                raise KeyError(f"no codes for the exogenous variable {name!r} of {self.model.name!r}")
+                raise KeyError(f"no codes for the exogenous variable {name!r} of {self.name!r}")
             columns[name] = np.asarray(given, dtype=dtype_of(variables[name].type))
         lengths = {len(column) for column in columns.values()}
         if len(lengths) > 1:
@@ -84,10 +88,10 @@ class Evaluator:
     def _raise(self, faults: Mapping[str, Diagnostic]) -> None:
         """Raise the faults that do not come of others: what is computed from a wrong value means nothing."""
         spoilt: set[str] = set()
-        for name, variable in self.model.variables.items():
+        for name, variable in self.variables.items():
             if name in faults or not spoilt.isdisjoint(variable.parents):
                 spoilt.add(name)
-        raise SpecError(faults[name] for name in faults if spoilt.isdisjoint(self.model.variables[name].parents))
+        raise SpecError(faults[name] for name in faults if spoilt.isdisjoint(self.variables[name].parents))
 
     def _function(self, do: frozenset[str], wanted: tuple[str, ...] | None) -> Any:
         key = (do, wanted)
@@ -110,8 +114,8 @@ class Evaluator:
         return self._made[key]
 
     def _needed(self, do: frozenset[str], wanted: tuple[str, ...] | None) -> list[str]:
-        """What the wanted variables are computed from, themselves included, in topological order."""
-        variables = self.model.variables
+        """The variables from which the wanted ones are computed, themselves included, in topological order."""
+        variables = self.variables
         if wanted is None:
             return list(variables)
         seen: set[str] = set()
@@ -125,18 +129,18 @@ class Evaluator:
         return [name for name in variables if name in seen]
 
     def _fault(self, name: str, guard: Guard, row: Mapping[str, Any], do: frozenset[str]) -> Diagnostic:
-        model = self.model
-        shown = [p for p in model.variables[name].parents if p in row]
-        parts = [f"{p} = {show(model.value(p, row[p]))}" for p in shown]
+        def told(variable: str) -> str:
+            return show(value_of(row[variable], self.variables[variable].type, self.strings))
+
+        shown = [p for p in self.variables[name].parents if p in row]
+        parts = [f"{p} = {told(p)}" for p in shown]
         notes: tuple[str, ...] = (f"with {', '.join(parts)}",) if parts else ()
         if do:
-            notes += (
-                f"under do({', '.join(f'{v} = {show(model.value(v, row[v]))}' for v in sorted(do) if v in row)})",
-            )
-        if name in model.sets:
-            return guard_fault(guard, name, "", str(model.sets[name].universe), notes)
-        value = show(model.value(name, row[name])) if name in row and guard.kind == "domain" else ""
-        return guard_fault(guard, name, value, str(model.variables[name].domain), notes)
+            notes += (f"under do({', '.join(f'{v} = {told(v)}' for v in sorted(do) if v in row)})",)
+        if name in self.sets:
+            return guard_fault(guard, name, "", str(self.sets[name].universe), notes)
+        value = told(name) if name in row and guard.kind == "domain" else ""
+        return guard_fault(guard, name, value, str(self.variables[name].domain), notes)
 
 
 def guard_fault(guard: Guard, name: str, value: str, domain: str, notes: Sequence[str]) -> Diagnostic:

@@ -126,7 +126,7 @@ def _answers(
 def answers_beside(
     table: Combinations, labels: np.ndarray, role: str
 ) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
-    """What a role answers, the label, and how probable the two are together, ``[m]`` each; None where these are too many."""
+    """The answer of a role, the label, and how probable the two are together, ``[m]`` each; None where these are too many."""
     found = _answers(table, labels, _Mass(table.tops, table.bottoms), role)
     return None if found is None else (found[0], found[1], found[2].tops / found[2].bottoms)
 

@@ -57,7 +57,7 @@ class Compiler:
                 help="give its parts names of their own, as `part := …`",
             )
             return None
-        return self._any(expr)
+        return self.part(expr)
 
     def condition(self, expr: tree.Expr, what: str = "`where`") -> Typed | None:
         """Compile an expression that must be true or false."""
@@ -87,7 +87,7 @@ class Compiler:
 
     # ── the kinds of expression ─────────────────────────────────────────────────────────────────
 
-    def _any(self, expr: tree.Node) -> Typed | None:
+    def part(self, expr: tree.Node) -> Typed | None:
         match expr:
             case tree.Number():
                 return self._number(expr)
@@ -201,7 +201,7 @@ class Compiler:
         return None
 
     def _truth(self, expr: tree.Node, op: str) -> Typed | None:
-        found = self._any(expr)
+        found = self.part(expr)
         if found is None or found.type == "bool":
             return found
         help = "compare it, as in `x == 1`" if found.numeric else 'compare it, as in `x == "a"`'
@@ -209,7 +209,7 @@ class Compiler:
         return None
 
     def _numeric(self, expr: tree.Node, op: str) -> Typed | None:
-        found = self._any(expr)
+        found = self.part(expr)
         if found is None or found.numeric:
             return found
         help = (
@@ -272,7 +272,7 @@ class Compiler:
         return result
 
     def _compare(self, expr: tree.Compare) -> Typed | None:
-        a, b = self._any(expr.left), self._any(expr.right)
+        a, b = self.part(expr.left), self.part(expr.right)
         if a is None or b is None:
             return None
         op = expr.op
@@ -324,7 +324,7 @@ class Compiler:
         )
 
     def _member(self, expr: tree.Member) -> Typed | None:
-        element = self._any(expr.element)
+        element = self.part(expr.element)
         if isinstance(expr.domain, tree.Set) and any(constant(item) is None for item in expr.domain.items):
             parts = [
                 self._compare(tree.Compare("==", expr.element, item, span=item.span)) for item in expr.domain.items
@@ -351,7 +351,7 @@ class Compiler:
         depth = len(self._path)
         rest: tree.Node = expr
         while isinstance(rest, tree.IfElse):
-            condition = self._any(rest.condition)
+            condition = self.part(rest.condition)
             if condition is not None and condition.type != "bool":
                 self._fault(
                     "E303",
@@ -362,10 +362,10 @@ class Compiler:
                 )
                 condition = None
             self._path.append(TRUE if condition is None else condition.expr)
-            cases.append((condition, self._any(rest.then), rest.then.span))
+            cases.append((condition, self.part(rest.then), rest.then.span))
             self._path[-1] = negation(self._path[-1])
             rest = rest.otherwise
-        last = self._any(rest)
+        last = self.part(rest)
         del self._path[depth:]
         values = [*((value, span) for _, value, span in cases), (last, rest.span)]
         known = [(value, span) for value, span in values if value is not None]

@@ -15,11 +15,12 @@ import numpy as np
 
 from causal_dsl.causal import terms as t
 from causal_dsl.causal.domains import Finite, Real
+from causal_dsl.causal.support import needs
 from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
+    from causal_dsl.causal.condition_functions import Predicate
     from causal_dsl.causal.model import CausalModel
-    from causal_dsl.causal.predicates import Predicate
 
 #: Boxes at one time, and rounds of halving.
 _BOXES = 2048
@@ -34,7 +35,7 @@ Bounds = tuple[np.ndarray, np.ndarray]
 
 @dataclass(frozen=True)
 class Boxes:
-    """What is left of all inputs: for each drawn number that was halved, and for each of ``k`` boxes, an interval ``[keys, k]``.
+    """The part that is left of all inputs: for each drawn number that was halved, and for each of ``k`` boxes, an interval ``[keys, k]``.
 
     ``whole`` ``[keys]``: it is a whole number. ``share``: of all inputs, those in the boxes. With ``k`` = 0 nothing is left.
     """
@@ -135,8 +136,6 @@ class _Space:
         self.index = {key: i for i, key in enumerate(self.keys)}
 
     def _drawn(self, key: Key | None, found: dict[Key, None]) -> None:
-        from causal_dsl.causal.support import needs
-
         if key is None or key[0] not in self.roles or key[1] not in self.roles[key[0]].variables:
             return
         model = self.roles[key[0]]

@@ -9,12 +9,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.condition_functions import Columns, Predicate
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.minimal import alike_rows, report_alone
-from causal_dsl.causal.predicates import Predicate
-from causal_dsl.causal.sampling import NEVER, Columns, Sampler, with_templates
+from causal_dsl.causal.sampling import NEVER, Sampler, with_templates
 from causal_dsl.causal.splits import report_empty, restrict
-from causal_dsl.causal.support import LISTABLE, Support
+from causal_dsl.causal.support import LISTABLE, support_of
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.quick_dataclasses import dataclass
 
@@ -100,7 +101,7 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
     for role, model in models.items():
         part = id(model), splits[role]
         if part not in made:
-            support = model.support(LISTABLE)
+            support = support_of(model, LISTABLE)
             if support is None:
                 diagnostics.report(
                     "E331",
@@ -156,7 +157,7 @@ def exhaustive(design: Design, diagnostics: Diagnostics) -> dict[str, Columns] |
         parted = next((statement for statement in design.statements if statement.split), None)
         if parted is not None and (not count or _holds_elsewhere(design)):
             label = f"this holds on none of its {count:,} combinations" if count else "it is empty"
-            report_empty(parted, place if count else span, label, diagnostics)
+            report_empty(parted.model, parted.split, place if count else span, label, diagnostics)
             return None
         diagnostics.report(
             "E330",

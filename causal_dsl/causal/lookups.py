@@ -4,23 +4,42 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING, Any, cast
+from typing import TYPE_CHECKING, Any, Protocol, cast
 
 import numpy as np
 
 from causal_dsl.causal.domain_of import has_column
 from causal_dsl.causal.domains import WORDS, Domain, Finite, Value
-from causal_dsl.causal.scope import Strings
+from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.terms import Symbol, every, negation, relation
-from causal_dsl.causal.typed import Typed, as_condition, as_number, call, variable
-from causal_dsl.diagnostics import did_you_mean
+from causal_dsl.causal.typed import Guard, Typed, as_condition, as_number, call, variable
+from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.syntax import tree
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.expressions import Compiler
     from causal_dsl.causal.functions import PythonFunction
 
 _SMALL = 100_000
+
+
+class Compiling(Protocol):
+    """A compiler of expressions, as far as tables and functions need it."""
+
+    scope: Scope
+    strings: Strings
+    diagnostics: Diagnostics
+    helpers: dict[str, Callable[..., Any]]
+    guards: list[Guard]
+
+    @property
+    def reached(self) -> Any:
+        """The condition on which the part being compiled is needed."""
+
+    def part(self, expr: tree.Node) -> Typed | None:
+        """A part of the expression, compiled; None where a fault was reported."""
+
+    def guard(self, condition: Any, kind: Any, span: Span, subject: str = "") -> None:
+        """Note a condition under which a row is at fault."""
 
 
 def code_of(value: Value, strings: Strings) -> Any:
@@ -42,7 +61,7 @@ def value_of(code: Any, kind: str, strings: Strings) -> Value:
     return bool(code) if kind == "bool" else int(code) if kind == "int" else float(code)
 
 
-def _add(compiler: Compiler, stem: str, helper: Callable[..., Any]) -> str:
+def _add(compiler: Compiling, stem: str, helper: Callable[..., Any]) -> str:
     name = f"{stem}{len(compiler.helpers)}"
     compiler.helpers[name] = helper
     return name
@@ -63,7 +82,7 @@ def _searcher(domain: Finite, strings: Strings) -> tuple[np.ndarray, np.ndarray]
     return codes[order], order
 
 
-def membership(compiler: Compiler, element: Typed, domain: Finite) -> Any:
+def membership(compiler: Compiling, element: Typed, domain: Finite) -> Any:
     """1 where the value lies in the domain, 0 elsewhere."""
     codes, _ = _searcher(domain, compiler.strings)
 
@@ -74,7 +93,7 @@ def membership(compiler: Compiler, element: Typed, domain: Finite) -> Any:
     return call(_add(compiler, "member", member), element.number)
 
 
-def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute | None) -> Typed | None:
+def table_cell(compiler: Compiling, cell: tree.Subscript, expr: tree.Attribute | None) -> Typed | None:
     """``Table[key].column``, and ``Table[key]`` of a table that is written out."""
     assert isinstance(cell.value, tree.Name)
     name = cell.value.name
@@ -101,7 +120,7 @@ def table_cell(compiler: Compiler, cell: tree.Subscript, expr: tree.Attribute | 
             help=f"write {name}[x]" + f".{column}" * (not table.only),
         )
         return None
-    key = compiler._any(cell.indices[0])
+    key = compiler.part(cell.indices[0])
     if key is None:
         return None
     if key.type != table.keys.type:
@@ -130,7 +149,7 @@ def _typed(result: Any, domain: Domain, strings: Strings) -> Typed:
     return Typed(shape.type, expr, shape.low, shape.high, shape.texts, domain)
 
 
-def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
+def function_call(compiler: Compiling, expr: tree.Call) -> Typed | None:
     """``plural(noun)``: a Python function over the values of its arguments."""
     functions = compiler.scope.functions
     if not isinstance(expr.function, tree.Name) or expr.function.name not in functions:
@@ -140,7 +159,7 @@ def function_call(compiler: Compiler, expr: tree.Call) -> Typed | None:
         return None
     function = functions[expr.function.name]
     before = len(compiler.guards)
-    arguments = [(compiler._any(argument.value), argument) for argument in expr.arguments]
+    arguments = [(compiler.part(argument.value), argument) for argument in expr.arguments]
     if function is None:
         return None
     named = next((argument for argument in expr.arguments if argument.name is not None), None)

@@ -10,17 +10,19 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.causal.compiled import compile_lines, compile_text, printed_lines
+from causal_dsl.causal.condition_functions import Condition, compile_condition
 from causal_dsl.causal.domain_of import compile_domain, finite
 from causal_dsl.causal.domains import BOOL, LIMIT, WORDS, Domain, Finite, Real, Sets, Text, Value
 from causal_dsl.causal.evaluate import Equation, dtype_of
 from causal_dsl.causal.expressions import Compiler, inside
 from causal_dsl.causal.lookups import code_of, value_of
-from causal_dsl.causal.model import CausalModel, Choices, Condition, Variable, compile_condition, refuse_unstated
+from causal_dsl.causal.model import CausalModel, Choices, refuse_unstated
 from causal_dsl.causal.named_files import folder_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.sets import chosen_from, listed, no_value, warn_of_empty
 from causal_dsl.causal.terms import TRUE, Symbol, every, negation
 from causal_dsl.causal.typed import Guard, Typed, variable
+from causal_dsl.causal.variables import Variable
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree

@@ -10,10 +10,11 @@ from functools import cache
 from typing import Any
 
 from causal_dsl.causal.ceilings import Ceiling, ceilings
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
+from causal_dsl.causal.condition_functions import Predicate
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.number_ceilings import number_ceilings
-from causal_dsl.causal.predicates import Predicate
 from causal_dsl.causal.together import Outputs
 from causal_dsl.diagnostics import Diagnostics
 
@@ -69,7 +70,7 @@ class Memo:
         return number
 
     def draw(self, design: Design, diagnostics: Diagnostics) -> Drawn | None:
-        """:func:`~causal_dsl.causal.designs.draw`; what was reported of one draw is reported of the next one, too."""
+        """:func:`~causal_dsl.causal.draw.draw`; what was reported of one draw is reported of the next one, too."""
         at, _ = self._keys(design)
         known = self._drawn.get(at)
         if known is not None:

@@ -39,7 +39,7 @@ _SHOWN = 6
 
 
 def shared(statement: DrawStatement) -> tuple[str, ...]:
-    """What the runs of a statement share with the run that they are like: all inputs but the varied, and the prompt line."""
+    """The inputs that the runs of a statement share with the run that they are like: all but the varied, and the prompt line."""
     names = [name for name in statement.model.exogenous if name not in statement.vary]
     told = statement.where is not None and (statement.like, "template") in statement.where.mentions
     return (*names, *(["template"] if told and "template" not in statement.vary else []))
@@ -101,7 +101,7 @@ def alike_rows(
 
 
 class Partners:
-    """What the roles of a statement can be, given the rows of the run that they are like, which is drawn already."""
+    """The inputs that the roles of a statement can have, given the rows of the run that they are like, which is drawn already."""
 
     def __init__(self, design: Design, statement: DrawStatement, values: Mapping[str, Columns]):
         self.design = design
@@ -295,7 +295,7 @@ class Partners:
 
 
 def asked_for(statement: DrawStatement) -> str:
-    """What a partner is, for people: `like `base` but for `subject``."""
+    """The description of a partner for people: `like `base` but for `subject``."""
     varied = " and ".join(f"`{name}`" for name in statement.vary)
     also = " that the `where` allows" if statement.written is not None else ""
     part = f" in the `{statement.split}` part" if statement.split else ""

@@ -8,101 +8,43 @@ from __future__ import annotations
 
 import copy
 from collections.abc import Callable, Collection, Iterable, Mapping
-from dataclasses import field
 from functools import cached_property
-from typing import TYPE_CHECKING, Any, Literal
+from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted, AcceptedSets
-from causal_dsl.causal.compiled import compile_lines, run
+from causal_dsl.causal.compiled import run
+from causal_dsl.causal.condition_functions import Condition
 from causal_dsl.causal.domain_of import compile_domain
-from causal_dsl.causal.domains import Domain, Finite, Sets, Type, Value, show, type_of
-from causal_dsl.causal.evaluate import Equation, Evaluator, dtype_of, guard_fault
+from causal_dsl.causal.domains import Finite, Sets, Value, show, type_of
+from causal_dsl.causal.evaluate import Equation, Evaluator, guard_fault
 from causal_dsl.causal.functions import PythonFunction
+from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.lookups import code_of, codes_of, value_of
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.tables import load_table
-from causal_dsl.causal.terms import TRUE, And, Symbol
+from causal_dsl.causal.terms import Symbol
 from causal_dsl.causal.together import Outputs, Together
 from causal_dsl.causal.typed import Guard
+from causal_dsl.causal.variables import Variable
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
 from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from causal_dsl.causal.support import Support
 
-__all__ = ["CausalModel", "Condition", "Scope", "Variable", "compile_domain", "load_table"]
-
-
-@dataclass(frozen=True)
-class Variable:
-    """One variable. ``parents`` are what its mechanism (or the set that it is drawn from) mentions, in order."""
-
-    name: str
-    kind: Literal["exogenous", "mechanism", "template"]
-    domain: Domain
-    type: Type
-    output: bool
-    span: Span
-    parents: tuple[str, ...]
+def column_of(model: CausalModel, values: Mapping[str, np.ndarray], outputs: Outputs) -> np.ndarray:
+    """The codes of an output, or of several together, ``[n]``."""
+    if isinstance(outputs, str):
+        return values[outputs]
+    together = model.accepted(outputs)
+    assert isinstance(together, Together)
+    return together.codes([values[name] for name in outputs])
 
 
-@dataclass
-class Condition:
-    """A compiled truth value over columns of codes. ``inputs`` are keys of the columns that it reads."""
-
-    inputs: tuple[Any, ...]
-    function: Callable[..., list[Any]]
-    dtypes: tuple[Any, ...]
-    guards: tuple[Guard, ...]
-    span: Span
-    #: what it was compiled from: a condition over symbols by key, the types of their codes, and run-time helpers
-    expr: Any = None
-    symbols: Mapping[Any, Symbol] = field(default_factory=dict)
-    types: Mapping[Any, str] = field(default_factory=dict)
-    helpers: Mapping[str, Callable[..., Any]] = field(default_factory=dict)
-
-    def parts(self) -> list[Condition]:
-        """The conjuncts, each compiled without the guards: what divides by zero is no fault of theirs."""
-        found, stack = [], [self.expr]
-        while stack:
-            expr = stack.pop()
-            if isinstance(expr, And):
-                stack.extend(reversed(expr.args))
-            elif expr is not TRUE:
-                found.append(compile_condition(expr, (), self.symbols, self.types, self.helpers, self.span))
-        return found
-
-    def __call__(self, columns: Mapping[Any, np.ndarray], n: int) -> np.ndarray:
-        """Where it holds, ``[n]`` bool. Raises SpecError for a division by zero."""
-        given = [np.asarray(columns[key], dtype) for key, dtype in zip(self.inputs, self.dtypes, strict=True)]
-        holds, *failed = run(self.function, given, [np.bool_] * (1 + len(self.guards)), n)
-        for guard, rows in zip(self.guards, failed, strict=True):
-            if rows.any():
-                raise SpecError([guard_fault(guard, "where", "", "", ())])
-        return holds
-
-
-def compile_condition(
-    expr: Any,
-    guards: Iterable[Guard],
-    symbols: Mapping[Any, Symbol],
-    types: Mapping[Any, str],
-    helpers: Mapping[str, Callable[..., Any]],
-    span: Span,
-) -> Condition:
-    """Compile a condition over ``symbols`` (by the keys of the columns that hold their codes)."""
-    guards = tuple(guards)
-    used = expr.symbols.union(*(guard.condition.symbols for guard in guards))
-    keys = tuple(key for key, symbol in symbols.items() if symbol in used)
-    marks = [Symbol(f"g{i}") for i in range(1 + len(guards))]
-    lines = list(zip(marks, [expr, *(guard.condition for guard in guards)], strict=True))
-    function = compile_lines([symbols[key] for key in keys], lines, marks, helpers)
-    dtypes = tuple(dtype_of(types[key]) for key in keys)
-    return Condition(keys, function, dtypes, guards, span, expr, symbols, types, helpers)
+__all__ = ["CausalModel", "Scope", "column_of", "compile_domain", "load_table"]
 
 
 class CausalModel:
@@ -127,8 +69,11 @@ class CausalModel:
         self.sets: dict[str, AcceptedSets] = {}
         self.wheres: tuple[Condition, ...] = ()
         self.functions: tuple[PythonFunction, ...] = ()
-        self._evaluator = Evaluator(self, {}, self.symbols, {})
+        self._evaluator = Evaluator(name, self.variables, self.sets, strings, {}, self.symbols, {})
+        #: the lists of its inputs that were made, by how long they might be (:func:`causal_dsl.causal.support.support_of`)
         self.supports: dict[int, Support | None] = {}
+        #: where the hashes of its inputs are cut into parts (:func:`causal_dsl.causal.splits.cuts_of`); None: not known yet
+        self.cuts: np.ndarray | None = None
         self._codes: dict[str, np.ndarray] = {}
         self._together: dict[tuple[str, ...], Together] = {}
         #: lists of its inputs as :func:`causal_dsl.causal.sampling.listed` makes them
@@ -252,14 +197,6 @@ class CausalModel:
             )
         return self._codes[variable]
 
-    def support(self, cap: int) -> Support | None:
-        """All inputs that can be drawn, with their weights; None if there are more than ``cap`` or no end of them."""
-        from causal_dsl.causal.support import enumerate_support
-
-        if cap not in self.supports:
-            self.supports[cap] = enumerate_support(self, cap)
-        return self.supports[cap]
-
     def shown(self, lines: tuple[tuple[str, tuple[str, ...]], ...]) -> CausalModel:
         """The same model whose inputs are told apart by what a network is shown of them: two settings that it cannot tell
         apart are one input. ``lines`` are as in the attribute."""
@@ -277,8 +214,7 @@ class CausalModel:
         asked = (lines, by, weight)
         if asked not in self._views:
             view = copy.copy(self)
-            view.__dict__.pop("cuts", None)
-            view.lines, view.by, view.weight = lines, by, weight
+            view.lines, view.by, view.weight, view.cuts = lines, by, weight, None
             if weight != self.weight:
                 view.supports = {}
             self._views[asked] = view
@@ -292,13 +228,6 @@ class CausalModel:
             return self.by
         common = set.intersection(*(set(names) for _, names in self.lines)) if self.lines else set(self.exogenous)
         return self.exogenous if common >= set(self.exogenous) else tuple(sorted(common))
-
-    @cached_property
-    def cuts(self) -> np.ndarray:
-        """Where the hashes of its inputs are cut into parts. See :mod:`causal_dsl.causal.splits`."""
-        from causal_dsl.causal.splits import cut
-
-        return cut(self)
 
 
 @dataclass

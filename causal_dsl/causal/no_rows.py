@@ -44,7 +44,7 @@ class NoRows:
 
     def report_empty_part(self) -> None:
         """The part of the inputs that is drawn from has none."""
-        report_empty(self.statement, self.statement.span, "it is empty", self.diagnostics)
+        report_empty(self.statement.model, self.statement.split, self.statement.span, "it is empty", self.diagnostics)
 
     def report_unweighed(self) -> None:
         """Inputs that have weights can be neither listed nor built (E353)."""
@@ -88,7 +88,7 @@ class NoRows:
         assert self.where is not None
         if self.candidates.elsewhere(0, rows):
             label = f"this holds on none of its {every.asked:,} {self.candidates.unit}"
-            report_empty(self.statement, self.where.span, label, self.diagnostics)
+            report_empty(self.statement.model, self.statement.split, self.where.span, label, self.diagnostics)
             return
         self._never(f"on none of the {every.asked:,} {self.candidates.unit}")
 
@@ -126,7 +126,7 @@ class NoRows:
             label = f"this held on none of {one.asked:,} draws from it"
             if partly:
                 label = f"{len(pending):,} of {self.n:,} rows found no partner in it in {tried:,} draws"
-            report_empty(self.statement, self.where.span, label, self.diagnostics)
+            report_empty(self.statement.model, self.statement.split, self.where.span, label, self.diagnostics)
         elif partly and self.statement.spread and self.row_cells is not None:
             self._report_balance(self.row_cells, len(pending), int(pending[0]), f", in {tried:,} draws")
         elif partly:
@@ -158,7 +158,13 @@ class NoRows:
         elif worst is not None and not self.statement.spread:
             report_rare(*worst, self.diagnostics)
         elif self.statement.split and not self.statement.spread:
-            report_empty(self.statement, self.statement.span, f"none of {tried:,} draws lies in it", self.diagnostics)
+            report_empty(
+                self.statement.model,
+                self.statement.split,
+                self.statement.span,
+                f"none of {tried:,} draws lies in it",
+                self.diagnostics,
+            )
         else:
             self.diagnostics.report(
                 "E333",
@@ -253,7 +259,7 @@ class NoRows:
         )
 
     def _numbered(self) -> tuple[str, ...]:
-        """What ``template`` may be, where the `where` asks about it."""
+        """The values that ``template`` may have, where the `where` asks about it."""
         design = self.candidates.design
         asked = self.where is not None and any(
             name == "template" and name not in design.models[role].variables for role, name in self.where.mentions

@@ -6,8 +6,9 @@ from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
 from causal_dsl.causal.ceilings import Ceiling, ceilings
-from causal_dsl.causal.designs import Design, DrawStatement, draw
+from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.together import Outputs, names_of
 from causal_dsl.diagnostics import Diagnostics
 
@@ -44,7 +45,7 @@ def _written(design: Design, interventions: Sequence[tuple[str, str]], output: O
 def _balanced(
     statement: DrawStatement, interventions: Sequence[tuple[str, str]], output: Outputs
 ) -> tuple[tuple[str, str], ...]:
-    """What a statement balances, with the variables added that are intervened on and those that the outputs are computed
+    """The variables that a statement balances, with those added that are intervened on and those that the outputs are computed
     from, in the base and in the sources; as it is where these have too many values."""
     model = statement.model
     told = [name for one in names_of(output) for name in model.variables[one].parents]

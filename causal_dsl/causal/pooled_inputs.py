@@ -2,17 +2,13 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from functools import cached_property
-from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.ranks import combined, firsts, ranks
-from causal_dsl.causal.sampling import Columns
-
-if TYPE_CHECKING:
-    from causal_dsl.causal.designs import Drawn
 
 
 class Pooled:
@@ -21,16 +17,16 @@ class Pooled:
     ``ids`` [n] of all rows, ``first`` [distinct] the first row of each id, in the order of the ids.
     """
 
-    def __init__(self, drawn: Drawn):
-        self._drawn = drawn
-        self._roles = [role for role in drawn.values if set(drawn.values[role]) == set(drawn.values["base"])]
-        self.names = tuple(drawn.values["base"])
-        self.n = drawn.n * len(self._roles)
+    def __init__(self, n: int, values: Mapping[str, Columns], ids: Mapping[str, np.ndarray]):
+        self._rows, self._values, self._ids = n, values, ids
+        self._roles = [role for role in values if set(values[role]) == set(values["base"])]
+        self.names = tuple(values["base"])
+        self.n = n * len(self._roles)
         self._settings: dict[tuple[str, ...], np.ndarray] = {}
 
     @cached_property
     def ids(self) -> np.ndarray:
-        return np.concatenate([self._drawn.ids[role] for role in self._roles])
+        return np.concatenate([self._ids[role] for role in self._roles])
 
     @cached_property
     def first(self) -> np.ndarray:
@@ -38,8 +34,8 @@ class Pooled:
 
     def at(self, name: str, rows: np.ndarray) -> np.ndarray:
         """The values of a variable in some rows."""
-        which, row = np.divmod(rows, max(1, self._drawn.n))
-        columns = [self._drawn.values[role][name] for role in self._roles]
+        which, row = np.divmod(rows, max(1, self._rows))
+        columns = [self._values[role][name] for role in self._roles]
         found: np.ndarray = columns[0][row]
         for number, column in enumerate(columns[1:], 1):
             found = np.where(which == number, column[row], found)

@@ -3,15 +3,13 @@
 from __future__ import annotations
 
 from collections.abc import Mapping
-from dataclasses import field
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
-import numpy as np
-
+from causal_dsl.causal.condition_functions import Predicate, compile_condition
 from causal_dsl.causal.domains import LIMIT
 from causal_dsl.causal.expressions import Compiler
-from causal_dsl.causal.model import CausalModel, Condition, compile_condition, refuse_unstated
+from causal_dsl.causal.model import CausalModel, refuse_unstated
 from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.terms import Float, Integer, Symbol, relation
 from causal_dsl.causal.typed import Typed, as_condition, variable
@@ -19,49 +17,6 @@ from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-
-
-@dataclass(eq=False)
-class Predicate:
-    """A compiled condition. ``mentions`` are the (role, variable) that it reads; ``template`` is a variable, too."""
-
-    condition: Condition
-    span: Span
-    #: what it says, whatever stands at its place in the text: a parameter that was written out is its value here
-    said: str
-    #: (role, variable) whose texts are coded otherwise than the condition's: the texts of that role's model
-    _foreign: dict[tuple[str, str], Strings] = field(default_factory=dict)
-    _strings: Strings = field(default_factory=Strings)
-
-    @property
-    def mentions(self) -> frozenset[tuple[str, str]]:
-        return frozenset(self.condition.inputs)
-
-    def parts(self) -> list[Predicate]:
-        """The conditions that hold together just where this one does, as far as it is a conjunction."""
-        return [
-            Predicate(part, self.span, self.said, self.foreign_of(part), self._strings)
-            for part in self.condition.parts()
-        ]
-
-    @property
-    def recoded(self) -> bool:
-        """Whether it compares texts of models that code them differently."""
-        return bool(self._foreign)
-
-    def foreign_of(self, part: Condition) -> dict[tuple[str, str], Strings]:
-        """The variables of a part whose texts are coded otherwise than the condition's."""
-        return {key: strings for key, strings in self._foreign.items() if key in part.inputs}
-
-    def __call__(self, settings: Mapping[str, Mapping[str, np.ndarray]], n: int | None = None) -> np.ndarray:
-        """Where it holds, ``[n]`` bool, for columns of codes by role and variable. Raises SpecError (E325, E326)."""
-        if n is None:
-            n = next((len(column) for columns in settings.values() for column in columns.values()), 0)
-        columns = {key: settings[key[0]][key[1]] for key in self.condition.inputs}
-        for key, strings in self._foreign.items():
-            recoded = np.array([self._strings.code(text) for text in strings.texts()] or [0])
-            columns[key] = recoded[columns[key]]
-        return self.condition(columns, n)
 
 
 def compile_predicate(

@@ -12,14 +12,15 @@ import numpy as np
 
 from causal_dsl.causal.balance_cells import Cells, RowCells
 from causal_dsl.causal.built import BoxBuilder, Builder
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.interval_bounds import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
-from causal_dsl.causal.sampling import Columns, Sampler
+from causal_dsl.causal.sampling import Sampler
 from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement
-    from causal_dsl.causal.support import Support
+    from causal_dsl.causal.input_list import Support
 
 #: Candidates in one block.
 BLOCK = 2**17
@@ -43,7 +44,7 @@ _latest: Listed | None = None
 
 
 class RowCandidates:
-    """What may be drawn for the ``n`` rows of a statement, given ``values`` of the roles of earlier statements.
+    """The candidates for the ``n`` rows of a statement, given ``values`` of the roles of earlier statements.
 
     ``wanted`` are the variables of each role on which acceptance depends, those ``beside`` it also asked for. ``asked`` and
     ``held`` count on how many candidates at random the `where` was evaluated, and on how many it held.
@@ -113,13 +114,13 @@ class RowCandidates:
 
     @property
     def unit(self) -> str:
-        """What a combination of inputs is called in messages."""
+        """The name of a combination of inputs in messages."""
         return {1: "inputs", 2: "pairs"}.get(len(self.samplers), "combinations")
 
     # ── what can be built ───────────────────────────────────────────────────────────────────────
 
     def builder(self, row_cells: RowCells | None = None) -> Builder | None:
-        """What can be built of the conditions, with the balanced values given row by row; None where that is nothing."""
+        """The construction of the conditions, with the balanced values given row by row; None where nothing can be built."""
         context = {(role, name): self.values[role][name] for role, name in self.context}
         targets = {} if row_cells is None else dict(zip(self.statement.spread, row_cells.codes.T, strict=True))
         found = Builder(self.design, self.statement, self.n, context, self.wanted, targets)

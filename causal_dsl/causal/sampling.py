@@ -7,19 +7,21 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
+from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.interval_bounds import boxes_of
 from causal_dsl.causal.splits import part_of, restrict
-from causal_dsl.causal.support import Support, distinct, known, needs
+from causal_dsl.causal.support import distinct, known, needs, support_of
 from causal_dsl.counter import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.called_words import PARTS
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.model import CausalModel, Condition
-    from causal_dsl.causal.predicates import Predicate
+    from causal_dsl.causal.condition_functions import Condition, Predicate
+    from causal_dsl.causal.model import CausalModel
 
 #: A run with at most this many inputs is drawn from the list of them.
 LISTED = 400_000
@@ -31,8 +33,6 @@ _AGAIN = 64
 _STRIDE = 2**44
 #: Lists of one model that are kept: it has few parts, and is shown by few alignments.
 _LISTS = 32
-
-Columns = dict[str, np.ndarray]
 
 
 def with_templates(model: CausalModel, support: Support, templates: Sequence[Predicate | None]) -> Support:
@@ -92,7 +92,7 @@ def listed(
     """The inputs of a part with their prompts, where they are few, the sums of their weights, and whether these are equal."""
     at = (split, templates, model.lines, model.by, model.weight)
     if at not in model.listed:
-        support = model.support(LISTED)
+        support = support_of(model, LISTED)
         if support is not None:
             support = with_templates(model, restrict(model, support, split), templates)
         sums = None if support is None else np.cumsum(support.weights)
@@ -293,7 +293,7 @@ def try_out(model: CausalModel, diagnostics: Diagnostics) -> Columns | None:
 
     Reports a `where` of the model that never holds (E330); raises SpecError where the model cannot be evaluated.
     """
-    support = model.support(LISTED)
+    support = support_of(model, LISTED)
     if support is not None:
         if support.broken is not None:
             diagnostics.report(

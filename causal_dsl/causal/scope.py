@@ -1,4 +1,4 @@
-"""What the expressions of a causal model may name besides its variables."""
+"""The names that the expressions of a causal model may use besides its variables."""
 
 from __future__ import annotations
 
@@ -14,7 +14,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.functions import PythonFunction
-    from causal_dsl.causal.tables import LookupTable
+    from causal_dsl.causal.lookup_table import LookupTable
 
 
 @dataclass

@@ -8,11 +8,12 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.causal.accepted import AcceptedSets, of_condition, of_items
+from causal_dsl.causal.condition_functions import compile_condition
 from causal_dsl.causal.domain_of import compile_domain
 from causal_dsl.causal.domains import WORDS, Domain, Finite, Value, show
 from causal_dsl.causal.expressions import Compiler, inside
 from causal_dsl.causal.lookups import codes_of
-from causal_dsl.causal.model import CausalModel, compile_condition
+from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.named_files import folder_of
 from causal_dsl.causal.terms import Integer, Symbol, negation
 from causal_dsl.causal.typed import Guard, Typed, call, variable

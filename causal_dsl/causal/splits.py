@@ -14,13 +14,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.support import LISTABLE, Support, enumerate_support, known
+from causal_dsl.causal.input_list import Support
+from causal_dsl.causal.support import LISTABLE, enumerate_support, known
 from causal_dsl.counter import bits, key
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.vocabulary.called_words import PARTS
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.designs import DrawStatement
     from causal_dsl.causal.model import CausalModel
 
 #: The parts, by number, and how many tenths of the inputs lie in each.
@@ -34,7 +34,14 @@ def part_of(model: CausalModel, settings: Mapping[str, np.ndarray]) -> np.ndarra
     one is missing, and SpecError where the model cannot be evaluated.
     """
     n = next((len(column) for column in settings.values()), 0)
-    return np.searchsorted(model.cuts, _hashes(model, settings, n))
+    return np.searchsorted(cuts_of(model), _hashes(model, settings, n))
+
+
+def cuts_of(model: CausalModel) -> np.ndarray:
+    """Where the hashes of its inputs are cut into parts; found once."""
+    if model.cuts is None:
+        model.cuts = cut(model)
+    return model.cuts
 
 
 def cut(model: CausalModel) -> np.ndarray:
@@ -95,22 +102,21 @@ def restrict(model: CausalModel, support: Support, split: str) -> Support:
     return Support({name: codes[keep] for name, codes in support.values.items()}, support.weights[keep], support.broken)
 
 
-def report_empty(statement: DrawStatement, place: Span, label: str, diagnostics: Diagnostics) -> None:
+def report_empty(model: CausalModel, split: str, place: Span, label: str, diagnostics: Diagnostics) -> None:
     """A part of which nothing can be drawn (E710)."""
-    model = statement.model
     hashes = _listed(model)
     if hashes is None:
         shares = [f"{10 * tenths}% in `{part}`" for part, tenths in zip(PARTS, TENTHS, strict=True)]
         note = f"`{model.name}` has more inputs than can be listed: about {', '.join(shares)}"  # whatever they are parted by
     else:
-        sizes = np.bincount(np.searchsorted(model.cuts, hashes), minlength=len(PARTS)).tolist()
+        sizes = np.bincount(np.searchsorted(cuts_of(model), hashes), minlength=len(PARTS)).tolist()
         shares = [f"{size:,} in `{part}`" for part, size in zip(PARTS, sizes, strict=True)]
         what = f"values of {' and '.join(f'`{name}`' for name in model.by)}" if model.by else "inputs"
         what = what if len(hashes) != 1 else what.replace("values", "value").replace("inputs", "input")
         note = f"`{model.name}` has {len(hashes):,} {what}: {', '.join(shares)}"
     diagnostics.report(
         "E710",
-        f"no input of the `{statement.split}` part is left to draw",
+        f"no input of the `{split}` part is left to draw",
         place,
         label=label,
         notes=(note,),

@@ -9,10 +9,10 @@ from typing import TYPE_CHECKING
 import numpy as np
 
 from causal_dsl.causal.domains import Finite
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.causal.input_list import Support
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.model import CausalModel, Condition
+    from causal_dsl.causal.model import CausalModel
 
 #: A model of at most this many inputs can be listed: taken exhaustively, or cut into parts of exact shares.
 LISTABLE = 2_000_000
@@ -20,26 +20,6 @@ LISTABLE = 2_000_000
 _HEAVIEST = 2**40
 #: Most codes in a list of inputs: a model of very many variables has a shorter list.
 _CELLS = 40_000_000
-
-
-@dataclass
-class Support:
-    """Columns of codes of every variable, ``[n]`` each, and the weight of each row: probability is weight / total.
-
-    ``broken`` is the condition that left no row, where none is left.
-    """
-
-    values: dict[str, np.ndarray]
-    weights: np.ndarray
-    broken: Condition | None = None
-
-    @property
-    def n(self) -> int:
-        return len(self.weights)
-
-    @property
-    def total(self) -> int:
-        return int(self.weights.sum())
 
 
 def needs(model: CausalModel, inputs: tuple[str, ...]) -> frozenset[str]:
@@ -91,6 +71,13 @@ def matters(model: CausalModel, names: Iterable[str]) -> frozenset[str]:
     asked = [*names, *(name for where in model.wheres for name in where.inputs), *model.choices]
     asked += [model.weight] if model.weight else []
     return needs(model, tuple(asked))
+
+
+def support_of(model: CausalModel, cap: int) -> Support | None:
+    """All inputs that can be drawn, with their weights, listed once; None if there are more than ``cap`` or no end of them."""
+    if cap not in model.supports:
+        model.supports[cap] = enumerate_support(model, cap)
+    return model.supports[cap]
 
 
 def enumerate_support(model: CausalModel, cap: int, only: Iterable[str] | None = None) -> Support | None:

@@ -11,17 +11,16 @@ import json
 import math
 import re
 from collections.abc import Mapping, Sequence
-from dataclasses import field
 from itertools import islice
 from pathlib import Path
 from typing import cast
 
 from causal_dsl.causal.domain_of import constant, finite, one_type
 from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of, written
+from causal_dsl.causal.lookup_table import LookupTable
 from causal_dsl.causal.named_files import read_text
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
+from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.garbage import rarely_collected
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 #: Where a table comes from, and the name by which the number of a row is its key.
@@ -36,36 +35,6 @@ _LOOK = 4096
 #: What begins as `007` does.
 _CODE = re.compile(r"[+-]?0\d")
 _NUMBER = re.compile(r"[+-]?(\d+\.?\d*|\.\d+)([eE][+-]?\d+)?\Z", re.ASCII)
-
-
-@dataclass(frozen=True)
-class LookupTable:
-    """Rows by the value of their key column.
-
-    ``columns[name]`` has one value a row, in the order of ``keys``; the values of a column are of one type. ``only`` is the
-    column that ``Table[key]`` reads, where the table is written out. ``unusable``: columns of the file with what is wrong with them.
-    """
-
-    name: str
-    path: str
-    key: str
-    keys: Finite
-    columns: dict[str, tuple[Value, ...]]
-    span: Span
-    only: str = ""
-    unusable: Mapping[str, str] = field(default_factory=dict)
-    #: columns of numbers or truth values of which some are missing, with the first that is: they are texts
-    gaps: Mapping[str, str] = field(default_factory=dict)
-    _domains: dict[str, Finite] = field(default_factory=dict, compare=False, repr=False)
-
-    def domain(self, column: str) -> Finite:
-        """The distinct values of a column, in the order of the rows."""
-        if column not in self._domains:
-            cells = self.columns[column]
-            distinct = dict.fromkeys(cells)
-            values = cells if len(distinct) == len(cells) else tuple(distinct)
-            self._domains[column] = Finite(values, self.gaps.get(column, ""))
-        return self._domains[column]
 
 
 def load_table(decl: tree.TableDecl, folder: Path, diagnostics: Diagnostics) -> LookupTable | None:

@@ -1,4 +1,4 @@
-"""What mechanisms and conditions are made of: expressions as values, each kept once.
+"""The parts of mechanisms and conditions: expressions as values, each kept once.
 
 Equal expressions are one object, so they are compared and hashed by identity however deep they are. They stand as they
 were written: nothing is rearranged, since the order of float arithmetic matters. :mod:`causal_dsl.causal.symbolic` gives

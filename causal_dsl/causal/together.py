@@ -5,19 +5,15 @@ What several outputs are in a row has a code of its own, so that rules, ceilings
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import field
 from itertools import product
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.quick_dataclasses import dataclass
-
-if TYPE_CHECKING:
-    from causal_dsl.causal.model import CausalModel
 
 #: An output, or several that are read together.
 Outputs = str | tuple[str, ...]
@@ -68,7 +64,7 @@ class Together(Accepted):
         return np.logical_or.reduce([part.apart(a, b) for part, a, b in both])
 
     def _accepted(self, code: int) -> list[np.ndarray]:
-        """What each output accepts where together they are ``code``."""
+        """The values that each output accepts where together they are ``code``."""
         kind = self.kinds[int(code)]
         return [part.expand(np.array([own]))[1] for part, own in zip(self.parts, kind, strict=True)]
 
@@ -88,13 +84,4 @@ class Together(Accepted):
         return sum(size * count for size, count in zip(sizes, counts.tolist(), strict=True)) > most
 
 
-def column_of(model: CausalModel, values: Mapping[str, np.ndarray], outputs: Outputs) -> np.ndarray:
-    """The codes of an output, or of several together, ``[n]``."""
-    if isinstance(outputs, str):
-        return values[outputs]
-    together = model.accepted(outputs)
-    assert isinstance(together, Together)
-    return together.codes([values[name] for name in outputs])
-
-
-__all__ = ["Outputs", "Together", "column_of", "names_of"]
+__all__ = ["Outputs", "Together", "names_of"]

@@ -51,7 +51,7 @@ class Typed:
 
     @property
     def told(self) -> str:
-        """What it is, in words; of a column that would hold numbers, why it holds texts."""
+        """The type of a value, in words; of a column that would hold numbers, why it holds texts."""
         gap = self.domain.gap if isinstance(self.domain, Finite) else ""
         return WORDS[self.type] + f", because {gap}" * bool(gap)
 

@@ -1,4 +1,4 @@
-"""What runs in the process of a worker: it holds networks, runs the units that it is given into the store, and says how far it is."""
+"""The process of a worker: it holds networks, runs the units that it is given into the store, and says how far it is."""
 
 from __future__ import annotations
 
@@ -52,13 +52,13 @@ class Task:
 
     @property
     def network(self) -> tuple[int, object]:
-        """What a worker has to load for it."""
+        """The network that a worker has to load for it."""
         return self.number, self.unit.network
 
 
 @dataclass(frozen=True)
 class WorkerLoad:
-    """What each worker is told: ``specs`` with the ``options`` of the run (``out`` is the store), the ``versions`` that compute, and how
+    """The load of each worker: ``specs`` with the ``options`` of the run (``out`` is the store), the ``versions`` that compute, and how
     many workers share a machine's memory and cores. ``token`` is the name and content of a file of the store."""
 
     specs: tuple[Spec, ...]
@@ -231,7 +231,7 @@ def _read_from_disk() -> int:
 
 @contextmanager
 def _silent() -> Iterator[None]:
-    """What the driver has said already is not said by each worker again."""
+    """Keep a worker from saying again what the driver has said already."""
     from causal_dsl.store.notices import collecting
 
     with collecting():

@@ -1,4 +1,4 @@
-"""What a worker says of a unit."""
+"""The report of a worker on a unit."""
 
 from __future__ import annotations
 
@@ -8,7 +8,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Answer:
-    """What became of a unit: ``stored``, in so many ``seconds``; or ``why`` not, and whether another try may go well. ``full``: the
+    """The outcome of a unit: ``stored``, in so many ``seconds``; or ``why`` not, and whether another try may go well. ``full``: the
     store takes nothing more."""
 
     stored: bool

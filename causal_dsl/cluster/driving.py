@@ -54,7 +54,7 @@ def _tell(scheduler: Scheduler[Any], pool: WorkerPool, event: Event, now: float)
 
 
 class _Shown:
-    """What is said of how far it is."""
+    """The progress of the workers, in words."""
 
     def __init__(self, scheduler: Scheduler[Any], pool: WorkerPool, bar: Progress, now: float):
         self.scheduler, self.pool, self.bar, self.began = scheduler, pool, bar, now

@@ -1,4 +1,4 @@
-"""What the scheduler hears of, and what it asks for."""
+"""The events that the scheduler hears of, and the actions that it asks for."""
 
 from __future__ import annotations
 

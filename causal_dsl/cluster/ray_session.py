@@ -122,7 +122,7 @@ def session(cluster: str | None, workers: int | None, place: Callable[[str], Spa
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """What this process does on SIGTERM stays: Ray would print a dump of its own and leave at once."""
+    """Keep the action of this process on SIGTERM: Ray would print a dump of its own and leave at once."""
     before = signal.getsignal(signal.SIGTERM)
     try:
         yield

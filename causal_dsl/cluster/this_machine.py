@@ -1,4 +1,4 @@
-"""What this machine has for workers, found without loading torch or Ray."""
+"""The resources of this machine for workers, found without loading torch or Ray."""
 
 from __future__ import annotations
 

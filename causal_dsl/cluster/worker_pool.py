@@ -129,7 +129,7 @@ class WorkerPool:
         return {name: actor.process for name, actor in self._actors.items() if actor.process}
 
     def events(self, seconds: float) -> list[Event]:
-        """What happened, waited for at most so long."""
+        """The events since the last call, waited for at most so long."""
         ray = installed()
         self._look()
         if self._news:

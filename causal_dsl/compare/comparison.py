@@ -14,10 +14,11 @@ from causal_dsl.compare.run_changes import IdentityChange, run_changes, spec_cha
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.spec_results import SCHEMA
+from causal_dsl.vocabulary.measures import given, leading
 
 Setting = Mapping[str, Any]
 #: Scores that every test has; others stand in a test because it asks for them.
-_CORE = ("accuracy", "iia", "iia_informative", "iia_star")
+_CORE = (*given("answer"), *given("interchange"))
 
 
 @dataclass(frozen=True)
@@ -168,7 +169,7 @@ def _side(run: RecordedRun) -> dict[str, Any]:
 def told_scores(names: Iterable[str], most: int = 4) -> list[str]:
     """Of the scores of a cell, those that are shown of a sweep: iia or accuracy, and what the test asks for."""
     known = list(names)
-    core = next((name for name in ("iia", "accuracy") if name in known), None)
+    core = leading(known, "answer")
     asked = [name for name in known if name not in _CORE and not name.endswith("_unfiltered")]
     return ([core] if core else []) + asked[: most - 1] or known[:1]
 

@@ -59,7 +59,7 @@ def _indented(what: RenderableType, by: int = 2) -> Padding:
 
 
 def summary_of(comparison: RunComparison) -> str:
-    """What changed, in a line."""
+    """The changes, in a line."""
     tests = [test for spec in comparison.specs for test in spec.tests]
     changed = [test.name for test in tests if test.changed]
     gone = sum(len(spec.gone) for spec in comparison.specs)
@@ -117,7 +117,7 @@ def changes_of(spec: SpecComparison) -> RenderableType:
 
 
 def told_of_test(test: TestComparison, console: Console | None = None) -> Iterator[RenderableType]:
-    """What is told of a test below its name; without a console, tables of all cells in place of maps."""
+    """The lines on a test below its name; without a console, tables of all cells in place of maps."""
     yield _indented(_plain(_pairs(test)))
     if test.interrupted:
         which = " and ".join(x for x, status in (("A", test.status.a), ("B", test.status.b)) if status == "interrupted")

@@ -27,7 +27,7 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles
-from causal_dsl.vocabulary.measures import of_counts
+from causal_dsl.vocabulary.measures import MEASURES, of_counts
 
 Way = Literal["paired score", "paired bootstrap", "unpaired", "exact", "none"]
 #: How far two scores may be apart by the rounding of networks in float32, as a part of the larger one.
@@ -182,7 +182,7 @@ def _interval_of(
 def output_of(score: str) -> str:
     """The output that a score such as ``iia(same)`` is of; empty for others."""
     name, bracket, rest = score.removesuffix("_unfiltered").partition("(")
-    known = name in ("iia", "iia_informative", "moved", "accuracy")
+    known = name in MEASURES and MEASURES[name].paired
     return rest[:-1] if bracket and known and rest[:-1].isidentifier() else ""
 
 

@@ -176,7 +176,7 @@ def _alone(runs: Sequence[RecordedRun]) -> bool:
 
 
 def history_document(histories: Sequence[SpecHistory]) -> dict[str, Any]:
-    """What ``history --json`` prints."""
+    """The document that ``history --json`` prints."""
     return {"schema": SCHEMA, "series": [one.to_json() for one in histories]}
 
 

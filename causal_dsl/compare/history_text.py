@@ -60,7 +60,7 @@ def _print(one: SpecHistory, console: Console) -> None:
 
 
 def _outcomes(one: SpecHistory, test: str) -> Iterator[tuple[str, bool]]:
-    """What the runs say of a test beside its scores, a line each, and whether that changed."""
+    """The outcomes of a test in the runs beside its scores, a line each, and whether that changed."""
     verdicts, statuses, expectations = one.verdicts(test), one.statuses(test), one.expectations(test)
     without = ({None: "not run", "interrupted": "interrupted"}.get(status, "none") for status in statuses)
     if any(verdicts) or "interrupted" in statuses:

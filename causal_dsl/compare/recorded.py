@@ -29,7 +29,7 @@ _OWN = ("schema", "path", "tests")
 
 @dataclass(frozen=True, eq=False)
 class RecordedRun:
-    """What was kept of one run of one spec. ``folder`` is its folder of ``--out``; None for the output of ``run --json``.
+    """The record of one run of one spec. ``folder`` is its folder of ``--out``; None for the output of ``run --json``.
     ``result`` is what the document says, as a value."""
 
     document: Mapping[str, Any]

@@ -1,4 +1,4 @@
-"""What identifies two runs, and where they differ: spec, networks, files, settings, versions, command, machine."""
+"""The identity of two runs, and where they differ: spec, networks, files, settings, versions, command, machine."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ class IdentityChange:
 
 
 def run_changes(a: RecordedRun, b: RecordedRun) -> list[IdentityChange]:
-    """What differs between two runs; empty where they have one key, one command and one machine."""
+    """The differences between two runs; empty where they have one key, one command and one machine."""
     own, other = a.document, b.document
     before, now = own["identity"], other["identity"]
     found: list[IdentityChange] = []

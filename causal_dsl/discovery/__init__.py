@@ -1,1 +1,1 @@
-"""What each component and each edge adds to a metric, from gradients: attribution patching, EAP, EAP-IG, integrated gradients."""
+"""The contribution of each component and each edge to a metric, from gradients: attribution patching, EAP, EAP-IG, integrated gradients."""

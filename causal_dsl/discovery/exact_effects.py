@@ -1,4 +1,4 @@
-"""What a metric loses where one node, or what one receiver reads of it, is taken from the counterfactual run: a whole forward
+"""The loss of a metric where one node, or what one receiver reads of it, is taken from the counterfactual run: a whole forward
 pass for each, by the hooks of interventions."""
 
 from __future__ import annotations
@@ -140,7 +140,7 @@ class Exact:
         return self._run(runs.which, "base", (), nodes, edges)[0]
 
     def _otherwise(self, which: np.ndarray, nodes: Sequence[NodeAt]) -> tuple[Tensor, dict[NodeAt, Tensor]]:
-        """What stands in the place of nodes that are taken away, and the logits of the run where all of them are: of one on the source, or
+        """The stand-in for nodes that are taken away, and the logits of the run where all of them are: of one on the source, or
         on the base with the embedding (of a vector network the input) replaced."""
         if self.pairs.instead == "run":
             return self._run(which, "source", nodes, {}, {})

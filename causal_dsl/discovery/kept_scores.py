@@ -13,8 +13,8 @@ from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.network.fingerprint import anywhere
 from causal_dsl.network.network import Network
-from causal_dsl.program.discovery import Discovery
 from causal_dsl.program.feature_files import files_of
+from causal_dsl.program.searches import Discovery
 from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import ScoreInputs, versions
 from causal_dsl.vocabulary.locations import Position

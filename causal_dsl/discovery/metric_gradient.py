@@ -10,7 +10,7 @@ from torch import Tensor
 
 from causal_dsl.engine.readings import Targets
 from causal_dsl.engine.readout import measure
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.gradients import derived
 from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Columns, Quantity

@@ -269,7 +269,7 @@ class NodeScorer:
         return logits, {}
 
     def _whole(self, site: Site, which: np.ndarray, away: Seen, own: Tensor) -> Tensor:
-        """What stands at a site otherwise, at all tokens."""
+        """The vectors that stand at a site otherwise, at all tokens."""
         if self.pairs.instead == "run":
             return away[site, None]
         return self._expanded(self._mean((site,), None, None), None, which).to(own)

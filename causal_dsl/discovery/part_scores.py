@@ -116,7 +116,7 @@ class PartScorer:
         return self.tracer.run(self.pairs.rows(role, which), self.pairs.read(which, role), **more)  # type: ignore[arg-type]
 
     def counterfactual(self, which: np.ndarray) -> RunTrace:
-        """What stands in the place of what is taken away: a run on the source, or means or zeros, with the logits of the base run whose first
+        """The stand-in for what is taken away: a run on the source, or means or zeros, with the logits of the base run whose first
         stage is replaced by them."""
         if self.pairs.instead == "run":
             return self.run(which, "source")

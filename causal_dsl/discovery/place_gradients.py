@@ -208,7 +208,7 @@ class _Scorer:
 
     @torch.no_grad()
     def _values(self, which: np.ndarray) -> tuple[list[Tensor], list[Tensor], Tensor]:
-        """What stands at each place in the base run and otherwise, and the logits of the base run."""
+        """The vectors at each place in the base run and otherwise, and the logits of the base run."""
         plain = self._run(which, reads=True)
         assert plain.logits is not None
         if self.way.baseline == "0":

@@ -13,7 +13,7 @@ from causal_dsl.discovery.learned_masks import LearnedMasks
 from causal_dsl.discovery.node_scores import NodeScorer
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
-from causal_dsl.program.discovery import Discovery
+from causal_dsl.program.searches import Discovery
 from causal_dsl.quick_dataclasses import dataclass
 
 #: Of how many nodes or edges scores at the base run are held against finite differences.
@@ -22,7 +22,7 @@ SLOPES = 4
 
 @dataclass(eq=False)
 class CircuitSearch:
-    """What a method is given: what is asked for (``discovery``), effects by forward passes (``exact``, which has the network, the pairs and
+    """The input of a method: what is asked for (``discovery``), effects by forward passes (``exact``, which has the network, the pairs and
     the metric), and scores by gradients (``of``: of nodes that a circuit names, or of all components of some kinds). ``say`` hears how far
     it is."""
 
@@ -100,7 +100,7 @@ def _sites_held(of: NodeScorer, exact: Exact, scored: Scored, way: Way) -> HeldA
 
 
 def _path_held(of: PartScorer, search: CircuitSearch, scored: Scored, way: Way) -> HeldAgainst | None:
-    """What scores along a path add up to, whatever the network computes: a difference of the metric. None where there is no such number."""
+    """The number that scores along a path add up to, whatever the network computes: a difference of the metric. None where there is no such number."""
     if of.places:  # not all of a stage is scored, and gradients are those along the way of all tokens together
         return None
     exact, nodes = search.exact, of.summed(scored)

@@ -1,4 +1,4 @@
-"""What discovering a circuit found: scores, their correlation with exact effects, and how stable the kept set is on resampled pairs."""
+"""The outcome of a search for a circuit: scores, their correlation with exact effects, and how stable the kept set is on resampled pairs."""
 
 from __future__ import annotations
 
@@ -11,7 +11,8 @@ from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.discovery.exact_effects import AtToken
 from causal_dsl.discovery.part_scores import Scored
-from causal_dsl.program.discovery import Discovery, Kept, chosen
+from causal_dsl.program.discovery import chosen
+from causal_dsl.program.searches import Discovery, Kept
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.once import StoredArrays
 from causal_dsl.vocabulary.discovery_methods import SAMPLED
@@ -27,7 +28,7 @@ FAR = 0.1
 
 @dataclass(frozen=True)
 class HeldAgainst:
-    """What scores by gradients are held against, in words, how far they are from it at most, and the largest of the numbers compared.
+    """The numbers that scores by gradients are held against, in words, how far they are from them at most, and the largest of the numbers compared.
     ``by_steps``: along a path of infinitely many steps they would be equal."""
 
     says: str
@@ -93,7 +94,7 @@ class Found:
 
 
 def kept_form(one: Found) -> StoredArrays:
-    """What is found as arrays and plain data, as it is kept."""
+    """The outcome as arrays and plain data, as it is kept."""
     scored, held = one.scored, one.held
     about = {
         "names": list(one.names),
@@ -110,7 +111,7 @@ def kept_form(one: Found) -> StoredArrays:
 
 
 def from_kept(discovery: Discovery, arrays: Mapping[str, np.ndarray], about: Mapping[str, Any]) -> Found:
-    """What is found, from its kept form. The parts themselves are not kept: their names tell them."""
+    """The outcome, from its kept form. The parts themselves are not kept: their names tell them."""
     ends, passes = about["ends"], about["passes"]
     scored = Scored(
         (), arrays["groups"], arrays["weights"], (ends[0], ends[1]), (passes[0], passes[1]), tuple(about["still"])

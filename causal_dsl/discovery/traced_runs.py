@@ -26,7 +26,7 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.program.components import head_count
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 #: A component of sites, and its layer (-1: of none).
 Stage = tuple[str, int]
@@ -34,7 +34,7 @@ Stage = tuple[str, int]
 
 @dataclass(eq=False)
 class RunTrace:
-    """What was seen in one run: ``logits`` [rows, vocabulary] at the read-out, ``given[stage]`` [rows, tokens, width] (of a
+    """The tensors of one run: ``logits`` [rows, vocabulary] at the read-out, ``given[stage]`` [rows, tokens, width] (of a
     vector network [rows, width]), and, with gradients, what components read."""
 
     logits: Tensor
@@ -154,7 +154,7 @@ class Tracer:
             handles.append(
                 hook_tensor(layer.get_submodule(own.mlp if own.mid is None else own.mid[:-1]), "in", alias(number))
             )
-            for kind in ("q", "k", "v"):
+            for kind in HEAD_PORTS:
                 module = find_tap(network, Site(kind, number)).module
                 if module not in reads.entered:
                     handles.append(hook_tensor(module, "in", into("entered", module)))
@@ -177,10 +177,10 @@ class Tracer:
         )
 
     def ports_of(self, layer: int) -> tuple[Port, ...]:
-        """What the heads of a layer read, and its MLP."""
+        """The stream that the heads of a layer read, and its MLP."""
         facts = self.network.facts
         return (
-            *(Port(kind, layer, head) for kind in ("q", "k", "v") for head in range(head_count(kind, facts) or 0)),
+            *(Port(kind, layer, head) for kind in HEAD_PORTS for head in range(head_count(kind, facts) or 0)),
             Port("mlp", layer),
         )
 
@@ -327,7 +327,7 @@ def sent(network: Network, stage: Stage, base: Tensor, other: Tensor) -> Tensor:
 
 
 def _normed(norm: nn.Module, plain: Tensor, each: Tensor) -> Tensor:
-    """What a norm makes of a sum with each of some terms more, less what it makes of the sum."""
+    """The norm of a sum with each of some terms more, less the norm of the sum."""
     rows, tokens, count, width = each.shape
     given: Tensor = norm((plain[:, :, None] + each).reshape(rows, tokens * count, width))
     before: Tensor = norm(plain)

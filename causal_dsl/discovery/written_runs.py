@@ -31,7 +31,7 @@ class WrittenRun:
         self._family, self._values = layout.family[self.resume], replace(context.values(kept, {}), watch=None)
 
     def writes(self, which: np.ndarray) -> list[SiteWrite]:
-        """What is written in the runs of some pairs, each a row of a batch, in order."""
+        """The vectors that are written in the runs of some pairs, each a row of a batch, in order."""
         family = self._family
         rows = family.back[which]
         found = []

@@ -81,7 +81,7 @@ class Activations(ABC):
 
 
 class PassActivations(Activations):
-    """What the prompts of one pass leave behind for its writes."""
+    """The vectors that the prompts of one pass leave behind for its writes."""
 
     def __init__(self, layouts: Layouts, layout: Layout):
         super().__init__(layouts, layout.keys)

@@ -10,13 +10,14 @@ from __future__ import annotations
 
 from collections.abc import Callable, Sequence
 from functools import partial
-from typing import TYPE_CHECKING, TypeVar
+from typing import TypeVar
 
 import numpy as np
 import torch
 from torch import Tensor, nn
 
 from causal_dsl.diagnostics import fail
+from causal_dsl.engine.looked_at import Looks
 from causal_dsl.engine.place_readings import Run, vectors
 from causal_dsl.measures.quantities import SUMS, Quantity, ValueRef
 from causal_dsl.network.frozen_norm import FrozenNorm
@@ -26,9 +27,6 @@ from causal_dsl.program.program import PlaceRead, Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
-
-if TYPE_CHECKING:
-    from causal_dsl.engine.looks import Looks
 
 Made = TypeVar("Made")
 
@@ -45,7 +43,7 @@ class Direction:
 
 @dataclass(eq=False)
 class Attribution:
-    """What was read in one run of a pass, as terms of logits."""
+    """The vectors that were read in one run of a pass, as terms of logits."""
 
     looks: Looks
     test: Test
@@ -53,7 +51,7 @@ class Attribution:
     pairs: np.ndarray
 
     def numbers(self, looked: g.Looked) -> dict[Quantity, np.ndarray]:
-        """What the look's site adds to each logit that is asked for, and the sums that it is held against."""
+        """The contribution of the look's site to each logit that is asked for, and the sums that it is held against."""
         look, found = looked.look, {}
         for quantity in looked.quantities:
             assert quantity.of is not None
@@ -71,7 +69,7 @@ class Attribution:
     # ── of one site ─────────────────────────────────────────────────────────────────────────────
 
     def added(self, look: PlaceRead, of: ValueRef) -> Tensor:
-        """What the site of a look adds to a logit, [n]."""
+        """The contribution of the site of a look to a logit, [n]."""
         place = look.places[0]
         direction = self.direction(look.places[1], of, look)
         if COMPONENTS[place.site.component].logit == "head":
@@ -80,7 +78,7 @@ class Attribution:
         return self.product(place, direction)
 
     def product(self, place: Place, direction: Direction) -> Tensor:
-        """What the vector at a place adds, [n]."""
+        """The contribution of the vector at a place, [n]."""
         return (self.read(place).to(direction.vector.device) * direction.vector).sum(dim=1)
 
     def read(self, place: Place) -> Tensor:
@@ -91,7 +89,7 @@ class Attribution:
     # ── of all terms ────────────────────────────────────────────────────────────────────────────
 
     def sums(self, look: PlaceRead, of: ValueRef) -> dict[str, Tensor]:
-        """What the embeddings, all attention, all MLPs and the biases add, their sum, and the logit that the network makes, each [n]."""
+        """The contributions of the embeddings, all attention, all MLPs and the biases, their sum, and the logit that the network makes, each [n]."""
         return self._once(("sums", look.places[1], of), lambda: self._sums(look, of))
 
     def _sums(self, look: PlaceRead, of: ValueRef) -> dict[str, Tensor]:
@@ -147,7 +145,7 @@ class Attribution:
         return Direction(vector * factor[:, None], rest * factor, torch.where(ids.to(device) >= 0, finished, torch.nan))
 
     def heads(self, place: Place, end: Place, of: ValueRef, look: PlaceRead) -> tuple[Tensor, Tensor]:
-        """What each head of a layer adds [n, heads], and what the output projection and a norm behind it add [n]."""
+        """The contribution of each head of a layer [n, heads], and that of the output projection and a norm behind it [n]."""
         return self._once(("heads", place, end, of), lambda: self._heads(place, end, of, look))
 
     def _heads(self, place: Place, end: Place, of: ValueRef, look: PlaceRead) -> tuple[Tensor, Tensor]:

@@ -1,4 +1,4 @@
-"""What one block of a step found: numbers for its pairs, cell by cell."""
+"""The results of one block of a step: numbers for its pairs, cell by cell."""
 
 from __future__ import annotations
 

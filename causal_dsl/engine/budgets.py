@@ -9,7 +9,7 @@ from causal_dsl.planning.memory import MOST_TOKENS_CPU, MOST_TOKENS_DEVICE, Budg
 
 
 def budget_of(network: Network, given: int | None = None) -> Budget:
-    """What a run on a network may take: ``given`` bytes, else half of what is free where the network is."""
+    """The memory that a run on a network may take: ``given`` bytes, else half of what is free where the network is."""
     size = torch.empty((), dtype=network.dtype).element_size()
     if network.sharded is not None:  # processes that cut their work otherwise would wait for each other
         given = network.sharded.group.agree(given or _free(network))

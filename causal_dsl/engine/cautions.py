@@ -1,4 +1,4 @@
-"""What a user should know of how a plan was run."""
+"""The cautions that a user should know of how a plan was run."""
 
 from __future__ import annotations
 

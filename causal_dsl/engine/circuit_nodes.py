@@ -56,7 +56,7 @@ def nodes_averaged(node: g.NodesAveraged, here: Here) -> Edit:
 
 
 def nodes_moved(node: g.NodesMoved, here: Here) -> Edit:
-    """What the vectors that are there move by, where nodes have other numbers."""
+    """The change of the vectors that are there, where nodes have other numbers."""
     new = here.edit(node.value)
 
     def moved(current: Tensor) -> Tensor:

@@ -31,7 +31,7 @@ Pairs = slice | np.ndarray
 
 
 def names_of(quantities: Sequence[Quantity]) -> list[str]:
-    """What the columns of some quantities of a run are called, each by a name of its own."""
+    """The names of the columns of some quantities of a run, each its own."""
     names: list[str] = []
     for quantity in quantities:
         name = " ".join(str(quantity).replace(" of None", "").split())
@@ -123,7 +123,7 @@ class StoredNumbers(MutableMapping[Quantity, np.ndarray]):
         return len(dict.fromkeys((*self._columns, *self._own)))
 
     def held(self, quantity: Quantity) -> object:
-        """What holds a number: cells that share it have the same object."""
+        """The object that holds a number: cells that share it have the same."""
         return self._own[quantity] if quantity in self._own else self._columns[quantity]
 
 

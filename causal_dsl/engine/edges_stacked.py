@@ -10,9 +10,9 @@ import torch
 from torch import Tensor
 
 from causal_dsl.engine.activation_cache import PassActivations
-from causal_dsl.engine.looks import Looks
+from causal_dsl.engine.looked_at import Looks
+from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.reference import ReferenceExecutor
-from causal_dsl.engine.runner import Context
 from causal_dsl.engine.same_beginnings import SameBeginnings
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.inputs.protocol import InputRows

@@ -22,9 +22,9 @@ from causal_dsl.engine.budgets import budget_of, out_of_memory
 from causal_dsl.engine.edges_stacked import EdgeExecutor
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.measured_cells import MeasuredCells
+from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.readings import Numbers, Targets
 from causal_dsl.engine.reference import ReferenceExecutor
-from causal_dsl.engine.runner import Context
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.engine.trial import Trials
@@ -147,7 +147,7 @@ class Execution:
 
     @cached_property
     def cost(self) -> Cost:
-        """What its plan costs, as it stands before the run."""
+        """The cost of its plan, as it stands before the run."""
         return cost_of(self.plan)
 
     def total(self) -> int:

@@ -27,7 +27,7 @@ def encoded(node: g.ReadAcross, here: Here) -> Edit:
 
 
 def decoded(node: g.Decoded, here: Here) -> Edit:
-    """What is added to the vectors that are there [m, width]: the change of its numbers times their decoder directions."""
+    """The sum that is added to the vectors that are there [m, width]: the change of its numbers times their decoder directions."""
     vectors, new, ref = _vectors(node.now, here), here.edit(node.value), node.now.feature
 
     def moved(current: Tensor) -> Tensor:

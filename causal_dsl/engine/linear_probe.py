@@ -71,7 +71,7 @@ def token_bounds(plan: Plan, run: g.Forward | g.Resume, look: PlaceRead) -> np.n
 def probe_numbers(
     plan: Plan, test: Test, run: g.Forward | g.Resume, look: PlaceRead, vectors: np.ndarray
 ) -> np.ndarray:
-    """What is made of the vectors [n, width] of a place (of several tokens [tokens of all pairs, width]): a number for each pair."""
+    """The number for each pair that is made of the vectors [n, width] of a place (of several tokens [tokens of all pairs, width])."""
     if look.kind == "save":
         parts = np.array_split(vectors, 64)
         norms = np.concatenate([np.linalg.norm(part.astype(np.float64), axis=1) for part in parts])

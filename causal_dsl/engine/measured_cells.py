@@ -1,4 +1,4 @@
-"""What a run has measured: the columns of every cell, filled block by block."""
+"""The measurements of a run: the columns of every cell, filled block by block."""
 
 from __future__ import annotations
 
@@ -26,7 +26,7 @@ from causal_dsl.vocabulary.readings import READINGS
 
 @dataclass
 class CellRun:
-    """What was measured in one cell: ``done`` marks the pairs that were run. ``fired[i]`` of intervention i: at how
+    """The measurements of one cell: ``done`` marks the pairs that were run. ``fired[i]`` of intervention i: at how
     many places it acted, the sum of its relative changes there, and how many places cannot reach the read-out."""
 
     node: g.ScoreNode
@@ -154,7 +154,7 @@ class MeasuredCells:
     def _merge_looked(
         self, run: TestRun, number: int, role: str, numbers: Mapping[Quantity, np.ndarray], block_result: BlockResult
     ) -> None:
-        """What was read at places in a run of a cell: a number a pair, or vectors, which are held."""
+        """The readings at places in a run of a cell: a number a pair, or vectors, which are held."""
         cell, pairs = run.cells[number], block_result.pairs
         for quantity, values in numbers.items():
             if values.ndim == 1:

@@ -1,20 +1,16 @@
-"""What is computed from what was read at a place: one number for each pair of a watch (records in ``vocabulary/readings``)."""
+"""The numbers of what was read at a place: one for each pair of a watch (records in ``vocabulary/readings``)."""
 
 from __future__ import annotations
-
-from typing import TYPE_CHECKING
 
 import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.engine.looked_at import Looks
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.vocabulary.locations import Place
-
-if TYPE_CHECKING:
-    from causal_dsl.engine.looks import Looks
 
 Run = g.Forward | g.Resume
 

@@ -73,7 +73,7 @@ class Numbers:
         return self.answers.longest
 
     def spoken(self, logits: Tensor, pruned: bool) -> Tensor:
-        """What each row says [m, spellings], where one token is read: among the answers of each spelling, or all that can be said."""
+        """The answer of each row [m, spellings], where one token is read: among the answers of each spelling, or all that can be said."""
         if self.answers.among is None:
             return self.said(logits, pruned)[:, None]
         return torch.stack([self._largest(own.among, logits, pruned) for own in self.answers.spellings], dim=1)

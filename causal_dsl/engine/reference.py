@@ -15,8 +15,9 @@ from torch import Tensor
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.attended_keys import as_wide
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.looks import Looks
-from causal_dsl.engine.runner import Context, Gather, Logits
+from causal_dsl.engine.looked_at import Looks
+from causal_dsl.engine.network_share import Context
+from causal_dsl.engine.runner import Gather, Logits
 from causal_dsl.network.edges import EdgeWrite, edges_patched
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.network.tape import reads_in

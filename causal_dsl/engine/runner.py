@@ -1,80 +1,25 @@
-"""What both executors need to run a block of a step: the plan, the network, what is read, and where it goes."""
+"""The runner of a block of a step for both executors: the plan, the network, what is read, and where it goes."""
 
 from __future__ import annotations
-
-from collections.abc import Callable, Iterator, Mapping
-from dataclasses import field
 
 import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.engine.activation_cache import Means, PassActivations
 from causal_dsl.engine.block_results import BlockResult, BlockResults
-from causal_dsl.engine.looks import Looks
-from causal_dsl.engine.off_manifold import OffManifold, every_input
-from causal_dsl.engine.readings import Numbers, Targets
-from causal_dsl.engine.values import Values
-from causal_dsl.features.base import Feature
-from causal_dsl.features.given_maps import GivenMaps
+from causal_dsl.engine.looked_at import Looks
+from causal_dsl.engine.looks import numbers_at
+from causal_dsl.engine.network_share import Context
 from causal_dsl.measures.quantities import SAID, TRACE, Quantity
-from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.pass_layout import Family, Layout
-from causal_dsl.planning.plan import Plan
-from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.program import Test
-from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.quick_dataclasses import dataclass
 
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
 WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64
-
-
-@dataclass(eq=False)
-class Context:
-    """One network's share of a run. ``numbers[test]`` reads the logits of its tests; ``tick`` hears of layer-tokens done."""
-
-    plan: Plan
-    network: Network
-    layouts: Layouts
-    numbers: dict[str, Numbers]
-    means: Means
-    budget: Budget
-    tick: Callable[[int], None]
-    #: the interventions that patch the base into itself, by the intervention whose places they write
-    noise_floors: dict[g.Resume, g.Resume] = field(default_factory=dict)
-    #: the fitted maps, by what names them
-    features: Mapping[FeatureRef, Feature] = field(default_factory=dict)
-    #: the features of files in whose numbers sites are written
-    given: GivenMaps = field(default_factory=GivenMaps)
-    #: the ids whose logits a quantity of a test asks for
-    targets: Targets | None = None
-    #: the written vectors that lie outside of what their site takes, in the pass at hand
-    off_manifold: OffManifold = field(default_factory=OffManifold)
-
-    def __post_init__(self) -> None:
-        self.off_manifold.every = lambda resume, count: every_input(
-            self.plan.drawn[resume.base.draw], resume.base.role, count
-        )
-
-    def tests(self) -> Iterator[Test]:
-        return (test for test in self.plan.tests if test.network.key == self.network.key)
-
-    def values(self, kept: PassActivations, elsewhere: dict[g.Capture, PassActivations]) -> Values:
-        return Values(
-            kept,
-            self.means,
-            elsewhere,
-            self.network.device_at,
-            self.network.facts.heads or 1,
-            self.features,
-            self.off_manifold,
-            self.given,
-        )
 
 
 @dataclass(eq=False)
@@ -185,7 +130,7 @@ class Gather:
                 block_result.noise_floors[number] = self._floor(floor, logits)
         block_result.patched = {quantity: np.stack(values) for quantity, values in patched.items()}
         if looks is not None:
-            block_result.looked = looks.numbers(test, pairs)
+            block_result.looked = numbers_at(looks, test, pairs)
         return block_result
 
     def _floor_family(self, resume: g.Resume) -> Family | None:
@@ -223,11 +168,4 @@ class Gather:
         return torch.from_numpy(np.ascontiguousarray(index, dtype=np.int64)).to(logits.values.device)
 
 
-__all__ = [
-    "WHOLE_PATCHED",
-    "WHOLE_PROMPTS",
-    "BlockResults",
-    "Context",
-    "Gather",
-    "Logits",
-]
+__all__ = ["WHOLE_PATCHED", "WHOLE_PROMPTS", "BlockResults", "Gather", "Logits"]

@@ -11,9 +11,10 @@ from torch import Tensor
 
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.block_results import BlockResults
-from causal_dsl.engine.looks import Looks
+from causal_dsl.engine.looked_at import Looks
+from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.readout import greedy
-from causal_dsl.engine.runner import Context, Gather, Logits
+from causal_dsl.engine.runner import Gather, Logits
 from causal_dsl.faults import OwnFault
 from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
@@ -121,7 +122,7 @@ class Sweep:
         }
 
     def _begin(self, step: Step, block: Block, extra: list[tuple[g.Resume, int]], watch: bool = False) -> _Begun | None:
-        """What a block runs and writes; None where it has no pairs. ``watch``: what is measured at places is read."""
+        """The layout and the writes of a block; None where it has no pairs. ``watch``: what is measured at places is read."""
         context = self.context
         late = late_captures(step)
         elsewhere = dict.fromkeys(late, self.keep(step, block, late)) if late else {}

@@ -16,8 +16,8 @@ from torch import Tensor
 from causal_dsl import faults
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.activation_cache import Means
+from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.reference import ReferenceExecutor
-from causal_dsl.engine.runner import Context
 from causal_dsl.engine.sweep import Sweep
 from causal_dsl.features.base import Feature
 from causal_dsl.features.given_maps import GivenMaps
@@ -39,7 +39,7 @@ PAIRS = 2
 
 
 def kind_of(resume: g.Resume) -> frozenset[object]:
-    """What the right order of an intervention depends on: its sites, what is written there, and where that comes from;
+    """The key of the right order of an intervention: its sites, what is written there, and where that comes from;
     not which layer, token or head it is."""
     return frozenset(_kind_of_write(write) for write in resume.writes)
 

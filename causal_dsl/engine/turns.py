@@ -8,7 +8,7 @@ from typing import Any, Protocol
 from causal_dsl.engine.block_results import BlockResults
 from causal_dsl.engine.heap import give_back
 from causal_dsl.engine.measured_cells import MeasuredCells
-from causal_dsl.engine.runner import Context
+from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.planning.plan import Plan
@@ -16,7 +16,7 @@ from causal_dsl.planning.steps import Block, Step
 
 
 class BlockRunner(Protocol):
-    """What runs the blocks of a plan, an ``Execution``: its store, and where it puts what it measures."""
+    """The executor of the blocks of a plan, an ``Execution``: its store, and where it puts what it measures."""
 
     plan: Plan
     store: ChunkStore | None

@@ -1,4 +1,4 @@
-"""What a write puts in place: a function of the vectors that are there, for both executors.
+"""The vectors that a write puts in place: a function of the vectors that are there, for both executors.
 
 Each value names its function (``Value.function``). Those of words that need nothing but what is there stand with the
 word; here are those of captured vectors, means, noise and given vectors.
@@ -130,7 +130,7 @@ class Values:
         return swapped
 
     def _inside(self, change: Callable[[Tensor], Tensor], ref: FeatureRef) -> Callable[[Tensor], Tensor]:
-        """What is written are numbers of a feature: the rest of the vector stays as it is there."""
+        """A change of the numbers of a feature: the rest of the vector stays as it is there."""
         return lambda current: self.given.of(ref, current).edit(current, change)
 
     def _through(

@@ -1,4 +1,4 @@
-"""What a value writes in place of given vectors, where that depends on no run."""
+"""The vectors that a value writes in place of given ones, where they depend on no run."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ class _Anywhere:
 
 
 def written_there(value: Value, current: Tensor) -> Tensor | None:
-    """What a value writes in place of vectors [m, width], as [m, width]; None where it is made of runs, or of chance. Raises what
+    """The vectors that a value writes in place of others [m, width], as [m, width]; None where it is made of runs, or of chance. Raises what
     writing it in a run raises (E460, E688, E791)."""
     if not all(part.runless for part in value.walk()):
         return None

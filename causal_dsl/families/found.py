@@ -65,7 +65,7 @@ FAMILY = (
     ),
     FeatureFamily(
         "pca",
-        {"k": Setting("int", required=True, low=1)},
+        {"k": Setting("int", required=True, low=1, says="how many principal axes the variable has")},
         f"{__name__}:pca",
         "the first `k` principal axes of the vectors there",
         dim="k",

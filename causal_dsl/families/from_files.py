@@ -39,12 +39,15 @@ def subspace(making: Making) -> Feature:
     return Axes("subspace", axes, torch.zeros(making.width), making.dtype)
 
 
-_PATH = Setting("string", positional=True, required=True)
+_PATH = Setting("string", positional=True, required=True, says="the file, or the folder that holds it")
 
 FAMILY = (
     FeatureFamily(
         "sae",
-        {"path": _PATH, "latents": Setting("ints", (), low=0)},
+        {
+            "path": _PATH,
+            "latents": Setting("ints", (), low=0, says="the numbers of the latents; all of them where none are named"),
+        },
         f"{__name__}:sae",
         "latents of a sparse autoencoder (all, if none are named); its error stays the base's",
         "files as SAELens writes them; the site, heads and network that `cfg.json` names are checked against the spec "
@@ -56,7 +59,10 @@ FAMILY = (
     ),
     FeatureFamily(
         "subspace",
-        {"path": _PATH, "key": Setting("string", "")},
+        {
+            "path": _PATH,
+            "key": Setting("string", "", says="the name of the tensor in the file, where it holds several"),
+        },
         f"{__name__}:subspace",
         "the span of given directions, one in each row",
         file=("file", "a safetensors file"),

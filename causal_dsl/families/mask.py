@@ -35,11 +35,16 @@ FAMILY = (
     FeatureFamily(
         "mask",
         {
-            "over": Setting("word", "coordinates", choices=("coordinates", "heads", "sites")),
+            "over": Setting(
+                "word",
+                "coordinates",
+                choices=("coordinates", "heads", "sites"),
+                says="each of these has a gate of its own",
+            ),
             "seed": SEED,
-            "start": Setting("number", 1.0, low=1e-6),
-            "end": Setting("number", 0.01, low=1e-6),
-            "weight": Setting("number", 0.001, low=0),
+            "start": Setting("number", 1.0, low=1e-6, says="the temperature of the gates as the fit begins"),
+            "end": Setting("number", 0.01, low=1e-6, says="the temperature of the gates as it ends"),
+            "weight": Setting("number", 0.001, low=0, says="the loss grows by this times the sum of the gates"),
         },
         f"{__name__}:mask",
         "the coordinates whose gate opens; with `over=heads` the heads, with `over=sites` the whole sites",

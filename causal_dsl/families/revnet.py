@@ -22,7 +22,12 @@ def revnet(making: Making) -> Feature:
 FAMILY = (
     FeatureFamily(
         "revnet",
-        {"layers": Setting("int", 4, low=1), "width": Setting("int", 64, low=1), "dim": DIM, "seed": SEED},
+        {
+            "layers": Setting("int", 4, low=1, says="the number of its coupling layers"),
+            "width": Setting("int", 64, low=1, says="the width of the hidden layer in each of them"),
+            "dim": DIM,
+            "seed": SEED,
+        },
         f"{__name__}:revnet",
         "the first `dim` coordinates of the vector after an invertible network",
         "couplings: Dinh et al. 2015; reasons for caution: Sutter et al. 2025",

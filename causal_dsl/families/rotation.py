@@ -42,9 +42,9 @@ FAMILY = (
         "boundless",
         {
             "seed": SEED,
-            "start": Setting("number", 50.0, low=1e-6),
-            "end": Setting("number", 0.1, low=1e-6),
-            "weight": Setting("number", 1.0, low=0),
+            "start": Setting("number", 50.0, low=1e-6, says="the temperature of the boundary as the fit begins"),
+            "end": Setting("number", 0.1, low=1e-6, says="the temperature of the boundary as it ends"),
+            "weight": Setting("number", 1.0, low=0, says="the loss grows by this times the boundary b"),
         },
         f"{__name__}:boundless",
         "the first coordinates of a rotation of the whole vector; their number is learned",

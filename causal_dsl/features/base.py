@@ -1,4 +1,4 @@
-"""What every feature can do: read a variable out of a vector, put another's back, and say how it was learned."""
+"""The methods of every feature: read a variable out of a vector, put another's back, and say how it was learned."""
 
 from __future__ import annotations
 
@@ -99,7 +99,7 @@ class Feature(nn.Module):
             return self._decode(f, rest)
 
     def shift(self, f: Tensor, change: Tensor, rest: Rest) -> Tensor:
-        """What a change of f [m, size] adds to the vectors [m, width] that have this f and this rest; with hard gates."""
+        """The sum that a change of f [m, size] adds to the vectors [m, width] that have this f and this rest; with hard gates."""
         return self.decode(f + change, rest) - self.decode(f, rest)
 
     # ── fitting ─────────────────────────────────────────────────────────────────────────────────
@@ -116,7 +116,7 @@ class Feature(nn.Module):
         self._set_hardened(False)
 
     def penalty(self) -> Tensor:
-        """What the loss adds for open gates: a scalar, the sum of the soft gates times the weight; 0 without gates."""
+        """The term of the loss for open gates: a scalar, the sum of the soft gates times the weight; 0 without gates."""
         return self._zero.clone()
 
     def gates(self) -> Gates | None:
@@ -132,7 +132,7 @@ class Feature(nn.Module):
         return any(parameter.requires_grad for parameter in self.parameters())
 
     def parameter_groups(self) -> list[tuple[float, list[nn.Parameter]]]:
-        """What is fitted, by how many times the rate of a fit it is fitted at."""
+        """The parameters that are fitted, by how many times the rate of a fit they are fitted at."""
         return [(1.0, [parameter for parameter in self.parameters() if parameter.requires_grad])]
 
     # ── keeping ─────────────────────────────────────────────────────────────────────────────────
@@ -200,7 +200,7 @@ class Feature(nn.Module):
 
     @property
     def kept(self) -> Sequence[Tensor]:
-        """What :meth:`prepare` kept."""
+        """The value that :meth:`prepare` kept."""
         if self._kept is None:
             self.prepare()
         assert self._kept is not None

@@ -20,7 +20,7 @@ from causal_dsl.vocabulary.plugins import made
 
 @dataclass(frozen=True)
 class Making:
-    """What one member of a chain is made from: vectors of ``width`` numbers, computed in ``dtype``, from ``seed``.
+    """The material of one member of a chain: vectors of ``width`` numbers, computed in ``dtype``, from ``seed``.
 
     ``heads`` (count, size) says that the vector is heads side by side. ``data`` [n, width] are natural activations there,
     ``labels`` [n] the class of the variable in each; ``saved`` are its own tensors where it is rebuilt."""

@@ -15,7 +15,7 @@ class Linear(Feature):
     """
 
     def _offset(self) -> Tensor | None:
-        """What is taken off before f is read [width]."""
+        """The offset that is taken off before f is read [width]."""
         return None
 
     def _maps(self, like: Tensor) -> tuple[Tensor, Tensor]:

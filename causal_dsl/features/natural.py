@@ -1,4 +1,4 @@
-"""What natural activations say of a site: their centre, their spread, and the axes on which they lie."""
+"""The natural activations of a site: their centre, their spread, and the axes on which they lie."""
 
 from __future__ import annotations
 

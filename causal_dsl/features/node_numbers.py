@@ -32,7 +32,7 @@ class NodeNumbers:
 
     @torch.no_grad()
     def moved(self, read: Tensor, change: Tensor, width: int) -> Tensor:
-        """What a change of the numbers [m, k] adds to the vectors [m, width] that are written."""
+        """The sum that a change of the numbers [m, k] adds to the vectors [m, width] that are written."""
         f, rest = self.feature.encode(read)
         change = change.to(f.dtype)
         count = f.shape[1] if self.chosen is None else len(self.chosen)
@@ -45,7 +45,7 @@ class NodeNumbers:
         return found + change[:, count:] if self.error else found
 
     def through(self, by: Tensor, f: Tensor, rest: Rest, width: int) -> Tensor:
-        """What a change of all numbers [m, size] adds to the vectors that are written."""
+        """The sum that a change of all numbers [m, size] adds to the vectors that are written."""
         if isinstance(self.feature, Sae) and self.feature.across:
             return self.feature.moved(by, self.output, width)
         return self.feature.shift(f, by, rest)

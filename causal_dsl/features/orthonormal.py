@@ -152,7 +152,7 @@ class Boundless(Rotation):
 
 
 def count_gates(logits: Tensor, temperature: float) -> Gates:
-    """What gates with these logits [g] are at a final temperature."""
+    """The values of gates with these logits [g] at a final temperature."""
     soft = torch.sigmoid(logits.detach() / temperature)
     undecided = (soft > UNDECIDED[0]) & (soft < UNDECIDED[1])
     return Gates(len(logits), int((logits > 0).sum()), int(undecided.sum()))

@@ -94,7 +94,7 @@ class Sae(Feature):
         return self.get_buffer("out").shape[1] != self.width
 
     def moved(self, change: Tensor, output: int, width: int) -> Tensor:
-        """What a change of f [m, size] adds to the vectors [m, width] of its output of that number."""
+        """The sum that a change of f [m, size] adds to the vectors [m, width] of its output of that number."""
         out = self._numbers("out", change)
         return change @ out[:, output * width : (output + 1) * width]
 
@@ -102,7 +102,7 @@ class Sae(Feature):
         return self._decoded(change, rest[1])
 
     def reconstructed(self, f: Tensor, x: Tensor, output: int, width: int) -> Tensor:
-        """What all latents f [m, size] of the vectors ``x`` decode to [m, width], with the decoder's bias: what it makes of x."""
+        """The decoding of all latents f [m, size] of the vectors ``x`` to [m, width], with the decoder's bias: what it makes of x."""
         read, scale = self._normalised(x)
         found = f @ self._numbers("out", f)
         there = self.state_dict()

@@ -208,7 +208,7 @@ def _side_by_side(stored: Mapping[str, Tensor], said: Mapping[str, Any]) -> dict
 
 
 def _factor(folder: Path, config: dict[str, Any] | None) -> float:
-    """What vectors are multiplied by before they are encoded: a number that SAELens keeps beside the weights.
+    """The factor of vectors before they are encoded: a number that SAELens keeps beside the weights.
 
     Weights into which it was folded say ``none``. Where it is asked for and kept nowhere, all latents would be off by it.
     """

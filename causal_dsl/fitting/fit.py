@@ -25,8 +25,8 @@ from causal_dsl.fitting.step_rows import Stepper
 from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
-from causal_dsl.planning.fit_plan import Experiment, Fits, FitUnit
 from causal_dsl.planning.memory import Budget
+from causal_dsl.planning.plan import Experiment, Fits, FitUnit
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.read_features import FeatureRef, family
@@ -140,7 +140,7 @@ class _Network:
 
     @cached_property
     def cache(self) -> FitActivations:
-        """What all fits of the network read: a group comes out alike whether the others are fitted here or elsewhere."""
+        """The activations that all fits of the network read: a group comes out alike whether the others are fitted here or elsewhere."""
         return fill(
             self.fits.plan,
             self.network,

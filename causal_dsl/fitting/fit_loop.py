@@ -68,7 +68,7 @@ class FittingLoop:
 
 
 def _groups(sized: Iterable[tuple[T, int]], most: int) -> Iterator[list[T]]:
-    """What fits into one pass together, one at least; each comes with the rows that it takes."""
+    """Groups of fits that go into one pass together, one at least; each comes with the rows that it takes."""
     group: list[T] = []
     rows = 0
     for one, size in sized:

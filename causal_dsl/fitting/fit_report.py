@@ -13,7 +13,7 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun
 from causal_dsl.fitting.library import Library
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.quantities import Columns, Quantity, margin_quantities
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test

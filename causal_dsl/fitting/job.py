@@ -14,7 +14,7 @@ from causal_dsl.counter import key, permutation
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.labels import Labels
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.fit_plan import FitUnit
+from causal_dsl.planning.plan import FitUnit
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.stepwise import adam_state, restore_adam
@@ -104,7 +104,7 @@ class Job:
         self.moved = any(one is not None and bool((one != 0).any()) for one in found)
 
     def penalty(self) -> Tensor | None:
-        """What gates add to the loss."""
+        """The term that gates add to the loss."""
         return sum((feature.penalty() for feature in self.features.values()), torch.zeros(())) if self.gated else None
 
     def check(self, loss: float, right: float) -> None:

@@ -14,7 +14,7 @@ from causal_dsl.features.base import Feature
 from causal_dsl.features.control_features import of_sites, on_natural_axes, random_like, random_sites
 from causal_dsl.fitting import stored
 from causal_dsl.inputs import Inputs
-from causal_dsl.planning.fit_plan import FitUnit
+from causal_dsl.planning.plan import FitUnit
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.quick_dataclasses import dataclass
@@ -22,7 +22,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 @dataclass(frozen=True, eq=False)
 class Fitted:
-    """What came of one fit: ``losses`` and ``checks`` by epoch, the ``pairs`` and distinct ``inputs`` that it was fitted
+    """The outcome of one fit: ``losses`` and ``checks`` by epoch, the ``pairs`` and distinct ``inputs`` that it was fitted
     on, ``found`` where it was on disk already, ``stopped`` by its patience; ``restarts`` tried."""
 
     unit: FitUnit

@@ -9,7 +9,7 @@ from torch import Tensor
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.precomputed import FitActivations
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.fit_plan import FitUnit
+from causal_dsl.planning.plan import FitUnit
 from causal_dsl.program.read_features import FeatureRef
 
 #: How many times as far from the middle as it ever gets a number is called far; and what of the site's size a number that

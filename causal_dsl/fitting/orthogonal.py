@@ -10,10 +10,10 @@ import torch
 
 from causal_dsl.diagnostics import Span, fail, shown_path
 from causal_dsl.features.given_directions import directions_shape, read_directions
-from causal_dsl.program.actions import subspaces
 from causal_dsl.program.components import width
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
+from causal_dsl.program.written_together import subspaces
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: Axes are orthogonal up to this cosine: numbers of half precision are not more exact.

@@ -1,4 +1,4 @@
-"""What fits read and never change: the vectors that they write, natural vectors, and the prefixes that rows go on from."""
+"""The vectors that fits read and never change: those that they write, natural vectors, and the prefixes that rows go on from."""
 
 from __future__ import annotations
 

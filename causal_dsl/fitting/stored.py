@@ -22,7 +22,7 @@ from causal_dsl.fitting.precomputed import FitActivations
 from causal_dsl.inputs import Inputs
 from causal_dsl.network.fingerprint import anywhere, fingerprint
 from causal_dsl.network.network import Network
-from causal_dsl.planning.fit_plan import FitUnit
+from causal_dsl.planning.plan import FitUnit
 from causal_dsl.planning.steps import taken
 from causal_dsl.program.feature_files import files_of
 from causal_dsl.program.read_features import FeatureRef

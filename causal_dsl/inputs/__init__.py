@@ -1,4 +1,4 @@
-"""What networks are given: one protocol (:class:`~causal_dsl.inputs.protocol.Inputs`), and a module for each kind of input."""
+"""The inputs of networks: one protocol (:class:`~causal_dsl.inputs.protocol.Inputs`), and a module for each kind of input."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from causal_dsl.vocabulary.plugins import made
 
 
 def given_to(facts: Facts) -> type[Inputs]:
-    """What a loaded network is given."""
+    """The kind of inputs that a loaded network is given."""
     found: type[Inputs] = made(facts.traits.inputs)
     return found
 

@@ -22,7 +22,7 @@ class Points:
     every: bool = False
 
     def view_of(self, tensor: Tensor) -> Tensor | None:
-        """What is at these places of a tensor [rows, longest, …] or [rows, …] as a view [m, …]; None where they are not all of it."""
+        """The part of a tensor [rows, longest, …] or [rows, …] at these places as a view [m, …]; None where they are not all of it."""
         first = tensor if self.columns is None else tensor.flatten(0, 1)
         return first if self.every and len(first) == len(self) else None
 
@@ -42,7 +42,7 @@ class Points:
 
 @dataclass(frozen=True, eq=False)
 class Batch:
-    """What the forward of a model is called with: ``arguments``, and ``named`` ones. Row r has ``lengths[r]`` tokens and
+    """The arguments of a model's forward: ``arguments``, and ``named`` ones. Row r has ``lengths[r]`` tokens and
     starts at ``offsets[r]`` of ``longest``, before 0 where its beginning is not run again. ``each`` is what has a vector of its own: without
     tokens (``row``) what is computed has no axis of them. ``found`` are the places that were asked for."""
 

@@ -1,4 +1,4 @@
-"""What one network is given in a run, each input once: the protocol that each kind of input implements."""
+"""The inputs of one network in a run, each input once: the protocol that each kind of input implements."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ InputRows: TypeAlias = "Sequence[Sequence[int]] | Tensor"
 
 
 class Receiver(Protocol):
-    """What a batch has to know of the network that is given it; see :class:`~causal_dsl.network.network.Network`."""
+    """The facts that a batch needs of the network that is given it; see :class:`~causal_dsl.network.network.Network`."""
 
     @property
     def facts(self) -> Facts: ...
@@ -111,7 +111,7 @@ class Inputs(ABC):
 
     @abstractmethod
     def content(self, index: int) -> bytes:
-        """What the network reads: of two inputs it is the same just if they are one to the network."""
+        """The content that the network reads: of two inputs it is the same just if they are one to the network."""
 
     @abstractmethod
     def some(self, most: int | None = None) -> np.ndarray:

@@ -14,7 +14,6 @@ from causal_dsl.measures.names import (
     FUNCTIONS,
     OF_CIRCUITS,
     RESERVED,
-    TESTS_OF_CIRCUITS,
     WITH_METRIC,
     short,
 )
@@ -32,10 +31,17 @@ from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.circuit_scores import CIRCUIT_SCORES
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.readings import READINGS
 
 _RECOVERED = "goes from the base run (0) to a source run (1)"
+
+
+def _setting_of(name: str) -> tuple[str, ...]:
+    """The name of the setting of a score of circuits; none where it has none."""
+    score = CIRCUIT_SCORES.get(name)
+    return (score.setting[0],) if score is not None and score.setting is not None else ()
 
 
 @dataclass
@@ -73,7 +79,7 @@ class CallReader(CircuitScoreReader):
                 help=did_you_mean(name, known, "the functions are listed in docs/measures.md"),
             )
             return None
-        settings = ("clean",) if name.startswith("recovered") else tuple(TESTS_OF_CIRCUITS.get(name, ()))
+        settings = ("clean",) if name.startswith("recovered") else _setting_of(name)
         plain = self.arguments(expr, name, 1, settings)
         value = None if plain is None else self.value(plain[0], verdict=False)
         if value is None:

@@ -6,28 +6,18 @@ Codes: E607, E609, E806, E807, E822, E854.
 from __future__ import annotations
 
 from causal_dsl.diagnostics import Span
-from causal_dsl.faults import OwnFault
-from causal_dsl.measures.circuit_run_names import MOST_NODES
-from causal_dsl.measures.circuit_tests import EquivalenceTest, IndependenceTest, MinimalityTest
-from causal_dsl.measures.names import TESTS_OF_CIRCUITS, short
+from causal_dsl.measures.context import OnCircuit
+from causal_dsl.measures.names import short
 from causal_dsl.measures.of_alignments import RecoveredMetric
-from causal_dsl.measures.of_circuits import (
-    CircuitCurve,
-    Completeness,
-    Faithfulness,
-    FaithfulnessMedian,
-    FaithfulnessPerPair,
-    Minimality,
-    Necessity,
-    Sufficiency,
-)
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Pair
 from causal_dsl.measures.place_calls import PlaceReader
-from causal_dsl.measures.units import RATIO, SHARE
+from causal_dsl.measures.units import RATIO
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
+from causal_dsl.vocabulary.circuit_scores import CIRCUIT_SCORES, CircuitScore
+from causal_dsl.vocabulary.plugins import made
 
 
 @dataclass
@@ -71,65 +61,43 @@ class CircuitScoreReader(PlaceReader):
                 help = "test on an alignment that reads one of them, or report `change(…)`, `recovered(…)` and `kl(…)`"
             self.report("E806", title, expr.span, help=help)
             return None
-        text = format_expr(expr)
-        match name:
-            case "cpr" | "cmd":
-                return self.curve(
-                    expr, name, Faithfulness(f"faithfulness({value.text})", RATIO, value, circuit.outside)
-                )
-            case "faithfulness" | "faithfulness_per_pair" | "faithfulness_median":
-                kind = {"faithfulness": Faithfulness, "faithfulness_median": FaithfulnessMedian}
-                return kind.get(name, FaithfulnessPerPair)(text, RATIO, value, circuit.outside)
-            case "sufficiency":
-                return Sufficiency(text, RATIO, value, circuit.outside)
-            case "necessity":
-                return Necessity(text, RATIO, value, circuit.outside)
-            case "completeness":
-                return Completeness(text, RATIO, value, circuit.outside)
-            case "minimality":
-                most = max(count for _, count in circuit.counts)
-                return Minimality(text, RATIO, value, circuit.outside, tuple(range(max(1, min(most, MOST_NODES)))))
-            case "equivalence_test" | "independence_test" | "minimality_test":
-                return self.circuit_test(expr, name, value)
-        raise OwnFault(f"no score of circuits is made for `{name}`")
+        text, record = format_expr(expr), CIRCUIT_SCORES[name]
+        if record.over_sizes and not self.is_curve(expr, name, circuit):
+            return None
+        number = self.number_of(expr, record)
+        score: CellScore | None = None
+        if number is not None:
+            score = made(record.make)(text, value, circuit, name if record.over_sizes else number)
+        return score
 
-    def circuit_test(self, expr: tree.Call, name: str, value: Pair) -> CellScore | None:
-        """``equivalence_test(m, epsilon=0.1)`` and its like: a p-value."""
-        circuit, text = self.context.circuit, format_expr(expr)
-        assert circuit is not None
+    def number_of(self, expr: tree.Call, record: CircuitScore) -> float | None:
+        """The number of its setting, ``equivalence_test(m, epsilon=0.1)``; None where a fault was reported."""
+        number = 0.0 if record.setting is None else record.setting[1]
         given = next((argument for argument in expr.arguments if argument.name is not None), None)
-        number = next(iter(TESTS_OF_CIRCUITS[name].values()), 0.0)
-        if given is not None:
-            read = self.value(given.value, verdict=False)
-            most = 0.5 if name == "equivalence_test" else 1.0
-            if not isinstance(read, FixedNumber) or not 0 <= read.value < most:
-                which = "" if given.name is None else given.name.name
-                self.report(
-                    "E822",
-                    f"`{which}` of `{name}` is a number from 0 to below {most:g}",
-                    given.value.span,
-                    help=f"write {which}={number:g}",
-                )
-                return None
-            number = read.value
-        if name == "equivalence_test":
-            return EquivalenceTest(text, SHARE, value, circuit.outside, number)
-        if name == "independence_test":
-            return IndependenceTest(text, SHARE, value, circuit.outside)
-        return MinimalityTest(text, SHARE, value, circuit.outside, number, circuit.counts)
+        if given is None:
+            return number
+        read = self.value(given.value, verdict=False)
+        if isinstance(read, FixedNumber) and 0 <= read.value < record.below:
+            return read.value
+        which = "" if given.name is None else given.name.name
+        self.report(
+            "E822",
+            f"`{which}` of `{record.name}` is a number from 0 to below {record.below:g}",
+            given.value.span,
+            help=f"write {which}={number:g}",
+        )
+        return None
 
-    def curve(self, expr: tree.Call, name: str, score: Faithfulness) -> CircuitCurve | None:
-        """``cpr(m)`` and ``cmd(m)``, over the circuits of a sweep."""
-        circuit, text = self.context.circuit, format_expr(expr)
-        assert circuit is not None
+    def is_curve(self, expr: tree.Call, name: str, circuit: OnCircuit) -> bool:
+        """Whether the circuits of a sweep make a curve: ``cpr(m)`` and ``cmd(m)``."""
         if len(circuit.shares) < 2:
             help = "sweep over its size: circuit c(k in [0.01, 0.1, 0.5]) : net = json(…, keep=k, by=signed)"
             self.lacks(f"`{name}` is over circuits of several sizes", "this test has one", expr.span, help)
-            return None
+            return False
         if self.context.differ:
-            self.differ(text, self.context.differ, expr.span)
-            return None
-        return CircuitCurve(text, RATIO, name, score, circuit.shares)
+            self.differ(format_expr(expr), self.context.differ, expr.span)
+            return False
+        return True
 
     def differ(self, text: str, choices: tuple[str, ...], span: Span) -> None:
         """E807: cells that are ablations of different kinds."""

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import (
     CUT,
     INFLATED,
@@ -15,7 +16,7 @@ from causal_dsl.measures.circuit_run_names import (
     inflated,
     kept_without_node,
 )
-from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.hypothesis_tests import Tested, equivalence, independence, minimality
 from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.weighted_sums import Array
@@ -83,7 +84,7 @@ class EquivalenceTest(CircuitTest):
 
 @dataclass(frozen=True)
 class IndependenceTest(CircuitTest):
-    """What the network gives without the circuit is independent of what it gives with it."""
+    """Whether what the network gives without the circuit is independent of what it gives with it."""
 
     @property
     def own(self) -> tuple[str, ...]:

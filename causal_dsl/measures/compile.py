@@ -30,10 +30,7 @@ from causal_dsl.measures.ratios import Ratio
 from causal_dsl.measures.units import SHARE, TRUTH
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
-
-_ALWAYS = ("iia", "iia_informative", "iia_star")
-#: The same of an output that is a number.
-_OF_NUMBERS = ("r2_unpatched", "r2", "corr", "mse")
+from causal_dsl.vocabulary.measures import given
 
 
 def read_number(expr: tree.Expr, context: TestContext, diagnostics: Diagnostics) -> Pair | None:
@@ -54,7 +51,7 @@ def read_number(expr: tree.Expr, context: TestContext, diagnostics: Diagnostics)
 
 
 def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScores:
-    """What a test measures, and what has to be collected for it.
+    """The metrics of a test, and what has to be collected for them.
 
     Faults are reported (E600 to E612; W600 where a cell is chosen and judged on the same pairs), and the line that
     has one is left out.
@@ -80,9 +77,9 @@ def compile_metrics(context: TestContext, diagnostics: Diagnostics) -> TestScore
             if all(one.text != text for one in reports):
                 reports.append(Reported(text, reported.span, dataclasses.replace(value, text=text, which="cmd")))
     reader = ExpressionReader(context, diagnostics)
-    names: tuple[str, ...] = ("accuracy", *(_ALWAYS if context.interchange else ()))
+    names = (*given("answer"), *(given("interchange") if context.interchange else ()))
     if context.number is not None:
-        names = _OF_NUMBERS
+        names = given("number")
     if not context.stated:
         names = ()
     always = {name: score for name in names if isinstance(score := reader.measure(name, context.span), CellScore)}

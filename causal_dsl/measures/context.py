@@ -1,4 +1,4 @@
-"""What a test tells the compiler of its metrics, and what comes back: values to measure, quantities to collect."""
+"""The context of a test for the compiler of its metrics, and the outcome: values to measure, quantities to collect."""
 
 from __future__ import annotations
 
@@ -9,7 +9,7 @@ from typing import Any
 import numpy as np
 
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.of_circuits import Faithfulness, FaithfulnessMedian, FaithfulnessPerPair, OfCircuit
 from causal_dsl.measures.per_cell import (
     CellScore,
@@ -37,7 +37,7 @@ from causal_dsl.syntax import tree
 
 @dataclass(frozen=True)
 class OnCircuit:
-    """What scores of a circuit need to know: whether what is ``outside`` of it is written, and how many members it
+    """The facts of a circuit that its scores need: whether what is ``outside`` of it is written, and how many members it
     has in each cell (``counts``)."""
 
     outside: bool
@@ -151,7 +151,7 @@ class Expectation:
 
 @dataclass(frozen=True)
 class TestScores:
-    """What a test measures: compiled, and not yet run."""
+    """The scores of a test: compiled, and not yet run."""
 
     __test__ = False  # not a pytest class
 
@@ -200,7 +200,7 @@ class TestScores:
 
     @property
     def quantities(self) -> dict[str, set[Quantity]]:
-        """What is to be collected, by run: ``base``, ``patched``, and the name of each source that is read."""
+        """The quantities to be collected, by run: ``base``, ``patched``, and the name of each source that is read."""
         own = {ANSWER} if self.context.number is None else set()
         wanted: dict[str, set[Quantity]] = {"base": set(own)}
         if self.context.intervened:

@@ -11,7 +11,8 @@ from dataclasses import field
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import OPERATORS, CellData
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import OPERATORS
 from causal_dsl.measures.per_pair import AtOutput, Change, FixedNumber, OfDistribution, OfToken, Pair, PairOp
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array

@@ -115,7 +115,7 @@ class MeasureReader:
         return None if found is None else self.at(output, f"{name}({output})", found)
 
     def at(self, output: str, text: str, found: Pair | CellScore) -> Pair | CellScore:
-        """What was read of one output alone, as a part of this test."""
+        """A value that was read of one output alone, as a part of this test."""
         if not self.context.several:
             return replace(found, text=text)
         if isinstance(found, Pair):

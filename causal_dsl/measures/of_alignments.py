@@ -10,7 +10,8 @@ from collections.abc import Iterator
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData, Evaluation, divide
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import ANSWER, Need, Pair
 from causal_dsl.measures.quantities import BesideRun, Columns
@@ -42,7 +43,7 @@ class OfAlignment(CellScore):
 
     @property
     def asked(self) -> Iterator[Need]:
-        """What is read in these runs, with the kind of run in the place of its name."""
+        """The quantities that are read in these runs, with the kind of run in the place of its name."""
         yield self.kind, ANSWER
 
     def needs(self) -> Iterator[Need]:

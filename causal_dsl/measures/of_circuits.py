@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import (
     CUT,
     EMPTY,
@@ -26,7 +27,7 @@ from causal_dsl.measures.circuit_run_names import (
     kept_without_node,
     of_random,
 )
-from causal_dsl.measures.evaluation import CellData, Evaluation, divide
+from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import AcrossCells, CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Need
 from causal_dsl.measures.ratios import MeanOfRatios, MedianOfRatios, Ratio, Relative
@@ -69,7 +70,7 @@ class OfCircuit(Relative):
 
     @property
     def searched(self) -> str:
-        """What the narrowed search looks at, in words; empty where nothing is searched."""
+        """The circuits that the narrowed search looks at, in words; empty where nothing is searched."""
         return ""
 
     def of_random(self, number: int) -> Self:

@@ -10,7 +10,8 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData, Evaluation, divide
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
 from causal_dsl.measures.units import NUMBER, RATIO
@@ -19,7 +20,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 
 def wanted(frame: CellData, run: str) -> Array:
-    """What the causal model says of a run, ``[n]``: under the interchange where there is one, else of the base."""
+    """The answer of the causal model for a run, ``[n]``: under the interchange where there is one, else of the base."""
     return frame.base_answers if frame.labels is None or run == "base" else frame.labels
 
 

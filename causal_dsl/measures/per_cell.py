@@ -13,7 +13,8 @@ from typing import Any, ClassVar
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import OPERATORS, CellData, Evaluation, divide
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import OPERATORS, Evaluation, divide
 from causal_dsl.measures.per_pair import AsksAbout, FixedNumber, Informative, MeasuredValue, Need, Pair, Right, is_share
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Array

@@ -10,7 +10,8 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import OPERATORS, CellData, Evaluation
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import OPERATORS, Evaluation
 from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
 from causal_dsl.measures.weighted_sums import Array
@@ -134,7 +135,7 @@ class OfDistribution(Pair):
 
 @dataclass(frozen=True)
 class Read(Pair):
-    """What a reading computes from what is at a place: ``norm @ layer[3].resid_post[last]``."""
+    """The number that a reading computes from what is at a place: ``norm @ layer[3].resid_post[last]``."""
 
     reading: str
     place: Asked

@@ -1,4 +1,4 @@
-"""What a run hands to the scores: one number a pair for each quantity of each forward.
+"""The quantities that a run hands to the scores: one number a pair for each quantity of each forward.
 
 The executors reduce logits to these columns on the device; :mod:`causal_dsl.score` works on the
 columns alone and knows no network.
@@ -150,7 +150,7 @@ class HeldElsewhere(Protocol):
     """Numbers that lie elsewhere, and are read when they are asked for."""
 
     def held(self, quantity: Quantity) -> object:
-        """What holds one of them."""
+        """The object that holds one of them."""
 
 
 @dataclass
@@ -172,6 +172,6 @@ class Columns:
         return self.base if run == "base" else self.patched if run == "patched" else self.sources[run]
 
     def held(self, run: str, quantity: Quantity) -> object:
-        """What holds a number: the same object in two cells that share it."""
+        """The object that holds a number: the same in two cells that share it."""
         own = self.of_run(run)
         return own.held(quantity) if isinstance(own, HeldElsewhere) else own[quantity]

@@ -11,7 +11,8 @@ from typing import ClassVar
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData, Evaluation, divide
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
 from causal_dsl.measures.units import RATIO, SHARE, TRUTH
@@ -29,18 +30,18 @@ class Relative(CellScore):
     relative: ClassVar[bool] = True
 
     def contrast(self, frame: CellData) -> Array:
-        """What the mean of is divided by, a number for each pair [n]."""
+        """The divisor of the mean, a number for each pair [n]."""
         raise NotImplementedError
 
     @property
     def between(self) -> str:
-        """What the contrast is, in words."""
+        """The contrast, in words."""
         raise NotImplementedError
 
 
 @dataclass(frozen=True)
 class Contrast(Pair):
-    """What ``score`` is divided by, as a metric: its mean has the interval that a report gives the mean of any metric."""
+    """The divisor of ``score``, as a metric: its mean has the interval that a report gives the mean of any metric."""
 
     score: Relative
 
@@ -76,7 +77,7 @@ class Ratio(Relative):
 
 
 class OverPairs(Ratio):
-    """What is over the pairs that have a ratio."""
+    """The same over the pairs that have a ratio."""
 
     def count(self, env: Evaluation, cell: int) -> int:
         return int(self.ratios(env.frames[cell])[1].sum())

@@ -12,7 +12,7 @@ from typing import TYPE_CHECKING, Any, Protocol
 import numpy as np
 
 if TYPE_CHECKING:
-    from causal_dsl.measures.evaluation import CellData
+    from causal_dsl.measures.cell_data import CellData
 
 Array = np.ndarray
 

@@ -26,7 +26,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 @dataclass(eq=False)
 class Wanted:
-    """What is read and written in one attention module."""
+    """The jobs in one attention module."""
 
     query: list[TapeJob] = field(default_factory=list)
     key: list[TapeJob] = field(default_factory=list)
@@ -37,7 +37,7 @@ class Wanted:
 
 @dataclass(frozen=True, eq=False)
 class Look:
-    """What m tokens look at: queries ``q`` [m, heads, size], keys and values ``k``, ``v`` [m, kv heads, width, size] of
+    """The attention of m tokens: queries ``q`` [m, heads, size], keys and values ``k``, ``v`` [m, kv heads, width, size] of
     the first ``width`` tokens of their prompts, and which of these they see: ``mask`` [m, width], true or added.
     ``place`` [m] is where the tokens lie among all that attention gives an output for."""
 

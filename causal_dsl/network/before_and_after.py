@@ -19,7 +19,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Before:
-    """What a network gave for some inputs before it was run: logits [rows, vocabulary]."""
+    """The logits [rows, vocabulary] of a network for some inputs before it was run."""
 
     network: Network
     inputs: InputRows
@@ -36,7 +36,7 @@ class Before:
 
 
 def before(network: Network, inputs: Inputs) -> Before | None:
-    """What a network gives for a few of the inputs of a run; None where it cannot be run on them by themselves."""
+    """The answers of a network to a few of the inputs of a run; None where it cannot be run on them by themselves."""
     if not len(inputs):
         return None
     rows = inputs.rows(inputs.some())

@@ -1,4 +1,4 @@
-"""What a network does, as a value: it tells apart what code does by something that no file says.
+"""The behaviour of a network, as a value: it tells apart what code does by something that no file says.
 
 The code of a factory can read the environment, the working directory, another process, or a file through a library that
 Python does not see. All of these decide numbers, and none can be listed. So the logits that the network gives for a few

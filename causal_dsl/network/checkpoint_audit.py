@@ -1,4 +1,4 @@
-"""What a checkpoint's files say of themselves against what was loaded: weights left over, weights that were made up.
+"""The tensors that a checkpoint's files name against those that were loaded: weights left over, weights that were made up.
 
 transformers loads what fits and mentions the rest in a log. Here each is told: what would make the numbers those of
 another network is refused, what is beside the network is a warning.

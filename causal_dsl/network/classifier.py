@@ -57,7 +57,7 @@ class TokenClassifier(nn.Module):
 
 
 class TokenHead(nn.Module):
-    """What a classifier makes of one token's vector: vectors [..., width] to logits [..., classes]."""
+    """The head of a classifier on one token's vector: vectors [..., width] to logits [..., classes]."""
 
     def __init__(self, classifier: Any):
         super().__init__()

@@ -10,7 +10,7 @@ from causal_dsl.program.program import NetworkRef
 
 
 def described(ref: NetworkRef, network: Network) -> dict[str, Any]:
-    """What was run: who it is, its size, where and in which numbers it ran, and what was proved of it."""
+    """The description of a network that was run: who it is, its size, where and in which numbers it ran, and what was proved of it."""
     facts = network.facts
     said: dict[str, Any] = {
         "kind": ref.kind,

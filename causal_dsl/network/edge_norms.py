@@ -21,7 +21,7 @@ CLOSE = 1e-6
 
 @dataclass(frozen=True, eq=False)
 class RootMeanSquare:
-    """What a norm does with a vector x of its width: ``weight`` x / √(mean x² + ``eps``)."""
+    """The formula of a norm of a vector x of its width: ``weight`` x / √(mean x² + ``eps``)."""
 
     weight: Tensor
     eps: float
@@ -31,7 +31,7 @@ class RootMeanSquare:
         return torch.mul(given, self.factor(given), out=out).mul_(self.weight)
 
     def factor(self, given: Tensor) -> Tensor:
-        """What each vector of ``given`` [rows, tokens, width] is multiplied with beside the weight [rows, tokens, 1]."""
+        """The factor of each vector of ``given`` [rows, tokens, width] beside the weight [rows, tokens, 1]."""
         size = torch.linalg.vector_norm(given, dim=-1, keepdim=True)
         return size.square_().div_(given.shape[-1]).add_(self.eps).rsqrt_()
 

@@ -30,7 +30,7 @@ from causal_dsl.network.tap import Tap
 from causal_dsl.planning.edge_room import AHEAD, RUN_TOGETHER
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 
 @dataclass(eq=False)
@@ -109,7 +109,7 @@ class EdgePass(Edges):
         self.rest = rest
 
     def _start(self, stream: Tensor) -> Tensor:
-        """What the sums of receivers are added to: the stream, and nothing but biases where zeros are written."""
+        """The base that the sums of receivers are added to: the stream, and nothing but biases where zeros are written."""
         if self.emptied is None or not bool(self.emptied.any()):
             return stream
         rest = torch.zeros((), device=stream.device) if self.rest is None else self.rest
@@ -177,7 +177,7 @@ class EdgePass(Edges):
         if any(key not in self.ahead.groups for key in alike):
             self._look_ahead(ports)
         wanted = {self.ahead.groups[key] for key in alike}
-        if ports[0].kind in ("q", "k", "v"):
+        if ports[0].kind in HEAD_PORTS:
             # the MLP's sum is next: it has the same senders but for the heads of this layer
             wanted |= {self.ahead.groups.get(self._key(port), -1) for port in self._mlps.get(ports[0].layer, ())} - {-1}
         self.ahead.add(self, sorted(wanted))
@@ -187,7 +187,7 @@ class EdgePass(Edges):
             yield same, found if bent is None else found + bent[n]
 
     def _key(self, port: Port) -> bytes:
-        """What of all writes a receiver is given: receivers with one key are given the same."""
+        """The key of all writes that a receiver is given: receivers with one key are given the same."""
         return self._keys[self._numbers[port]]
 
     @cached_property
@@ -226,7 +226,7 @@ class EdgePass(Edges):
         return found
 
     def _bent(self, groups: Sequence[Sequence[Port]]) -> Tensor | None:
-        """What senders change, or where all are written give, behind whose projection is more than a factor [groups, rows, tokens,
+        """The changes of senders, or their values where all are written, behind whose projection is more than a factor [groups, rows, tokens,
         width]; None without any."""
         numbers = [self._numbers[same[0]] for same in groups]
         together = self.terms_for([sender for sender in self.senders if sender.factor is None], numbers)
@@ -306,7 +306,7 @@ class EdgePass(Edges):
                 sender.mixed[n] = before + gap
 
     def _factor(self, component: str, layer: int | None) -> Tensor | float | None:
-        """What the change of a sender is multiplied with on its way to the stream; None where that is not a linear map."""
+        """The factor of the change of a sender on its way to the stream; None where that is not a linear map."""
         if component in ("embed", "mlp_out"):
             return find_tap(self.network, Site(component, layer)).scale
         return self._projection(layer) if component == "z" else None

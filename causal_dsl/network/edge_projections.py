@@ -18,12 +18,12 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
-from causal_dsl.vocabulary.ports import Port
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 
 @dataclass(eq=False)
 class _Projected:
-    """What a linear map gives [rows, tokens, columns], each receiver's columns from what it is given: ``own`` are those at hand,
+    """The output of a linear map [rows, tokens, columns], each receiver's columns from what it is given: ``own`` are those at hand,
     each with which of the ``sets`` that are run together it belongs to; ``full`` of how many columns are there."""
 
     out: Tensor | None = None
@@ -34,7 +34,7 @@ class _Projected:
 
 @dataclass(eq=False)
 class _RunOn:
-    """What a layer is run on for receivers that read one projection; None where others do. Where a norm before the projections leaves it
+    """The input on which a layer is run for receivers that read one projection; None where others do. Where a norm before the projections leaves it
     as it is, ``formula`` and ``factor`` [rows, tokens, 1] are what they do with it themselves."""
 
     room: Room
@@ -103,7 +103,7 @@ class EdgeProjections:
         late: bool,
         given: Tensor,
     ) -> Tensor:
-        """What a norm makes of what its layer is run on; the projection that reads it is run before the memory is used again. ``late``:
+        """The output of a norm on which its layer is run; the projection that reads it is run before the memory is used again. ``late``:
         the projections read what it gives as it is, so they do what it does, on a few columns."""
         if run.tensor is None or given is not run.tensor or given.requires_grad:
             return forward(given)
@@ -140,7 +140,7 @@ class EdgeProjections:
         """The linear maps that give the queries, keys and values of a layer."""
         if layer not in self._linear:
             found: dict[nn.Module, None] = {}
-            for kind in ("q", "k", "v"):
+            for kind in HEAD_PORTS:
                 every = find_tap(self.network, Site(kind, layer, (0,)))
                 if (
                     every.side == "out"
@@ -199,7 +199,7 @@ def _columns(module: nn.Module, known: _Projected, run: _RunOn, given: Tensor) -
 
 
 def _known(out: Tensor, given: Tensor) -> Tensor:
-    """What a linear map gives, known before."""
+    """The output of a linear map, known before."""
     return out
 
 

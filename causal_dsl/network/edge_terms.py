@@ -1,4 +1,4 @@
-"""What the senders of a pass of edges change in the residual stream, and where these terms are kept for later receivers."""
+"""The changes that the senders of a pass of edges make in the residual stream, and where these terms are kept for later receivers."""
 
 from __future__ import annotations
 
@@ -17,7 +17,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 
 class Room:
-    """What passes of a network use again, one after another: memory, which the kernel need not hand out anew, page by page, and what
+    """The memory that passes of a network use again, one after another, which the kernel need not hand out anew, page by page, and what
     is known of its norms. ``kept`` bytes of the memory may hold terms of senders."""
 
     def __init__(self, kept: int | None = None) -> None:
@@ -50,7 +50,7 @@ class Room:
 
 @dataclass(eq=False)
 class MadeTerms:
-    """What changes of single heads, or of other senders, in the stream [senders, rows, tokens, width]; ``full`` of them are made."""
+    """The changes of single heads, or of other senders, in the stream [senders, rows, tokens, width]; ``full`` of them are made."""
 
     terms: Tensor
     full: int = 0
@@ -79,7 +79,7 @@ class SentWrites:
 
 @dataclass(eq=False)
 class SentChange:
-    """What the writes of a sender change: ``tensor`` is what its site gives [rows, tokens, …]."""
+    """The change that the writes of a sender make: ``tensor`` is what its site gives [rows, tokens, …]."""
 
     component: str
     layer: int | None
@@ -93,7 +93,7 @@ class SentChange:
 
 @dataclass(eq=False)
 class SentTerms:
-    """What some writes of a sender change, and for which groups of receivers: ``table`` [codes, heads, groups]."""
+    """The change that some writes of a sender make, and for which groups of receivers: ``table`` [codes, heads, groups]."""
 
     sender: SentChange
     part: SentWrites

@@ -33,7 +33,7 @@ from causal_dsl.vocabulary.ports import Port, Reach
 
 @dataclass(eq=False)
 class EdgeWrite:
-    """What ``write`` would put at a sender reaches the receivers ``to`` alone, of each of its heads its own. ``zero``: it puts
+    """A write at a sender that reaches the receivers ``to`` alone, of each of its heads its own. ``zero``: it puts
     zeros there, whatever is there."""
 
     write: SiteWrite
@@ -43,7 +43,7 @@ class EdgeWrite:
 
 @dataclass(eq=False)
 class _Sent:
-    """What a sender's site is in a pass, and what each write would put there: the write's number, where, and the new vectors."""
+    """The value of a sender's site in a pass, and what each write would put there: the write's number, where, and the new vectors."""
 
     tensor: Tensor
     tail: Callable[[Tensor], Tensor]
@@ -112,7 +112,7 @@ class Edges:
             self.total = term if self.total is None else self.total + term.to(self.total.device)
 
     def begin(self, stream: Tensor) -> Tensor:
-        """What the first layer reads, and is given as it is: what no sender gives of it, as positions, is always there."""
+        """The stream that the first layer reads, and is given as it is: what no sender gives of it, as positions, is always there."""
         if self.adding and not self.inner and self.total is not None:
             rest = stream - self.total.to(stream.device)
             rest = rest.masked_fill((rest.norm(dim=-1) <= ROUNDING * stream.norm(dim=-1))[..., None], 0.0)
@@ -201,7 +201,7 @@ class Edges:
                 yield same, found
 
     def given_to(self, port: Port, stream: Tensor) -> Tensor | None:
-        """What a receiver is given [rows, tokens, width] in place of the stream; None: the stream."""
+        """The input of a receiver [rows, tokens, width] in place of the stream; None: the stream."""
         chosen = self.chosen(port)
         if not any(any(chosen[n]) for sent in self.sent.values() for n, *_ in sent.made):
             return None
@@ -237,7 +237,7 @@ class Edges:
         other.index_put_(index, rows.index_copy(-1, columns, new.index_select(-1, mine)))
 
     def runs(self, layer: int, ports: Sequence[Port], stream: Tensor) -> Iterator[tuple[list[list[Port]], Tensor]]:
-        """What a layer is run on before it runs: sets of receivers that are given the same, and what each is given, one after another as
+        """The inputs of a layer before it runs: sets of receivers that are given the same, and what each is given, one after another as
         rows [sets x rows, tokens, width]."""
         for same, given in self.given(ports, stream):
             yield [same], given

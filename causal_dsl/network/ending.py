@@ -55,7 +55,7 @@ class Ending:
         return self.head == (self.unembed,) and type(self.unembed) is nn.Linear
 
     def normed(self, vectors: Tensor) -> Tensor:
-        """What the last norm makes of vectors [m, width]."""
+        """The output of the last norm on vectors [m, width]."""
         if self.norm is None:
             return vectors
         found: Tensor = self.norm(vectors[None].to(self.network.dtype))
@@ -77,7 +77,7 @@ class Ending:
         return rows, (rows.new_zeros(len(rows)) if bias is None else bias.index_select(0, index).double())
 
     def finished(self, logits: Tensor) -> Tensor:
-        """What the model makes of numbers that its unembedding gives."""
+        """The logits that the model makes of numbers that its unembedding gives."""
         if self.factor is not None:
             return logits if self.factor == 1 else logits * self.factor
         return self._through(logits.reshape(-1)).view(logits.shape).to(logits.dtype)

@@ -1,4 +1,4 @@
-"""What a loaded network is made of: which weights, which other files, and how it computes."""
+"""The parts of a loaded network: which weights, which other files, and how it computes."""
 
 from __future__ import annotations
 
@@ -48,7 +48,7 @@ def content_of(model: nn.Module) -> str:
 
 
 def made_of(ref: NetworkRef, network: Network, reads: Reads) -> NetworkInputs:
-    """What a network was made of as it was loaded; ``reads`` is what was read then.
+    """The parts that a network was made of as it was loaded; ``reads`` is what was read then.
 
     The weights of a checkpoint are hashed as files, each once: the hash is remembered. Those of a network that code makes, or
     that is trained, are hashed in memory.
@@ -102,7 +102,7 @@ def _plain(value: Any) -> Any:
 
 
 def same_network(networks: Mapping[NetworkKey, Network]) -> Callable[[FeatureRef, Mapping[str, Any]], None]:
-    """What refuses a feature of a file that was fitted on another network than the one whose vectors it reads (E729)."""
+    """A judge that refuses a feature of a file that was fitted on another network than the one whose vectors it reads (E729)."""
 
     def judge(ref: FeatureRef, about: Mapping[str, Any]) -> None:
         network = networks.get(ref.network)
@@ -129,7 +129,7 @@ def fingerprint(network: Network) -> str:
 
 
 def anywhere(network: Network) -> NetworkInputs | str:
-    """What decides the numbers of a network, wherever its files lie: a fit on it is found from any spec. Of a network made
+    """The key of the numbers of a network, wherever its files lie: a fit on it is found from any spec. Of a network made
     in Python these are its weights and modules."""
     made = network.inputs
     if made is None:

@@ -162,7 +162,7 @@ def add_pattern(
 def _on_patterns(
     network: Network, module: nn.Module, jobs: list[TapeJob], tape: Tape, batch: Batch
 ) -> Callable[[Tensor], Tensor]:
-    """What jobs make of attention weights [rows, heads, queries, keys]; raises E423 where a module gives none."""
+    """The attention weights [rows, heads, queries, keys] that jobs make of those that are there; raises E423 where a module gives none."""
 
     def act(tensor: Tensor) -> Tensor:
         shape = (batch.rows, network.facts.heads or 1, batch.longest, batch.longest)

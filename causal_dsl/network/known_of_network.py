@@ -1,4 +1,4 @@
-"""What was found out about a network since it was made: the proof of its sites, where they are, and its compiled modules.
+"""The findings about a network since it was made: the proof of its sites, where they are, and its compiled modules.
 
 A :class:`~causal_dsl.network.network.Network` is a value and holds none of it. It is kept here by the network itself, as long as
 the network is there. What is kept refers to its modules and never to the network, which would keep it there.

@@ -60,7 +60,7 @@ _TOKENIZER_FILES = ("*token*", "*vocab*", "merges.txt", "*.model", "*.tiktoken",
 
 @dataclass(frozen=True)
 class CheckpointReference:
-    """What a network declaration names. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
+    """The name in a network declaration. ``name`` is a folder or a hub name (``hf``), or ``file.py:factory``
     (``torch``); ``base`` the spec's folder, against which paths are taken; ``weights`` a safetensors file, ``tokenizer`` a file or
     folder (``torch``), ``arguments`` what the factory is called with, ``said`` its vocabulary and its layout."""
 
@@ -477,7 +477,7 @@ def _converted_tokens(folder: Path, span: Span) -> Tokens:
 
 
 def _check_facts(expected: Facts, network: Network, span: Span) -> None:
-    """What ``check`` relied on must be what was loaded."""
+    """Whatever ``check`` relied on must be what was loaded."""
     inferred = (
         network.facts.record is not None
     )  # a config of which little is known may call other things by these names

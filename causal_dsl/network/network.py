@@ -63,7 +63,7 @@ class Network:
 
     @property
     def given(self) -> type[Inputs]:
-        """What it is given, and how rows of that are made one batch."""
+        """The inputs that it is given, and how rows of them are made one batch."""
         return given_to(self.facts)
 
     def device_at(self, site: Site) -> torch.device:

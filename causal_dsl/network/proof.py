@@ -1,4 +1,4 @@
-"""What is known of the sites of a network after they were tested (:func:`causal_dsl.network.prove.prove`)."""
+"""The knowledge of the sites of a network after they were tested (:func:`causal_dsl.network.prove.prove`)."""
 
 from __future__ import annotations
 

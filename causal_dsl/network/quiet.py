@@ -1,4 +1,4 @@
-"""What libraries say while a network is loaded: kept for the user, and not printed in between."""
+"""Messages of libraries while a network is loaded: kept for the user, and not printed in between."""
 
 from __future__ import annotations
 

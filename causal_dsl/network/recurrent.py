@@ -59,7 +59,7 @@ class Steps:
         self.count = 0
 
     def step(self, tensor: Tensor) -> Tensor:
-        """What goes on in the place of one step's vectors [rows, width]."""
+        """The state that goes on in the place of one step's vectors [rows, width]."""
         tokens = self.batch.longest
         if self.count >= tokens:
             raise self._other(self.count + 1)

@@ -56,7 +56,7 @@ class ShardGroup:
     # ── what all say ────────────────────────────────────────────────────────────────────────────
 
     def agree(self, value: Any) -> Any:
-        """What the first process says. Raises E946 where one of them is gone."""
+        """The message of the first process. Raises E946 where one of them is gone."""
         from torch import distributed
 
         said = [value]
@@ -65,7 +65,7 @@ class ShardGroup:
         return said[0]
 
     def gather(self, value: Any) -> list[Any]:
-        """What every process says, in their order. Raises E946 where one of them is gone."""
+        """The messages of all processes, in their order. Raises E946 where one of them is gone."""
         from torch import distributed
 
         found: list[Any] = [None] * self.size

@@ -1,4 +1,4 @@
-"""What is read and written during one forward pass: jobs that act on a tensor as it passes by."""
+"""The jobs of one forward pass, which read or write a tensor as it passes by."""
 
 from __future__ import annotations
 

@@ -59,7 +59,7 @@ def token_noise(like: Tensor, seed: int = 0) -> Tensor:
 
 @contextmanager
 def passing(model: nn.Module, places: Mapping[str, str]) -> Iterator[dict[str, Tensor]]:
-    """What passes places (``path<`` or ``path>``) of a model within, by the names of the places."""
+    """The tensors that pass places (``path<`` or ``path>``) of a model within, by the names of the places."""
     found: dict[str, Tensor] = {}
 
     def keep(name: str) -> Callable[[Tensor], Tensor]:

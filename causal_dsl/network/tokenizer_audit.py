@@ -134,7 +134,7 @@ def _theirs(folder: Path, _: tuple[Any, ...]) -> tuple[Any, list[str]]:
 
 
 def _stamp(folder: Path) -> tuple[Any, ...]:
-    """What tells whether the files of a tokenizer are still those that were read."""
+    """A mark that tells whether the files of a tokenizer are still those that were read."""
     found = []
     for path in sorted(folder.glob("*")):
         if path.suffix in (".json", ".txt", ".model", ".jinja") and path.is_file():

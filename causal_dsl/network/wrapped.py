@@ -101,7 +101,7 @@ def _entrance(model: nn.Module) -> torch.device:
 
 
 def vector_layers(model: nn.Module) -> tuple[nn.Module, ...]:
-    """What ``layer[l].out`` counts: the modules in ``model.layers``, else the children of a ``Sequential``."""
+    """The layers that ``layer[l].out`` counts: the modules in ``model.layers``, else the children of a ``Sequential``."""
     layers = getattr(model, "layers", None)
     if isinstance(layers, nn.ModuleDict):
         layers = list(layers.values())

@@ -117,7 +117,7 @@ class _Tree:
     plain: bool = False
 
     def interventions(self, cell: Cell) -> tuple[Intervention, ...]:
-        """What is written in one cell."""
+        """The writes of one cell."""
         held = {one.variable or "": one for one in cell.held}
         return tuple(_write(held, variable, run) for variable, run in self.run.sets)
 

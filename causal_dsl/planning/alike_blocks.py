@@ -26,7 +26,7 @@ PairsAsked: TypeAlias = "bytes | tuple[int, int, int]"
 
 @dataclass(frozen=True)
 class _Looked:
-    """What is looked up of pairs to lay out some interventions on them: the plain ``runs`` whose inputs are in the pass or decide what is
+    """The lookups of pairs to lay out some interventions on them: the plain ``runs`` whose inputs are in the pass or decide what is
     written, and the tokens of ``positions``, each in a run."""
 
     runs: tuple[g.Forward, ...]

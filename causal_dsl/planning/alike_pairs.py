@@ -11,10 +11,11 @@ from dataclasses import replace
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.causal.condition_functions import Columns
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.draw import identify
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.pooled_inputs import Pooled
-from causal_dsl.causal.sampling import Columns
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning.probe_rows import LEAST, SEED
@@ -27,7 +28,7 @@ _SHIFTS = 8
 
 
 def told(model: CausalModel, output: str, placed: Collection[str], first: Columns, second: Columns) -> np.ndarray:
-    """What the model answers [n] in the ``second`` inputs, with the values that the placed variables have in the ``first``."""
+    """The answers of the model [n] in the ``second`` inputs, with the values that the placed variables have in the ``first``."""
     do = {name: first[name] for name in placed}
     return model.evaluate({name: second[name] for name in model.exogenous}, do, [output])[output]
 

@@ -32,7 +32,7 @@ def held(numbers: Sequence[float], share: float, budget: Budget) -> PeakHeld:
 def layer_stages(
     live: LiveTokens, following: LiveTokens, facts: Facts, budget: Budget, share: float = 1.0
 ) -> Iterator[list[float]]:
-    """What is alive at each stage of one layer. ``share``: how many times more tokens are live in truth than were laid out."""
+    """The tensors that are alive at each stage of one layer. ``share``: how many times more tokens are live in truth than were laid out."""
     yield from stages(live.tokens, live.keys_only, following.tokens + following.keys_only, facts, budget, share)
 
 
@@ -44,7 +44,7 @@ def stages(
 
 
 def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float]:
-    """What is alive at the read-out of ``asked`` rows, of which ``last`` tokens reach it: the logits, which are put together
+    """The tensors that are alive at the read-out of ``asked`` rows, of which ``last`` tokens reach it: the logits, which are put together
     once more where tests ask for ``columns`` of their own, and the copies of some rows that are measured at a time."""
     wide = columns or facts.outputs or 1
     logits = asked * wide

@@ -11,8 +11,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small, made_test, prompts_of
 from causal_dsl.planning.unclaimed import unclaimed
@@ -30,7 +30,7 @@ _PAIRS, _INPUTS, _PARTNERS = 512, 256, 64
 
 
 def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
-    """What a cell claims, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
+    """The claim of a cell, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
     beside a test of one cell."""
     costly = plan.inputs[test.network.key].costly
     if _unfit_cell(test, cell) or (test.unlike > 1 if costly else _unfit(plan, test, cell)):

@@ -109,7 +109,7 @@ def patched_of(ablation: Ablation) -> str:
 
 
 def _runs(ablation: Ablation, random: Sequence[Members], wanted: set[str]) -> dict[str, tuple[Intervention, ...]]:
-    """What is done in each run beside one cell: those that have to be alike, and those that are wanted."""
+    """The interventions in each run beside one cell: those that have to be alike, and those that are wanted."""
     circuit, every = ablation.members, ablation.every
     rest = less(every, circuit)
     found: dict[str, tuple[Intervention, ...]] = {FULL: (write(ablation, every, FromRun("base", ())),)}

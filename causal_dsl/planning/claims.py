@@ -1,4 +1,4 @@
-"""What a cell claims of a layer, and in which inputs another run may then differ."""
+"""The claims of a cell on a layer, and the inputs in which another run may then differ."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a plan costs, predicted: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forward passes cell by cell."""
+"""The predicted cost of a plan: rows, layer-tokens, FLOPs, peak memory, and the ratio to whole forward passes cell by cell."""
 
 from __future__ import annotations
 

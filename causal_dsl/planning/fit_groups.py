@@ -15,8 +15,7 @@ import numpy as np
 from causal_dsl.planning.rows import Layouts
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.fit_plan import FitUnit
-    from causal_dsl.planning.plan import Plan
+    from causal_dsl.planning.plan import FitUnit, Plan
 
 
 def groups_of(units: Sequence[FitUnit], tokens: int, most_tokens: int) -> list[list[FitUnit]]:

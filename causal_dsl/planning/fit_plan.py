@@ -7,63 +7,19 @@ from dataclasses import field
 
 import numpy as np
 
-from causal_dsl.causal.designs import draw
+from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.lower import Drawer, make_plan
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import Experiment, Fits, FitUnit, Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.program.derived_tests import FitTest, declared_for, learned, maps_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Program, Test
-from causal_dsl.program.read_features import FeatureRef, Fitting
+from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.templates import show_value
 from causal_dsl.quick_dataclasses import dataclass
-
-
-@dataclass(frozen=True, eq=False)
-class Experiment:
-    """One intervention that maps are fitted on, and the same on the inputs that end the fit."""
-
-    test: Test
-    fit: g.Resume
-    validation: g.Resume
-
-
-@dataclass(eq=False)
-class FitUnit:
-    """Maps that are fitted together, for some experiment writes through all of them; units share nothing."""
-
-    network: NetworkKey
-    maps: tuple[FeatureRef, ...]
-    experiments: list[Experiment] = field(default_factory=list)
-
-    @property
-    def fitting(self) -> Fitting:
-        return self.maps[0].fitting
-
-    @property
-    def shuffled(self) -> bool:
-        """Whether it is fitted on shuffled labels."""
-        return self.maps[0].variant == "shuffled"
-
-    def __str__(self) -> str:
-        return ", ".join(f"{'+'.join(ref.variables)} @ {ref.place} via {ref}" for ref in self.maps)
-
-
-@dataclass(eq=False)
-class Fits:
-    """All that is fitted: ``plan`` holds its runs and inputs. ``dead`` are maps that nothing is fitted of: what is written
-    through them cannot reach the answer, so whatever they are, the run is the unpatched one."""
-
-    plan: Plan
-    units: list[FitUnit]
-    dead: frozenset[FeatureRef] = frozenset()
-
-    @property
-    def networks(self) -> list[NetworkKey]:
-        return list(dict.fromkeys(unit.network for unit in self.units))
 
 
 def make_fits(
@@ -253,4 +209,4 @@ def _refuse(test: Test, shared: Shared, declared: bool) -> None:
     )
 
 
-__all__ = ["Experiment", "FitUnit", "Fits", "make_fits", "refuse_overlap", "refuse_unfitted"]
+__all__ = ["make_fits", "refuse_overlap", "refuse_unfitted"]

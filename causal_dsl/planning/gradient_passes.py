@@ -45,7 +45,7 @@ class GradientPasses:
         return self.forwards * self.tokens(plan) * max(1, layers_of(self.facts(plan)))
 
     def facts(self, plan: Plan) -> Facts:
-        """What is known of the network."""
+        """The network, as far as it is known."""
         return plan.inputs[self.test.network.key].facts
 
 

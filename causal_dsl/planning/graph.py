@@ -64,7 +64,7 @@ class DrawNode:
 
 @_node
 class Label:
-    """What the causal model says, with each variable of ``swaps`` taken from the named run."""
+    """The labels of the causal model, with each variable of ``swaps`` taken from the named run."""
 
     draw: DrawNode
     output: str
@@ -206,7 +206,7 @@ class Average(Value):
 
 @_node
 class ReadAcross(Value):
-    """What a transcoder or a crosscoder reads of captured vectors, in its own numbers."""
+    """The vectors that a transcoder or a crosscoder reads of captured vectors, in its own numbers."""
 
     function = "causal_dsl.engine.latents:encoded"
     given = False
@@ -227,7 +227,7 @@ class ReadAcross(Value):
 
 @_node
 class Decoded(Value):
-    """What the vector of a place moves by, where a transcoder's or a crosscoder's numbers ``now`` become ``value`` (``add``:
+    """The change of a place's vector where a transcoder's or a crosscoder's numbers ``now`` become ``value`` (``add``:
     grow by it)."""
 
     function = "causal_dsl.engine.latents:decoded"
@@ -297,7 +297,7 @@ class NodesAveraged(Value):
 
 @_node
 class NodesMoved(Value):
-    """What a vector moves by where the numbers of some nodes become ``value`` (``add``: grow by it). ``seen`` are the places at which it was
+    """The change of a vector where the numbers of some nodes become ``value`` (``add``: grow by it). ``seen`` are the places at which it was
     noted what is there."""
 
     function = "causal_dsl.engine.circuit_nodes:nodes_moved"
@@ -340,7 +340,7 @@ class WriteNode:
 
     @property
     def text(self) -> str:
-        """What is written where, in short."""
+        """The writes, in short."""
         return f"{self.place} <- {self.value.text}"
 
     def __str__(self) -> str:
@@ -371,7 +371,7 @@ class Resume:
 
 @_node
 class Looked:
-    """What a run is read for at places: the numbers that are computed there."""
+    """The numbers that are computed at places of a run."""
 
     look: PlaceRead
     quantities: tuple[Quantity, ...]

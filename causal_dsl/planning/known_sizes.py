@@ -1,4 +1,4 @@
-"""What blocks of a plan take, remembered: they are asked about as the plan is cut, for its cost, and for its units."""
+"""The sizes of a plan's blocks, remembered: they are asked about as the plan is cut, for its cost, and for its units."""
 
 from __future__ import annotations
 
@@ -29,45 +29,37 @@ class Figures:
 
 
 class KnownSizes:
-    """The figures of blocks, by all that decides them. A plan that is made of another by ``replace`` shares it; what was found
-    holds for the same runs, rows, inputs, scores and tests alone, and is forgotten when it is asked about others."""
+    """The figures of the blocks of a plan, by all that decides them. A plan that is made of another by ``replace`` shares them; they
+    hold for the same runs, rows, inputs, scores and tests alone, and are forgotten when another plan asks."""
 
-    def __init__(self) -> None:
-        self._of: list[Any] = []
-        self._tuples: dict[int, Any] = {}
-        self._means: dict[int, bool] = {}
-        self._found: dict[Any, tuple[Figures, PeakHeld]] = {}
-
-    def __reduce__(self) -> tuple[type[KnownSizes], tuple[()]]:
-        return KnownSizes, ()  # a copy in another process knows nothing: its objects have other numbers
-
-    def begin(self, plan: Plan) -> KnownSizes:
-        """Forget everything unless it was found of these very values: they are compared as objects, and held while they count."""
+    def __init__(self, plan: Plan):
+        """Of this plan. Forgets everything unless it was found of these very values: they are compared as objects, and held while they count."""
+        self._known = known = plan.sizes
         parts: list[Any] = [*plan.tests, *plan.drawn, *plan.drawn.values(), *plan.rows, *plan.rows.values()]
         parts += [*plan.inputs, *plan.inputs.values(), *(len(inputs.lengths) for inputs in plan.inputs.values())]
         parts += [part for name, scores in plan.scores.items() for part in (name, *scores)]
-        same = len(parts) == len(self._of) and all(
-            one is other or (isinstance(one, int) and one == other) for one, other in zip(parts, self._of, strict=True)
+        same = len(parts) == len(known.of) and all(
+            one is other or (isinstance(one, int) and one == other) for one, other in zip(parts, known.of, strict=True)
         )
         if not same:
-            self._of, self._tuples, self._means, self._found = parts, {}, {}, {}
-        return self
+            known.of, known.tuples, known.means, known.found = parts, {}, {}, {}
 
     def get(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget) -> tuple[Figures, PeakHeld] | None:
-        """What a block takes, if that was found before of it, or of one with the same interventions on ``pairs`` that are laid out alike."""
-        return self._found.get(self._key(step, block, pairs, budget))
+        """The size of a block, if it was found before of it, or of one with the same interventions on ``pairs`` that are laid out alike."""
+        found: tuple[Figures, PeakHeld] | None = self._known.found.get(self._key(step, block, pairs, budget))
+        return found
 
     def put(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget, found: tuple[Figures, PeakHeld]) -> None:
         """Remember what a block takes."""
-        self._found[self._key(step, block, pairs, budget)] = found
+        self._known.found[self._key(step, block, pairs, budget)] = found
 
     def _key(self, step: Step, block: Block, pairs: PairsAsked, budget: Budget) -> tuple[Any, ...]:
         runs = id(step.resumes)
-        if runs not in self._means:
-            self._means[runs] = bool(early_means(replace(step, blocks=())))
+        if runs not in self._known.means:
+            self._known.means[runs] = bool(early_means(replace(step, blocks=())))
         for part in (step.resumes, step.forwards):  # held, so that no other tuple comes to have their numbers
-            self._tuples[id(part)] = part
-        whole = self._means[runs] and step.blocks == (Block(),)  # means are taken within a pass that is not cut
+            self._known.tuples[id(part)] = part
+        whole = self._known.means[runs] and step.blocks == (Block(),)  # means are taken within a pass that is not cut
         # How large a budget is decides what is alive only where edges are computed.
         given = budget if step.why == EDGES else replace(budget, bytes=0)
         own = (step.network, step.shared, step.kept_once, step.rules, step.pruned, step.why)

@@ -26,7 +26,7 @@ PAIRS = 2
 
 
 def used_too_early(step: Step) -> Iterator[str]:
-    """What a pass writes before it computes it. A vector of a plain run that lies further on is found in a pass of its own, one of a
+    """The writes that a pass would make before it computes what they take. A vector of a plain run that lies further on is found in a pass of its own, one of a
     run that is written in the same pass cannot be."""
     for resume in with_inner(step.resumes):
         for write in resume.writes:

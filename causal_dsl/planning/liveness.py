@@ -84,7 +84,7 @@ class Accesses:
 
 @dataclass(frozen=True)
 class Rules:
-    """What a pass may leave out. ``late``: rows enter at their first written place, not at the bottom. ``stop``: rows
+    """The savings that a pass may make. ``late``: rows enter at their first written place, not at the bottom. ``stop``: rows
     leave where nothing reads them any more. ``trim``: rows carry the tokens alone that they must (causal attention).
     ``thin``: a layer runs some tokens of a row alone, or for their keys and values only."""
 
@@ -270,14 +270,14 @@ class _Scheduling:
         return (needed, keys) if self.thin else (needed | keys, np.zeros_like(needed))
 
     def _move(self, tokens: np.ndarray, lacking: np.ndarray) -> None:
-        """What a row lacks, its prompt must have."""
+        """Whatever a row lacks, its prompt must have."""
         lacking[: self.prompts] = False
         rows, positions = np.nonzero(lacking)
         tokens[rows, positions] = False
         tokens[self.home[rows], positions] = True
 
     def _enter(self, tokens: np.ndarray, level: int) -> np.ndarray:
-        """What must have come out of the layer below for ``tokens`` to be there at the entry of ``level``."""
+        """The tokens that must have come out of the layer below for ``tokens`` to be there at the entry of ``level``."""
         needed = tokens.copy()
         fresh = (self.enters == level) & ~self.bottom
         taken = tokens & fresh[:, None]

@@ -1,4 +1,4 @@
-"""What a pass holds for what is read at places, beside the vectors there: rows of logits, and copies that are kept of all pairs."""
+"""The memory of a pass for what is read at places, beside the vectors there: rows of logits, and copies that are kept of all pairs."""
 
 from __future__ import annotations
 

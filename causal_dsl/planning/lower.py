@@ -9,7 +9,8 @@ from types import MappingProxyType
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, draw
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics, SpecError, fail
 from causal_dsl.faults import strict
 from causal_dsl.inputs import Inputs, inputs_of, lengths_agree
@@ -18,9 +19,11 @@ from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_q
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.planning.overlapping_writes import refuse_overlapping_writes
+from causal_dsl.planning.plain_steps import plain_steps
 from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.probe_splits import control_task, halves, tasks_of, unlearnable
-from causal_dsl.planning.steps import ASKED, EDGES, Step, plain_steps
+from causal_dsl.planning.show import PrintedPlan
+from causal_dsl.planning.steps import ASKED, EDGES, Step
 from causal_dsl.planning.token_counts import Rows, as_many_in_rows, one_token
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import depth, unfit
@@ -101,7 +104,7 @@ def whole_batches(plan: Plan, networks: Collection[NetworkKey]) -> Plan:
 
 @dataclass(eq=False)
 class _Lowered:
-    """What the tests that were lowered so far need: a plan in the making."""
+    """A plan in the making: the draws, inputs and scores of the tests that were lowered so far."""
 
     program: Program
     tests: list[Test] = field(default_factory=list)
@@ -111,9 +114,9 @@ class _Lowered:
     rows: dict[g.Forward, np.ndarray] = field(default_factory=dict)
     scores: dict[str, list[g.ScoreNode]] = field(default_factory=dict)
 
-    def plan(self) -> Plan:
+    def plan(self) -> PrintedPlan:
         """The plan of these tests, without steps."""
-        return Plan(
+        return PrintedPlan(
             self.program,
             tuple(self.tests),
             dict(self.drawn),
@@ -352,7 +355,7 @@ class _Lowering:
         return g.Resume(base, tuple(writes))
 
     def _read_across(self, run: g.Forward, ref: FeatureRef) -> g.ReadAcross:
-        """What a transcoder or a crosscoder reads of a run."""
+        """The vectors that a transcoder or a crosscoder reads of a run."""
         return g.ReadAcross(tuple(g.Capture(run, place) for place in ref.reads), ref)
 
     def _as_many_keys(self, place: Place, intervention: Intervention, base: g.Forward) -> None:
@@ -381,7 +384,7 @@ class _Lowering:
 
     @singledispatchmethod
     def _value(self, value: Value, intervention: Intervention, i: int, drawn: Drawn, base: g.Forward) -> Value:
-        """What is written at one place of an intervention on ``base``, made from runs where it is made from roles."""
+        """The value that is written at one place of an intervention on ``base``, made from runs where it is made from roles."""
         return value.each(lambda part: self._value(part, intervention, i, drawn, base))
 
     @_value.register
@@ -486,7 +489,7 @@ def _nodes_at(intervention: Intervention, number: int) -> NodeParts | None:
 
 
 def _notes(interventions: Sequence[Intervention]) -> Iterator[g.WriteNode]:
-    """What notes the vectors that nodes of dictionaries are computed from, each once, before anything is written there."""
+    """Writes that note the vectors from which nodes of dictionaries are computed, each once, before anything is written there."""
     seen: dict[Place, None] = {}
     for intervention in interventions:
         for place, nodes in zip(intervention.places, intervention.nodes, strict=False):

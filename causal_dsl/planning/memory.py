@@ -68,7 +68,7 @@ class Budget:
 
 
 def taken(tensors: float, on_cpu: bool = True) -> float:
-    """What a process takes for tensors that hold so many bytes, as its resident memory grows."""
+    """The growth of a process's resident memory with tensors that hold so many bytes."""
     return tensors * (HEAP_CPU if on_cpu else HEAP_DEVICE)
 
 

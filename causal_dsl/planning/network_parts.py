@@ -5,9 +5,7 @@ from __future__ import annotations
 from collections.abc import Collection, Iterable
 from dataclasses import replace
 
-from causal_dsl.planning.fit_plan import Fits
-from causal_dsl.planning.known_sizes import KnownSizes
-from causal_dsl.planning.plan import CellScores, Plan
+from causal_dsl.planning.plan import CellScores, Fits, Plan, Remembered
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
 
@@ -50,7 +48,7 @@ def of_tests(plan: Plan, tests: Collection[Test]) -> Plan:
         scores=CellScores({test.name: plan.scores[test.name] for test in kept}),
         steps=tuple(step for step in plan.steps if mine(step.network)),
         fits=fits,
-        sizes=KnownSizes(),
+        sizes=Remembered(),
     )
 
 

@@ -92,7 +92,7 @@ def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[Test 
 
 
 def _value(name: str, intervention: Intervention) -> Value:
-    """What is written at the places of an intervention instead."""
+    """The values that are written at the places of an intervention instead."""
     if name == "mean":
         return Mean("base")
     other = FromRun("other", intervention.places)
@@ -110,7 +110,7 @@ def _made_anew(mine: Sequence[Intervention]) -> bool:
 
 
 def _ablation(test: Test, cell: Cell) -> tuple[str, list[Intervention]]:
-    """What an intervention leaves of its places, a key of :data:`WAYS`, and its parts but for those that leave all as it is; no key
+    """The way in which an intervention leaves its places, a key of :data:`WAYS`, and its parts but for those that leave all as it is; no key
     where it puts something of another run in place."""
     mine = [i for i in cell.interventions if i.add or not isinstance(i.value, Current)]
     kinds = [_kind(test, i) for i in mine]

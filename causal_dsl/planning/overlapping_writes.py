@@ -9,9 +9,9 @@ import numpy as np
 
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs import Inputs
-from causal_dsl.program.actions import edges_of, may_overlap
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Intervention
+from causal_dsl.program.written_together import edges_of, may_overlap
 from causal_dsl.vocabulary.locations import Place, Position
 
 

@@ -1,4 +1,4 @@
-"""What a pass has whatever its pairs: its interventions, what is kept for them, and which of them are alike.
+"""The layout of a pass that holds whatever its pairs are: its interventions, what is kept for them, and which of them are alike.
 
 A step is laid out block after block, and in every block its interventions write the same places, take the same vectors, and have the
 same rows as their like. All of that is found once; a block then finds the rows of each kind of intervention, and not of each one.
@@ -46,7 +46,7 @@ UserRun: TypeAlias = "tuple[g.Resume | None, g.Forward | g.Resume]"
 
 @dataclass(frozen=True)
 class ReadOfRun:
-    """What is read of a run that is intervened on: its ``answer``, the places whose vectors others take (``taken``), and those
+    """The reads of a run that is intervened on: its ``answer``, the places whose vectors others take (``taken``), and those
     at which something is measured (``watched``)."""
 
     answer: bool = True
@@ -290,7 +290,7 @@ class RunsOfPasses:
         return self._deciding[resume]
 
     def looks_on(self, network: NetworkKey) -> list[tuple[g.ReadNode, Place]]:
-        """What is read at places in the runs of a network."""
+        """The readings at places in the runs of a network."""
         if network not in self._looking:
             scores = (
                 score

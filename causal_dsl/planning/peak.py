@@ -18,7 +18,7 @@ from causal_dsl.planning.alike_blocks import AlikeBlocks, PairsAsked
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
 from causal_dsl.planning.edge_room import edge_room
 from causal_dsl.planning.flops import flops_of
-from causal_dsl.planning.known_sizes import Figures
+from causal_dsl.planning.known_sizes import Figures, KnownSizes
 from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.looks_held import looks_held
@@ -58,7 +58,7 @@ class Peaks:
         self.plan = plan
         self.layouts = Layouts(plan)
         self._alike = AlikeBlocks(plan, self.layouts)
-        self._known = plan.sizes.begin(plan)
+        self._known = KnownSizes(plan)
         self._last: tuple[Step, Block, Sized] | None = None
         self._computed: tuple[Step, int | None] | None = None
         self._pair_counts: tuple[Step, Counter[int]] | None = None
@@ -124,7 +124,7 @@ class Peaks:
         )
 
     def figures(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld]:
-        """What a block takes, and what is alive at its peak; it is laid out only if that is not known."""
+        """The figures of a block, and the tensors alive at its peak; it is laid out only if they are not known."""
         pairs = self.pairs(step, block)
         found = self._known.get(step, block, pairs, budget)
         if found is None:
@@ -163,7 +163,7 @@ class Peaks:
         return self._computed[1]
 
     def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
-        """What is alive at the peak of a pass."""
+        """The tensors that are alive at the peak of a pass."""
         facts, layout, share = self.plan.inputs[step.network].facts, sized.layout, sized.share
         levels, asked = sized.schedule.levels, self.asked(layout)
         whole: list[float] = [self._kept(step, layout, facts), *(6 * 2 * (f.tokens + f.keys_only) for f in levels)]

@@ -14,29 +14,41 @@ from causal_dsl.causal.designs import Drawn
 from causal_dsl.displayed import Shown
 from causal_dsl.inputs import Inputs
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.known_sizes import KnownSizes
-from causal_dsl.planning.show import to_json, to_mermaid, to_text
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Program, Test
+from causal_dsl.program.read_features import FeatureRef, Fitting
 from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from causal_dsl.planning.fit_plan import Fits
-    from causal_dsl.program.discovery import Discovery
+    from causal_dsl.program.searches import Discovery
 
 
 @dataclass(frozen=True, eq=False)
 class WorkBefore:
-    """What is found before a plan is run: its ``searches`` as a plan, with the test there of each discovery, and the runs on which its
+    """The work before a plan is run: its ``searches`` as a plan, with the test there of each discovery, and the runs on which its
     ``constants`` are found."""
 
     searches: Plan | None = None
     searched: Mapping[Discovery, str] = field(default_factory=dict)
     constants: Plan | None = None
+
+
+class Remembered:
+    """The figures that were computed of a plan and may be asked again: they hold for the very values ``of``. Plans that are made of one another by
+    ``replace`` share it; :mod:`causal_dsl.planning.known_sizes` reads and writes it."""
+
+    def __init__(self) -> None:
+        self.of: list[Any] = []
+        self.tuples: dict[int, Any] = {}
+        self.means: dict[int, bool] = {}
+        self.found: dict[Any, Any] = {}
+
+    def __reduce__(self) -> tuple[type[Remembered], tuple[()]]:
+        return Remembered, ()  # a copy in another process knows nothing: its objects have other numbers
 
 
 class CellScores(Mapping[str, tuple[g.ScoreNode, ...]]):
@@ -62,7 +74,7 @@ class CellScores(Mapping[str, tuple[g.ScoreNode, ...]]):
 
     @cached_property
     def reads(self) -> Mapping[g.Resume, tuple[g.ReadNode, ...]]:
-        """What is read of each intervention."""
+        """The reads of each intervention."""
         found: dict[g.Resume, list[g.ReadNode]] = {}
         for read in g.of_kind(self.graph, g.ReadNode):
             if isinstance(read.run, g.Resume):
@@ -100,7 +112,7 @@ class Plan(Shown):
     #: bytes that a pass on a CPU may take, where it was cut for so many because they were asked for
     asked: int | None = None
     #: what its blocks take, as far as it was asked
-    sizes: KnownSizes = field(default_factory=KnownSizes, repr=False)
+    sizes: Remembered = field(default_factory=Remembered, repr=False)
 
     @property
     def networks(self) -> dict[NetworkKey, NetworkRef]:
@@ -112,20 +124,8 @@ class Plan(Shown):
         """The intervention graph: all scores and what they need; built when it is first asked for."""
         return self.scores.graph
 
-    def text(self, explain: bool = False) -> str:
-        """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
-        return to_text(self, explain)
-
-    def mermaid(self) -> str:
-        """The graph as a Mermaid flowchart."""
-        return to_mermaid(self)
-
-    def to_json(self) -> dict[str, Any]:
-        """The graph as data (networkx node-link form) with its cost."""
-        return to_json(self)
-
     def reads_of(self, resumes: Iterable[g.Resume]) -> Iterator[g.ReadNode]:
-        """What is read of some interventions."""
+        """The reads of some interventions."""
         for resume in resumes:
             yield from self.scores.reads.get(resume, ())
 
@@ -140,3 +140,47 @@ class Plan(Shown):
         rows = {role: self.rows.get(g.Forward(test.network.key, draw, role)) for role in self.drawn[draw].ids}
         # What is not run has only its number among the draws.
         return {r: self.drawn[draw].ids[r] if own is None else runs[own] for r, own in rows.items()}
+
+
+@dataclass(frozen=True, eq=False)
+class Experiment:
+    """One intervention that maps are fitted on, and the same on the inputs that end the fit."""
+
+    test: Test
+    fit: g.Resume
+    validation: g.Resume
+
+
+@dataclass(eq=False)
+class FitUnit:
+    """Maps that are fitted together, for some experiment writes through all of them; units share nothing."""
+
+    network: NetworkKey
+    maps: tuple[FeatureRef, ...]
+    experiments: list[Experiment] = field(default_factory=list)
+
+    @property
+    def fitting(self) -> Fitting:
+        return self.maps[0].fitting
+
+    @property
+    def shuffled(self) -> bool:
+        """Whether it is fitted on shuffled labels."""
+        return self.maps[0].variant == "shuffled"
+
+    def __str__(self) -> str:
+        return ", ".join(f"{'+'.join(ref.variables)} @ {ref.place} via {ref}" for ref in self.maps)
+
+
+@dataclass(eq=False)
+class Fits:
+    """All that is fitted: ``plan`` holds its runs and inputs. ``dead`` are maps that nothing is fitted of: what is written
+    through them cannot reach the answer, so whatever they are, the run is the unpatched one."""
+
+    plan: Plan
+    units: list[FitUnit]
+    dead: frozenset[FeatureRef] = frozenset()
+
+    @property
+    def networks(self) -> list[NetworkKey]:
+        return list(dict.fromkeys(unit.network for unit in self.units))

@@ -1,4 +1,4 @@
-"""What is drawn beside a circuit: random circuits of its size, random parts of it, and random paths beside it."""
+"""The draws beside a circuit: random circuits of its size, random parts of it, and random paths beside it."""
 
 from __future__ import annotations
 
@@ -103,7 +103,7 @@ def random_circuits(ablation: Ablation, facts: Facts, count: int = RANDOM) -> tu
 
 
 def _shape(members: Sequence[Member]) -> Iterator[object]:
-    """What the draws beside a circuit follow from: how many members of each kind it has. Its name decides nothing."""
+    """The key of the draws beside a circuit: how many members of each kind it has. Its name decides nothing."""
     for name, count in sorted(Counter(map(kind, members)).items()):
         yield from (name, count)
 

@@ -10,6 +10,7 @@ from causal_dsl.program.overlap import canonical
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
 from causal_dsl.program.whole_maps import takes_all, writes_all
 from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.plugins import made
@@ -17,9 +18,9 @@ from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 #: The sites of which a layer is the whole: what is not claimed there is all that goes on beside.
-WHOLE = ("out", "resid_pre", "resid_mid", "resid_post")
-#: Places at which there is nothing beside that the model would not say itself.
-_ENDS = ("input", "logits")
+WHOLE = tuple(name for name, component in COMPONENTS.items() if component.whole_at is not None)
+#: Places at which there is nothing beside that the model would not say itself: the two ends of every network.
+_ENDS = tuple(name for name, component in COMPONENTS.items() if component.end)
 
 
 @dataclass(frozen=True)
@@ -193,7 +194,13 @@ def whole_of(site: Site) -> Site | None:
 def _depth(site: Site) -> float:
     """Which layer a site is of, counted by the vectors that layers hand on."""
     component, layer = _key(site)
-    return (layer or 0) + {"resid_pre": -0.5, "resid_mid": 0.0}.get(component, 0.5)
+    after = COMPONENTS[component].whole_at
+    return (layer or 0) + (0.5 if after is None else after)
 
 
-__all__ = ["WHOLE", "WrittenLayer", "layers_of", "module_site", "named", "same_layer", "whole_of"]
+def ends_its_layer(site: Site) -> bool:
+    """Whether a site is in what its layer hands on."""
+    return COMPONENTS[site.component].whole_at == 0.5
+
+
+__all__ = ["WHOLE", "WrittenLayer", "ends_its_layer", "layers_of", "module_site", "named", "same_layer", "whole_of"]

@@ -26,7 +26,7 @@ if TYPE_CHECKING:
 
 
 class _Alike:
-    """What the interventions of one block have in common, so that each is computed once: those of a sweep are on the same pairs
+    """The common part of the interventions of one block, so that each thing is computed once: those of a sweep are on the same pairs
     and mostly at the same tokens. The pairs of a run in a block are its first so many, so their number says which they are."""
 
     def __init__(self) -> None:
@@ -178,7 +178,7 @@ class Layouts:
         return self._runs.of(step, block, (), None, False, True)
 
     def looks_on(self, network: NetworkKey) -> list[tuple[g.ReadNode, Place]]:
-        """What is read at places in the runs of a network."""
+        """The readings at places in the runs of a network."""
         return self._runs.looks_on(network)
 
     def _rows_of_alike(self, layout: Layout, alike: AlikeRuns, common: _Alike) -> AlikeRows | None:
@@ -294,7 +294,7 @@ class Layouts:
         return np.concatenate(found) if found else np.zeros(0, np.int64)
 
     def _writes(self, layout: Layout) -> Accesses:
-        """What is written where, one intervention after another."""
+        """The writes, one intervention after another."""
         runs, there = layout.runs, layout.there
         none = np.zeros(0, np.int64)
         which, tokens, counts = [], [], []

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
+from dataclasses import fields, replace
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
@@ -12,22 +12,47 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
 from causal_dsl.planning.gradient_passes import gradient_passes
 from causal_dsl.planning.memory import PROCESS
+from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import EDGES, Step, captures, runs_of_tree
 from causal_dsl.planning.streaming import streamed_bytes
 from causal_dsl.planning.switches import CHUNKS, all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns, CircuitRuns
 from causal_dsl.program.program import Test
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.values.optimal import Optimal
 
 if TYPE_CHECKING:
     import networkx as nx
 
-    from causal_dsl.planning.plan import Plan
 
 #: Nodes that the text shows; sweeps beyond this are folded to their first and last cells.
 MOST_CELLS = 6
+
+
+@dataclass(frozen=True, eq=False, repr=False)
+class PrintedPlan(Plan):
+    """A plan that prints itself."""
+
+    def text(self, explain: bool = False) -> str:
+        """The plan as a person reads it, with its cost; ``explain`` adds what is saved and how it is run."""
+        return to_text(self, explain)
+
+    def mermaid(self) -> str:
+        """The graph as a Mermaid flowchart."""
+        return to_mermaid(self)
+
+    def to_json(self) -> dict[str, Any]:
+        """The graph as data (networkx node-link form) with its cost."""
+        return to_json(self)
+
+
+def printed(plan: Plan) -> PrintedPlan:
+    """A plan as one that prints itself."""
+    if isinstance(plan, PrintedPlan):
+        return plan
+    return PrintedPlan(**{one.name: getattr(plan, one.name) for one in fields(plan)})
 
 
 def to_text(plan: Plan, explain: bool = False) -> str:
@@ -87,7 +112,7 @@ def _beyond(asked: int | None, process: int) -> list[str]:
 
 
 def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
-    """What rides beside a test, with what it costs."""
+    """The tests that ride beside a test, with their cost."""
     lines = []
     titles = {
         "unmapped": "units that no variable claims, taken from other inputs",
@@ -110,7 +135,7 @@ def _probes(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[st
 
 
 def _beside_circuits(probes: list[Test]) -> str:
-    """What runs beside circuits, in words."""
+    """The runs beside circuits, in words."""
     names: set[str] = set()
     for one in probes:
         if isinstance(one.probe, CircuitRuns):
@@ -129,7 +154,7 @@ def _beside_circuits(probes: list[Test]) -> str:
 
 
 def _trees(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str]:
-    """What measures of a whole alignment run: every run of every tree, and of these what is run once."""
+    """The runs of measures of a whole alignment: every run of every tree, and of these what is run once."""
     written, nodes = 0, dict[g.Node, None]()
     for probe in probes:
         n = plan.draw_of(probe).n
@@ -149,7 +174,7 @@ def _trees(plan: Plan, probes: list[Test], work: dict[g.Node, Work]) -> list[str
 
 
 def _fits(plan: Plan) -> list[str]:
-    """What is fitted before the plan is run."""
+    """The fits before the plan is run."""
     if plan.fits is None:
         return []
     lines = []
@@ -171,7 +196,7 @@ def _fits(plan: Plan) -> list[str]:
 
 
 def _gradients(plan: Plan) -> list[str]:
-    """What is read by gradients, and how circuits are found: in passes of their own, after or before those of the plan."""
+    """The readings by gradients, and the searches for circuits: in passes of their own, after or before those of the plan."""
     lines = []
     for test in plan.tests:
         if test.control[0]:
@@ -244,7 +269,7 @@ def _flops(flops: float) -> str:
 
 
 def explained(plan: Plan) -> list[str]:
-    """What each switch saves, from the plan as one would write it by hand to the one that is run."""
+    """The saving of each switch, from the plan as one would write it by hand to the one that is run."""
     now = all_off(plan)
     costs = [("as written", cost_of(now))]
     for switch in without(plan.without):
@@ -276,7 +301,7 @@ def explained(plan: Plan) -> list[str]:
 
 
 def _worth(plan: Plan, cost: Cost) -> str:
-    """What the switches that are off would save."""
+    """The savings of the switches that are off."""
     blocks = {step.network: step.blocks for step in plan.steps}
     best = turned_on(all_off(plan))
     full = cost_of(replace(best, steps=tuple(replace(step, blocks=blocks[step.network]) for step in best.steps)))

@@ -1,4 +1,4 @@
-"""What is run: the plan's graph says which values there are, its steps say in which passes they are computed.
+"""The steps of a plan: its graph says which values there are, its steps say in which passes they are computed.
 
 Lowering gives one step for every intervention of every cell, with its own base and source runs, each from the first
 layer to the last: what one would write by hand. Every switch of :mod:`causal_dsl.planning.switches` makes them
@@ -8,7 +8,6 @@ cheaper and changes no number; the executor does what the steps say, whichever s
 from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
-from typing import TYPE_CHECKING
 
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Rules
@@ -17,9 +16,6 @@ from causal_dsl.program.identity import NetworkKey
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.network_facts import Facts
-
-if TYPE_CHECKING:
-    from causal_dsl.planning.plan import Plan
 
 PLAIN = Rules(late=False, stop=False, trim=False, thin=False)
 #: Why a step is left to the reference executor where nothing forbids the one pass.
@@ -180,19 +176,3 @@ def early_means(step: Step, ahead: bool = False) -> list[g.Average]:
 def layers_of(facts: Facts) -> int:
     """How many layers ``layer[l]`` counts."""
     return facts.layers if facts.layers is not None else max(0, len(facts.widths) - 1)
-
-
-def plain_steps(plan: Plan) -> tuple[Step, ...]:
-    """A step for every run whose answer is read, and one for every intervention."""
-    runs: dict[g.Forward | g.Resume, None] = {}
-    for test in plan.tests:
-        for score in plan.scores[test.name]:
-            runs |= {read.run: None for _, read in score.reads}
-    steps = []
-    for run in runs:
-        if isinstance(run, g.Forward):
-            steps.append(Step(run.network, forwards=(run,)))
-        else:
-            why = EDGES if any(write.to is not None for write in run.writes) else ""
-            steps.append(Step(run.base.network, resumes=(run,), why=why))
-    return tuple(steps)

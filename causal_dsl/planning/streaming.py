@@ -1,4 +1,4 @@
-"""What a plan reads of weights that stay in their files: bytes, and the time that reading them takes."""
+"""The work of reading weights that stay in their files: bytes, and the time that reading them takes."""
 
 from __future__ import annotations
 
@@ -35,7 +35,7 @@ _SIZES = {"float64": 8, "float32": 4, "float16": 2, "bfloat16": 2}
 
 @dataclass(frozen=True)
 class StreamedBytes:
-    """What is read of the weights of ``network``: ``bytes`` in ``blocks`` passes over layers of ``layer_bytes`` each, at a
+    """The readings of the weights of ``network``: ``bytes`` in ``blocks`` passes over layers of ``layer_bytes`` each, at a
     ``bandwidth`` of bytes a second, as reading some of them took; before that, at most ``fit_bytes`` by ``fit_steps`` steps of fits."""
 
     network: str
@@ -78,7 +78,7 @@ class StreamedBytes:
 
 
 def streamed_bytes(plan: Plan) -> list[StreamedBytes]:
-    """What is read for a plan on a CPU with the memory that it takes unasked, of each network whose weights are streamed and
+    """The readings for a plan on a CPU with the memory that it takes unasked, of each network whose weights are streamed and
     whose files are at hand."""
     found = []
     refs = {key: ref for key, ref in plan.networks.items() if ref.held == STREAMED}

@@ -8,7 +8,8 @@ from typing import TYPE_CHECKING
 
 from causal_dsl.faults import strict
 from causal_dsl.planning import graph as g
-from causal_dsl.planning.steps import EDGES, Step, plain_steps
+from causal_dsl.planning.plain_steps import plain_steps
+from causal_dsl.planning.steps import EDGES, Step
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import trims
 from causal_dsl.program.identity import NetworkKey
@@ -36,7 +37,7 @@ class Needed:
 
     @property
     def refusal(self) -> str:
-        """What is said to who would leave it out."""
+        """The advice to whoever would leave it out."""
         return f"{self.name} cannot be left out: {self.reason}"
 
 

@@ -1,4 +1,4 @@
-"""What no variable claims, taken from another input.
+"""The units that no variable claims, taken from another input.
 
 What an alignment says of a layer it says of all of it: where the variables that it places there decide the answer,
 nothing else of that layer may. So the rest is taken from another input, all of it and in parts, on a sample of the
@@ -14,7 +14,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, identify
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.draw import identify
 from causal_dsl.causal.pooled_inputs import Pooled
 from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
@@ -35,7 +36,7 @@ from causal_dsl.planning.probe_rows import (
     paired,
     prompts_of,
 )
-from causal_dsl.planning.rest_of_layer import WrittenLayer, layers_of
+from causal_dsl.planning.rest_of_layer import WrittenLayer, ends_its_layer, layers_of
 from causal_dsl.planning.unit_sets import small_sets
 from causal_dsl.program.components import width
 from causal_dsl.program.overlap import overlap
@@ -245,7 +246,7 @@ def _affordable(plan: Plan, test: Test, cell: Cell, site: Site, first: int) -> i
     runs = prompts_of(plan, test)
     length = int(inputs.lengths[runs].max())
     layers = facts.layers or max(1, len(facts.widths) - 1)
-    above = max(1, layers - (site.layer or 0) - (site.component in ("out", "resid_post")))
+    above = max(1, layers - (site.layer or 0) - ends_its_layer(site))
     base = plan.rows[g.Forward(test.network.key, plan.scores[test.name][0].label.draw, "base")]
     own = min(inputs.where(place.position, int(base[0]))[0] for i in cell.interventions for place in i.places)
     cost = drawn.n * (length - own) * above + len(runs) * length * layers / test.unlike

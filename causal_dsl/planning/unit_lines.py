@@ -1,4 +1,4 @@
-"""What ``plan`` says of the units of a spec: how many, what they move, the largest, and how long some workers take."""
+"""The lines of ``plan`` on the units of a spec: how many, what they move, the largest, and how long some workers take."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What must hold of a plan at each stage, as a table that is run.
+"""The laws of a plan at each stage, as a table that is run.
 
 A plan goes through three stages: ``lowered`` (a step for each run, as one would write it by hand), ``economised`` (some
 switches are on) and ``cut`` (its steps are cut to memory, and it is about to be executed). Each law holds from its stage on. What

@@ -60,7 +60,7 @@ def constants_asked(plan: Plan) -> list[tuple[Test, g.Resume]]:
 
 
 def optimal_in(resume: g.Resume) -> Optimal | None:
-    """What an intervention says of the constants that it writes; None where it writes none."""
+    """The ``optimal`` that an intervention writes; None where it writes none."""
     return next((write.value for write in resume.writes if isinstance(write.value, Optimal)), None)
 
 

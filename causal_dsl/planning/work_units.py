@@ -34,8 +34,7 @@ from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:
-    from causal_dsl.planning.fit_plan import FitUnit
-    from causal_dsl.planning.plan import Plan
+    from causal_dsl.planning.plan import FitUnit, Plan
     from causal_dsl.program.program import NetworkRef, Test
 
 Kind = Literal["training", "search", "fit", "constants", "block", "gradients"]

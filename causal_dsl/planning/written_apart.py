@@ -70,7 +70,7 @@ def written_apart(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[T
 
 
 def unwritten(plan: Plan, test: Test, cell: Cell) -> tuple[str, str]:
-    """What of this is not run beside a cell, and why; nothing where all of it is, or where there is nothing of that kind."""
+    """The controls of this kind that are not run beside a cell, and why; nothing where all of them are, or where there are none."""
     if not _several(test, cell):
         return "", ""
     one_run = len({role for _, role in test.swaps}) == 1

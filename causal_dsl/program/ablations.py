@@ -31,7 +31,7 @@ from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
     from causal_dsl import shapes
-    from causal_dsl.program.discovery import Kept
+    from causal_dsl.program.searches import Kept
 
 _NAMES = {
     "embed": "the embedding",
@@ -113,7 +113,7 @@ class Ablation:
     left_out: int = 0
 
     def written(self, kept: Members) -> Members:
-        """What is written where ``kept`` stands in the place of the circuit."""
+        """The places that are written where ``kept`` stands in the place of the circuit."""
         return less(self.every, kept) if self.outside else kept
 
     @property

@@ -320,7 +320,7 @@ def _tokenizers(folder: Path, facts: Facts, span: Span) -> list[Diagnostic]:
 
 
 def _of_tokens(path: Path) -> Any:
-    """What decides about tokens in a file: padding and truncation are those of a training."""
+    """The entries of a file that decide about tokens: padding and truncation are those of a training."""
     text = reads.read_text(path, _LARGEST_TOKENIZER)
     if path.suffix != ".json":
         return text

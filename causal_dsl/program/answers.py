@@ -1,4 +1,4 @@
-"""What a network can answer, as token ids (or class numbers): from values of the causal model to the logits."""
+"""The answers that a network can give, as token ids (or class numbers): from values of the causal model to the logits."""
 
 from __future__ import annotations
 
@@ -121,7 +121,7 @@ def answers_of(readout: Readout, alignment: Alignment, tokens: Tokens | None, sp
 
 
 def _follows(readout: Readout, alignment: Alignment, tokens: Tokens | None, line: int) -> tuple[object, ...]:
-    """What decides which tokens say an answer after a prompt line: prompts that end alike are followed alike."""
+    """The key of the tokens that say an answer after a prompt line: prompts that end alike are followed alike."""
     template = alignment.prompts[line].template
     prompt = answered_prompt(alignment, tokens, line)
     whole = readout.kind == "mask" or readout.position is not None

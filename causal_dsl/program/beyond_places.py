@@ -1,4 +1,4 @@
-"""What the parameters of an alignment or a test decide: a place in the network alone, or more than that.
+"""The reach of the parameters of an alignment or a test: a place in the network alone, or more than that.
 
 A parameter that stands for a place is swept over in the cells of one test; one that decides more makes a test of each value
 (:mod:`causal_dsl.program.variants`).

@@ -130,7 +130,7 @@ def _written(
     span: Span,
     found: Diagnostics,
 ) -> str | None:
-    """What the template makes of the turns. Those of networks that also take pictures may expect a turn in parts."""
+    """The text that the template makes of the turns. Those of networks that also take pictures may expect a turn in parts."""
     begun = messages[-1][0] == "assistant"
     turns = [
         "".join(_OPEN + s.text + _CLOSE if s.placeholder else s.text for s in template.segments)

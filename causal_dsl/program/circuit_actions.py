@@ -2,29 +2,25 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
-from causal_dsl.diagnostics import did_you_mean
+from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.ablations import Ablation, all_members, at, choices_of, inside, left_out
 from causal_dsl.program.circuit_files import SaidByFiles
 from causal_dsl.program.circuit_members import Members, less, size
 from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.dictionaries import NodeParts
-from causal_dsl.program.discovery import Searches
 from causal_dsl.program.edge_sets import EdgeSet, written_along
 from causal_dsl.program.empty_circuits import warn_of_nothing_looked_at, warn_of_nothing_outside
 from causal_dsl.program.idle_edges import warn_of_idle_edges
-from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.nodes import Spot, dictionaries_of, kinds_named, kinds_of, of_dictionary, written_at
-from causal_dsl.program.parameters import values_of
 from causal_dsl.program.paths import run_of, steps
-from causal_dsl.program.program import Intervention, NetworkRef
+from causal_dsl.program.program import Intervention
 from causal_dsl.program.read_dictionaries import refuse_meeting_nodes
-from causal_dsl.program.read_settings import EXAMPLES, call_name, holds
+from causal_dsl.program.read_settings import EXAMPLES, holds
 from causal_dsl.program.runs_under import refuse_taken
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.program.target_places import InCell
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
@@ -34,92 +30,10 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.values.project_out import ProjectOut
 from causal_dsl.vocabulary.written import Value
 
-if TYPE_CHECKING:
-    from causal_dsl.diagnostics import Diagnostics
-    from causal_dsl.program.actions import ActionReader
 
-
-@dataclass(frozen=True)
-class Circuits:
-    """The circuits that a test may name: those of ``module``, each of one of ``networks``. ``likened``: the runs that are
-    drawn like another one."""
-
-    module: Module
-    networks: Mapping[Definition, NetworkRef]
-    likened: frozenset[str] = frozenset()
-    searches: Searches | None = None
-
-    def named(self, expr: tree.Expr) -> Iterable[Definition]:
-        """The circuits that an expression names."""
-        known = self.module.of_kind("circuit")
-        return [known[node.name] for node in expr.walk() if isinstance(node, tree.Name) and node.name in known]
-
-    def names(self, expr: tree.Expr) -> bool:
-        """Whether an expression speaks of a circuit: `wang.mover`, `outside(wang)`."""
-        path = steps(expr)
-        if path is None:
-            return False
-        known, name = self.module.of_kind("circuit"), path[0].name
-        return name in known or name == "outside" or (name in ("edges", "nodes") and any(self.named(expr)))
-
-    def are_of(self, network: NetworkRef, expr: tree.Expr, diagnostics: Diagnostics) -> bool:
-        """Whether all circuits that an expression names are of the network that runs; reports E802 where one is not."""
-        for definition in self.named(expr):
-            mine = self.networks.get(definition)
-            if mine is None:
-                return False  # reported where it is declared
-            if mine.key != network.key:
-                diagnostics.report(
-                    "E802",
-                    f"`{definition.name}` is a circuit of `{mine.name}`, and this test runs `{network.name}`",
-                    expr.span,
-                    others=((definition.span, "declared here"),),
-                    help=f"declare a circuit of `{network.name}`",
-                )
-                return False
-        return True
-
-    def parameters(self, actions: Iterable[tree.Node], known: Mapping[str, object]) -> dict[str, tuple[tree.Expr, ...]]:
-        """The parameters of the circuits that actions name and do not give: they are swept over, too."""
-        found: dict[str, tuple[tree.Expr, ...]] = {}
-        circuits = self.module.of_kind("circuit")
-        for action in actions:
-            for node in action.walk():
-                called = call_name(node) if isinstance(node, tree.Call | tree.Name) else None
-                definition = circuits.get(called[0]) if called is not None else None
-                if definition is None:
-                    continue
-                declaration = definition.declaration
-                assert isinstance(declaration, tree.CircuitDecl | tree.CircuitAs)
-                given = node.arguments if isinstance(node, tree.Call) else ()
-                fixed = {a.name.name for a in given if a.name is not None}
-                order = [p for p in declaration.parameters if p.name.name not in fixed]
-                for parameter in order[sum(a.name is None for a in given) :] if not _called(node, action) else ():
-                    values = (
-                        None
-                        if parameter.name.name in known
-                        else values_of(parameter, _quiet(), self.networks.get(definition))
-                    )
-                    found |= {} if values is None else {parameter.name.name: values}
-        return found
-
-
-def _called(node: tree.Node, action: tree.Node) -> bool:
-    """Whether a name is that of a call, which is looked at itself."""
-    return isinstance(node, tree.Name) and any(isinstance(c, tree.Call) and c.function is node for c in action.walk())
-
-
-def _quiet() -> Diagnostics:
-    from causal_dsl.diagnostics import Diagnostics
-
-    return Diagnostics()
-
-
-def read_circuit_action(
-    action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionReader
-) -> Intervention | None:
+def read_circuit_action(action: tree.Interchange | tree.SetTo | tree.AddTo, here: InCell) -> Intervention | None:
     """The intervention on a circuit, or on what is outside of it; None where a fault was reported."""
-    found, circuits, network = reader.diagnostics, reader.circuits, reader.alignment.network
+    found, circuits, network = here.diagnostics, here.circuits, here.alignment.network
     target, expr = action.target, action.target
     path = steps(target)
     outside = path is not None and path[0].name == "outside"
@@ -130,10 +44,10 @@ def read_circuit_action(
     kinds: tuple[str, ...] = kinds_of(network.facts)
     positions: tuple[Position, ...] | None = None
     said = SaidByFiles()
-    named = reader.circuit_reader(said)
+    named = here.circuit_reader(said)
     looked_at: Sequence[Spot] | None = None
     if outside:
-        read = _outside(target, reader, named)
+        read = _outside(target, here, named)
         if read is None:
             return None
         expr, given, positions, looked_at = read
@@ -168,10 +82,10 @@ def read_circuit_action(
         return None
     kept = inside(members, every, positions, network.facts)
     if network.facts.traits.seen and len(asked) == before:
-        warn_of_nothing_looked_at(target, expr, bool(members), outside, kept, circuits.module, reader.cell, found)
+        warn_of_nothing_looked_at(target, expr, bool(members), outside, kept, circuits.module, here.cell, found)
         if outside and kept:
-            warn_of_nothing_outside(target, expr, less(every, kept), circuits.module, reader.cell, found)
-    value = _value(action, reader)
+            warn_of_nothing_outside(target, expr, less(every, kept), circuits.module, here.cell, found)
+    value = _value(action, here)
     if value is None or _refuse_under(value, action, len(asked) > before, found):
         return None
     # a value that is made from what a sender gives lets some of it flow on along the edges that are written
@@ -185,7 +99,7 @@ def read_circuit_action(
         and alone
     ):
         source = isinstance(value, FromRun) and not value.under
-        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, reader.cell, found)
+        warn_of_idle_edges(kept, network.facts, kinds, source, format_expr(expr), expr.span, here.cell, found)
     ablation = Ablation(
         format_expr(expr),
         kept,
@@ -268,11 +182,11 @@ def _stand_together(
 
 
 def _outside(
-    target: tree.Expr, reader: ActionReader, named: CircuitReader
+    target: tree.Expr, here: InCell, named: CircuitReader
 ) -> tuple[tree.Expr, tuple[str, ...], tuple[Position, ...] | None, Sequence[Spot] | None] | None:
     """The circuit in `outside(c, among=[head], at=[last])`, the kinds that are looked at, the tokens, and the nodes, where `among` names a
     circuit of them."""
-    found = reader.diagnostics
+    found = here.diagnostics
     plain = [a.value for a in target.arguments if a.name is None] if isinstance(target, tree.Call) else []
     settings = {a.name.name: a for a in target.arguments if a.name is not None} if isinstance(target, tree.Call) else {}
     unknown = next((name for name in settings if name not in ("among", "at")), None)
@@ -285,14 +199,14 @@ def _outside(
     if not all(holds("outside", name, one.value, EXAMPLES[name], found) for name, one in settings.items()):
         return None
     kinds: tuple[str, ...] = ()
-    facts = reader.alignment.network.facts
+    facts = here.alignment.network.facts
     looked_at: Sequence[Spot] | None = None
     said: tree.Expr | None = None
     if "among" in settings:
-        words = {name: value for name, value in reader.cell.items() if isinstance(value, tree.Name)}
+        words = {name: value for name, value in here.cell.items() if isinstance(value, tree.Name)}
         said = substitute(settings["among"].value, words)
-        nodes = named.nodes_named(said, reader.circuits.module)
-        if nodes is None or not reader.circuits.are_of(reader.alignment.network, said, found):
+        nodes = named.nodes_named(said, here.circuits.module)
+        if nodes is None or not here.circuits.are_of(here.alignment.network, said, found):
             return None
         looked_at = nodes if nodes is not False else None
     if said is not None and looked_at is None:
@@ -309,7 +223,7 @@ def _outside(
             kinds = (*kinds, item.name)
     positions: tuple[Position, ...] | None = None
     if "at" in settings:
-        read = [reader.sites.position(item) for item in _items(settings["at"].value)]
+        read = [here.sites.position(item) for item in _items(settings["at"].value)]
         if any(position is None for position in read):
             return None
         positions = tuple(dict.fromkeys(position for position in read if position is not None))
@@ -320,12 +234,12 @@ def _items(expr: tree.Expr) -> Sequence[tree.Expr]:
     return expr.items if isinstance(expr, tree.List) else (expr,)
 
 
-def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, reader: ActionReader) -> Value | None:
-    values = reader.values(action.target)
+def _value(action: tree.Interchange | tree.SetTo | tree.AddTo, here: InCell) -> Value | None:
+    values = here.values(action.target)
     if isinstance(action, tree.Interchange):
         value = values.source(action.source, ())
         if value is not None and not isinstance(run_of(action.source)[0], tree.Name):
-            reader.diagnostics.report(
+            here.diagnostics.report(
                 "E803",
                 "a circuit takes its values from a run, each node its own",
                 action.source.span,
@@ -360,4 +274,4 @@ def _text(action: tree.Interchange | tree.SetTo | tree.AddTo) -> str:
     return f"{format_expr(action.target)} {sign} {_told(action)}"
 
 
-__all__ = ["Circuits", "read_circuit_action", "write"]
+__all__ = ["read_circuit_action", "write"]

@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
-from typing import TYPE_CHECKING
 
 from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.program.circuit_sites import CircuitSites
 from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_place, receivers_of
 from causal_dsl.program.facts import layout_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot
@@ -18,10 +18,7 @@ from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.ports import Port
-
-if TYPE_CHECKING:
-    from causal_dsl.program.circuits import CircuitReader
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 
 #: A receiver, and the tokens at which it reads.
 Receiver = tuple[Port, Position | None]
@@ -123,7 +120,7 @@ def declared_edges(
     members: Sequence[tree.Edge],
     groups: Mapping[str, tuple[Spot, ...]],
     wide: Mapping[str, bool],
-    reader: CircuitReader,
+    reader: CircuitSites,
 ) -> EdgeSet | None:
     """The edges that a circuit declares; None where a fault was reported."""
     facts, found = reader.facts, reader.diagnostics
@@ -146,7 +143,7 @@ def read_end(
     end: tree.EdgeEnd,
     groups: Mapping[str, tuple[Spot, ...]],
     wide: Mapping[str, bool],
-    reader: CircuitReader,
+    reader: CircuitSites,
     number: int,
     count: int,
 ) -> EdgeEnds | None:
@@ -160,7 +157,7 @@ def read_end(
         path = steps(site)
         name = path[0].name if path else ""
         port = ""
-        if path and len(path) > 1 and path[-1].name in ("q", "k", "v"):
+        if path and len(path) > 1 and path[-1].name in HEAD_PORTS:
             port = path[-1].name
         spots = reader.nodes_of((site,), groups, edge=True)
         if spots is None:
@@ -206,7 +203,7 @@ def with_port(expr: tree.Expr, cell: Mapping[str, tree.Expr]) -> tree.Expr:
     if not isinstance(expr, tree.Attribute):
         return expr
     meant = cell.get(expr.name.name)
-    if isinstance(meant, tree.Name) and meant.name in ("q", "k", "v", "mlp_in"):
+    if isinstance(meant, tree.Name) and meant.name in (*HEAD_PORTS, "mlp_in"):
         return replace(expr, name=replace(expr.name, name=meant.name))
     return expr
 
@@ -234,7 +231,7 @@ def is_wide(site: tree.Expr) -> bool:
     )
 
 
-def _refuse_end(site: tree.Expr, what: str, help: str, reader: CircuitReader) -> None:
+def _refuse_end(site: tree.Expr, what: str, help: str, reader: CircuitSites) -> None:
     reader.diagnostics.report("E800", f"`{format_expr(site)[:60]}` {what}", site.span, help=help)
 
 

@@ -5,7 +5,6 @@ from __future__ import annotations
 import json
 import math
 import re
-from collections.abc import Callable
 from dataclasses import field
 from pathlib import Path
 from typing import Any
@@ -13,10 +12,10 @@ from typing import Any
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.circuit_sites import CircuitSites
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, EdgeSpot, edge_name, every_edge, ports_of
 from causal_dsl.program.file_networks import warn_of_another, weights_said
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
-from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import parsed
 from causal_dsl.program.read_settings import read_settings
 from causal_dsl.quick_dataclasses import dataclass
@@ -30,7 +29,6 @@ from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import Port
 
-#: The settings of ``json(…)``.
 #: What a file may say: its members, and how and where they were found.
 _ENTRIES = ("nodes", "edges", "method", "metric", "pairs", "network")
 _PORT = re.compile(r"logits|layer\[(\d+)\]\.(?:head\[(\d+)\]\.([qkv])|mlp(?:_in)?)")
@@ -39,28 +37,20 @@ _NODE = re.compile(r"embed|layer\[(\d+)\]\.(?:head\[(\d+)\]|(mlp_out)|neurons\[(
 
 @dataclass
 class SaidByFiles:
-    """What the files of the circuits of an action say beside their members: the ``scores`` of edges by their names, and by the path of
+    """The entries of the files of the circuits of an action beside their members: the ``scores`` of edges by their names, and by the path of
     each file the SHA-256 of the ``weights`` that the circuit was found on."""
 
     scores: dict[str, float] = field(default_factory=dict)
     weights: dict[str, str] = field(default_factory=dict)
 
 
-def read_file(
-    call: tree.Call,
-    folder: Path,
-    network: NetworkRef,
-    found: Diagnostics,
-    position: Callable[[tree.Expr], Position | None] = lambda expr: None,
-    said: SaidByFiles | None = None,
-    through: Callable[[tree.Through], tuple[Spot, ...] | None] = lambda member: None,
-) -> Members | None:
+def read_file(call: tree.Call, folder: Path, sites: CircuitSites, said: SaidByFiles | None = None) -> Members | None:
     """The nodes of a file ``{"nodes": ["layer[3].head[1]", …]}``, or of ``{"nodes": {"layer[3].head[1]": 0.7, …}}`` the
     ``keep`` with the highest scores (a share of them, or a number from 1 on), ``by`` signed or absolute score; in the same way the
-    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`, which ``position`` reads.
+    edges of ``{"edges": {"embed -> layer[3].head[1].q": 0.7, …}}``. A name may end with tokens, `embed[subject]`.
     The scores of the edges that are kept, and the weights that they were found on, are entered into ``said``. A node of a dictionary, `layer[3].resid_post via sae("…", latents=[5])`, is
-    read by ``through``. A file of another ``network`` is warned of (W805), and so are entries that decide nothing (W806)."""
-    facts = network.facts
+    read as in a circuit that is written out. A file of another network than that of ``sites`` is warned of (W805), and so are entries that decide nothing (W806)."""
+    network, facts, found = sites.network, sites.facts, sites.diagnostics
     settings = read_settings("json", call.arguments, CALLED["json"].settings, found, call.span)
     if settings is None:
         return None
@@ -105,7 +95,7 @@ def read_file(
             return None
         chosen = ranked
         if what == "edges" and said is not None:
-            known = ((_at_tokens(name, call.span, position)[0], nodes[name]) for name in ranked)
+            known = ((_at_tokens(name, call.span, sites)[0], nodes[name]) for name in ranked)
             edges = ((edge_of(name), score) for name, score in known)
             said.scores |= {edge_name(*edge): float(score) for edge, score in edges if edge is not None}
     else:
@@ -125,14 +115,12 @@ def read_file(
         _refuse(f"`{shown_path(path)}` {title}", help, call.span, found)
         return None
     if not facts.traits.seen:  # whether it has them is known once it is loaded
-        return _named(chosen, what, path, facts, call.span, found, position)
+        return _named(chosen, what, path, facts, call.span, found, sites)
     if what == "edges":
-        return (
-            None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found, position)
-        )
+        return None if refuse_edges(facts, call.span, found) else _edges(chosen, path, facts, call.span, found, sites)
     own = [name for name in chosen if " via " not in name]
-    inside = _through(chosen, path, facts, call.span, found, position, through)
-    spots = _known(own, path, facts, call.span, found, position)
+    inside = _through(chosen, path, facts, call.span, found, sites)
+    spots = _known(own, path, facts, call.span, found, sites)
     return None if spots is None or inside is None else (*spots, *inside)
 
 
@@ -186,12 +174,12 @@ def _named(
     facts: Facts,
     span: Span,
     found: Diagnostics,
-    position: Callable[[tree.Expr], Position | None],
+    sites: CircuitSites,
 ) -> Members | None:
     """No members yet: what the names of a network's components are is not known. Names that no network has are refused."""
     reads = edge_of if what == "edges" else node_of
     names = [name for name in names if not (what == "nodes" and " via " in name)]
-    wrong = next((name for name in names if reads(_at_tokens(name, span, position)[0]) is None), None)
+    wrong = next((name for name in names if reads(_at_tokens(name, span, sites)[0]) is None), None)
     if wrong is not None:
         help = "an edge is embed -> layer[3].head[1].q, say" if what == "edges" else "a node is layer[3].head[1], say"
         _refuse(f"`{shown_path(path)}` names `{wrong[:60]}`, which no network has", help, span, found)
@@ -205,12 +193,12 @@ def _known(
     facts: Facts,
     span: Span,
     found: Diagnostics,
-    position: Callable[[tree.Expr], Position | None],
+    sites: CircuitSites,
 ) -> tuple[Spot, ...] | None:
     spots: dict[Spot, None] = {}
     every: set[OutputNode] | None = None
     for whole in names:
-        name, at, good = _at_tokens(whole, span, position)
+        name, at, good = _at_tokens(whole, span, sites)
         node = node_of(name) if good else None
         if every is None:
             every = set(universe(facts, kinds_of(facts)) or ())
@@ -238,8 +226,7 @@ def _through(
     facts: Facts,
     span: Span,
     found: Diagnostics,
-    position: Callable[[tree.Expr], Position | None],
-    through: Callable[[tree.Through], tuple[Spot, ...] | None],
+    sites: CircuitSites,
 ) -> tuple[Spot, ...] | None:
     """The nodes of dictionaries among some names. A dictionary is read once."""
     known: dict[str, dict[object, OutputNode]] = {}
@@ -253,14 +240,14 @@ def _through(
             own: dict[object, OutputNode] = {}
             for end in (")", ").error()"):
                 member = parsed(head + end, span.source.path)
-                read = through(member) if member is not None else ()
+                read = sites.through(member) if member is not None else ()
                 if read is None:
                     return None
                 own |= {node.index if node.kind == "latent" else node.kind: node for node, _ in read}
             known[head] = own
         key = int(latent) if latent is not None else "error" if error else "feature"
         node = known.get(head, {}).get(key)
-        at = None if tokens is None else _at_tokens(f"embed{tokens}", span, position)[1]
+        at = None if tokens is None else _at_tokens(f"embed{tokens}", span, sites)[1]
         if node is None or (tokens is not None and at is None):
             help = 'a node of a dictionary is layer[3].resid_post via sae("folder", latents=[5])'
             _refuse(f"`{shown_path(path)}` names `{name[:90]}`, which is not a node here", help, span, found)
@@ -269,9 +256,7 @@ def _through(
     return tuple(spots)
 
 
-def _at_tokens(
-    name: str, span: Span, position: Callable[[tree.Expr], Position | None]
-) -> tuple[str, Position | None, bool]:
+def _at_tokens(name: str, span: Span, sites: CircuitSites) -> tuple[str, Position | None, bool]:
     """A name without the tokens that it ends with, these, and whether they can be read."""
     if node_of(name) is not None or edge_of(name) is not None:
         return name, None, True
@@ -282,7 +267,7 @@ def _at_tokens(
     read = parse(Source(span.source.path, f"circuit c : n {{\n  g = embed{name[start:]}\n}}"), quiet)
     site = next((node for node in read.walk() if isinstance(node, tree.Subscript)), None)
     index = site.indices[0] if site is not None and not quiet.errors and len(site.indices) == 1 else None
-    found = None if index is None or isinstance(index, tree.Slice) else position(index)
+    found = None if index is None or isinstance(index, tree.Slice) else sites.sites.position(index)
     return name[:start], found, found is not None
 
 
@@ -296,13 +281,13 @@ def _edges(
     facts: Facts,
     span: Span,
     found: Diagnostics,
-    position: Callable[[tree.Expr], Position | None],
+    sites: CircuitSites,
 ) -> EdgeSet | None:
     every, ports = every_edge(facts, SENDERS), ports_of(facts)
     masks = {} if every is None else {node: mask for (node, _), mask in every.senders}
     made: list[EdgeSpot] = []
     for whole in names:
-        name, at, good = _at_tokens(whole, span, position)
+        name, at, good = _at_tokens(whole, span, sites)
         edge = edge_of(name) if good else None
         bit = 0 if edge is None or not ports.has(edge[1]) else 1 << ports.number(edge[1])
         if edge is None or not masks.get(edge[0], 0) & bit:

@@ -1,4 +1,4 @@
-"""What a circuit is a set of: nodes, or edges. What its controls and scores do with it is the same for both."""
+"""The members of a circuit: nodes, or edges. Its controls and scores treat both alike."""
 
 from __future__ import annotations
 

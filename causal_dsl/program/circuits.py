@@ -3,40 +3,34 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
-from dataclasses import field, replace
-from pathlib import Path
+from dataclasses import replace
 from typing import Literal
 
-from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.circuit_edges import declared_edges, is_wide, refuse_edges, refuse_neurons
 from causal_dsl.program.circuit_files import SaidByFiles, read_file
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.circuit_sites import PORTS, CircuitSites
 from causal_dsl.program.counts import numbers_of
 from causal_dsl.program.definitions import meant
-from causal_dsl.program.discovery import Searches, read_discover
+from causal_dsl.program.discovery import read_asked, read_discover
 from causal_dsl.program.edge_sets import EdgeSet, among, ports_of
 from causal_dsl.program.empty_circuits import warn_of_none
 from causal_dsl.program.indices import arithmetic
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.named_twice import warn_of_twice
-from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, nodes_of, refined, together, without
+from causal_dsl.program.nodes import EVERYWHERE, Spot, refined, together, without
 from causal_dsl.program.parameters import one_of, refuse_never, values_of
 from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.program.read_dictionaries import read_through, refuse_dictionaries
+from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import call_name
-from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
-from causal_dsl.program.templates import Template
+from causal_dsl.program.searches import Searches
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.locations import Position
-from causal_dsl.vocabulary.network_facts import Facts
-
-#: What a head or a layer reads, as an edge names it.
-PORTS = ("q", "k", "v")
 
 
 @dataclass(frozen=True)
@@ -60,26 +54,13 @@ class CircuitNodes:
 
 
 @dataclass(frozen=True)
-class CircuitReader:
-    """Reads circuits of one network as one cell of a test has them. ``free``: positions are not looked up in prompts, as
-    where a circuit is declared."""
+class CircuitReader(CircuitSites):
+    """Reads circuits of one network as one cell of a test has them."""
 
-    network: NetworkRef
-    templates: tuple[Template, ...]
-    diagnostics: Diagnostics
-    cell: Mapping[str, tree.Expr] = field(default_factory=dict)
-    model: CausalModel | None = None
-    free: bool = False
     #: what the test discovers; None where a circuit is declared
     searches: Searches | None = None
     #: where it is entered what files say beside members
     said: SaidByFiles | None = None
-    #: the folder that paths of dictionaries start from
-    folder: Path = Path()
-
-    @property
-    def facts(self) -> Facts:
-        return self.network.facts
 
     # ── sets of nodes and of edges ──────────────────────────────────────────────────────────────
 
@@ -272,20 +253,16 @@ class CircuitReader:
         if called is not None and called[0] == "json" and "json" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
-            found: Members | None = read_file(
-                call, module.folder, self.network, self.diagnostics, self.sites.position, self.said, self.through
-            )
+            found: Members | None = read_file(call, module.folder, self, self.said)
         elif called is not None and called[0] == "discover" and "discover" not in module.names:
             assert isinstance(declaration.value, tree.Call)
             call = substitute(declaration.value, self.cell)
-            found = read_discover(
-                call,
-                self.facts,
-                self.searches,
-                self.diagnostics,
-                self.sites.position,
-                lambda expr: self.nodes_named(expr, module),
-            )
+            asked = read_asked(call, self.diagnostics)
+            if asked is None:
+                return None
+            among = asked.settings["among"]
+            spots = self.nodes_named(among, module) if among is not None else False
+            found = read_discover(asked, spots, self, self.searches)
         else:
             found = self.members(declaration.value, module)
         if found is None:
@@ -314,42 +291,6 @@ class CircuitReader:
         loose = tuple((node, EVERYWHERE) for node in edges.nodes)
         return CircuitNodes(declaration.name.name, groups, loose, edges)
 
-    def nodes_of(
-        self, sites: Sequence[tree.Expr], groups: Mapping[str, tuple[Spot, ...]], edge: bool
-    ) -> tuple[Spot, ...] | None:
-        """The nodes of sites and groups; at an edge also what reads: `mover.q`, `logits`."""
-        found: list[Spot] = []
-        for site in sites:
-            path = steps(site)
-            if path and path[0].name in groups:
-                if len(path) > 1 and not (edge and path[1].name in (*PORTS, "z", "out")):
-                    self.diagnostics.report(
-                        "E800",
-                        f"`{format_expr(site)[:60]}` is not the output of a component",
-                        path[1].span,
-                        help=f"write `{path[0].name}`",
-                    )
-                    return None
-                found += groups[path[0].name]
-                continue
-            if path and path[0].name not in SITE_HEADS and edge:
-                self.diagnostics.report(
-                    "E218",
-                    f"no group `{path[0].name}` in this circuit",
-                    path[0].span,
-                    help=did_you_mean(path[0].name, groups, "write `name = layer[…].head[…]` above"),
-                )
-                return None
-            spots = self._site(site, edge)
-            if spots is None:
-                return None
-            found += spots
-        return together(found)
-
-    def through(self, member: tree.Through) -> tuple[Spot, ...] | None:
-        """The nodes of a dictionary that a member names; None where a fault was reported."""
-        return read_through(member, self.sites, self.network, self.cell, self.folder)
-
     def nodes_named(self, expr: tree.Expr, module: Module) -> tuple[Spot, ...] | Literal[False] | None:
         """The nodes of a circuit that `among=` names; False where it names none, None where a fault was reported."""
         path = steps(expr)
@@ -357,53 +298,6 @@ class CircuitReader:
         if definition is None or definition.kind != "circuit":
             return False
         return self.spots(expr, module)
-
-    def outputs(self, site: tree.Expr, edge: bool = False) -> tuple[Spot, ...] | None:
-        """The nodes that a site is the output of; at the end of an ``edge`` also those that read there. None where a fault was reported."""
-        return self._site(site, edge)
-
-    def _site(self, site: tree.Expr, edge: bool) -> tuple[Spot, ...] | None:
-        if isinstance(site, tree.Through):
-            return self.through(site)
-        spread = self.sites.spread(site, whole=True)
-        if spread is None:
-            return None
-        found: list[Spot] = []
-        for place in spread.places:
-            component = place.site.component
-            if edge and (component == "logits" or component in PORTS):
-                heads = place.site.heads if component in PORTS else ()
-                found += [(node, place.position) for node in _heads(place.site.layer, heads, component, self.facts)]
-                continue
-            reads = edge and component == "mlp_in" and place.site.dims is None
-            nodes = nodes_of(replace(place.site, component="mlp_out") if reads else place.site, self.facts)
-            if nodes is None:
-                self.diagnostics.report(
-                    "E800",
-                    f"`{format_expr(site)[:60]}` is not the output of a component",
-                    site.span,
-                    notes=(
-                        "a circuit is made of what components give: heads, `attn_out`, `mlp_out`, `neurons`, `embed`",
-                        "the residual stream is the sum of them all",
-                    ),
-                    help="name the components that write there",
-                )
-                return None
-            position = place.position
-            found += [(node, position or self.facts.traits.everywhere) for node in nodes]
-        return tuple(found)
-
-    @property
-    def sites(self) -> SiteReader:
-        return SiteReader(self.facts, self.templates, self.diagnostics, self.cell, self.model, self.free)
-
-
-def _heads(layer: int | None, heads: Sequence[int], port: str, facts: Facts) -> tuple[OutputNode, ...]:
-    """The heads that read by a port: of keys and values all that share them."""
-    if layer is None:
-        return ()
-    shared = 1 if port == "q" or not facts.kv_heads else (facts.heads or 1) // facts.kv_heads
-    return tuple(OutputNode("head", layer, shared * head + turn) for head in heads for turn in range(shared))
 
 
 def check_circuit(
@@ -433,7 +327,7 @@ def check_circuit(
         reader = CircuitReader(network, (), diagnostics, free=True, folder=definition.module.folder)
         circuit = reader.circuit(definition, (), declaration.name.span)
         if circuit is not None and isinstance(declaration, tree.CircuitDecl):
-            warn_of_twice(declaration, lambda site: reader.nodes_of((site,), {}, edge=False), diagnostics)
+            warn_of_twice(declaration, reader)
         if circuit is not None and network.facts.traits.seen:
             warn_of_none(declaration, circuit.members, definition.module, diagnostics)
     return network
@@ -489,4 +383,4 @@ def _parts(definition: Definition, declaration: tree.CircuitAs) -> list[Definiti
     return list(dict.fromkeys(other for other in named if other is not None and other.kind == "circuit"))
 
 
-__all__ = ["PORTS", "CircuitNodes", "CircuitReader", "Position", "check_circuit", "network_of"]
+__all__ = ["CircuitNodes", "CircuitReader", "Position", "check_circuit", "network_of"]

@@ -105,7 +105,7 @@ def head_count(component: str, facts: Facts) -> int | None:
 
 
 def shared_heads(component: str, facts: Facts) -> tuple[str, ...]:
-    """What is to be said of the numbers of heads of keys and values, where query heads share them; else nothing."""
+    """The numbers of heads of keys and values in words, where query heads share them; else nothing."""
     if not COMPONENTS[component].shared or not facts.kv_heads or facts.kv_heads == facts.heads:
         return ()
     each = (facts.heads or 0) // facts.kv_heads

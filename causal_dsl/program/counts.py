@@ -28,13 +28,13 @@ def loaded(facts: Facts) -> bool:
 
 
 def counts_of(facts: Facts) -> dict[str, tree.Expr]:
-    """What the words stand for in a network: those of which it is known."""
+    """The meanings of the words in a network: those of which it is known."""
     found = {"layers": layer_count(facts), "heads": facts.heads}
     return {name: tree.Number(count) for name, count in found.items() if count is not None}
 
 
 def numbers_of(facts: Facts) -> dict[str, tree.Expr]:
-    """What the words stand for in an index: of a network that is not loaded yet, some number, as nothing is judged by it then."""
+    """The meanings of the words in an index: of a network that is not loaded yet, some number, as nothing is judged by it then."""
     unknown = {} if loaded(facts) else {name: tree.Number(_STAND_IN) for name in COUNTS}
     return {**unknown, **counts_of(facts)}
 

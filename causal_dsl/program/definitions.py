@@ -53,7 +53,7 @@ def find(module: Module, name: tree.Ident | tree.Name, found: Diagnostics, *kind
 def meant(
     values: Mapping[Definition, T], module: Module, name: tree.Ident | tree.Name, found: Diagnostics, kind: str
 ) -> T | None:
-    """What an earlier pass made of the definition that a name means; None where that was at fault."""
+    """The value that an earlier pass made of the definition that a name means; None where that was at fault."""
     definition = find(module, name, found, kind)
     return None if definition is None else values.get(definition)
 

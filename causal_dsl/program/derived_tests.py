@@ -1,4 +1,4 @@
-"""What learned features are fitted on, and what they are compared with: tests made from the tests of a spec.
+"""The tests on which learned features are fitted, and those that they are compared with: tests made from the tests of a spec.
 
 Inputs are split, never pairs: what a feature is fitted on, what ends the fit, and what it is judged on share no input.
 """
@@ -56,7 +56,7 @@ def held_out(test: Test, declared: bool) -> Test:
 
 
 def fits_of(tests: Sequence[Test], declared: Sequence[Test], diagnostics: Diagnostics) -> list[FitTest]:
-    """What the features of ``tests`` are fitted on: the ``declared`` fits of their alignments, else what is tested,
+    """The tests on which the features of ``tests`` are fitted: the ``declared`` fits of their alignments, else what is tested,
     on other inputs."""
     found: dict[tuple[object, ...], FitTest] = {}
     for test in tests:
@@ -214,7 +214,7 @@ def _on_part(test: Test, part: Part, n: int | None, keep: bool = False) -> Test:
 
 
 def search_of(test: Test, number: int, n: int | None, source: str) -> Test:
-    """What a circuit of a test is found on: the ``fit`` part of its inputs, with its own seeds, and no intervention."""
+    """The test on which a circuit of a test is found: the ``fit`` part of its inputs, with its own seeds, and no intervention."""
     made = _on_part(test, "fit", n, keep=True)
     name = f"{test.name}: search {number + 1}"
     made = without_lines(
@@ -225,7 +225,7 @@ def search_of(test: Test, number: int, n: int | None, source: str) -> Test:
 
 
 def constants_of(test: Test, n: int | None) -> Test:
-    """What the constants of ``optimal`` are found on: the ``fit`` part of a test's inputs, and no intervention."""
+    """The test on which the constants of ``optimal`` are found: the ``fit`` part of a test's inputs, and no intervention."""
     made = replace(search_of(test, 0, n, "base"), name=f"{test.name}: constants", control=(test.name, "constants"))
     return replace(made, scores=replace(made.scores, needed=frozenset({("base", Quantity("answer"))})))
 
@@ -249,7 +249,7 @@ def trained_of(network: NetworkRef) -> NetworkRef:
 
 
 def controls_of(test: Test) -> Iterator[Test]:
-    """What a test with learned features is compared with: the same pairs, read the same way, written otherwise."""
+    """The tests that a test with learned features is compared with: the same pairs, read the same way, written otherwise."""
     refs = {feature.map for cell in test.cells for i in cell.interventions for feature in i.features}
     if not refs or all(ref.fitting.controls == "none" for ref in refs):
         return

@@ -8,8 +8,7 @@ take the first components in their place, as many as will be kept.
 from __future__ import annotations
 
 import math
-from collections.abc import Callable, Iterable, Mapping, Sequence
-from dataclasses import field
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -19,11 +18,14 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_files import edge_of, node_of
 from causal_dsl.program.circuit_members import Members
+from causal_dsl.program.circuit_sites import CircuitSites
 from causal_dsl.program.edge_sets import SENDERS, EdgeSet, edge_name, every_edge, nodes_at, ports_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_named, kinds_of, stage_of, universe
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import EXAMPLES, call_name, holds, read_settings
+from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.program.searches import Discovery, Kept, Searches
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
@@ -37,62 +39,16 @@ from causal_dsl.vocabulary.values.number import Constant
 
 
 @dataclass(frozen=True)
-class Discovery:
-    """What is scored: ``what`` (nodes or edges) of the network of a ``test``, by a ``method`` with its ``settings``, on ``n`` pairs (None:
-    as many as the test draws). How many are kept is no part of it: the circuits of a sweep over sizes share their scores."""
+class AskedSearch:
+    """The words of a `discover(…)`: its settings, and its method (None where that is at fault)."""
 
-    test: str
-    what: str
-    method: str
-    settings: tuple[tuple[str, Any], ...]
-    kinds: tuple[str, ...]
-    n: int | None
-    #: the tokens at which each is scored by itself; none: at all tokens together
-    at: tuple[Position, ...]
-    span: Span = field(compare=False)
-    #: the nodes that are scored, where a circuit names them; empty: all of the kinds
-    nodes: tuple[OutputNode, ...] = ()
-
-    @property
-    def text(self) -> str:
-        """The method as a spec writes it."""
-        told = ", ".join(f"{name}={value}" for name, value in self.settings)
-        return f"{self.method}({told})" if told else self.method
+    call: tree.Call
+    settings: Mapping[str, Any]
+    method: tuple[str, tuple[tuple[str, Any], ...]] | None
 
 
-@dataclass(frozen=True)
-class Kept:
-    """What of the scores is in a circuit: the share or the number that is kept, by ``signed`` or ``absolute`` score; by ``threshold``
-    all that score at least ``keep``."""
-
-    discovery: Discovery
-    keep: float
-    by: str
-
-
-#: The scores of each discovery, by the names of nodes, or of edges (`layer[0].head[1] -> layer[1].head[0].q`).
-Scores = Mapping[Discovery, Mapping[str, float]]
-
-
-@dataclass(frozen=True)
-class Searches:
-    """What one test discovers: what is ``known`` of it, and all that it asked for."""
-
-    test: str = ""
-    known: Scores = field(default_factory=dict)
-    asked: list[Kept] = field(default_factory=list)
-
-
-def read_discover(
-    call: tree.Call,
-    facts: Facts,
-    searches: Searches | None,
-    found: Diagnostics,
-    position: Callable[[tree.Expr], Position | None],
-    named: Callable[[tree.Expr], tuple[Spot, ...] | Literal[False] | None] = lambda expr: False,
-) -> Members | None:
-    """The nodes or the edges that a discovery keeps, at the tokens that ``position`` reads; None where a fault was reported. ``named``: the
-    nodes of the circuit that an expression names, False where it names none."""
+def read_asked(call: tree.Call, found: Diagnostics) -> AskedSearch | None:
+    """The settings of a discovery; None where a fault was reported."""
     settings = read_settings("discover", call.arguments, CALLED["discover"].settings, found, call.span)
     if settings is None:
         return None
@@ -100,10 +56,17 @@ def read_discover(
     lists = [(name, settings[name], example) for name, example in EXAMPLES.items() if settings[name] is not None]
     if not all(holds("discover", name, one, example, found) for name, one, example in lists):
         return None
-    among = settings["among"]
-    spots = named(among) if among is not None else False
-    kinds = () if spots or spots is None else _kinds(_items(among), settings["what"], facts, found)
-    at = _positions(settings["at"], facts, position, found)
+    return AskedSearch(call, settings, method)
+
+
+def read_discover(
+    asked: AskedSearch, spots: tuple[Spot, ...] | Literal[False] | None, sites: CircuitSites, searches: Searches | None
+) -> Members | None:
+    """The nodes or the edges that a discovery keeps; None where a fault was reported. ``spots``: the nodes of the circuit that its
+    `among` names, False where it names none."""
+    call, settings, method, facts, found = asked.call, asked.settings, asked.method, sites.facts, sites.diagnostics
+    kinds = () if spots or spots is None else _kinds(_items(settings["among"]), settings["what"], facts, found)
+    at = _positions(settings["at"], sites.sites, found)
     if method is None or kinds is None or at is None or spots is None:
         return None
     some = tuple(sorted(dict.fromkeys(node for node, _ in spots or ()), key=stage_of))  # in the order of the network
@@ -234,7 +197,7 @@ def metric_of(test: Test) -> Pair | None:
 
 @dataclass(frozen=True)
 class Counterfactual:
-    """What stands in the place of a part that is taken away: what it gives in the run of its pair (``run``), its ``mean`` over the runs of
+    """The stand-in for a part that is taken away: what it gives in the run of its pair (``run``), its ``mean`` over the runs of
     ``role``, token by token or ``pooled`` over tokens, or ``zero``."""
 
     role: str
@@ -242,7 +205,7 @@ class Counterfactual:
 
 
 def source_of(test: Test) -> Counterfactual | None:
-    """What a test writes in the place of what is outside of a circuit; None where it is nothing of the kind."""
+    """The value that a test writes in the place of what is outside of a circuit; None where it is nothing of the kind."""
     circuits = [i.circuit for cell in test.cells for i in cell.interventions if i.circuit is not None]
     match circuits[0].value if circuits else None:
         case FromRun(role=role):
@@ -400,27 +363,22 @@ def _kinds(names: tuple[tree.Expr, ...] | None, what: str, facts: Facts, found: 
     return tuple(dict.fromkeys(item.name for item in names if isinstance(item, tree.Name)))
 
 
-def _positions(
-    expr: tree.Expr | None, facts: Facts, position: Callable[[tree.Expr], Position | None], found: Diagnostics
-) -> tuple[Position, ...] | None:
+def _positions(expr: tree.Expr | None, sites: SiteReader, found: Diagnostics) -> tuple[Position, ...] | None:
     """The tokens at which parts are scored by themselves; None where a fault was reported."""
     if expr is None:
         return ()
-    if facts.traits.no_tokens:
-        found.report("E803", f"an input of {facts.traits.no_tokens}", expr.span, help="leave `at` out")
+    if sites.facts.traits.no_tokens:
+        found.report("E803", f"an input of {sites.facts.traits.no_tokens}", expr.span, help="leave `at` out")
         return None
     items = expr.items if isinstance(expr, tree.List) else (expr,)
-    read = [position(item) for item in items]
+    read = [sites.position(item) for item in items]
     known = tuple(dict.fromkeys(one for one in read if one is not None))
     return known if None not in read else None
 
 
 __all__ = [
+    "AskedSearch",
     "Counterfactual",
-    "Discovery",
-    "Kept",
-    "Scores",
-    "Searches",
     "check_discoveries",
     "chosen",
     "metric_of",
@@ -428,6 +386,7 @@ __all__ = [
     "parted_name",
     "placed_names",
     "pruned",
+    "read_asked",
     "read_discover",
     "source_of",
 ]

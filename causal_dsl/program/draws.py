@@ -6,10 +6,12 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.covering import covering_of, strata_of
-from causal_dsl.causal.designs import DrawStatement, implicit_source
+from causal_dsl.causal.designs import DrawStatement
+from causal_dsl.causal.draw import implicit_source
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.predicates import Predicate, compile_predicate
+from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.definitions import find
 from causal_dsl.program.likeness import Likeness, alike, conjunction, parted, read_likeness, weighted
@@ -29,7 +31,7 @@ _RESERVED = ("label", "template")
 
 @dataclass(frozen=True)
 class Draws:
-    """What a test draws.
+    """The draws of a test.
 
     ``solved``: the runs that the network must get right. ``implicit``: the run of each (variable, value) that is set.
     ``controls``: whether further interventions ride beside the test. ``text``: tests whose texts are equal share their

@@ -16,7 +16,7 @@ from causal_dsl.program.nodes import EVERYWHERE, SITES, Kind, OutputNode, Size, 
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
-from causal_dsl.vocabulary.ports import Port, Ports, Reach
+from causal_dsl.vocabulary.ports import HEAD_PORTS, Port, Ports, Reach
 
 #: An edge at a token: a sender, a receiver, and where (the receiver reads the stream at the token at which it is computed).
 EdgeSpot = tuple[OutputNode, Port, Position | None]
@@ -193,7 +193,7 @@ def nodes_at(port: Port, ports: Ports) -> tuple[OutputNode, ...]:
 
 
 def ports_at(node: OutputNode, ports: Ports, port: str = "") -> tuple[Port, ...]:
-    """What a component reads by, or that of it which ``port`` names. Query heads that share a key have one port for it."""
+    """The ports by which a component reads, or that of them which ``port`` names. Query heads that share a key have one port for it."""
     if node.kind in ("mlp", "neuron"):
         return () if port else (Port("mlp", node.layer),)
     if node.kind != "head":
@@ -207,13 +207,13 @@ def ports_at(node: OutputNode, ports: Ports, port: str = "") -> tuple[Port, ...]
 
 
 def ports_of_place(place: Place, ports: Ports) -> tuple[Port, ...]:
-    """What is read at a site: one port of heads, all of a head, an MLP, or the read-out."""
+    """The ports of a site: one port of heads, all of a head, an MLP, or the read-out."""
     site, layer = place.site, place.site.layer
     if site.component == "logits":
         return (Port("logits"),)
     if layer is None or site.dims is not None:
         return ()
-    if site.component in ("q", "k", "v"):
+    if site.component in HEAD_PORTS:
         return tuple(Port(site.component, layer, head) for head in site.heads)  # type: ignore[arg-type]
     if site.component == "z":
         every = site.heads or range(ports.heads)

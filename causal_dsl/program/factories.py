@@ -1,4 +1,4 @@
-"""What a declaration gives to a Python function that makes a network: ``torch("mlp.py:build", depth=3)``."""
+"""The arguments that a declaration gives to a Python function that makes a network: ``torch("mlp.py:build", depth=3)``."""
 
 from __future__ import annotations
 

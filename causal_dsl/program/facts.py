@@ -1,4 +1,4 @@
-"""What is known of a network before its weights are read: its shape, from ``config.json`` alone.
+"""The facts of a network before its weights are read: its shape, from ``config.json`` alone.
 
 Neither torch nor transformers is imported. A key that a config file leaves out has the value that the
 configuration class of transformers would give it.
@@ -227,7 +227,7 @@ def inferable(facts: Facts) -> bool:
 
 
 def layout_of(facts: Facts) -> Architecture | None:
-    """What is known of where the sites of such networks are: the layout of this very one, or the record of its
+    """The layout of such networks, as far as it is known: that of this very one, or the record of its
     architecture."""
     return facts.record if facts.record is not None else record_of(facts.architecture)
 

@@ -66,7 +66,7 @@ def by_name(arguments: Sequence[tree.Argument], order: Sequence[str]) -> list[tr
 
 
 def member_name(name: str, named: Mapping[str, tree.Expr]) -> str:
-    """What a member of a family is called: ``mlp(seed=3)``."""
+    """The name of a member of a family: ``mlp(seed=3)``."""
     return f"{name}({', '.join(f'{key}={as_text(value)}' for key, value in named.items())})" if named else name
 
 

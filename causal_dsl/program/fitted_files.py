@@ -117,7 +117,7 @@ def _site(place: str) -> str:
 
 
 def _about(path: Path) -> dict[str, Any]:
-    """What a file of fitted features says of them; nothing where it is none."""
+    """The record of features in a file of fitted features; nothing where it is none."""
     try:
         found = json.loads((header_of(path) or {})["__metadata__"]["causal_dsl"])
         return found if isinstance(found, dict) else {}

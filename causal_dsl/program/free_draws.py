@@ -6,7 +6,8 @@ from dataclasses import replace
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement
+from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.program import Test
 

@@ -1,4 +1,4 @@
-"""What measures of a whole alignment are made from: where it holds each variable, and from which of them each is computed."""
+"""The places that measures of a whole alignment are made from: where it holds each variable, and from which of them each is computed."""
 
 from __future__ import annotations
 
@@ -7,11 +7,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.measures.names import OF_ALIGNMENTS
-from causal_dsl.program.actions import ActionReader
 from causal_dsl.program.components import depth
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.places_read import nodes_read
 from causal_dsl.program.program import Alignment, Intervention
+from causal_dsl.program.target_places import InCell, crosses, features_of, places_of_target
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -70,16 +70,16 @@ def asks_of_alignment(members: Sequence[tree.Node], metrics: Mapping[str, tree.E
     return any(isinstance(node, tree.Name) and node.name in OF_ALIGNMENTS for node in nodes_read(members, metrics))
 
 
-def read_held(reader: ActionReader, span: Span) -> tuple[Intervention, ...] | None:
+def read_held(here: InCell, span: Span) -> tuple[Intervention, ...] | None:
     """For each placed variable of an alignment, in one cell, what writes it; None where a fault was reported (E851, E852)."""
-    about, found = reader.alignment, list[Intervention]()
+    about, found = here.alignment, list[Intervention]()
     for name, placement in about.placements.items():
         if encodes(placement.via):
             continue
-        if reader.crosses(name):
-            _refuse_across(name, placement.span, reader.diagnostics)
+        if crosses(name, here):
+            _refuse_across(name, placement.span, here.diagnostics)
             return None
-        places = reader.target(tree.Name(name, span=placement.span))
+        places = places_of_target(tree.Name(name, span=placement.span), here)
         if places is None:
             return None
         found.append(
@@ -89,10 +89,10 @@ def read_held(reader: ActionReader, span: Span) -> tuple[Intervention, ...] | No
                 variable=name,
                 text=name,
                 span=placement.span,
-                features=reader.features(name),
+                features=features_of(name, here),
             )
         )
-    return tuple(found) if _in_order(found, about, span, reader.diagnostics) else None
+    return tuple(found) if _in_order(found, about, span, here.diagnostics) else None
 
 
 def _refuse_across(name: str, span: Span, diagnostics: Diagnostics) -> None:

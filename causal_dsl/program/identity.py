@@ -78,7 +78,7 @@ class NetworkKey:
 
     @property
     def loaded(self) -> NetworkKey:
-        """What is loaded for it: the same for uses that differ only in how prompts are padded."""
+        """The key of what is loaded for it: the same for uses that differ only in how prompts are padded."""
         return replace(self, settings=tuple(setting for setting in self.settings if setting[0] != "padding"))
 
     @property

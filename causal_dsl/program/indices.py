@@ -31,7 +31,7 @@ def integer(expr: tree.Expr | tree.Slice, what: str, cell: Mapping[str, tree.Exp
 
 
 def swept(expr: tree.Expr | tree.Slice, cell: Mapping[str, tree.Expr]) -> tuple[str, ...]:
-    """What the parameters in an index are in this cell: the text at the place does not tell."""
+    """The values of the parameters in an index in this cell: the text at the place does not tell."""
     names = dict.fromkeys(node.name for node in expr.walk() if isinstance(node, tree.Name) and node.name in cell)
     where = {name: "in this network" if name in COUNTS else "in a cell of the sweep" for name in names}
     return tuple(f"`{name}` is {format_expr(cell[name])} {where[name]}" for name in names)

@@ -7,14 +7,13 @@ from collections.abc import Mapping
 from dataclasses import replace
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics
-from causal_dsl.program.actions import ActionReader, disjoint, untouched
-from causal_dsl.program.circuit_actions import Circuits
-from causal_dsl.program.discovery import Searches
+from causal_dsl.program.actions import Action, read_action
 from causal_dsl.program.draws import Draws
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.held_places import asks_of_alignment, read_held
 from causal_dsl.program.lost_cells import Lost
 from causal_dsl.program.modules import Definition, Module
+from causal_dsl.program.named_circuits import Circuits
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.path_patching import is_setting, read_setting, stands_alone
 from causal_dsl.program.positions import PositionReader
@@ -22,12 +21,13 @@ from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef
 from causal_dsl.program.read_features import read_via
 from causal_dsl.program.read_settings import call_name, constant
 from causal_dsl.program.read_sites import SiteReader
+from causal_dsl.program.searches import Searches
+from causal_dsl.program.target_places import InCell
+from causal_dsl.program.written_together import disjoint, untouched
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute
 from causal_dsl.vocabulary.values import is_word
-
-Action = tree.Interchange | tree.PatchPath | tree.SetTo | tree.AddTo
 
 
 def read_cells(
@@ -63,15 +63,15 @@ def read_cells(
     for environment in settings[1]:
         values = [environment[name] for name in swept]
         here = lost.open()
-        reader = ActionReader(here, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
+        cell = InCell(here, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
         interventions: list[Intervention] = []
         written = [_written_out(action, environment) for action in actions]
-        said = [action for action in written if isinstance(action, tree.SetTo) and is_setting(action, reader)]
-        fine, mlps = read_setting(said, written, reader)
+        said = [action for action in written if isinstance(action, tree.SetTo) and is_setting(action, cell)]
+        fine, mlps = read_setting(said, written, cell)
         others = [action for action in written if not any(action is one for one in said)]
-        fine = fine and stands_alone(others, mlps, reader)
+        fine = fine and stands_alone(others, mlps, cell)
         for action in others if fine else ():
-            for made in reader.read_all(action, mlps):
+            for made in read_action(action, mlps, cell):
                 if made is not None:
                     fine = not _set_twice(made, interventions, here) and fine
                     interventions.append(made)
@@ -81,7 +81,7 @@ def read_cells(
         quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
         placed = _placed(alignment, quiet, environment) if actions else ()
-        held = read_held(reader, declaration.name.span) if whole and fine else ()
+        held = read_held(cell, declaration.name.span) if whole and fine else ()
         if lost.close(here, quiet.diagnostics):
             continue
         if not good or not fine or held is None:

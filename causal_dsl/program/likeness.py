@@ -1,4 +1,4 @@
-"""What a draw of a test asks for beside its number of rows: runs that are like another, and parts by the values of a variable."""
+"""The settings of a draw beside its number of rows: runs that are like another, and parts by the values of a variable."""
 
 from __future__ import annotations
 
@@ -7,10 +7,11 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any, Literal
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import DrawStatement
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.predicates import Predicate, compile_predicate
+from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
@@ -35,7 +36,7 @@ def read_likeness(
     lines: int,
     diagnostics: Diagnostics,
 ) -> Likeness | Literal[False] | None:
-    """What ``like`` and ``vary`` of a draw say; None where there are none, False where a fault was reported. ``models`` are
+    """The likeness that ``like`` and ``vary`` of a draw say; None where there are none, False where a fault was reported. ``models`` are
     those of the runs that are drawn up to here, ``lines`` the number of prompts."""
     place = member.domain.span
     run, vary = settings["like"], settings["vary"]
@@ -218,7 +219,7 @@ def parted(
 
 
 def _shared(model: CausalModel, varied: set[str]) -> tuple[str, ...]:
-    """What says in which part an input is and is the same in runs that differ in ``varied``: in the place of a computed variable that
+    """The variables that say in which part an input is and are the same in runs that differ in ``varied``: in the place of a computed variable that
     depends on these, the drawn ones that it is computed from."""
     found: dict[str, None] = {}
     for name in model.telling:

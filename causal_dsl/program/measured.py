@@ -1,4 +1,4 @@
-"""What a test measures: its lines are compiled as soon as it is resolved, so that a :class:`Test` is whole."""
+"""The measures of a test: its lines are compiled as soon as it is resolved, so that a :class:`Test` is whole."""
 
 from __future__ import annotations
 
@@ -124,7 +124,7 @@ def _unlike_lines(alignment: Alignment) -> list[int]:
 
 
 def on_circuit(cells: Sequence[Cell]) -> OnCircuit | None:
-    """What scores of circuits are of, where each cell intervenes on one circuit and does nothing else."""
+    """The circuits that scores are of; None where a cell does anything else than intervene on one."""
     found = [cell.circuit for cell in cells if cell.circuit is not None]
     if not found or len(found) < len(cells) or len({one.outside for one in found}) > 1:
         return None

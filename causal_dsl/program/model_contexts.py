@@ -1,4 +1,4 @@
-"""What decides each causal model of a spec, as a value: from check to check, what is known of a model holds while this is equal."""
+"""The inputs that decide each causal model of a spec, as a value: from check to check, what is known of a model holds while this is equal."""
 
 from __future__ import annotations
 
@@ -22,7 +22,7 @@ _BESIDE = (
 
 
 def contexts(modules: Sequence[Module], reads: Set[Any]) -> tuple[tuple[Any, Set[Any]], dict[tuple[str, str], Any]]:
-    """What all models share (domains, tables, imports, the files that were read), and of each model, by its file and name, its
+    """The common part of all models (domains, tables, imports, the files that were read), and of each model, by its file and name, its
     declaration and those of the models that it names."""
     shared = tuple((one.source.path, tuple(_shared(one))) for one in modules), reads
     declared = [(one.source.path, each) for one in modules for each in one.tree.declarations]

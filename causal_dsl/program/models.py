@@ -8,9 +8,10 @@ from typing import Any
 
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
+from causal_dsl.causal.lookup_table import LookupTable
 from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import CausalModel, Scope, compile_domain
-from causal_dsl.causal.tables import LookupTable, load_table
+from causal_dsl.causal.tables import load_table
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.modules import Definition, Module, PythonName
 from causal_dsl.quick_dataclasses import dataclass
@@ -20,7 +21,7 @@ from causal_dsl.syntax.substitute import substitute
 
 @dataclass(frozen=True)
 class Terms:
-    """What the expressions of causal models may name, by its definition; None where that is at fault."""
+    """The names that the expressions of causal models may use, by their definitions; None where one is at fault."""
 
     domains: Mapping[Definition, Domain | None]
     tables: Mapping[Definition, LookupTable | None]

@@ -2,18 +2,14 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable
-
-from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.program.nodes import OutputNode, Spot
+from causal_dsl.program.circuit_sites import CircuitSites
+from causal_dsl.program.nodes import OutputNode
 from causal_dsl.program.paths import steps
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 
 
-def warn_of_twice(
-    declaration: tree.CircuitDecl, spots_of: Callable[[tree.Expr], tuple[Spot, ...] | None], found: Diagnostics
-) -> None:
+def warn_of_twice(declaration: tree.CircuitDecl, sites: CircuitSites) -> None:
     """W832 where a site of a group has nodes that one before it has. A group that is named within another one is meant to be in it, and
     what depends on parameters may be the same in one of their values alone."""
     groups = [member for member in declaration.members if isinstance(member, tree.Group)]
@@ -22,14 +18,14 @@ def warn_of_twice(
     for group in groups if not declaration.parameters else ():
         for site in group.sites:
             path = steps(site)
-            spots = () if path and path[0].name in names else spots_of(site) or ()
+            spots = () if path and path[0].name in names else sites.nodes_of((site,), {}, edge=False) or ()
             own = [(node, _tokens(site)) for node, _ in spots]
             twice = [one for one in own if one in seen]
             if twice:
                 first, before = seen[twice[0]]
                 where = "" if first is group else f" of `{first.name.name}`"
                 count = f", and {len(twice) - 1} more" if len(twice) > 1 else ""
-                found.report(
+                sites.diagnostics.report(
                     "W832",
                     f"`{declaration.name.name}` names `{twice[0][0]}` twice{count}",
                     site.span,

@@ -1,4 +1,4 @@
-"""What the networks of a spec and of its imports are called, each by a name of its own, and which one a name means."""
+"""The names of the networks of a spec and of its imports, each its own, and which network a name means."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from causal_dsl.program.modules import Definition, Module
 
 
 def network_names(spec: Module, modules: Iterable[Module]) -> dict[int, str]:
-    """What results and messages call each declared network, by the ``id`` of its declaration.
+    """The names of declared networks in results and messages, by the ``id`` of the declaration.
 
     A name of the spec itself is its own; a network that only an imported file knows is told with that file where another
     has its name: ``net (other.causal)``.

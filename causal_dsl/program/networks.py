@@ -145,7 +145,7 @@ def _facts(
 
 
 def _code_of(target: str, folder: Path, span: Span, found: Diagnostics) -> Facts | None:
-    """What is known of a network that code makes before it is run: that the file is there (else E637)."""
+    """The facts of a network that code makes before it is run: that the file is there (else E637)."""
     file, _, function = target.rpartition(":")
     if file and function and not is_file(folder / file):
         found.report(

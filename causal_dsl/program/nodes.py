@@ -1,4 +1,4 @@
-"""What a circuit is made of: outputs of components at tokens, and the edges between them, counted.
+"""The parts of a circuit: outputs of components at tokens, and the edges between them, counted.
 
 A node is what one component gives to the residual stream (a head, an MLP, the embedding), or one number of it (a neuron). In a
 vector network it is one number of the input or of a layer's output. A latent of a dictionary at a site is a node, too, and so is what the
@@ -14,6 +14,7 @@ from typing import Literal, TypeAlias, cast, get_args
 
 from causal_dsl.program.components import depth, missing
 from causal_dsl.program.dictionaries import Dictionary, NodeParts
+from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.plugins import made
@@ -24,15 +25,7 @@ OF_DICTIONARIES: tuple[Kind, ...] = ("latent", "feature", "error")
 #: The kinds of what components give.
 KINDS: tuple[Kind, ...] = tuple(kind for kind in get_args(Kind) if kind not in OF_DICTIONARIES)
 #: The sites whose vectors are outputs of components, and what of them a node is.
-OUTPUTS: dict[str, Kind] = {
-    "embed": "embed",
-    "z": "head",
-    "attn_out": "head",
-    "mlp_out": "mlp",
-    "neurons": "neuron",
-    "input": "input",
-    "out": "unit",
-}
+OUTPUTS: dict[str, Kind] = {name: cast(Kind, one.node) for name, one in COMPONENTS.items() if one.node}
 #: The same the other way round; `attn_out` is the outputs of all heads of a layer, and of none by itself.
 SITES: dict[Kind, str] = {kind: site for site, kind in OUTPUTS.items() if site != "attn_out"}
 EVERYWHERE = Position("all")

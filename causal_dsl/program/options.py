@@ -1,4 +1,4 @@
-"""What a caller changes of a spec without touching its text, as far as its names are read."""
+"""Changes that a caller makes of a spec without touching its text, as far as its names are read."""
 
 from __future__ import annotations
 
@@ -7,9 +7,9 @@ from dataclasses import field
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.program.discovery import Scores
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
+from causal_dsl.program.searches import Scores
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
@@ -24,7 +24,7 @@ Refused = Mapping[NetworkKey, Mapping[Site, Diagnostic]]
 
 @dataclass(frozen=True)
 class ReadOptions:
-    """What the caller changes of a spec without touching its text."""
+    """The changes that a caller makes of a spec without touching its text."""
 
     trust: bool = False
     #: the folder of another checkpoint for a network, by the id of its declaration

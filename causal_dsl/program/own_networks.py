@@ -16,7 +16,9 @@ from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.templates import show_value
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.architectures import Architecture
+from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.layout_settings import LAYOUT
+from causal_dsl.vocabulary.ports import HEAD_PORTS
 
 _MOST_WORDS = 1_000_000
 
@@ -123,26 +125,15 @@ def layout_from(settings: Mapping[str, Any], name: str) -> Architecture:
 def _absent(said: Mapping[str, Any]) -> dict[str, str]:
     """Why components are not there, by their names: no setting names their modules."""
     needs = {
-        "embed": ("embed",),
-        "attn_in": ("attention",),
-        "q": ("attention", "qkv" if said["qkv"] else "q"),
-        "k": ("attention", "qkv" if said["qkv"] else "k"),
-        "v": ("attention", "qkv" if said["qkv"] else "v"),
-        "z": ("attention", "out"),
-        "pattern": ("attention", "pattern", "v" if not said["qkv"] else "qkv", "out"),
-        "attn_out": ("attention",),
-        "resid_mid": ("attention", "mlp"),
-        "mlp_in": ("mlp",),
-        "neurons": ("mlp", "neurons"),
-        "mlp_out": ("attention", "mlp"),
-        "final_norm": ("norm",),
+        name: tuple("qkv" if said["qkv"] and part in HEAD_PORTS else part for part in component.named_by)
+        for name, component in COMPONENTS.items()
+        if component.named_by
     }
-    found = {}
     if not said["layers"]:
-        every = (*needs, "resid_pre", "resid_post", "q_rot", "k_rot")
         return dict.fromkeys(
-            every, 'the spec does not say where its layers are: write layers="…", the module that holds them'
+            needs, 'the spec does not say where its layers are: write layers="…", the module that holds them'
         )
+    found = {}
     for component, settings in needs.items():
         lacking = [name for name in settings if not said[name]]
         if lacking:

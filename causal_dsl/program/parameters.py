@@ -58,7 +58,7 @@ def read_parameters(
 def values_of(
     parameter: tree.Parameter, found: Diagnostics, network: NetworkRef | None = None
 ) -> tuple[tree.Expr, ...] | None:
-    """What a parameter stands for, in order; None, and E670 or E671, where that is nothing or too much. Where it asks how large a
+    """The values that a parameter stands for, in order; None, and E670 or E671, where they are none or too many. Where it asks how large a
     network is, and no ``network`` is given, a range stands for itself."""
     values, name = parameter.values, parameter.name.name
     asked = counted(values)

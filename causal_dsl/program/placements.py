@@ -31,7 +31,7 @@ from causal_dsl.vocabulary.components import COMPONENTS
 
 @dataclass(frozen=True)
 class Placements:
-    """What the lines of an alignment say, those of its parent that are not restated included."""
+    """The lines of an alignment, those of its parent that are not restated included."""
 
     places: Mapping[str, tree.Placement]
     readouts: Mapping[str, Readout]

@@ -103,7 +103,7 @@ class LookReader:
     found: Diagnostics = field(repr=False)
 
     def read(self, asked: Asked, quantities: tuple[Quantity, ...]) -> PlaceRead | None:
-        """What is read; None where a fault was reported."""
+        """The places and arguments of a reading; None where a fault was reported."""
         places = self._places(asked.site)
         if places is None:
             return None
@@ -279,7 +279,7 @@ class LookReader:
     def _attribution(
         self, asked: Asked, record: Reading, place: Place, quantities: tuple[Quantity, ...]
     ) -> PlaceRead | None:
-        """What a site adds to logits: it, the end of the stream, and all terms of the stream, which are its sum."""
+        """The places of a site's contribution to logits: the site, the end of the stream, and all terms of the stream, which are its sum."""
         facts, span, component = self.alignment.network.facts, asked.site.span, place.site.component
         kind, layout = COMPONENTS[component].logit, layout_of(facts)
         needed = ("resid_pre", "attn_out", "mlp_out", "resid_post")

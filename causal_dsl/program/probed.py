@@ -1,4 +1,4 @@
-"""What an intervention that rides beside a test asks (:mod:`causal_dsl.planning.probes` makes such tests)."""
+"""The questions of interventions that ride beside a test (:mod:`causal_dsl.planning.probes` makes such tests)."""
 
 from __future__ import annotations
 
@@ -15,7 +15,7 @@ Why = Literal["decided", "idle", "through", "alike"]
 
 @dataclass(frozen=True, eq=False)
 class Unmapped:
-    """What of a layer no variable is placed at, taken from another input.
+    """The part of a layer at which no variable is placed, taken from another input.
 
     ``cell``: of the test. ``site``: the layer's whole vector. ``units``: for each intervention the units it takes,
     coordinates of a vector or tokens of a prompt; the first takes all. ``placed``: the variables at that layer. ``varied``: the
@@ -61,7 +61,7 @@ class Replaced:
 
 @dataclass(frozen=True, eq=False)
 class Apart:
-    """What a test writes together, written apart. ``cell``: of the test. ``swaps``: for each intervention which variables it
+    """The parts of what a test writes together, written apart. ``cell``: of the test. ``swaps``: for each intervention which variables it
     takes from which role; ``another`` is the source of another row."""
 
     cell: int

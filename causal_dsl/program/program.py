@@ -8,9 +8,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
-from causal_dsl.causal.predicates import Predicate
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.per_pair import Pair
@@ -32,7 +32,7 @@ from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:
-    from causal_dsl.program.discovery import Kept
+    from causal_dsl.program.searches import Kept
 
 
 @dataclass(frozen=True)
@@ -136,7 +136,7 @@ class GradientWay:
 
 @dataclass(frozen=True)
 class PlaceRead:
-    """What is read at a place in one cell. ``kind``: what a logit is there, ``stream`` or ``normed``
+    """A reading at a place in one cell. ``kind``: what a logit is there, ``stream`` or ``normed``
     (:class:`~causal_dsl.vocabulary.components.Component`), or the name of a reading. A place without a position, in a network of
     tokens, is at the token at which the answer is read. ``arguments`` are those of a reading that are no places."""
 
@@ -171,7 +171,7 @@ class Cell:
 
     @property
     def does(self) -> tuple[object, ...]:
-        """What it writes and reads: cells for which it is equal have equal numbers. Their controls are equal, too, if their
+        """All that it writes and reads: cells for which it is equal have equal numbers. Their controls are equal, too, if their
         variables are ``placed`` alike."""
         return self.interventions, self.looks, self.held
 
@@ -242,7 +242,7 @@ class PromptLine:
 
 @dataclass(frozen=True)
 class Aligned:
-    """What an alignment joins: its placements are read against it. ``parameters`` and their values make its cells."""
+    """The two sides that an alignment joins: its placements are read against them. ``parameters`` and their values make its cells."""
 
     model: CausalModel
     network: NetworkRef
@@ -298,7 +298,7 @@ class Alignment:
 
 @dataclass(frozen=True)
 class Training:
-    """What ``train(ALIGNMENT, …)`` asks for; the network that is trained is the alignment's.
+    """The settings of ``train(ALIGNMENT, …)``; the network that is trained is the alignment's.
 
     ``places``: where each variable that can be interchanged is held. ``n``: how many inputs are drawn, None for all where
     they are few. ``rest``: whole sites of which the coordinates that are placed for no variable must not matter

@@ -49,7 +49,7 @@ def first_prompt(alignment: Alignment, line: int = 0) -> str:
 
 
 def answered_prompt(alignment: Alignment, tokens: Tokens | None, line: int = 0) -> str:
-    """What of :func:`first_prompt` an answer follows: all of it, or the part up to the token at which it is read."""
+    """The part of :func:`first_prompt` that an answer follows: all of it, or the part up to the token at which it is read."""
     text, at = first_prompt(alignment, line), alignment.read_at
     if at is None or tokens is None:
         return text

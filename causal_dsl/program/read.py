@@ -80,7 +80,7 @@ def _read_networks(
 
 
 def _read_fits(definitions: Iterable[Definition], known: Known, found: Diagnostics) -> tuple[Test, ...]:
-    """What `fit` declarations say."""
+    """The tests that `fit` declarations stand for."""
     fits = (read_test(definition, known, found) for definition in definitions)
     return tuple(fit for fit in fits if fit is not None and check_declared(fit, found))
 

@@ -2,19 +2,18 @@
 
 from __future__ import annotations
 
-from dataclasses import replace
-from typing import TYPE_CHECKING
-
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.ablations import at, choices_of_edges
 from causal_dsl.program.circuit_edges import refuse_edges, report_no_flow
-from causal_dsl.program.circuits import PORTS, CircuitReader
+from causal_dsl.program.circuit_sites import PORTS
+from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_place, receivers_of, written_along
 from causal_dsl.program.nodes import EVERYWHERE, Spot
 from causal_dsl.program.paths import steps
 from causal_dsl.program.program import Intervention
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_sites import SITE_HEADS
+from causal_dsl.program.target_places import InCell
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place, Position
@@ -23,23 +22,20 @@ from causal_dsl.vocabulary.ports import Port
 from causal_dsl.vocabulary.values.from_run import FromRun
 from causal_dsl.vocabulary.written import Value
 
-if TYPE_CHECKING:
-    from causal_dsl.program.actions import ActionReader
-
 #: Receivers, and the tokens at which each reads (None: whatever the sender's are).
 Receivers = tuple[tuple[Port, Position | None], ...]
 
 
-def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | None:
+def read_edge(action: tree.PatchPath, here: InCell) -> Intervention | None:
     """The intervention on an edge, or on those from all of a group to all of another; None where a fault was reported."""
-    network, found = reader.alignment.network, reader.diagnostics
+    network, found = here.alignment.network, here.diagnostics
     if refuse_edges(network.facts, action.span, found):
         return None
-    circuits = reader.circuit_reader()
-    senders = read_senders(action.sender, reader, circuits)
-    received = read_receivers(action.receiver, reader, circuits)
+    circuits = here.circuit_reader()
+    senders = read_senders(action.sender, here, circuits)
+    received = read_receivers(action.receiver, here, circuits)
     if senders is None or received is None:
-        read_along(action, (), reader)
+        read_along(action, (), here)
         return None
     if refuse_dictionaries((node for node, _ in senders), "send along no edge", action.span, found):
         return None
@@ -49,27 +45,27 @@ def read_edge(action: tree.PatchPath, reader: ActionReader) -> Intervention | No
     ends = ((node, own, port, there) for node, own in senders for port, there in received)
     edges = EdgeSet.of(every, ((node, port, own if there is None else there) for node, own, port, there in ends))
     places, reached = written_along(edges, whole=False)
-    value = read_along(action, places, reader)
+    value = read_along(action, places, here)
     if value is None:
         return None
     sign = "=" if action.sets else "<-"
     text = f"{format_expr(action.sender)} -> {format_expr(action.receiver)} {sign} {format_expr(action.source)}"
     spots = [spot for spot, _ in edges.senders]
-    choices = choices_of_edges(spots, value, *told_along(action, value, reader))
+    choices = choices_of_edges(spots, value, *told_along(action, value, here))
     return Intervention(places, at(value, places), text=text, span=action.span, to=reached, choices=choices)
 
 
-def read_along(action: tree.PatchPath, places: tuple[Place, ...], reader: ActionReader) -> Value | None:
-    """What the senders of edges, or of a path, at some places would give instead; None where a fault was reported."""
-    values = reader.values(action.sender)
+def read_along(action: tree.PatchPath, places: tuple[Place, ...], here: InCell) -> Value | None:
+    """The value that the senders of edges, or of a path, at some places would give instead; None where a fault was reported."""
+    values = here.values(action.sender)
     return values.value(action.source, places) if action.sets else values.source(action.source, ())
 
 
-def told_along(action: tree.PatchPath, value: Value, reader: ActionReader) -> tuple[str, bool | None]:
-    """What flows along edges, in words, and whether it is of a run that is made from the base (None: of no run)."""
+def told_along(action: tree.PatchPath, value: Value, here: InCell) -> tuple[str, bool | None]:
+    """The value that flows along edges, in words, and whether it is of a run that is made from the base (None: of no run)."""
     if not isinstance(value, FromRun) or action.sets:
         return format_expr(action.source), None
-    return format_expr(action.source) if value.under else value.role, value.role in reader.circuits.likened
+    return format_expr(action.source) if value.under else value.role, value.role in here.circuits.likened
 
 
 def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, span: Span, found: Diagnostics) -> bool:
@@ -92,21 +88,21 @@ def refuse_flow(senders: tuple[Spot, ...], received: Receivers, facts: Facts, sp
     return False
 
 
-def read_senders(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> tuple[Spot, ...] | None:
+def read_senders(expr: tree.Expr, here: InCell, circuits: CircuitReader) -> tuple[Spot, ...] | None:
     """The outputs that an edge begins at."""
-    if reader.circuits.names(expr):
-        if not reader.circuits.are_of(reader.alignment.network, expr, reader.diagnostics):
+    if here.circuits.names(expr):
+        if not here.circuits.are_of(here.alignment.network, expr, here.diagnostics):
             return None
-        return circuits.spots(expr, reader.circuits.module)
+        return circuits.spots(expr, here.circuits.module)
     return circuits.outputs(expr)
 
 
-def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReader) -> Receivers | None:
+def read_receivers(expr: tree.Expr, here: InCell, circuits: CircuitReader) -> Receivers | None:
     """The ports that an edge ends at, and the tokens that are named there."""
-    facts = reader.alignment.network.facts
+    facts = here.alignment.network.facts
     path = steps(expr)
     if path and path[0].name in SITE_HEADS:
-        spread = replace(reader.sites).spread(expr, whole=True)
+        spread = here.sites.spread(expr, whole=True)
         if spread is None:
             return None
         places = spread.places
@@ -114,7 +110,7 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
         gives = any(place.site.component == "mlp_out" for place in places)
         if not ports or gives:
             title = "is what an MLP gives, and reads nothing" if gives else "does not read the residual stream"
-            reader.diagnostics.report(
+            here.diagnostics.report(
                 "E800",
                 f"`{format_expr(expr)[:60]}` {title}",
                 expr.span,
@@ -133,18 +129,16 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
     if port_name:
         assert last is not None
         if last.indices:
-            position = reader.sites.position(last.indices[0])
+            position = here.sites.position(last.indices[0])
             if position is None:
                 return None
             inner = expr.value if isinstance(expr, tree.Subscript) else expr
         inner = inner.value if isinstance(inner, tree.Attribute) else inner
-    if not reader.circuits.names(inner) or not reader.circuits.are_of(
-        reader.alignment.network, inner, reader.diagnostics
-    ):
-        if not reader.circuits.names(inner):
+    if not here.circuits.names(inner) or not here.circuits.are_of(here.alignment.network, inner, here.diagnostics):
+        if not here.circuits.names(inner):
             circuits.outputs(inner)
         return None
-    spots = circuits.spots(inner, reader.circuits.module)
+    spots = circuits.spots(inner, here.circuits.module)
     if spots is None:
         return None
     read = [
@@ -153,7 +147,7 @@ def read_receivers(expr: tree.Expr, reader: ActionReader, circuits: CircuitReade
         for port in ports_at(node, ports_of(facts), port_name)
     ]
     if not read:
-        reader.diagnostics.report(
+        here.diagnostics.report(
             "E800",
             f"`{format_expr(expr)[:60]}` does not read the residual stream",
             expr.span,

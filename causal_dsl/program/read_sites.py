@@ -44,7 +44,7 @@ class SiteReader:
 
     @property
     def numbers(self) -> Mapping[str, tree.Expr]:
-        """What names stand for in an index: parameters, `layers` and `heads`."""
+        """The meanings of names in an index: parameters, `layers` and `heads`."""
         return {**numbers_of(self.facts), **self.cell}
 
     # ── the path ────────────────────────────────────────────────────────────────────────────────

@@ -252,7 +252,7 @@ def nothing_left(alignment: Alignment, span: Span) -> SpecError:
 
 
 def training_settings(training: Training) -> tuple[tuple[str, Any], ...]:
-    """What a training is asked to do, as data: beside the alignment and the network, it decides the trained weights."""
+    """The task of a training, as data: beside the alignment and the network, it decides the trained weights."""
     names = ("n", "balance", "steps", "batch", "rate", "decay", "seed", "task", "interchange", "strict", "init")
     return (*((name, getattr(training, name)) for name in names), ("rest", tuple(map(repr, training.rest))))
 

@@ -1,4 +1,4 @@
-"""What cannot be said of a run in which something is written, as `source(layer[0].head[1] <- other)`."""
+"""Refusals of runs in which something is written, as `source(layer[0].head[1] <- other)`."""
 
 from __future__ import annotations
 
@@ -38,6 +38,13 @@ def _taken(node: tree.Node) -> Iterator[tree.Under]:
         case tree.Binary(left=left, right=right):
             yield from _taken(left)
             yield from _taken(right)
+
+
+def taken_by(action: tree.Node) -> tuple[tree.Under, ...]:
+    """The runs in which something is written that an action takes values from itself: not those within them."""
+    every = list(_taken(action))
+    within = {id(inner) for under in every for given in under.given for inner in _taken(given)}
+    return tuple(under for under in every if id(under) not in within)
 
 
 def refuse_misplaced(under: tree.Under, found: Diagnostics) -> None:
@@ -85,4 +92,4 @@ def refuse_taken(what: str, span: Span, role: str, found: Diagnostics) -> None:
     )
 
 
-__all__ = ["misplaced", "refuse_argument", "refuse_inside", "refuse_misplaced", "refuse_taken"]
+__all__ = ["misplaced", "refuse_argument", "refuse_inside", "refuse_misplaced", "refuse_taken", "taken_by"]

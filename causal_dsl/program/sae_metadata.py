@@ -1,4 +1,4 @@
-"""What a sparse autoencoder's ``cfg.json`` says of where it was made, against where a spec uses it.
+"""The place in a sparse autoencoder's ``cfg.json`` where it was made, against where a spec uses it.
 
 An autoencoder of another site, layer or network encodes any vector of its width, and its latents then mean nothing.
 Names of hooks are those of TransformerLens (as SAELens writes them), or the paths of layers in transformers.
@@ -28,7 +28,7 @@ _LARGEST = LARGEST_SETTINGS
 
 @dataclass(frozen=True)
 class SaeOrigin:
-    """What a file says: the ``hook`` it was made on ("": nothing), of which ``head`` (None: of all, or none has any), of
+    """The contents of a file: the ``hook`` it was made on ("": nothing), of which ``head`` (None: of all, or none has any), of
     which ``model``, whether its texts began with a mark (``begins``), whether weights were ``centred`` before.
 
     ``layer``: what it says of its layer beside the hook. ``by_heads``: its vectors had an axis of heads that was joined.
@@ -46,7 +46,7 @@ class SaeOrigin:
 
 
 def made_for(path: Path) -> SaeOrigin | None:
-    """What the ``cfg.json`` of an autoencoder's file or folder says; None where there is none that can be read."""
+    """The contents of the ``cfg.json`` of an autoencoder's file or folder; None where there is none that can be read."""
     file = (path if path.is_dir() else path.parent) / CONFIG
     try:
         if file.stat().st_size > _LARGEST:
@@ -171,7 +171,7 @@ def before_the_gain(hook: str) -> Site | None:
 
 
 def with_the_gain(normed: Site) -> str:
-    """What is done to a dictionary that was made before the gain, in words."""
+    """The mend for a dictionary that was made before the gain, in words."""
     ends = {site: hook for hook, site in _ENDS.items()}
     parts = {site: f"blocks.{normed.layer}.{part}.hook_{what}" for (part, what), site in _HOOKS.items() if part}
     hook = (ends | parts)[normed.component]
@@ -348,7 +348,7 @@ def _untold(made: SaeOrigin, path: Path, place: Place, note: str, span: Span, di
 
 
 def _says(made: SaeOrigin, path: Path) -> str:
-    """What the file says of its place, in words."""
+    """The place that the file names, in words."""
     if made.hook:
         return f"{shown_path(_file(path))} says that it was made on `{made.hook}`"
     if made.layer is not None:
@@ -432,7 +432,7 @@ def _bare(name: str) -> str:
 
 
 def _names(network: NetworkRef) -> list[str]:
-    """What a network is called: where it is declared from, and in its own config."""
+    """The names of a network: where it is declared from, and in its own config."""
     found = [network.target]
     folder = network.facts.folder
     if folder is not None:

@@ -1,4 +1,4 @@
-"""What a network is shown of a causal model's settings: the variables in its prompts, or in its input vector."""
+"""The part of a causal model's settings that a network is shown: the variables in its prompts, or in its input vector."""
 
 from __future__ import annotations
 

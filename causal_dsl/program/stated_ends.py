@@ -14,7 +14,7 @@ _BROKEN = "\N{REPLACEMENT CHARACTER}"
 
 @dataclass(frozen=True)
 class End:
-    """What ends an answer: one of ``texts``; without any, whatever does not go on with its last word or number."""
+    """The end of an answer: one of ``texts``; without any, whatever does not go on with its last word or number."""
 
     texts: tuple[str, ...] = ()
 
@@ -54,7 +54,7 @@ class StatedEnd:
         return bool(told) and self.end.is_in(value, self._text(ids, told))
 
     def _text(self, ids: tuple[int, ...], more: list[int]) -> str:
-        """What ``more`` writes behind ``ids``."""
+        """The text that ``more`` writes behind ``ids``."""
         tokens = self.tokens
         if not tokens.decodes:  # words: a space is between two of them unless they have the same tokens without it
             before, glued = ("".join(map(tokens.token, part)) for part in (ids, more))

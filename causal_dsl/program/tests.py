@@ -10,7 +10,7 @@ from causal_dsl.causal.model import CausalModel, refuse_unstated
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, SpecError
 from causal_dsl.program.definitions import meant
 from causal_dsl.program.derived_tests import learned
-from causal_dsl.program.discovery import Searches, check_discoveries
+from causal_dsl.program.discovery import check_discoveries
 from causal_dsl.program.draws import DrawReader
 from causal_dsl.program.found_constants import check_optimal
 from causal_dsl.program.interventions import read_cells
@@ -22,6 +22,7 @@ from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
 from causal_dsl.program.places_read import located, with_looks, words_of
 from causal_dsl.program.program import Alignment, Cell, NetworkRef, Readout, Test
+from causal_dsl.program.searches import Searches
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
@@ -31,7 +32,7 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 
 @dataclass(frozen=True)
 class Known:
-    """What the passes before the tests made: values by their definitions, the metrics that tests may name, and the options."""
+    """The products of the passes before the tests: values by their definitions, the metrics that tests may name, and the options."""
 
     models: Mapping[Definition, CausalModel]
     alignments: Mapping[Definition, Alignment]

@@ -29,7 +29,7 @@ CROSSCODER = "crosscoder"
 
 @dataclass(frozen=True)
 class Across:
-    """What a file says of where it reads and writes, as names of hooks; a name is None where it does not say it."""
+    """The hooks between which a file reads and writes, by their names; a name is None where the file does not say it."""
 
     kind: str
     reads: tuple[str | None, ...]
@@ -37,7 +37,7 @@ class Across:
 
     @property
     def named(self) -> str:
-        """What it is called in messages."""
+        """Its name in messages."""
         return CROSSCODER if self.kind == CROSSCODER else "transcoder"
 
 

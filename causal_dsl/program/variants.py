@@ -207,7 +207,7 @@ class _Writer:
     def _members(
         self, module: Module, declaration: tree.Node, name: tree.Ident, fixed: Sequence[tree.Argument], own: Sweep
     ) -> Iterator[tuple[Named, tree.Ident, tuple[tree.Argument, ...]]]:
-        """What an alignment may stand on by this name: each with the parameters that are left, its name, and the arguments
+        """The alignments that one may stand on by this name: each with the parameters that are left, its name, and the arguments
         that are none of a family."""
         above = module.declared().get(name.name)
         family = self.family(above) if above is not None else None
@@ -371,7 +371,7 @@ class _Writer:
         return {**found, **self.sweep_of(declaration)}
 
     def _given(self, sweep: Sweep, arguments: Sequence[tree.Argument]) -> tuple[Named, tuple[tree.Argument, ...]]:
-        """What is given of a family's parameters, and the other arguments."""
+        """The arguments that are given of a family's parameters, and the other arguments."""
         given: Named = {}
         rest = []
         for argument in arguments:

@@ -25,7 +25,7 @@ def is_follower() -> bool:
 
 
 def unshared(networks: Iterable[Mapping[str, Any]]) -> str:
-    """What is said where ``torchrun`` started several processes, this is the first of them, and none of the networks, by their settings, is
+    """The note where ``torchrun`` started several processes, this is the first of them, and none of the networks, by their settings, is
     shared out among them; else nothing."""
     count = int(os.environ.get("WORLD_SIZE", "1"))
     if count < 2 or is_follower() or any(settings.get("shard") == "auto" for settings in networks):

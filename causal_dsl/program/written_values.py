@@ -3,8 +3,8 @@
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from dataclasses import replace
+from collections.abc import Mapping
+from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
@@ -45,15 +45,15 @@ class ValueReader:
     size: int | None = None
     #: the feature in whose numbers the value is; empty for whole vectors
     through: str = ""
-    #: reads what is written in a run that values are taken from
-    writes: Callable[[tree.Under], tuple[Any, ...] | None] | None = None
+    #: what is written in each run that values are taken from, by the identity of its node; None where that is at fault
+    written: Mapping[int, tuple[Any, ...] | None] = field(default_factory=dict)
 
     def source(self, expr: tree.Expr, places: tuple[Place, ...]) -> FromRun | None:
         """The vectors of a run, at its own sites where it names one, else at those that are written."""
         expr, under = run_of(expr)
         if under is not None:
             taken = self.source(expr, places)
-            written = self.writes(under) if self.writes is not None else None
+            written = self.written.get(id(under))
             return None if taken is None or written is None else replace(taken, under=written)
         path = steps(expr)
         role = path[0].name if path else None
@@ -93,7 +93,7 @@ class ValueReader:
         return FromRun(role, others, span=expr.span)
 
     def _layer_by_layer(self, taken: SiteRange, places: tuple[Place, ...], expr: tree.Expr) -> tuple[Place, ...] | None:
-        """What each written place takes: the one place of a source, or of a range of layers the layer of the same number."""
+        """The place that each written place takes from: the one place of a source, or of a range of layers the layer of the same number."""
         if taken.length is None or not places or self.over is None:
             return taken.places[:1] * len(places)
         written = self.over.length or 1

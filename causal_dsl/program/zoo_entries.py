@@ -74,7 +74,7 @@ class Entry:
 
     @property
     def facts(self) -> Facts:
-        """What the catalogue says of its shape: no folder, no tokenizer."""
+        """The shape of it in the catalogue: no folder, no tokenizer."""
         sizes: dict[str, Any] = {
             key: tuple(value) if isinstance(value, list) else value for key, value in self.sizes.items()
         }
@@ -123,7 +123,7 @@ def facts_of_zoo(name: str, span: Span, diagnostics: Diagnostics) -> Facts | Non
 
 
 def program_of(folder: Path) -> dict[str, Any]:
-    """What ``docs/compile_tracr.py`` wrote of a compiled program: sizes, words, and where its variables are."""
+    """The record that ``docs/compile_tracr.py`` wrote of a compiled program: sizes, words, and where its variables are."""
     read: dict[str, Any] = json.loads(reads.read_text(folder / PROGRAM))
     return read
 
@@ -162,7 +162,7 @@ def cached_folder(name: str) -> Path | None:
 
 
 def read_manifest(folder: Path) -> dict[str, dict[str, Any]] | None:
-    """What a cache folder should hold, by file: ``size``, ``sha256``, ``mtime_ns``; None: no manifest, or damaged."""
+    """The contents that a cache folder should have, by file: ``size``, ``sha256``, ``mtime_ns``; None: no manifest, or damaged."""
     try:
         files = json.loads((folder / MANIFEST).read_text(encoding="utf-8"))["files"]
         well = all(

@@ -22,7 +22,7 @@ from causal_dsl.store.streamed import write_streamed
 
 
 def saves(execution: Execution) -> Iterator[tuple[TestRun, PlaceRead]]:
-    """What is to be saved."""
+    """The activations that are to be saved."""
     for run in execution.runs.values():
         for cell in run.test.cells:
             for look in cell.looks:

@@ -17,7 +17,7 @@ _MOST = 10
 
 
 def agreement(found: AgreementOfMeasures) -> Iterator[RenderableType]:
-    """What is said of one alignment."""
+    """The lines on one alignment."""
     yield Text.assemble(("agreement ", "dim"), (str(found), "bold"))
     table = table_of("measure", "value", meaning=True)
     for one in found.judged:

@@ -68,7 +68,7 @@ class CellOutput:
 
     @contextmanager
     def own(self) -> Iterator[None]:
-        """What is displayed within is progress."""
+        """Within this, all that is displayed counts as progress."""
         self._own = True
         try:
             yield
@@ -101,7 +101,7 @@ def listen_no_more() -> None:
 
 
 def listening() -> CellOutput | None:
-    """What listens; None where nothing does."""
+    """The listener; None where nothing listens."""
     return _LISTENING[0] if _LISTENING else None
 
 

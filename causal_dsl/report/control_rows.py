@@ -1,4 +1,4 @@
-"""What ran beside a test, in the terminal: a row for each control of a learned feature, and for each other intervention."""
+"""The controls that ran beside a test, in the terminal: a row for each control of a learned feature, and for each other intervention."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def controls(test: TestResult) -> Iterator[RenderableType]:
 
 
 def beside(test: TestResult) -> Iterator[RenderableType]:
-    """What was taken from other inputs beside a test of one cell, and the other values of an ablation."""
+    """The units that were taken from other inputs beside a test of one cell, and the other values of an ablation."""
     if len(test.cells) != 1:
         return
     cell = test.cells[0]

@@ -18,7 +18,7 @@ _MOST_ROWS = 40
 
 
 def family(one: FamilyResult) -> Iterator[RenderableType]:
-    """What stands below the tests of a family."""
+    """The lines below the tests of a family."""
     yield Text.assemble(
         ("family ", "dim"),
         (one.name, "bold"),

@@ -13,7 +13,7 @@ from causal_dsl.score.results import TestResult
 
 
 def gradients(test: TestResult) -> Iterator[RenderableType]:
-    """What the gradients of a test are held against; nothing where there are none."""
+    """The numbers that the gradients of a test are held against; nothing where there are none."""
     if test.gradients:
         yield Text("")
     for check in test.gradients:

@@ -27,7 +27,7 @@ def in_notebook() -> bool:
 
 
 class NotebookProgress(Progress):
-    """What is worked on, how much of it is done, and the time that is left. It goes away when the work ends."""
+    """The work at hand, how much of it is done, and the time that is left. It goes away when the work ends."""
 
     def __init__(self) -> None:
         self._text, self._done, self._total = "", 0, 0

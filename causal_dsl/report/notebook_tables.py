@@ -24,6 +24,7 @@ from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.spec_results import Results
+from causal_dsl.vocabulary.measures import leading
 
 #: Rows of a table that are shown; a sweep with more cells is cut, and says so.
 MOST_ROWS = 60
@@ -147,7 +148,7 @@ def _score_of(test: TestResult) -> str:
     if not test.cells:
         return "no cell was finished" if test.status == "interrupted" else "no cells"
     known = test.cells[0].scores
-    name = next((name for name in (*test.asked, "iia", "accuracy") if name in known), next(iter(known), ""))
+    name = next((name for name in test.asked if name in known), leading(known, "answer") or next(iter(known), ""))
     if not name:
         return ""
     values = [
@@ -193,9 +194,7 @@ def _(value: TestResult) -> list[Markup]:
 
 def _sweep(test: TestResult) -> Markup:
     known = list(test.cells[0].scores)
-    names = [name for name in test.asked if name in known] or [name for name in ("iia", "accuracy") if name in known][
-        :1
-    ]
+    names = [name for name in test.asked if name in known] or list(filter(None, [leading(known, "answer")]))
     axes = list(dict.fromkeys(name for cell in test.cells for name in cell.cell))
     rows = [
         [

@@ -10,7 +10,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.ranks import different
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
@@ -32,7 +32,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True, eq=False)
 class Computed:
-    """What was computed of some tests of a spec, by their names: finished ``cells`` with their columns, the causal model's
+    """The numbers of some tests of a spec, by their names: finished ``cells`` with their columns, the causal model's
     ``labels``, and the ``speech`` of what a network can say."""
 
     plan: Plan
@@ -111,7 +111,7 @@ def _own_columns(
 
 
 def _weights(result: TestResult | None, n: int, kept: np.ndarray | None) -> np.ndarray | None:
-    """What each pair counts in the scores, as a share [n], where the draws include every row that can be drawn; NaN for pairs
+    """The weight of each pair in the scores, as a share [n], where the draws include every row that can be drawn; NaN for pairs
     that a filter leaves out. None where all pairs count alike."""
     if result is None or result.weights is None:
         return None
@@ -131,7 +131,7 @@ def _filters(computed: Computed) -> Iterator[tuple[Test, np.ndarray]]:
 
 
 def _named(test: Test, parts: Mapping[str, tuple[str, str]]) -> dict[str, str]:
-    """What a row is of: its test, and the output that is read, where there are several."""
+    """The owner of a row: its test, and the output that is read, where there are several."""
     name, output = parts.get(test.name, (test.name, ""))
     return {"test": name, **({"output": output} if output else {})}
 
@@ -186,7 +186,7 @@ def _decoded(test: Test, codes: np.ndarray) -> CodedTexts | list[float]:
 
 
 def _words(columns: Columns, speech: Speech | None, stated: bool) -> dict[str, CodedTexts]:
-    """What each run says, of all that it can say: the text of a token, or the class; None where it was not looked at. If the
+    """The token or class that each run says, of all that it can say; None where it was not looked at. If the
     answer is not ``stated``, what is read is just that."""
     found = {}
     said = SAID if stated else ANSWER

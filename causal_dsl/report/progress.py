@@ -34,7 +34,7 @@ class Progress:
         """Some steps of the work begun last are done."""
 
     def say(self, text: str) -> None:
-        """What the work is at now, where ``text`` of ``begin`` is not enough."""
+        """Say what the work is at now, where ``text`` of ``begin`` is not enough."""
 
 
 class TerminalProgress(Progress):
@@ -116,7 +116,7 @@ def _plain(text: str) -> str:
 
 
 def in_bytes(bar: Progress, name: str) -> Callable[[str, int, int], None]:
-    """What tells ``bar`` how far a file called ``name`` is fetched: what is being done, how much of it is done, and of how much."""
+    """A listener that tells ``bar`` how far a file called ``name`` is fetched: what is being done, how much of it is done, and of how much."""
     begun, before = ("", -1), 0
 
     def tell(what: str, done: int, total: int) -> None:

@@ -1,4 +1,4 @@
-"""What a report says of a test, whether it is printed, drawn, or a page: each sentence and each choice once."""
+"""The lines of a report on a test, whether it is printed, drawn, or a page: each sentence and each choice once."""
 
 from __future__ import annotations
 
@@ -6,6 +6,7 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from causal_dsl.measures.names import RATIOS_OF_MEANS
 from causal_dsl.measures.units import UNITS
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.heatmap import marks
@@ -15,6 +16,7 @@ from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_interval, show_share
 from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
 from causal_dsl.score.spec_results import Results
+from causal_dsl.vocabulary.measures import leading
 
 _ORDER = (
     *LADDER,
@@ -75,13 +77,15 @@ def mapped(test: TestResult) -> list[str]:
     beside = {
         name.replace(f"{ratio}(", f"{ratio}{other}(", 1)
         for name in asked
-        for ratio in ("recovered", "relative_change", "faithfulness")
+        for ratio in RATIOS_OF_MEANS
         if name.startswith(f"{ratio}(")
         for other in ("_per_pair", "_median")
     }
     beside |= {f"median({name})" for name in asked if name.startswith("change(")}
     asked = [name for name in asked if name not in beside]
-    return asked or [next(name for name in ("iia", "accuracy", "r2") if name in known)]
+    first = leading(known)
+    assert asked or first is not None
+    return asked or [str(first)]
 
 
 def worst_lines(cell: CellResult) -> Iterator[str]:
@@ -109,7 +113,7 @@ def is_share(score: str, test: TestResult) -> bool:
 
 
 def unit_of(score: str, test: TestResult) -> str:
-    """What stands behind a number of a score: ``nats``, ``logits``; empty for shares and what else has no dimension."""
+    """The unit behind a number of a score: ``nats``, ``logits``; empty for shares and what else has no dimension."""
     unit = UNITS.get(test.units.get(score.removesuffix("_unfiltered"), ""))
     return "" if unit is None else unit.shown
 
@@ -174,7 +178,7 @@ def extremes(score: str, cells: Sequence[CellResult]) -> str:
 
 
 def marks_said(score: str, cells: Sequence[CellResult], ceiling: float | None) -> str:
-    """What the marks of the cells say; where no cell has one, what that says."""
+    """The meaning of the marks of the cells; where no cell has one, the meaning of that."""
     marked = any(marks(cell, score, ceiling).strip() for cell in cells if score in cell.scores)
     if score == "iia" and any(cell.rise is not None for cell in cells):
         below = any(cell.rise is not None and cell.rise.below is not None for cell in cells)
@@ -191,7 +195,7 @@ def marks_said(score: str, cells: Sequence[CellResult], ceiling: float | None) -
 
 
 def measured(expectation: ExpectationResult) -> str:
-    """What an expectation was measured to be, or why it failed."""
+    """The measured value of an expectation, or why it failed."""
     if expectation.reason:
         return expectation.reason
     if not expectation.measured:

@@ -49,7 +49,7 @@ def every_step_told() -> bool:
 
 
 def progress(stream: TextIO | None = None, asked: bool = True) -> Progress:
-    """What shows how far work is; ``stream`` is stderr. Silence where it is not ``asked`` for,
+    """The display of how far work is; ``stream`` is stderr. Silence where it is not ``asked`` for,
     unless :func:`progress_shown_by` says who shows it."""
     shown = _SHOWN.get()
     if shown is not None:

@@ -66,7 +66,7 @@ class FamilyResult:
 
     @property
     def parameters(self) -> tuple[str, ...]:
-        """What the tests differ in."""
+        """The parameters in which the tests differ."""
         return tuple(name for name, _ in self.tests[0].variant)
 
     @property

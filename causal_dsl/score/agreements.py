@@ -1,4 +1,4 @@
-"""What the tests of a spec measure of one alignment, side by side: interchanges, measures of the whole alignment, and circuits, and
+"""The measures of one alignment in the tests of a spec, side by side: interchanges, measures of the whole alignment, and circuits, and
 where they part."""
 
 from __future__ import annotations
@@ -13,17 +13,19 @@ from causal_dsl.score.agreement import below
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.circuit_scores import CIRCUIT_SCORES
+from causal_dsl.vocabulary.measures import MEASURES, given
 
-#: What each measure asks, in the order of the table; that of circuits is a function of a metric.
-ASKS = {
-    "accuracy": "is the network right by itself",
-    "iia": "does the place change the answer as the causal model says",
-    "carried": "is the answer kept with the rest of the network from other inputs",
-    "scrubbed": "can inputs that the alignment calls alike stand for each other",
-    "local_consistency": "is each place computed from those of its parents",
-    "abstraction_error": "how many values are wrong under interventions",
-    "abstraction_error_resampled": "the same, with the rest of the network from other inputs",
-    "faithfulness": "how much of the metric the circuit keeps alone (no share of right answers)",
+#: What each measure asks, in the order of the table; those of circuits are functions of a metric.
+_ASKED = sorted(
+    (asks[0], name, asks[1])
+    for name, asks in (
+        *((name, measure.asks) for name, measure in MEASURES.own.items()),
+        *((name, score.asks) for name, score in CIRCUIT_SCORES.items()),
+    )
+    if asks is not None
+)
+ASKS = {name: asks for _, name, asks in _ASKED} | {
     "faithfulness_written": "how far the metric goes where the circuit is written, of how far it goes where all is (no share of right answers)",
 }
 #: A table stands where there are so many of these; accuracy is in every test.
@@ -43,7 +45,7 @@ class Judged:
 
     @property
     def measure(self) -> str:
-        """What it measures, whichever way round."""
+        """The name of the measure, whichever way round."""
         return self.kind.removesuffix("_written")
 
     def to_json(self) -> dict[str, Any]:
@@ -90,9 +92,9 @@ def agreements(tests: Sequence[TestResult]) -> list[AgreementOfMeasures]:
                 groups.setdefault(key, []).extend(_of_cell(test, cell, written))
     found = []
     for (_, model, placed), judged in groups.items():
-        if len({one.measure for one in judged} - {"accuracy"}) >= _LEAST:
+        if len({one.measure for one in judged} - {*given("answer")}) >= _LEAST:
             order = list(ASKS)
-            rest = [one for one in judged if one.kind != "accuracy"]
+            rest = [one for one in judged if one.kind not in given("answer")]
             told = sorted(rest, key=lambda one: order.index(one.kind))
             every = tuple(dict.fromkeys([*_accuracies(judged, {one.test for one in rest}), *told]))
             found.append(AgreementOfMeasures(model, tuple(sorted(placed)), every))
@@ -103,7 +105,7 @@ def _accuracies(judged: Sequence[Judged], tests: set[str]) -> list[Judged]:
     """The accuracy in the draws of each test that measures something else: of tests that have the same, the first."""
     found: dict[Estimate, Judged] = {}
     for one in judged:
-        if one.kind == "accuracy" and one.test in tests:
+        if one.kind in given("answer") and one.test in tests:
             found.setdefault(one.score, one)
     return list(found.values())
 

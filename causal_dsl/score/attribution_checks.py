@@ -1,65 +1,23 @@
-"""What is printed beside attributions: whether all terms of the stream add up to the logit, and what each kind of them adds."""
+"""The sums beside attributions: whether all terms of the stream add up to the logit, and what each kind of them adds."""
 
 from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
 from dataclasses import replace
-from typing import TYPE_CHECKING
 
 import numpy as np
 
 from causal_dsl.measures.quantities import PARTS, SUMS, Columns, Quantity
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.score.as_json import number
-from causal_dsl.score.circuit_results import CLOSE
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import TestResult
+from causal_dsl.score.results_beside import AttributionCheck
 from causal_dsl.vocabulary.components import COMPONENTS
-
-if TYPE_CHECKING:
-    from causal_dsl import shapes
 
 #: What the parts are called.
 NAMES = dict(zip(PARTS, ("embeddings", "attention", "MLPs", "biases"), strict=True))
-
-
-@dataclass(frozen=True)
-class AttributionCheck:
-    """The terms of one logit in one run: means over the pairs of all cells, in logits. ``apart`` is the largest difference of their sum
-    from the logit in a pair, ``heads_apart`` that of the heads of a layer and the biases behind them from what attention adds there.
-    ``written``: something is written into the stream itself, so that the sum lacks it."""
-
-    run: str
-    of: str
-    parts: Mapping[str, float]
-    whole: float
-    logit: float
-    apart: float
-    heads_apart: float
-    scale: float
-    written: bool = False
-
-    @property
-    def holds(self) -> bool:
-        """Whether what is apart is rounding; of what is written into the stream only the heads are held."""
-        bound = CLOSE * max(1.0, self.scale)
-        return self.heads_apart <= bound and (self.written or self.apart <= bound)
-
-    def to_json(self) -> shapes.AttributionJson:
-        return {
-            "run": self.run,
-            "of": self.of,
-            "parts": {name: number(value) for name, value in self.parts.items()},
-            "sum": number(self.whole),
-            "logit": number(self.logit),
-            "apart": number(self.apart),
-            "heads_apart": number(self.heads_apart),
-            "written": self.written,
-            "holds": self.holds,
-        }
 
 
 def with_attributions(result: TestResult, test: Test, cells: Sequence[Columns], kept: np.ndarray | None) -> TestResult:
@@ -121,4 +79,4 @@ def _finding(check: AttributionCheck) -> Finding:
     )
 
 
-__all__ = ["AttributionCheck", "with_attributions"]
+__all__ = ["with_attributions"]

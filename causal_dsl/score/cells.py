@@ -8,8 +8,8 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.context import TestContext
-from causal_dsl.measures.evaluation import CellData
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import TRACE

@@ -1,4 +1,4 @@
-"""What is told of a circuit beside its scores: its size, the choices of its ablation, what its runs say of themselves, random circuits."""
+"""The result of a circuit beside its scores: its size, the choices of its ablation, what its runs say of themselves, random circuits."""
 
 from __future__ import annotations
 
@@ -13,9 +13,9 @@ from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
 from causal_dsl.program.circuit_members import Members, listed
 from causal_dsl.program.circuit_members import name as name_of
-from causal_dsl.program.discovery import Kept
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, Size
+from causal_dsl.program.searches import Kept
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Finding
@@ -298,7 +298,7 @@ class CircuitResult:
         return replace(self, random={n: one.uncompared() if n in silent else one for n, one in self.random.items()})
 
     def findings(self) -> tuple[Finding, ...]:
-        """What stands beside the numbers of the circuit."""
+        """The lines beside the numbers of the circuit."""
         found = [
             Finding(
                 "circuit_check",

@@ -1,4 +1,4 @@
-"""What stands beside ratios: whether what they divide by differs from 0, and the pairs in which they are worst."""
+"""Findings beside ratios: whether what they divide by differs from 0, and the pairs in which they are worst."""
 
 from __future__ import annotations
 
@@ -6,7 +6,7 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Change

@@ -106,7 +106,7 @@ class Beside:
 
 @dataclass(frozen=True)
 class Learned:
-    """What is known of the features of one cell: each as it was fitted, the cell's own margin, and the controls.
+    """The record of the features of one cell: each as it was fitted, the cell's own margin, and the controls.
 
     ``outside``: of the written vectors, the share that has a number further out than three times what that number
     ever does naturally at the site, with the share of natural vectors beside; None where it was not looked at.

@@ -1,4 +1,4 @@
-"""What is wrong with a document that should be the result of a spec: its shape, its numbers, and what stands in it twice."""
+"""The faults of a document that should be the result of a spec: its shape, its numbers, and what stands in it twice."""
 
 from __future__ import annotations
 
@@ -19,7 +19,7 @@ _ONE_CALL = re.compile(r"(\w+?)(?:_unfiltered)?(?:\([^()]*\))?")
 
 
 def fault_in(document: Any) -> str:
-    """What is wrong with it, in a sentence without a full stop that names the first place; empty where it is a result."""
+    """The first fault of it, in a sentence without a full stop that names the place; empty where it is a result."""
     return misfit(document) or next(_faults(document), "")
 
 

@@ -25,7 +25,7 @@ _SHOWN = 40
 
 
 def misfit(document: Any, shape: Any = shapes.SpecJson) -> str:
-    """What is wrong with a document, in a sentence; empty where it is of this shape. Fields beside those of the shape are let be."""
+    """The fault of a document, in a sentence; empty where it is of this shape. Fields beside those of the shape are let be."""
     return next(_misfits(document, shape, ""), "")
 
 
@@ -85,7 +85,7 @@ def _kind(shape: Any) -> str:
 
 
 def _plain(value: Any, where: str) -> Iterator[str]:
-    """What is wrong with a value that may be anything: its texts and numbers."""
+    """The fault of a value that may be anything: its texts and numbers."""
     if isinstance(value, str):
         yield from _broken(value, where)
     elif isinstance(value, float) and not math.isfinite(value):

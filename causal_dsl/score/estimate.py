@@ -9,7 +9,8 @@ from typing import Any, Literal
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.of_alignments import Agreement, OfAlignment
 from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Order, OverCells, PairMean, Star
@@ -180,7 +181,7 @@ class Estimator:
 
     @property
     def about(self) -> Literal["draws", "inputs"]:
-        """What the intervals are about."""
+        """The kind of population that the intervals are about."""
         return "draws" if self.draws else "inputs"
 
     def estimate(self, score: CellScore, cell: int = 0) -> Estimate:

@@ -7,7 +7,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import SAID
 from causal_dsl.score.setting import FailedPair

@@ -30,7 +30,7 @@ _MOST = 512
 
 @dataclass(frozen=True)
 class HoldsMore:
-    """What a place holds of a variable. ``vectors`` that it takes over the ``inputs`` that were looked at, ``values`` of the
+    """The part of a variable that a place holds. ``vectors`` that it takes over the ``inputs`` that were looked at, ``values`` of the
     variable and ``settings`` of the inputs that it depends on among them; ``within``, the share of the variance between these
     settings that lies within a value; ``code``: whether it is a code of the inputs that makes none alike that the variable does."""
 
@@ -56,7 +56,7 @@ def held(
     values: np.ndarray,
     inputs: Mapping[str, np.ndarray],
 ) -> HoldsMore:
-    """What ``vectors`` [n, width] at a place hold, in n distinct inputs: ``above`` are the codes [n] of the inputs that the variable
+    """The part that ``vectors`` [n, width] at a place hold, in n distinct inputs: ``above`` are the codes [n] of the inputs that the variable
     depends on, ``values`` its own, ``inputs`` those of all inputs."""
     spread = np.ptp(vectors, axis=0)
     scaled = vectors / np.where(spread > 0, spread, 1.0)

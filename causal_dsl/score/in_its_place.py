@@ -8,8 +8,9 @@ from types import MappingProxyType
 
 import numpy as np
 
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import EMPTY, RANDOM, of_random
-from causal_dsl.measures.evaluation import CellData, Evaluation
+from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.measures.units import SHARE

@@ -106,7 +106,7 @@ class Resampling:
 
     @cached_property
     def groups(self) -> list[ClusterGroup]:
-        """What the variance of a mean is made of: the inputs of each role, and of each combination of roles."""
+        """The groups of which the variance of a mean is made: the inputs of each role, and of each combination of roles."""
         return groups_of(self.inverses)
 
     def weights(self, replicates: int | None = None) -> Iterator[np.ndarray]:
@@ -317,7 +317,7 @@ def clustered_interval(
 
 
 class MeanOf:
-    """What the intervals of a mean are made of, at any level: the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n].
+    """The inputs of the intervals of a mean, at any level: the mean of ``numbers`` [n] over the pairs ``asked`` for, booleans [n].
 
     ``share``: the numbers are 0 and 1. The numbers are not held.
     """

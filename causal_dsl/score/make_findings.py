@@ -13,6 +13,7 @@ from causal_dsl.score.format_numbers import counted, show, show_cell, show_estim
 from causal_dsl.score.results import CellInfo, Measured
 from causal_dsl.score.verdict import VACUOUS, by_design
 from causal_dsl.vocabulary.ceiling_rules import CEILINGS, COUNTED
+from causal_dsl.vocabulary.measures import given, perfect
 
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
@@ -132,7 +133,7 @@ LEAKS = 0.95
 
 
 def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
-    """What of the counterfactual answers one whole input tells, where the answers alone do not: `where`, `balance` or
+    """The finding on what one whole input tells of the counterfactual answers, where the answers alone do not: `where`, `balance` or
     domains that depend on each other tell the rest."""
     answers = ceilings.get("output_only")
     found = []
@@ -146,7 +147,7 @@ def leak_finding(ceilings: Mapping[str, Ceiling]) -> list[Finding]:
 
 
 def scope_finding(scope: DrawScope) -> Finding:
-    """What a `where`, or the value of a variable in the place of one, leaves of the draws."""
+    """The finding on what a `where`, or the value of a variable in the place of one, leaves of the draws."""
     roles = ", ".join(f"`{role}`" for role in scope.roles)
     how = "exactly" if scope.exact else f"[{show(scope.low)}, {show(scope.high)}] by {scope.n} draws"
     if scope.value:
@@ -159,7 +160,7 @@ def scope_finding(scope: DrawScope) -> Finding:
 
 
 def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:
-    """What filtering by ``solved`` did; with the unfiltered score where there is one cell."""
+    """The finding on what filtering by ``solved`` did; with the unfiltered score where there is one cell."""
     text = f"Scores are over the {show_share(kept, n)} pairs that the network solves, and refer only to those inputs"
     if iia is not None and unfiltered is not None:
         text += f"; iia is {show(iia.value)} on them and {show(unfiltered.value)} on all"
@@ -269,7 +270,8 @@ def vacuous_expectation(
     )
 
 
-_PERFECT = {"iia": 1.0, "iia_informative": 1.0, "iia_star": 1.0}
+#: The measures of interchanges where a hypothesis holds.
+_PERFECT = {name: value for name, value in perfect().items() if name in given("interchange")}
 
 
 def _named(scores: Mapping[str, float], output: str) -> dict[str, float]:
@@ -277,7 +279,7 @@ def _named(scores: Mapping[str, float], output: str) -> dict[str, float]:
 
 
 def _least(name: str, ceiling: Ceiling) -> float:
-    """What a rule scores at least: the best rule's own score is known from below; what it may score at most warns of nothing."""
+    """The least score of a rule: the best rule's own score is known from below; what it may score at most warns of nothing."""
     return ceiling.low if name == "output_only" else ceiling.value
 
 
@@ -298,7 +300,7 @@ def _mend(
     output: str,
     others: Iterable[tuple[str, Mapping[str, Ceiling]]],
 ) -> str:
-    """What to write in place of draws on which a rule passes: those draws of the others on which a rule of the answers
+    """The text to write in place of draws on which a rule passes: those draws of the others on which a rule of the answers
     scores least and none passes; else what the pairs lack."""
     answers = ceilings.get("output_only")
     most = 1.0 if answers is None else answers.value

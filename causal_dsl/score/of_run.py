@@ -52,7 +52,7 @@ def cells_of(finished: Sequence[CellRun]) -> list[tuple[dict[str, Any], Columns]
 
 
 def pairs_of(test: Test, plan: Plan, ceilings: Mapping[str, Ceiling], kept: np.ndarray | None) -> dict[str, Any]:
-    """What :func:`~causal_dsl.score.score.score_test` is told of the pairs of a test, for whatever it measures."""
+    """The arguments of :func:`~causal_dsl.score.score.score_test` on the pairs of a test, for whatever it measures."""
     drawn, output, ids = plan.draw_of(test), test.readout.variable, plan.ids_of(test)
     roles = ("base", *(role for role in test.roles if role != "base"))
     return {
@@ -71,7 +71,7 @@ def pairs_of(test: Test, plan: Plan, ceilings: Mapping[str, Ceiling], kept: np.n
 
 
 def info_of(test: Test, finished: Sequence[CellRun]) -> list[CellInfo]:
-    """What the run says of each cell beside its columns."""
+    """The information on each cell beside its columns."""
     info = []
     interventions = {cell.values: cell.interventions for cell in test.cells}
     for cell in finished:

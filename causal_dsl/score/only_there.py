@@ -3,38 +3,14 @@
 from __future__ import annotations
 
 from collections.abc import Sequence
-from typing import TYPE_CHECKING
 
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.apart import fails
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show_estimate
+from causal_dsl.score.results_beside import BeyondWhere
 from causal_dsl.score.verdict import SOLVED
 
-if TYPE_CHECKING:
-    from causal_dsl import shapes
-
 _PART = "The verdict speaks of the pairs that pass it, and of no others."
-
-
-@dataclass(frozen=True)
-class BeyondWhere:
-    """Of pairs that do not pass the `where` of a test: ``own``, the share whose base the network answers right by itself, and ``right``, of
-    those of which it answers all inputs right, the share that gives what the causal model says of the interchange. ``pairs`` and
-    ``answered``: how many distinct pairs these are (0: not known)."""
-
-    own: Estimate
-    right: Estimate
-    pairs: int = 0
-    answered: int = 0
-
-    def to_json(self) -> shapes.BeyondJson:
-        return {
-            "own": self.own.to_json(),
-            "right": self.right.to_json(),
-            "pairs": self.pairs,
-            "answered": self.answered,
-        }
 
 
 def beyond_findings(found: BeyondWhere, iia: Estimate) -> list[Finding]:
@@ -79,4 +55,4 @@ def unmapped_beside(told: Sequence[Finding]) -> list[Finding]:
     return [Finding("only_there", text, "info")]
 
 
-__all__ = ["BeyondWhere", "beyond_findings", "unmapped_beside", "unmapped_beyond"]
+__all__ = ["beyond_findings", "unmapped_beside", "unmapped_beyond"]

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.quantities import Columns, ValueRef
 from causal_dsl.quick_dataclasses import dataclass
@@ -24,7 +24,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Prepared:
-    """What scores are computed on: the cells, over the ``rows`` that are kept (None: all), and ``everything`` without the
+    """The data that scores are computed on: the cells, over the ``rows`` that are kept (None: all), and ``everything`` without the
     filter, where there is one; the ceilings of the draws, and of the kept rows."""
 
     frames: Sequence[CellData]

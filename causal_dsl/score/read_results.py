@@ -18,12 +18,9 @@ from causal_dsl.program.dictionaries import Dictionary
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Size
 from causal_dsl.score.apart import WrittenApart
-from causal_dsl.score.attribution_checks import AttributionCheck
 from causal_dsl.score.circuit_results import CircuitResult, Discovered, HypothesisTest, RandomCircuits, SelfCheck
 from causal_dsl.score.controls import Control, FeatureInfo, Learned
 from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise, Verdict
-from causal_dsl.score.gradient_checks import GradientCheck
-from causal_dsl.score.only_there import BeyondWhere
 from causal_dsl.score.parts import WrittenPart
 from causal_dsl.score.replacements import OtherValues
 from causal_dsl.score.results import (
@@ -36,6 +33,7 @@ from causal_dsl.score.results import (
     WorstPair,
     Wrong,
 )
+from causal_dsl.score.results_beside import AttributionCheck, BeyondWhere, GradientCheck
 from causal_dsl.score.setting import FailedPair, ModelVariable, Occupied, RunSetting
 from causal_dsl.score.spec_results import SpecResult
 from causal_dsl.score.unmapped import Taken, Unclaimed, Unlike

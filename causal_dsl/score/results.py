@@ -1,4 +1,4 @@
-"""What a run found in each cell of a test, and in the test."""
+"""The results of a run in each cell of a test, and in the test."""
 
 from __future__ import annotations
 
@@ -21,13 +21,11 @@ if TYPE_CHECKING:
     from causal_dsl import shapes
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.score.apart import WrittenApart
-    from causal_dsl.score.attribution_checks import AttributionCheck
     from causal_dsl.score.circuit_results import CircuitResult, RandomCircuits
     from causal_dsl.score.controls import Learned
-    from causal_dsl.score.gradient_checks import GradientCheck
-    from causal_dsl.score.only_there import BeyondWhere
     from causal_dsl.score.parts import WrittenPart
     from causal_dsl.score.replacements import OtherValues
+    from causal_dsl.score.results_beside import AttributionCheck, BeyondWhere, GradientCheck
     from causal_dsl.score.setting import FailedPair, RunSetting
     from causal_dsl.score.unmapped import Unclaimed
 
@@ -56,7 +54,7 @@ class Fired:
 
 @dataclass(frozen=True)
 class CellInfo:
-    """What the run says of a cell beside its columns: ``noise_floor`` is the largest change of a logit when the base is
+    """The information on a cell beside its columns: ``noise_floor`` is the largest change of a logit when the base is
     patched into itself; ``off_manifold`` how many of the vectors that come from no run (zero, noise, a given vector, a mean) have a
     number that their site does not come near, of how many that were looked at. ``averages``: whether all of these are means over runs."""
 
@@ -220,7 +218,7 @@ class ReportResult:
 
 @dataclass(frozen=True)
 class Wrong:
-    """What the network said in ``count`` of ``of`` wrong runs, with some pairs as examples: their numbers, and what should
+    """The answer of the network in ``count`` of ``of`` wrong runs, with some pairs as examples: their numbers, and what should
     have been said."""
 
     run: Literal["base", "patched"]

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import ANSWER, Change
 from causal_dsl.score.estimate import Estimator

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.causal.designs import count_distinct
+from causal_dsl.causal.draw import count_distinct
 from causal_dsl.measures.context import Reported, TestContext, TestScores
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.of_numbers import Explained
@@ -230,7 +230,7 @@ def _of_all(
     estimator: Estimator,
     context: TestContext,
 ) -> list[Finding]:
-    """What is said of a test once, not of each cell."""
+    """The findings that are made once of a test, not of each cell."""
     found: list[Finding] = []
     if design and len(results) > 1:
         found.append(design_finding(design, bool(numbers_of(estimator.cells))))

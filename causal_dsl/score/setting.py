@@ -1,4 +1,4 @@
-"""What a test was about, as values: its causal model, a prompt of it, where its variables are, and the pairs that fail."""
+"""The setting of a test, as values: its causal model, a prompt of it, where its variables are, and the pairs that fail."""
 
 from __future__ import annotations
 
@@ -61,7 +61,7 @@ class Occupied:
 
 @dataclass(frozen=True)
 class RunSetting:
-    """What a test was run on: the name of its causal model, the prompt of its first pair as ``tokens`` (none in a vector
+    """The setting in which a test was run: the name of its causal model, the prompt of its first pair as ``tokens`` (none in a vector
     network), the token at which the answer is ``read``, the ``layers`` of the network, and where its variables are."""
 
     model: str

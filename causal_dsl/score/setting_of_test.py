@@ -25,7 +25,7 @@ _MOST_PLACES, _MOST_VALUES = 4000, 8
 
 
 def setting_of(test: Test, plan: Plan) -> RunSetting:
-    """What a test was run on."""
+    """The setting in which a test was run."""
     one = test.each[0]
     inputs = plan.inputs.get(one.network.key)
     first = _first_base(one, plan)

@@ -141,7 +141,7 @@ def _with_circuit(
 
 
 def _joined(together: Together, columns: Sequence[Columns]) -> Columns:
-    """What all outputs of a run are, as one answer."""
+    """The outputs of a run as one answer."""
 
     def answer(runs: Sequence[Mapping[Quantity, np.ndarray]]) -> MutableMapping[Quantity, np.ndarray]:
         return {ANSWER: together.codes([run[ANSWER] for run in runs])} if all(ANSWER in run for run in runs) else {}
@@ -157,7 +157,7 @@ def _ids(of_outputs: Sequence[Mapping[str, np.ndarray]]) -> dict[str, np.ndarray
 
 
 def _info(of_outputs: Sequence[Sequence[CellInfo]]) -> list[CellInfo]:
-    """What the run says of each cell: the largest noise of any output; it reaches what any output reaches."""
+    """The information on each cell: the largest noise of any output; it reaches what any output reaches."""
     found = []
     for cell in zip(*of_outputs, strict=True):
         floors = [one.noise_floor for one in cell if one.noise_floor is not None]

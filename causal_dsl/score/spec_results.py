@@ -1,4 +1,4 @@
-"""What a run found for each file: tests by name, as text, as JSON, as a table."""
+"""The results of a run for each file: tests by name, as text, as JSON, as a table."""
 
 from __future__ import annotations
 
@@ -143,12 +143,12 @@ class Results(Shown):
         return f'results["{name}"]' if any(test.name == name for test in tests) else ""
 
     def text(self, width: int = 100) -> str:
-        """What ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""
+        """The text that ``causal-dsl run`` prints of them, in lines of at most ``width`` characters, without colours."""
         text: str = import_module("causal_dsl.report.text").text(self, width)
         return text
 
     def to_json(self) -> dict[str, Any]:
-        """What ``run --json`` prints."""
+        """The document that ``run --json`` prints."""
         return {"schema": SCHEMA, "specs": [spec.to_json() for spec in self.specs]}
 
     def frame(self) -> pandas.DataFrame:

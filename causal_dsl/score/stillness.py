@@ -1,4 +1,4 @@
-"""What is meant to be so and is then no alarm: the stillness of an ablation that should have no effect, and what speaks against a
+"""The findings that are meant to be so and are then no alarm: the stillness of an ablation that should have no effect, and what speaks against a
 hypothesis that is expected to fail."""
 
 from __future__ import annotations
@@ -12,6 +12,7 @@ from causal_dsl.measures.per_pair import Moved, OfDistribution
 from causal_dsl.score.codes import AGAINST, Severity
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.measures import given, perfect
 
 #: What says that nothing moved.
 _STILL = ("never_moved", "changed_nothing")
@@ -23,12 +24,11 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
     """Whether expectations ask for no movement: those that speak of `moved`, `kl` or `js` pass where these are 0 and the
     network is right, and one of them fails where they are not."""
     found = []
+    right = {name: value for name, value in perfect().items() if name in given("answer")}
     for expectation in expectations:
         names = {part.measure for part in expectation.truth.walk() if isinstance(part, PairMean) and _movement(part)}
         if names:
-            truths = [
-                expectation.truth.assume({"accuracy": 1.0, **dict.fromkeys(names, size)}) for size in (0.0, _CLEARLY)
-            ]
+            truths = [expectation.truth.assume({**right, **dict.fromkeys(names, size)}) for size in (0.0, _CLEARLY)]
             if truths[0] != 1:
                 return False
             found.append(truths[1] == 0)
@@ -44,8 +44,8 @@ def _movement(part: PairMean) -> bool:
 def meant_to_fail(expectations: Sequence[Expectation]) -> bool:
     """Whether each expectation of a test is one that a network fails in which the hypothesis holds, as `iia <= 60%` at a place where the
     variable is not: what speaks against the hypothesis is then no alarm."""
-    perfect = dict.fromkeys(("accuracy", "iia", "iia_informative", "iia_star", "cause", "isolate", "disentangle"), 1.0)
-    return bool(expectations) and all(expectation.truth.assume(perfect) == 0 for expectation in expectations)
+    holding = perfect()
+    return bool(expectations) and all(expectation.truth.assume(holding) == 0 for expectation in expectations)
 
 
 def as_meant(result: TestResult, expectations: Sequence[Expectation]) -> TestResult:

@@ -18,7 +18,7 @@ from typing import IO
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array, Numbers, SomeNumbers, plain_order, weighted_order
 from causal_dsl.quick_dataclasses import dataclass
@@ -36,7 +36,7 @@ _EXACT = 2**24
 
 @dataclass
 class Request:
-    """What a score asks for: sums of ``numbers`` over the pairs of each of the ``frames``, or of one ``column`` that is the same in all cells, or
+    """The request of a score: sums of ``numbers`` over the pairs of each of the ``frames``, or of one ``column`` that is the same in all cells, or
     the order ``which`` of ``some`` numbers. ``factor`` [n] multiplies the weights."""
 
     frames: Sequence[CellData] = ()
@@ -140,7 +140,7 @@ def _zeros_and_ones(numbers: Array) -> bool:
 
 
 def answer(requests: Sequence[Request], n: int, weights: PoissonWeights | None) -> tuple[list[Array], list[Array]]:
-    """What was asked for: of the pairs as they are, ``[1, C]`` each, and in the resamples, ``[R, C]``."""
+    """The sums that were asked for: of the pairs as they are, ``[1, C]`` each, and in the resamples, ``[R, C]``."""
     with ExitStack() as held:
         put = PutDown(n, held)
         _put_down(requests, weights is not None, put)

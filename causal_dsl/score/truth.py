@@ -1,4 +1,4 @@
-"""What the causal model says of a test's pairs: the labels, what each input asks about, which the network solves."""
+"""The causal model on a test's pairs: the labels, what each input asks about, which the network solves."""
 
 from __future__ import annotations
 
@@ -21,7 +21,7 @@ if TYPE_CHECKING:
 
 
 def labels_of(test: Test, drawn: Drawn) -> np.ndarray | None:
-    """What the causal model answers under the test's interchange, codes [n]; None where nothing is interchanged."""
+    """The answers of the causal model under the test's interchange, codes [n]; None where nothing is interchanged."""
     if not test.swaps:
         return None
     do = {variable: drawn.values[role][variable] for variable, role in test.swaps}

@@ -9,7 +9,7 @@ import numpy as np
 
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import NOWHERE, SpecError, fail
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.known_answers import BASE, LABEL, values_needed
 from causal_dsl.measures.of_alignments import OfAlignment
 from causal_dsl.measures.per_cell import CellScore, PairMean

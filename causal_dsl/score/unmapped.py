@@ -36,7 +36,7 @@ class Unlike:
 
 @dataclass(frozen=True)
 class Taken:
-    """What moved when ``units`` were taken from another input: the share of the pairs in which the answer is another one.
+    """The share of the pairs in which the answer is another one when ``units`` were taken from another input.
     ``unwritten``: variables that the alignment puts there and the test does not write. ``mixed``: each unit is taken from an input of
     its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds. ``unlike``: how the
     answer then depends on the placed variables; None where that was not looked at. ``beside``: variables whose places are then taken from
@@ -55,7 +55,7 @@ class Taken:
 
     @property
     def how(self) -> str:
-        """What is done, as part of a sentence."""
+        """The change of the units, as part of a sentence."""
         several = self.told.startswith("the other numbers") or "] and " in self.told
         told = f"{self.told} {'are' if several else 'is'} taken from another input"
         if self.mixed and self.each:
@@ -302,7 +302,7 @@ def unlike_findings(found: Unclaimed) -> list[Finding]:
 
 
 def _unlike(found: Unclaimed, unlike: Unlike) -> str:
-    """What a part changes of how the answer depends on the placed variables."""
+    """The sentence on how a part changes the way in which the answer depends on the placed variables."""
     names, n = listed(found.placed), counted(unlike.share.n)
     if unlike.still:
         return f"In {show(unlike.share.value)} of {n}, no value of {names} then changes the answer, though in each of these inputs by itself some do."

@@ -1,4 +1,4 @@
-"""What a network said in wrong runs, in runs without an answer, and in runs whose largest logit is not an answer."""
+"""The words of a network in wrong runs, in runs without an answer, and in runs whose largest logit is not an answer."""
 
 from __future__ import annotations
 
@@ -7,7 +7,7 @@ from typing import Literal
 
 import numpy as np
 
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, NOT_FINITE, SAID, TIED, UNENDED
 from causal_dsl.quick_dataclasses import dataclass
@@ -152,12 +152,12 @@ def said_in_words(code: int, token: int, speech: Speech) -> str:
 
 
 def told(code: int, speech: Speech) -> str:
-    """What a run says, by the code of its answer alone."""
+    """The answer of a run, by its code alone."""
     return said_in_words(code, -1, speech).strip("`")
 
 
 def wrong_finding(wrong: Sequence[Wrong], runs: int, cell: str, speech: Speech, weighed: bool = False) -> list[Finding]:
-    """What was said instead; ``cell`` names the cell that it is about, where there are several. ``weighed``: the scores count each
+    """The finding on answers that were said instead; ``cell`` names the cell that they are about, where there are several. ``weighed``: the scores count each
     pair that can be drawn by its chance, and not by how often it was drawn."""
     if not wrong:
         return []

@@ -201,7 +201,7 @@ class AttributionJson(TypedDict):
 
 
 class GradientAtPlaceJson(TypedDict):
-    """What gradients say of one place, and what happens there."""
+    """The gradients of one place, and what happens there."""
 
     cell: dict[str, Any]
     "its parameters; empty where the test is not a sweep"
@@ -229,7 +229,7 @@ class GradientReadingJson(TypedDict):
 
 
 class PortsJson(TypedDict):
-    """What of a network reads the stream."""
+    """The parts of a network that read the stream."""
 
     layers: Count
     "layers"

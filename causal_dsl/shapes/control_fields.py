@@ -28,7 +28,7 @@ class TakenJson(TypedDict):
 
 
 class UnclaimedJson(TypedDict):
-    """What of a layer no variable claims."""
+    """The rest of a layer, which no variable claims."""
 
     site: str
     "the site"

@@ -8,7 +8,7 @@ from causal_dsl.shapes.numbers_of_fields import Count
 
 
 class CostJson(TypedDict):
-    """What a plan takes."""
+    """The predicted cost of a plan."""
 
     rows: Count
     "rows of all passes"
@@ -33,7 +33,7 @@ class CostJson(TypedDict):
 
 
 class RunCostJson(TypedDict):
-    """What a run took, and the cost of its whole plan where that was executed."""
+    """The time and memory that a run took, and the cost of its whole plan where that was executed."""
 
     seconds: float
     "wall-clock time, in seconds"
@@ -64,7 +64,7 @@ class RunCostJson(TypedDict):
 
 
 class TrainedFromJson(TypedDict):
-    """What was trained into a network."""
+    """The variables that were trained into a network."""
 
     network: NetworkKeyJson
     "the network that it starts from"
@@ -127,7 +127,7 @@ class NetworkJson(TypedDict):
 
 
 class NetworkInputsJson(TypedDict):
-    """What a loaded network is made of."""
+    """The parts of a loaded network: its weights, its other files, and how it computes."""
 
     kind: str
     "how it is declared"
@@ -158,7 +158,7 @@ class NetworkInputsJson(TypedDict):
 
 
 class IdentityJson(TypedDict):
-    """What the numbers of a run belong to."""
+    """The identity of a run, to which its numbers belong."""
 
     key: str
     "SHA-256 of all that follows but `command`, and of `versions`"

@@ -1,4 +1,4 @@
-"""What `plan --json` says of one file: its graph, steps, costs and units."""
+"""The document of `plan --json` on one file: its graph, steps, costs and units."""
 
 from __future__ import annotations
 
@@ -65,7 +65,7 @@ class StepJson(TypedDict):
 
 
 class StreamedBytesJson(TypedDict):
-    """What a plan reads of the weights of a network with `weights=stream`."""
+    """The reads of the weights of a network with `weights=stream`."""
 
     network: str
     "its name in the spec"
@@ -166,7 +166,7 @@ class UnitJson(TypedDict):
 
 
 class ShardJson(TypedDict):
-    """What `run --shard i/N` did of a spec."""
+    """The work of `run --shard i/N` on a spec."""
 
     shard: Count
     "which shard, counted from 1"

@@ -148,7 +148,7 @@ class OccupiedJson(TypedDict):
 
 
 class SettingJson(TypedDict):
-    """What a test was run on."""
+    """The setting in which a test was run."""
 
     model: str
     "its causal model, a name under `models`"
@@ -302,7 +302,7 @@ class JudgedJson(EstimateJson):
 
 
 class AgreementJson(TypedDict):
-    """What the tests of a spec measure of one alignment, side by side."""
+    """The measures of one alignment in the tests of a spec, side by side."""
 
     model: str
     "the causal model"

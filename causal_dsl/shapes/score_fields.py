@@ -74,7 +74,7 @@ class FindingJson(TypedDict):
 
 
 class VerdictJson(TypedDict):
-    """What the scores say of the hypothesis."""
+    """The verdict of the scores on the hypothesis."""
 
     code: str
     "a step of the ladder in docs/measures.md, or `mixed`"

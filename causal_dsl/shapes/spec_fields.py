@@ -1,4 +1,4 @@
-"""What `run --json` and `check --json` say of one file."""
+"""The document of `run --json` and `check --json` on one file."""
 
 from __future__ import annotations
 
@@ -11,7 +11,7 @@ from causal_dsl.shapes.score_fields import CeilingJson, DiagnosticJson
 
 
 class SpecJson(TypedDict):
-    """What a run found for one file; also `results.json`, which has `interrupted` besides."""
+    """The results of a run of one file; also `results.json`, which has `interrupted` besides."""
 
     schema: Count
     "counts up when a field changes its meaning"
@@ -67,7 +67,7 @@ class CheckedTestJson(TypedDict):
 
 
 class CheckedSpecJson(TypedDict):
-    """What `check` says of one file. A file that another command cannot run or plan has this form too."""
+    """The document of `check` on one file. A file that another command cannot run or plan has this form too."""
 
     path: str
     "the file"

@@ -19,7 +19,7 @@ def write_document(path: Path, said: Mapping[str, Any]) -> None:
 
 
 def read_document(path: Path) -> dict[str, Any]:
-    """What a document says. Raises OSError, and ValueError for one that is not as it was written."""
+    """The contents of a document. Raises OSError, and ValueError for one that is not as it was written."""
     try:
         found = json.loads(read_file(path))
     except RecursionError as error:
@@ -30,7 +30,7 @@ def read_document(path: Path) -> dict[str, Any]:
 
 
 def take_document(path: Path, what: str, well: Callable[[dict[str, Any]], bool]) -> dict[str, Any] | None:
-    """What a document says; None where there is none. One that is damaged, or not ``well`` formed, is set aside (W659)."""
+    """The contents of a document; None where there is none. One that is damaged, or not ``well`` formed, is set aside (W659)."""
     try:
         found = read_document(path)
     except (FileNotFoundError, NotADirectoryError):

@@ -23,7 +23,7 @@ FORMAT = 4
 
 @dataclass(frozen=True)
 class NetworkInputs:
-    """What a loaded network is made of. ``weights``: SHA-256 of its weight files, or of its parameters and buffers.
+    """The parts of a loaded network. ``weights``: SHA-256 of its weight files, or of its parameters and buffers.
     ``files``: SHA-256 of every other file that was read to make it (config, tokenizer, code), by path; ``behaviour``: of its
     logits for a few inputs, for one that code makes: they tell what no file says. ``libraries``: the versions of those that
     only such networks need (peft)."""

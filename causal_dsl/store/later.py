@@ -21,7 +21,7 @@ ABSENT = "not there"
 
 
 class Later:
-    """What was read since networks were loaded. ``base``: paths below it are told from there, so both can be moved."""
+    """The files that were read since networks were loaded. ``base``: paths below it are told from there, so both can be moved."""
 
     def __init__(self) -> None:
         self.base = Path()
@@ -112,7 +112,7 @@ _CURRENT: ContextVar[Later | None] = ContextVar("later", default=None)
 
 
 def told_now() -> dict[str, str]:
-    """What the run at hand has read since its networks were loaded, as :meth:`Later.told`."""
+    """The files that the run at hand has read since its networks were loaded, as :meth:`Later.told`."""
     current = _CURRENT.get()
     return {} if current is None else current.told()
 

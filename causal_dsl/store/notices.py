@@ -1,4 +1,4 @@
-"""What the store has to tell: what it found damaged, or made for another run."""
+"""The notices of the store: what it found damaged, or made for another run."""
 
 from __future__ import annotations
 

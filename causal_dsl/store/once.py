@@ -1,4 +1,4 @@
-"""What is computed once for a key of everything that decides it: taken from the cache or a store of results, else computed and kept in both."""
+"""Values that are computed once for a key of everything that decides them: taken from the cache or a store of results, else computed and kept in both."""
 
 from __future__ import annotations
 
@@ -20,7 +20,7 @@ StoredArrays = tuple[Mapping[str, np.ndarray], dict[str, Any]]
 
 
 def once(room: str, what: str, inputs: Inputs, make: Callable[[], StoredArrays]) -> StoredArrays:
-    """What ``make`` computes from ``inputs``, in the folder ``room`` of the cache and of the store; ``what`` names it to a reader.
+    """The value that ``make`` computes from ``inputs``, in the folder ``room`` of the cache and of the store; ``what`` names it to a reader.
 
     Raises what ``make`` raises, and where only what is stored is used (:mod:`causal_dsl.store.stored_only`) why it is not there.
     """

@@ -196,7 +196,7 @@ def _identity(out: Path, spec: str) -> str:
 
 
 def _marker(folder: Path) -> dict[str, Any] | None:
-    """What a folder's marker says; None where it has none that can be read."""
+    """The contents of a folder's marker; None where it has none that can be read."""
     try:
         about = read_document(folder / MARKER)
     except (OSError, ValueError):

@@ -1,4 +1,4 @@
-"""What the units of a run were computed on, where they are to be scored and nothing is to be computed again (``merge``).
+"""The inputs that the units of a run were computed on, where they are to be scored and nothing is to be computed again (``merge``).
 
 Networks say it as they are loaded, and a run before it takes its first block: so nothing is fitted, computed or removed before all that decides
 the results was compared.

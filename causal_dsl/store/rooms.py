@@ -48,7 +48,7 @@ def kept_beside(own: Path | None, others: tuple[Path, ...] = ()) -> Iterator[Roo
 
 
 def found(name: str, file: str, read: Callable[[Path], T | None]) -> tuple[Path, T] | None:
-    """What ``read`` makes of the first file that it can use, of the cache and then of the rooms; None where there is none.
+    """The value that ``read`` makes of the first file that it can use, of the cache and then of the rooms; None where there is none.
     What lies elsewhere is copied into the room of this run, so that the room holds all that was taken."""
     rooms = _ROOMS.get()
     places = [kept_in(name), *(room / name for room in (rooms.own, *rooms.others) if room is not None)]

@@ -1,4 +1,4 @@
-"""What is said where there is no room for the numbers of very many pairs: in a folder of results, or in the system's for temporary files."""
+"""The diagnostic where there is no room for the numbers of very many pairs: in a folder of results, or in the system's for temporary files."""
 
 from __future__ import annotations
 

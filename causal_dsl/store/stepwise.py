@@ -24,7 +24,7 @@ _LATER = "later"
 
 
 class Stepwise(Protocol):
-    """What is done in steps."""
+    """A task that is done in steps."""
 
     @property
     def done(self) -> bool: ...
@@ -91,7 +91,7 @@ def kept_in(name: str) -> Path:
 
 
 def adam_state(optimiser: Optimizer) -> dict[str, Tensor]:
-    """What an optimiser keeps of its parameters, by their numbers."""
+    """The state that an optimiser keeps of its parameters, by their numbers."""
     state = optimiser.state_dict()["state"]
     return {f"adam/{number}/{name}": value for number, own in state.items() for name, value in own.items()}
 

@@ -1,4 +1,4 @@
-"""What safetensors files say of themselves: their first bytes are looked at, and no tensor is read."""
+"""The headers of safetensors files: their first bytes are looked at, and no tensor is read."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ class NoTensors(ValueError):
 
 
 def header_of(path: Path) -> dict[str, Any] | None:
-    """What a safetensors file says of its tensors; None where it cannot be read."""
+    """The header of a safetensors file about its tensors; None where it cannot be read."""
     try:
         return _header(path)[0]
     except (OSError, NoTensors):

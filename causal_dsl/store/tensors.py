@@ -144,7 +144,7 @@ def _sealed(data: bytes, about: Mapping[str, Any]) -> bytes:
 
 
 def _about(data: bytes) -> dict[str, Any]:
-    """What is told of the tensors of a whole file. Raises :class:`Damaged`."""
+    """The metadata of the tensors of a whole file. Raises :class:`Damaged`."""
     header, numbers = _parts(data)
     try:
         expected = header["__metadata__"].pop(_HASH)

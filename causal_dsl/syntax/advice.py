@@ -1,4 +1,4 @@
-"""What to write instead, where the sign that was found and one that was due decide it."""
+"""The text to write instead, where the sign that was found and one that was due decide it."""
 
 from __future__ import annotations
 

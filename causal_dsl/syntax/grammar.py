@@ -36,7 +36,7 @@ class Grammar:
     ends: dict[str, Any]
 
     def drive(self, tokens: Sequence[Any], start: str) -> tuple[Any, int]:
-        """What tokens (the last one the end) reduce to, and their number; or None, and which of them fits nowhere.
+        """The node that tokens (the last one the end) reduce to, and their number; or None, and which of them fits nowhere.
 
         As lark's own loop over the same tables, which takes one token at a time and twice as long.
         """

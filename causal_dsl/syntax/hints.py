@@ -1,4 +1,4 @@
-"""What is said of a token that does not fit: (found, what could have stood there) -> a sentence.
+"""The advice on a token that does not fit: (found, what could have stood there) -> a sentence.
 
 The table in :mod:`causal_dsl.syntax.advice` holds what is decided by those two alone; the functions below it look at the tokens
 around. All of them get a :class:`Stuck`, and the first that has something to say is heard.

@@ -134,7 +134,7 @@ class _Parser:
     # ── one declaration ──
 
     def declaration(self, tokens: list[Lexeme], after: Lexeme | None) -> Iterator[tree.AnyDeclaration]:
-        """What can be read of the tokens from one declaration keyword to the next (``after``)."""
+        """The declarations that can be read of the tokens from one declaration keyword to the next (``after``)."""
         if tokens[0].type not in DECLARATIONS:
             yield from self.stray(tokens, after)
             return
@@ -241,7 +241,7 @@ class _Parser:
             self.tell(replace(fault, others=(*fault.others, ended)) if ended else fault)
 
     def outside(self, tokens: list[Lexeme], after: Lexeme | None) -> Diagnostic:
-        """What is wrong with tokens that stand outside of any declaration."""
+        """The fault of tokens that stand outside of any declaration."""
         first = tokens[0]
         second = tokens[1].type if len(tokens) > 1 else ""
         if first.type == "NAME" and second in ("DEFINE", "TILDE", "AT"):
@@ -260,7 +260,7 @@ class _Parser:
     # ── parsing and telling ──
 
     def attempt(self, tokens: list[Lexeme], start: str) -> Any:
-        """What the tokens are, or a :class:`_Failure`. Too deep a nesting is reported, and what holds it left out."""
+        """The node that the tokens are, or a :class:`_Failure`. Too deep a nesting is reported, and what holds it left out."""
         deep = too_deep(tokens)
         if deep is not None:
             return _Failure(deep, frozenset(("DEEP",)))

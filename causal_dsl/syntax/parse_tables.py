@@ -21,7 +21,7 @@ _SETTINGS = {"parser": "lalr", "lexer": "basic", "keep_all_tokens": True, "maybe
 
 
 def parse_tables(grammar: str, starts: Sequence[str], transformer: Callable[[], Any]) -> Lark:
-    """What parses each of ``starts``; from the cache where it was made before of the same text by the same lark.
+    """A parser for each of ``starts``; from the cache where it was made before of the same text by the same lark.
 
     A cache that cannot be written costs time and nothing else; a damaged file of it is set aside and made anew (W659).
     """

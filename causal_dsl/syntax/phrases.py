@@ -261,7 +261,7 @@ class Phrases:
         return (target, " += ", self.expr(node.value))
 
     def target(self, node: tree.Interchange | tree.SetTo | tree.AddTo) -> Doc:
-        """What is written: a variable or a site, or what a feature reads of it."""
+        """The target that is written: a variable or a site, or what a feature reads of it."""
         target = self.expr(node.target)
         return target if node.via is None else (target, " via ", self.expr(node.via))
 
@@ -281,7 +281,7 @@ class Phrases:
         return (first, *(part for piece in pieces[1:] for part in (Line(), quoted(piece))))
 
     def header(self, node: tree.Declaration) -> Doc:
-        """What stands before the braces of a declaration."""
+        """The head of a declaration, before its braces."""
         match node:
             case tree.CausalDecl():
                 return ("causal ", self.ident(node.name))

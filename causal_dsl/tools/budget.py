@@ -1,4 +1,4 @@
-"""What a run may take, and what its plan predicts that it takes, before anything is loaded."""
+"""The budget of a run, and what its plan predicts that it takes, before anything is loaded."""
 
 from __future__ import annotations
 
@@ -37,7 +37,7 @@ class RunBudget:
 
 @dataclass(frozen=True)
 class Predicted:
-    """What a plan takes: ``flops`` of its passes and at most of its fits, ``memory`` of the passes beside the weights,
+    """The predicted cost of a plan: ``flops`` of its passes and at most of its fits, ``memory`` of the passes beside the weights,
     ``seconds`` at least (None: this machine's speed is not known). ``uncounted``: work that no plan counts."""
 
     flops: float
@@ -123,7 +123,7 @@ def refused(found: Predicted, allowed: RunBudget, span: Span) -> Diagnostic | No
 
 
 def memory_of_passes(allowed: RunBudget) -> int:
-    """What of a process's memory its passes may take: half, for weights and libraries are beside them."""
+    """The share of a process's memory that its passes may take: half, for weights and libraries are beside them."""
     return max(1_000_000, allowed.memory // 2)
 
 

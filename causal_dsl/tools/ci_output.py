@@ -1,4 +1,4 @@
-"""What CI systems read of a run: ``--junit FILE`` and ``--github``."""
+"""The output of a run for CI systems: ``--junit FILE`` and ``--github``."""
 
 from __future__ import annotations
 

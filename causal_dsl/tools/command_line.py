@@ -1,4 +1,4 @@
-"""What was typed, as a source: faults of the command line point into it as faults of a spec point into the spec."""
+"""The words that were typed, as a source: faults of the command line point into it as faults of a spec point into the spec."""
 
 from __future__ import annotations
 
@@ -82,7 +82,7 @@ def left_out(file: Path, folder: Path) -> bool:
 def named_networks(
     written: Iterable[str], line: CommandLine, diagnostics: Diagnostics, option: str = "--network"
 ) -> dict[str, Path]:
-    """What the ``option`` NAME=PATH says, as a mapping; E706 where it is not of that form or no such path is there."""
+    """The paths that the ``option`` NAME=PATH gives, as a mapping; E706 where it is not of that form or no such path is there."""
     networks: dict[str, Path] = {}
     for word in written:
         name, sign, path = word.partition("=")
@@ -135,7 +135,7 @@ def memory_size(text: str) -> int:
 
 
 def add_trust(command: ArgumentParser) -> None:
-    """What specs may read and run: the options of each command that reads specs."""
+    """Add the options that say what specs may read and run, to each command that reads specs."""
     command.add_argument(
         "--allow",
         action="append",
@@ -168,7 +168,7 @@ def _refuse_mistyped(text: str) -> None:
 
 
 def place_of_results(text: str) -> Path | str:
-    """What ``--out`` names: a folder, or the address of a store."""
+    """The target that ``--out`` names: a folder, or the address of a store."""
     if is_address(text.strip()):
         return text.strip()
     return local_path(text) if is_local_address(text) else folder_path(text)

@@ -1,4 +1,4 @@
-"""What ``check``, ``fmt``, ``plan`` and ``run`` do, once the command line is read. Each returns the exit code."""
+"""The functions of ``check``, ``fmt``, ``plan`` and ``run``, once the command line is read. Each returns the exit code."""
 
 from __future__ import annotations
 

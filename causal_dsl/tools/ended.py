@@ -1,4 +1,4 @@
-"""What is shown and written of results that are there, and with which exit code."""
+"""The output of the results of a command, and its exit code."""
 
 from __future__ import annotations
 

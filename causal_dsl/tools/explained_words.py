@@ -129,6 +129,8 @@ def _article(kind: str) -> str:
 def explained(word: str) -> str:
     """The pages of all that a word is, one after the other; empty for what is no word of the language."""
     parts = [page] if (page := of_word(word)) else []
+    if word in READINGS and READINGS[word].options:
+        parts[-1] += "\n".join(["", *map(_line, READINGS[word].options.items()), ""])
     parts += [f"# `{word}`: {what}\n\n{page(word)}\n" for _, what, words, page in _KINDS if word in words()]
     return "\n".join(parts)
 

@@ -9,6 +9,7 @@ from xml.etree import ElementTree
 from xml.etree.ElementTree import Element, SubElement
 
 from causal_dsl.diagnostics import Diagnostic, printable, render_all
+from causal_dsl.vocabulary.measures import leading
 
 if TYPE_CHECKING:
     from causal_dsl.score.results import CellResult, TestResult
@@ -113,8 +114,8 @@ def _of_cell(result: TestResult, cell: CellResult) -> Iterator[tuple[str, object
     at = ", ".join(f"{name}={value}" for name, value in cell.cell.items())
     place = f"[{at}]" if at else ""
     asked = [name for name in result.asked if name in cell.scores]
-    default = [name for name in ("iia", "accuracy", "r2") if name in cell.scores][:1]
-    for score in cell.scores if not at else asked or default:
+    first = leading(cell.scores)
+    for score in cell.scores if not at else asked or ([first] if first else []):
         estimate = cell.scores[score]
         for end, value in (("", estimate.value), (".low", estimate.low), (".high", estimate.high)):
             if value is not None and not math.isnan(value):

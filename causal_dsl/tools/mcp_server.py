@@ -87,7 +87,7 @@ def _version() -> str:
 
 
 class CausalServer:
-    """What the server knows: the folders that it reads, whether code is trusted, and its limits."""
+    """A server with the folders that it reads, whether code is trusted, and its limits."""
 
     def __init__(self, root: Path, allow: tuple[Path, ...], trust: bool, most: RunBudget):
         self.root, self.allow, self.trust, self.most = root, allow, trust, most
@@ -239,7 +239,7 @@ def _path() -> str:
 
 
 async def _reply_of(process: Process, ctx: Context, watch: _Watch) -> dict[str, Any] | None:
-    """What the process answers in the end, its progress told on the way; None where it ends without an answer."""
+    """The last reply of the process, its progress told on the way; None where it ends without one."""
     assert process.stdout is not None
     lines = BufferedByteReceiveStream(process.stdout)
     while True:

@@ -111,7 +111,7 @@ def _result(spec: api.Spec, arguments: argparse.Namespace, line: CommandLine) ->
 
 @dataclass(frozen=True)
 class _Given:
-    """What was typed after ``%%causal``: names to bind the outcome and the spec to ("": none), and all else."""
+    """The words typed after ``%%causal``: names to bind the outcome and the spec to ("": none), and all else."""
 
     outcome: str
     spec: str
@@ -120,7 +120,7 @@ class _Given:
 
 
 def _read(words: str, text: str | None, program: str) -> _Given | None:
-    """What was typed; None where ``--help`` has answered."""
+    """The arguments that were typed; None where ``--help`` has answered."""
     try:
         typed = shlex.split(words)
     except ValueError as error:

@@ -85,7 +85,7 @@ def pytest_collection_finish(session: pytest.Session) -> None:
 def pytest_runtest_makereport(
     item: pytest.Item, call: pytest.CallInfo[None]
 ) -> Generator[None, pytest.TestReport, pytest.TestReport]:
-    """What fails before a test of a spec is run is a diagnostic, too: pytest asks an item only of its own failures."""
+    """A fault that comes before a test of a spec is run is a diagnostic, too: pytest asks an item only of its own failures."""
     report = yield
     if getattr(item, "tells_by_diagnostics", False):
         if report.failed and call.excinfo is not None:

@@ -1,4 +1,4 @@
-"""What `--html FILE` and `--figures DIR` of a command write, and what is refused before the work begins."""
+"""The output of `--html FILE` and `--figures DIR` of a command, and what is refused before the work begins."""
 
 from __future__ import annotations
 

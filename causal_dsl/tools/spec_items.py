@@ -57,7 +57,7 @@ def refuse_unknown_networks(config: pytest.Config) -> None:
 
 
 def _networks_line(config: pytest.Config) -> CommandLine:
-    """What was typed as ``--causal-network``."""
+    """The values that were typed as ``--causal-network``."""
     return CommandLine([f"--causal-network={word}" for word in config.getoption("--causal-network")], program="pytest")
 
 

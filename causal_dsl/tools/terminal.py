@@ -36,7 +36,7 @@ def as_terminal(stream: TextIO) -> bool:
 
 
 def for_terminal(stream: TextIO, write: Callable[[Console], None]) -> str | None:
-    """What ``write`` prints for the terminal that the stream is; None where it is none, and plain text is wanted."""
+    """The text that ``write`` prints for the terminal that the stream is; None where it is none, and plain text is wanted."""
     if not as_terminal(stream):
         return None
     from rich.console import Console

@@ -1,4 +1,4 @@
-"""What ``-v`` says besides, and the diff of ``fmt --diff``."""
+"""The additional lines of ``-v``, and the diff of ``fmt --diff``."""
 
 from __future__ import annotations
 
@@ -29,7 +29,7 @@ def files_read(checked: Checked) -> str:
 
 
 def what_ran(results: Results) -> str:
-    """What identifies each run, on what it ran, and what it took."""
+    """The identity of each run, on what it ran, and what it took."""
     return printable("\n".join(line for spec in results.specs for line in _ran(spec)))
 
 
@@ -63,7 +63,7 @@ def _taken(cost: Mapping[str, Any]) -> str:
 
 
 def layout_diff(before: str, after: str, name: str) -> str:
-    """What ``fmt`` would change of a file, as a unified diff."""
+    """The changes that ``fmt`` would make in a file, as a unified diff."""
     lines = difflib.unified_diff(
         before.splitlines(keepends=True), after.splitlines(keepends=True), name, f"{name} (formatted)"
     )

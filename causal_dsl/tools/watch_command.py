@@ -96,7 +96,7 @@ def _change(paths: Sequence[str], files: set[str], seen: Seen) -> set[str]:
 
 
 class Seen:
-    """What the files of the last run held when it read them, so that an edit counts that is made before they are watched."""
+    """The contents of the files of the last run when it read them, so that an edit counts that is made before they are watched."""
 
     def __init__(self, paths: Sequence[str]):
         self._paths = paths
@@ -186,7 +186,7 @@ class _Waiting:
         theirs.close()
 
     def run(self) -> dict[str, Known]:
-        """What the run knows of the files that it read. Raises KeyboardInterrupt if it was stopped by Ctrl-C."""
+        """The files that the run read, as it knows them. Raises KeyboardInterrupt if it was stopped by Ctrl-C."""
         try:
             self._pipe.send("run")
             found: dict[str, Known] = self._pipe.recv()

@@ -1,4 +1,4 @@
-"""What each token of the language is to a reader, and so its colour: one table for all editors, from the grammar.
+"""The class of each token of the language for a reader, and so its colour: one table for all editors, from the grammar.
 
 ``docs/editor_files.py`` writes the TextMate grammar, the Vim syntax file and the Emacs mode from it; the Pygments lexer uses it as
 it is.
@@ -24,7 +24,7 @@ OTHERS = {"NAME": "name", "NUMBER": "number", "STRING": "string", "COMMENT": "co
 
 
 def class_of(terminal: str) -> str:
-    """What a terminal of the grammar is: ``declaration``, ``statement``, ``joining``, ``constant``, ``unit``, ``bracket``,
+    """The class of a terminal of the grammar: ``declaration``, ``statement``, ``joining``, ``constant``, ``unit``, ``bracket``,
     ``separator``, ``operator``, ``name``, ``number``, ``string`` or ``comment``."""
     grammar = load_grammar()
     if terminal in OTHERS:

@@ -1,4 +1,4 @@
-"""What is minimised in a step of training, as one pass over the sources and one over the bases.
+"""The loss of a step of training, as one pass over the sources and one over the bases.
 
 With b a base, s_1 … s_k sources, all drawn anew in each step, and S a non-empty set of placed variables, drawn anew too:
 
@@ -67,7 +67,7 @@ class ObjectivePart:
 
 @dataclass(frozen=True)
 class TrainingDraws:
-    """What a step draws from the pool: bases [n], a source [n] for each variable of the set, the rest's source [n]."""
+    """The draws of a step from the pool: bases [n], a source [n] for each variable of the set, the rest's source [n]."""
 
     base: np.ndarray
     sources: dict[str, np.ndarray]
@@ -129,7 +129,7 @@ class Objective:
     # ── one step ────────────────────────────────────────────────────────────────────────────────
 
     def draws(self, step: int) -> TrainingDraws:
-        """What a step draws: a function of the seed and the step alone."""
+        """The draws of a step: a function of the seed and the step alone."""
         training, pool = self.training, self.pool
         base = pool.draw("base", step, training.batch)
         chosen = self._set(step) if training.interchange > 0 else ()
@@ -200,7 +200,7 @@ class Objective:
         }
 
     def total(self, losses: dict[str, Tensor]) -> Tensor:
-        """What is minimised: the weighted sum."""
+        """The loss: the weighted sum."""
         return torch.stack([getattr(self.training, kind) * loss for kind, loss in losses.items()]).sum()
 
     def shares(self, parts: dict[str, ObjectivePart]) -> dict[str, float]:
@@ -215,7 +215,7 @@ class Objective:
         return found
 
     def _labels(self, drawn: TrainingDraws) -> dict[str, np.ndarray]:
-        """What the causal model answers to the bases with each variable of the set as in its source."""
+        """The answers of the causal model to the bases with each variable of the set as in its source."""
         do = {name: self.pool.values[name][rows] for name, rows in drawn.sources.items()}
         wanted = [answering.variable for answering in self.answering]
         return self.training.alignment.model.evaluate(self.pool.settings(drawn.base), do, wanted)

@@ -4,9 +4,11 @@ from __future__ import annotations
 
 import numpy as np
 
-from causal_dsl.causal.designs import Design, DrawStatement, draw
+from causal_dsl.causal.designs import Design, DrawStatement
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.sampling import with_templates
+from causal_dsl.causal.support import support_of
 from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.inputs import Inputs
@@ -94,7 +96,7 @@ def _values(training: Training, alignment: Alignment) -> tuple[dict[str, np.ndar
     templates = tuple(line.where for line in alignment.prompts)
     for function in model.needs_trust:
         function.load()  # raises E346
-    support = model.support(LISTED) if training.n is None else None
+    support = support_of(model, LISTED) if training.n is None else None
     if support is not None and support.n:
         support = with_templates(model, support, templates)
         return support.values, _balanced(support.values, support.weights.astype(np.float64), training.balance)

@@ -101,7 +101,7 @@ def trained(ref: NetworkRef, blank: Network, bar: Bar | None = None) -> TrainedN
 
 
 def _found(path: Path, network: Network) -> dict[str, Any] | None:
-    """What is told of weights that were trained before, which are put into the network; None where there are none."""
+    """The note on weights that were trained before, which are put into the network; None where there are none."""
     read = take_tensors(path, "a file of trained weights", path.stem)
     if read is None:
         return None

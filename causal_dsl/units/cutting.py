@@ -56,7 +56,7 @@ _APART = ("trust", "out", "progress", "load", "allow", "rehash", "shared", "comm
 
 
 def identity(checked: Checked, options: Options) -> dict[str, Any]:
-    """What identifies the run that units belong to, as plain data: the same on every machine. ``networks`` are their names alone."""
+    """The identity of the run that units belong to, as plain data: the same on every machine. ``networks`` are their names alone."""
     said = {one.name: getattr(options, one.name) for one in fields(options) if one.name not in _APART}
     plain = {name: sorted(value) if isinstance(value, Mapping | tuple) else value for name, value in said.items()}
     return {"spec": checked.digest, **plain}

@@ -29,7 +29,7 @@ _WAIT = 20.0
 
 @dataclass(frozen=True)
 class DoneUnit:
-    """What is told of a finished unit: its ``files`` from the folder of the units, and ``seconds`` that it took where it was
+    """The record of a finished unit: its ``files`` from the folder of the units, and ``seconds`` that it took where it was
     computed, of which the processor worked for ``cpu`` seconds on all threads together; ``found``: it was there already.
     ``networks``: the notes of the networks that were loaded for it, which :meth:`UnitFolder.networks_of` reads."""
 
@@ -42,7 +42,7 @@ class DoneUnit:
 
 
 class UnitFolder:
-    """What is finished of the units of one spec."""
+    """The finished units of one spec."""
 
     def __init__(self, root: Path):
         self.root = root
@@ -77,7 +77,7 @@ class UnitFolder:
         return found
 
     def done(self, key: str) -> DoneUnit | None:
-        """What is told of a finished unit whose files are there; None where it is not finished. It tells nothing of the
+        """The record of a finished unit whose files are there; None where it is not finished. It tells nothing of the
         weights that it was computed with: whoever takes a result compares the key that its file holds."""
         try:
             said = read_document(self.root / "done" / f"{key}.json")

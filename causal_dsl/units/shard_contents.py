@@ -1,4 +1,4 @@
-"""What shards left in their folders: their manifests, what their units were computed on, and their files."""
+"""The contents of shards in their folders: their manifests, what their units were computed on, and their files."""
 
 from __future__ import annotations
 
@@ -49,7 +49,7 @@ def shards_in(folder: Path) -> Iterator[ShardFolder]:
 
 
 def known_runs(shards: Sequence[ShardFolder]) -> dict[str, dict[str, Any]]:
-    """What the blocks of each part belong to."""
+    """The runs that the blocks of each part belong to."""
     known: dict[str, dict[str, Any]] = {}
     for shard in shards:
         for unit in shard.said["units"]:
@@ -61,7 +61,7 @@ def known_runs(shards: Sequence[ShardFolder]) -> dict[str, dict[str, Any]]:
 
 
 def run_of(file: Path) -> dict[str, Any] | None:
-    """What the blocks beside a file belong to; None where it is not said."""
+    """The run that the blocks beside a file belong to; None where it is not said."""
     try:
         return read_document(file.parent / "run.json")
     except (OSError, ValueError):

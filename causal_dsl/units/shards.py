@@ -53,7 +53,7 @@ class Shard:
 
 @dataclass(frozen=True)
 class RanShard:
-    """What a shard did of one spec: its ``units``, of ``every`` unit of the spec, and how many of them were ``found`` stored."""
+    """The work of a shard on one spec: its ``units``, of ``every`` unit of the spec, and how many of them were ``found`` stored."""
 
     path: str
     shard: Shard

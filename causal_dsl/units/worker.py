@@ -75,7 +75,7 @@ class Worker:
 
     @property
     def identity(self) -> dict[str, Any]:
-        """What identifies the run that the units belong to."""
+        """The identity of the run that the units belong to."""
         return identity(self._checked, self.options)
 
     @cached_property

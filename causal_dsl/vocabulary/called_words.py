@@ -97,7 +97,16 @@ _TRAIN: Mapping[str, Setting] = {
         "word", "fresh", choices=("fresh", "keep"), says="initial weights from the seed, or the network's own"
     ),
 }
-_NAME = Setting("string", positional=True, required=True)
+
+
+def _named(says: str) -> Setting:
+    """The name in the first place of a network's declaration."""
+    return Setting("string", positional=True, required=True, says=says)
+
+
+_CHECKPOINT = _named("a local folder, or a repository of the Hugging Face hub")
+_OF_ZOO = _named("the name of a network of the zoo")
+_FACTORY = _named("a Python file and a function in it, `file.py:function`, or a module of Python in place of the file")
 _TOKEN: Mapping[str, Setting] = {
     "among": Setting("domain", says="the values that are compared; without it the whole vocabulary"),
     "prefix": Setting("string", says="the text that stands before each value"),
@@ -127,15 +136,21 @@ CALLED: Mapping[str, CalledWord] = table(
             "hf",
             "network",
             "a checkpoint of transformers: a folder, or a repository of the hub",
-            {"name": _NAME, "revision": Setting("string"), **ADAPTER, **HELD, **COMMON},
+            {
+                "name": _CHECKPOINT,
+                "revision": Setting("string", says="a branch, a tag or a commit of the repository"),
+                **ADAPTER,
+                **HELD,
+                **COMMON,
+            },
         ),
-        CalledWord("zoo", "network", "a network that ships with the package", {"name": _NAME, **COMMON}),
+        CalledWord("zoo", "network", "a network that ships with the package", {"name": _OF_ZOO, **COMMON}),
         CalledWord(
             "torch",
             "network",
             'the module that a function of a Python file returns: torch("file.py:build")',
             {
-                "factory": _NAME,
+                "factory": _FACTORY,
                 "weights": Setting("string", says="a file of weights"),
                 "tokenizer": Setting("string", says="a tokenizer.json, or a folder that has one"),
                 **SEQUENCE,
@@ -162,7 +177,10 @@ CALLED: Mapping[str, CalledWord] = table(
             "embedding",
             "encoding",
             "a vector for each value, drawn at random",
-            {"dim": Setting("int", required=True, low=1), "seed": Setting("int", 0)},
+            {
+                "dim": Setting("int", required=True, low=1, says="how many numbers each vector has"),
+                "seed": Setting("int", 0, says="another seed draws other vectors"),
+            },
         ),
         CalledWord(
             "discover",
@@ -200,7 +218,12 @@ CALLED: Mapping[str, CalledWord] = table(
             "circuit",
             "the circuit of a file",
             {
-                "path": Setting("string", positional=True, required=True),
+                "path": Setting(
+                    "string",
+                    positional=True,
+                    required=True,
+                    says="a JSON file of nodes or of edges, relative to the spec",
+                ),
                 "keep": Setting("number", says="of a file of scores: a share, or a number of nodes or edges"),
                 "by": Setting(
                     "word", choices=("signed", "absolute"), says="of a file of scores: which are the highest"

@@ -17,25 +17,44 @@ SAMPLED = 24
 BOTH_WAYS = 3.0
 
 _STEPS = {
-    "steps": Setting("int", default=5, low=1),
-    "path": Setting("word", default="inputs", choices=("inputs", "activations")),
-    "rule": Setting("word", default="midpoint", choices=("midpoint", "left")),
+    "steps": Setting("int", default=5, low=1, says="the number of points at which gradients are taken"),
+    "path": Setting(
+        "word",
+        default="inputs",
+        choices=("inputs", "activations"),
+        says="the way between the two runs: that of the embedding, or that of each layer's outputs",
+    ),
+    "rule": Setting(
+        "word",
+        default="midpoint",
+        choices=("midpoint", "left"),
+        says="where in each step of the way the gradient is taken",
+    ),
 }
 
 
 _SEARCH = {
-    "threshold": Setting("number", required=True, low=0),
-    "loss": Setting("word", default="kl", choices=("kl", "fall")),
+    "threshold": Setting(
+        "number", required=True, low=0, says="a part is kept if the loss rises by this or more without it"
+    ),
+    "loss": Setting(
+        "word",
+        default="kl",
+        choices=("kl", "fall"),
+        says="the loss: the mean KL(base run ‖ run with the dropped parts), or the fall of the metric",
+    ),
 }
 
 
 _MASKS = {
-    "steps": Setting("int", default=200, low=1),
-    "rate": Setting("number", default=0.1, low=1e-9),
-    "sparsity": Setting("number", default=1.0, low=0),
-    "batch": Setting("int", default=16, low=1),
-    "seed": Setting("int", default=0, low=0),
-    "threshold": Setting("number", default=0.5, low=0, high=1),
+    "steps": Setting("int", default=200, low=1, says="the number of steps of the fit"),
+    "rate": Setting("number", default=0.1, low=1e-9, says="the rate of Adam"),
+    "sparsity": Setting("number", default=1.0, low=0, says="the loss grows by this times the share of open gates"),
+    "batch": Setting("int", default=16, low=1, says="the number of pairs in each step"),
+    "seed": Setting("int", default=0, low=0, says="another seed draws other gates and batches"),
+    "threshold": Setting(
+        "number", default=0.5, low=0, high=1, says="a part is kept if its gate is open with this probability or more"
+    ),
 }
 
 

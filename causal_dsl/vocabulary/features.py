@@ -15,8 +15,8 @@ from causal_dsl.vocabulary.plugins import Words
 from causal_dsl.vocabulary.settings import Setting
 
 #: Settings that several families take: where a fit starts, and how many dimensions a variable has.
-SEED = Setting("int", 0, low=0)
-DIM = Setting("int", required=True, low=1)
+SEED = Setting("int", 0, low=0, says="another seed starts the fit elsewhere")
+DIM = Setting("int", required=True, low=1, says="how many dimensions the variable has")
 
 
 @dataclass(frozen=True)

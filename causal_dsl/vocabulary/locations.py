@@ -27,7 +27,7 @@ class Site:
 
     @property
     def form(self) -> tuple[object, ...]:
-        """What it is, but for which layer, heads and coordinates."""
+        """The place without its layer, heads and coordinates."""
         return (self.component, self.module, bool(self.heads), self.dims is not None)
 
     def __str__(self) -> str:

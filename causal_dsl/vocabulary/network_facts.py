@@ -1,4 +1,4 @@
-"""What is known of a network before its weights are read, as a value."""
+"""The facts of a network that are known before its weights are read, as a value."""
 
 from __future__ import annotations
 

@@ -22,7 +22,7 @@ from causal_dsl.vocabulary.record_tables import records_in, table
 
 
 class Record(Protocol):
-    """What every record has: the word that it stands for."""
+    """The one thing that every record has: the word that it stands for."""
 
     @property
     def name(self) -> str: ...
@@ -167,7 +167,7 @@ def _entry_points(path: tuple[str, ...]) -> Any:
 
 
 def made(dotted: str) -> Any:
-    """What a dotted name ``module:attribute`` of a record stands for: imported now, so that the record itself is light."""
+    """The object that a dotted name ``module:attribute`` of a record stands for: imported now, so that the record itself is light."""
     module, _, attribute = dotted.partition(":")
     found: Any = import_module(module)
     for part in attribute.split("."):

@@ -8,10 +8,13 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Literal
 
+#: What a head reads, as an edge names it.
+HEAD_PORTS = ("q", "k", "v")
+
 
 @dataclass(frozen=True, order=True)
 class Port:
-    """What a head reads for its query, key or value (of keys and values: a head that query heads share), what an MLP reads, or
+    """A port of a head: its query, key or value (of keys and values: a head that query heads share), the input of an MLP, or
     what the read-out does."""
 
     kind: Literal["q", "k", "v", "mlp", "logits"]
@@ -137,4 +140,4 @@ def _members(ports: Ports, mask: int) -> tuple[Port, ...]:
     return tuple(found)
 
 
-__all__ = ["Port", "Ports", "Reach"]
+__all__ = ["HEAD_PORTS", "Port", "Ports", "Reach"]

@@ -1,4 +1,4 @@
-"""What a setting of a call takes."""
+"""The settings of calls, and the values that each takes."""
 
 from __future__ import annotations
 
@@ -12,7 +12,7 @@ from causal_dsl.quick_dataclasses import dataclass
 
 @dataclass(frozen=True)
 class Setting:
-    """What a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
+    """The values that a setting takes. ``kind``: int, ints (a list of them), number, bool, string, word (a bare name), names (a list
     of names), texts (a list of texts, or the name of a domain), several (a name, or a list of names), ending (``word``: (), or texts), domain and alignment (the name of one), or words; of written values also run (the name of one), file
     (a path, relative to the spec), value (another written value) and values (all that stand behind the others)."""
 

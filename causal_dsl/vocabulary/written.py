@@ -1,4 +1,4 @@
-"""What is written at a site: a record for each kind of value, and what all values have in common.
+"""The values that are written at a site: a record for each kind of value, and what all values have in common.
 
 A written value is a function of the vector that is there and of other runs. Each kind is one module of
 :mod:`causal_dsl.vocabulary.values`: a frozen class with what one value is made from, the function that computes it, and
@@ -99,7 +99,7 @@ class Value:
 
     @property
     def ablates(self) -> str:
-        """What is left of a place where it is written, ``zero`` or ``mean``; empty for all but ablations."""
+        """The word for what is left of a place where it is written, ``zero`` or ``mean``; empty for all but ablations."""
         return ""
 
     @property
@@ -121,7 +121,7 @@ class Value:
         return f"{type(self).__name__}({', '.join(said)})"
 
     def order(self, site: Any) -> object:
-        """What the right order of a write at ``site`` depends on: of values that are alike in it one is tried."""
+        """The key of the right order of a write at ``site``: of values that are alike in it one is tried."""
         return (type(self).__name__, *(part.order(site) for part in self.parts))
 
     @property
@@ -136,7 +136,7 @@ class Hand(Protocol):
     current: Tensor
 
     def of(self, role: str) -> Tensor:
-        """What the run of ``role`` has at the written place, in this row."""
+        """The vector of the run of ``role`` at the written place, in this row."""
 
     def mean(self, role: str) -> Tensor:
         """The mean of that over the rows."""

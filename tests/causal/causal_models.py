@@ -8,11 +8,12 @@ from fractions import Fraction
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.functions import read_function
 from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import CausalModel, Scope, compile_domain
-from causal_dsl.causal.predicates import Predicate, compile_predicate
+from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.causal.tables import load_table
 from causal_dsl.diagnostics import Diagnostics, Source, render_all
 from causal_dsl.syntax import tree

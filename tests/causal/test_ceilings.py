@@ -7,7 +7,8 @@ from typing import Any
 import pytest
 
 from causal_dsl.causal.ceilings import ceilings
-from causal_dsl.causal.designs import Design, draw
+from causal_dsl.causal.designs import Design
+from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics
 from tests.causal import causal_models as plain
 

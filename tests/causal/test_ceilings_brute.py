@@ -20,7 +20,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 
 from causal_dsl.causal.ceilings import ceilings, of_rows
-from causal_dsl.causal.designs import Design, DrawStatement, draw
+from causal_dsl.causal.designs import Design, DrawStatement
+from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.vocabulary.ceiling_rules import ANSWER_RULES as RULES
 from tests.causal import causal_models as plain

@@ -12,7 +12,8 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.construct import Construction
-from causal_dsl.causal.designs import Design, Drawn, DrawStatement, draw
+from causal_dsl.causal.designs import Design, Drawn, DrawStatement
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.row_candidates import RowCandidates
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
 from tests.causal import causal_models as plain

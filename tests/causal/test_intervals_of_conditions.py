@@ -8,7 +8,7 @@ from random import Random
 import numpy as np
 import pytest
 
-from causal_dsl.causal.designs import draw
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.interval_bounds import boxes_of
 from causal_dsl.diagnostics import Diagnostics, render_all
 from tests.causal import causal_models as plain

@@ -13,6 +13,7 @@ import pytest
 from causal_dsl.causal.domains import LIMIT, Finite, Real, Text
 from causal_dsl.causal.members import compile_model
 from causal_dsl.causal.model import Scope, compile_domain
+from causal_dsl.causal.support import support_of
 from causal_dsl.diagnostics import Diagnostics, SpecError
 from causal_dsl.syntax import tree
 from tests.causal import causal_models as plain
@@ -125,7 +126,7 @@ def test_a_huge_domain_is_never_listed() -> None:
     domain = model.variables["x"].domain
     assert isinstance(domain, Finite) and domain.size == 10**12 and isinstance(domain.values, range)
     assert 10**12 - 1 in domain and 10**12 not in domain and str(domain) == "0..999999999999"
-    assert model.support(10**6) is None
+    assert support_of(model, 10**6) is None
 
 
 def test_inferred_domains() -> None:

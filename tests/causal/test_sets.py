@@ -11,7 +11,8 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.causal.ceilings import ceilings, of_rows
-from causal_dsl.causal.designs import Design, DrawStatement, draw
+from causal_dsl.causal.designs import Design, DrawStatement
+from causal_dsl.causal.draw import draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import NOWHERE, Diagnostics

@@ -18,9 +18,11 @@ from hypothesis import strategies as st
 from causal_dsl import api, build
 from causal_dsl.causal import drawn_rows as drawing
 from causal_dsl.causal.ceilings import ceilings
-from causal_dsl.causal.designs import Design, Drawn, draw, implicit_source
+from causal_dsl.causal.designs import Design, Drawn
+from causal_dsl.causal.draw import draw, implicit_source
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.splits import PARTS, part_of
+from causal_dsl.causal.support import support_of
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Diagnostics
 from causal_dsl.syntax.format import format_tree
 from tests.causal import causal_models as plain
@@ -128,7 +130,7 @@ def test_parts_are_forever() -> None:
     """These numbers may never change: what was held out when a result was published must still be held out."""
     assert part_of(numbers(20), {"x": np.arange(20)}).tolist() == GOLDEN["numbers"]
     ioi = plain.model(IOI)
-    support = ioi.support(100)
+    support = support_of(ioi, 100)
     assert support is not None and part_of(ioi, support.values).tolist() == GOLDEN["ioi"]
     rows = {"x": np.arange(20) * 10**10, "y": np.arange(20), "r": np.arange(20) / 20 - 0.5}
     assert part_of(plain.model(HUGE), rows).tolist() == GOLDEN["huge"]

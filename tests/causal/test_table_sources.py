@@ -12,7 +12,8 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.causal.domains import Finite
-from causal_dsl.causal.tables import LookupTable
+from causal_dsl.causal.lookup_table import LookupTable
+from causal_dsl.causal.support import support_of
 from causal_dsl.diagnostics import Diagnostics, render_all
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import Source, parse
@@ -208,7 +209,7 @@ causal days {
 def test_a_table_that_is_written_out() -> None:
     m = plain.model(MODEL)
     assert m.variables["late"].domain == Finite(("Tuesday", "Wednesday", "Thursday"))
-    support = m.support(1000)
+    support = support_of(m, 1000)
     assert support is not None and support.n == 3 * 2 * 2
     following = {"Monday": "Tuesday", "Tuesday": "Wednesday", "Wednesday": "Thursday"}
     rows = {name: m.decode(name, codes) for name, codes in support.values.items()}

@@ -8,9 +8,10 @@ from pathlib import Path
 import numpy as np
 import pytest
 
-from causal_dsl.causal.designs import draw
 from causal_dsl.causal.domains import Finite, Real, Text
-from causal_dsl.causal.tables import LookupTable, load_table
+from causal_dsl.causal.draw import draw
+from causal_dsl.causal.lookup_table import LookupTable
+from causal_dsl.causal.tables import load_table
 from causal_dsl.diagnostics import Diagnostics, SpecError, render_all
 from causal_dsl.syntax import tree
 from tests.causal import causal_models as plain

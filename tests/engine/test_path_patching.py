@@ -10,7 +10,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl import api
-from causal_dsl.program.circuits import PORTS
+from causal_dsl.program.circuit_sites import PORTS
 from causal_dsl.program.path_patching import CHOICES
 from causal_dsl.report.figures.pictures import pictures
 from causal_dsl.report.text import text as report_of

@@ -11,10 +11,9 @@ import causal_dsl as cd
 from causal_dsl.planning import alike_blocks
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import work_of
-from causal_dsl.planning.known_sizes import KnownSizes
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.peak import Peaks
-from causal_dsl.planning.plan import Plan
+from causal_dsl.planning.plan import Plan, Remembered
 from causal_dsl.planning.steps import Block, Step
 
 #: Prompts of several lengths, some of which two runs share, and places whose tokens differ from prompt to prompt.
@@ -54,7 +53,7 @@ def plan() -> Plan:
 
 
 def forgetful(plan: Plan) -> Plan:
-    return replace(plan, sizes=KnownSizes())
+    return replace(plan, sizes=Remembered())
 
 
 def cut(plan: Plan) -> Plan:

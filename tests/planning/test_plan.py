@@ -14,12 +14,11 @@ import causal_dsl as cd
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import cost_of, stop_layer, work_of
-from causal_dsl.planning.known_sizes import KnownSizes
 from causal_dsl.planning.liveness import LiveTokens, Rules
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.network_parts import of_tests
 from causal_dsl.planning.peak import Peaks, columns_of
-from causal_dsl.planning.plan import CellScores, Plan
+from causal_dsl.planning.plan import CellScores, Plan, Remembered
 from causal_dsl.planning.switches import CHUNKS, SWITCHES, Switch, all_off, turned_on
 from causal_dsl.tools.cli import main
 from tests.equality import gpt2
@@ -129,7 +128,7 @@ def test_what_is_remembered_of_blocks_is_what_they_take(plan) -> None:  # type: 
     for other in changed.values():
         cost_of(plan)  # which is remembered
         costs.append(cost_of(other))
-        assert costs[-1] == cost_of(replace(other, sizes=KnownSizes()))
+        assert costs[-1] == cost_of(replace(other, sizes=Remembered()))
     assert costs[0] not in costs[1:3] and costs[0] == costs[3]
 
 

@@ -8,7 +8,7 @@ import torch
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.engine.readout import trace
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import Moved
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, TRACE, Columns
 from causal_dsl.measures.units import SHARE

@@ -7,7 +7,7 @@ import pytest
 from scipy.stats import binomtest
 
 from benchmarks import coverage as benchmark
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.intervals import (

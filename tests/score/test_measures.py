@@ -9,7 +9,7 @@ import numpy as np
 import pytest
 
 from causal_dsl.causal.ceilings import Ceiling
-from causal_dsl.measures.evaluation import CellData
+from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.score import score_test

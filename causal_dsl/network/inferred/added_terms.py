@@ -1,4 +1,4 @@
-"""What a layer adds to the residual stream: its terms, the modules that make them, and the stream between them.
+"""The terms that a layer adds to the residual stream, the modules that make them, and the stream between them.
 
 The layer is run alone on drawn vectors. A module's output is a term where the stream behind it is the stream before it plus
 that output (or a multiple of it).
@@ -139,7 +139,7 @@ def _outputs(found: Ran, since: int = -1, until: int = 10**9) -> Iterator[Event]
 
 
 def _multiple(whole: Tensor, part: Tensor) -> float | None:
-    """What ``part`` is multiplied by to be ``whole``; None where it is no multiple."""
+    """The factor by which ``part`` is multiplied to be ``whole``; None where it is no multiple."""
     size = (part * part).sum()
     if float(size) < 1e-16:
         return None

@@ -131,7 +131,7 @@ def _logits(model: nn.Module, batch: Batch) -> Tensor:
 
 
 def _kinds(network: Network, stack: Stack) -> list[_Kind]:
-    """What was found of each layer; of those that are built alike one is run."""
+    """The findings on each layer; of those that are built alike one is run."""
     config: Any = getattr(network.model, "config", None)
     config = getattr(config, "text_config", None) or config
     shell = replace(network, layout=Architecture(network.facts.architecture, base=_base(network.model, stack.path)))
@@ -264,7 +264,7 @@ def _of_layer(whole: Architecture, kind: _Kind) -> Architecture:
 
 
 def _named(module: nn.Module, factor: float | None) -> str | float | None:
-    """What a module calls a factor, which was read off numbers that are rounded; the factor itself where it has no such number."""
+    """The module's own name for a factor, which was read off numbers that are rounded; the factor itself where it has no such number."""
     if factor is None:
         return None
     close = [name for name, value in vars(module).items() if type(value) is float and abs(value / factor - 1) < 1e-3]

@@ -194,7 +194,7 @@ def _along(one: Tensor, other: Tensor) -> bool:
 
 
 def _factor(embedded: Tensor, entered: Tensor) -> float | None:
-    """What embeddings are multiplied by as they enter the stream; None where it is more than that, but for positions."""
+    """The factor of embeddings as they enter the stream; None where it is more than that, but for positions."""
     rows = entered.shape[0]
     one = embedded.reshape(rows, -1, embedded.shape[-1])[:, 0]
     two = entered.detach().float()[:, 0]

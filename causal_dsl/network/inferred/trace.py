@@ -1,4 +1,4 @@
-"""What enters and leaves the modules of a network as it runs, and in which order: what a layout is inferred from."""
+"""The trace of a network as it runs, inputs and outputs of its modules in their order, from which a layout is inferred."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class LayerCall:
     hidden: Tensor
 
     def on(self, layer: nn.Module, hidden: Tensor) -> Tensor:
-        """What a layer makes of another stream in the place of its own."""
+        """The output of a layer on another stream in the place of its own."""
         if self.args:
             found = layer(hidden, *self.args[1:], **self.kwargs)
         else:
@@ -58,12 +58,12 @@ class LayerCall:
 
 
 def first(output: Any) -> Any:
-    """What a hook takes for a module's output."""
+    """The tensor that a hook takes for a module's output."""
     return output[0] if isinstance(output, tuple | list) and output else output
 
 
 def entering(args: tuple[Any, ...], kwargs: dict[str, Any]) -> Any:
-    """What a hook takes for a module's input."""
+    """The tensor that a hook takes for a module's input."""
     if args:
         return args[0]
     return kwargs["hidden_states"] if "hidden_states" in kwargs else next(iter(kwargs.values()), None)

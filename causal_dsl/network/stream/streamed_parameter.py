@@ -104,7 +104,7 @@ class Streamed(torch.Tensor):
 
 
 def _by_rows(operation: Any, args: tuple[Any, ...], kwargs: dict[str, Any]) -> Tensor | None:
-    """What is computed from a matrix outside of layers without all of it: its rows, or products, piece by piece."""
+    """The result of an operation on a matrix outside of layers, without all of it: its rows, or products, piece by piece."""
 
     def whole(value: Any) -> bool:
         return isinstance(value, Streamed) and value.part.group is None and not value.views

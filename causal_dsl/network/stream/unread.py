@@ -100,7 +100,7 @@ def _blank(value: Any) -> Any:
 
 
 def numbers(value: Any) -> Any:
-    """What is computed of what is noted; other things as they are."""
+    """The value of what is noted; other things as they are."""
     if not isinstance(value, Unread):
         return value
     if value.stored is not None:

@@ -1,4 +1,4 @@
-"""What is read and written in a pass, and where: every index made before it begins, where it will be needed."""
+"""The reads and writes of a pass, and where they are: every index made before it begins, where it will be needed."""
 
 from __future__ import annotations
 

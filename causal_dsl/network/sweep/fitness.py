@@ -85,7 +85,7 @@ def fitness(
 
 @dataclass(frozen=True)
 class _Attempt:
-    """What a trial found: the largest relative ``error``, what speaks ``against`` its way, and as in :class:`Fitness`."""
+    """The outcome of a trial: the largest relative ``error``, what speaks ``against`` its way, and as in :class:`Fitness`."""
 
     error: float = 0.0
     against: str = ""

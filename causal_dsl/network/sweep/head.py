@@ -151,7 +151,7 @@ class Head:
 
 
 def _together(asked: list[ReadRows], places: list[np.ndarray]) -> Iterator[tuple[np.ndarray | None, list[np.ndarray]]]:
-    """What is asked for, those after one another that want all columns as one: the unembedding is read once for them."""
+    """The questions at the read-out, those after one another that want all columns as one: the unembedding is read once for them."""
     kept: list[np.ndarray] = []
     for one, place in zip(asked, places, strict=True):
         if one.columns is None:

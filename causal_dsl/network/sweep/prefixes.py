@@ -45,7 +45,7 @@ Keep = Callable[[int, Tensor, Tensor], None]
 
 @dataclass(eq=False)
 class Prefixes:
-    """What is kept of prompts: ``start[prompt]`` is where its tokens begin among all tokens.
+    """The kept beginnings of prompts: ``start[prompt]`` is where its tokens begin among all tokens.
 
     ``hidden[level]`` [some, width] enters that layer, and ``slots[level]`` [tokens] says which of it is each token's (-1:
     not kept); ``keys[level]``, ``values[level]`` [tokens, heads, size] are as

@@ -146,7 +146,7 @@ def _heads(ragged: Tensor, index: Tensor) -> Tensor:
 
 
 def visible(mask: Tensor | None, home: Tensor, positions: Tensor, keys: int, like: Tensor) -> Tensor:
-    """What queries at ``positions`` [rows, queries] of prompts ``home`` [rows] see of the first ``keys`` tokens: by the
+    """The tokens that queries at ``positions`` [rows, queries] of prompts ``home`` [rows] see among the first ``keys``: by the
     mask that the model itself made for the prompts, else all up to themselves."""
     if mask is None:  # as numbers that are added, which every attention function takes
         seen = torch.arange(keys, device=like.device) <= positions[..., None]
@@ -165,7 +165,7 @@ def look(
     v: Tensor,
     mask: Tensor | None,
 ) -> Look:
-    """What some live tokens look at, prompt by prompt."""
+    """The tokens that some live tokens look at, prompt by prompt."""
 
     def put(array: np.ndarray) -> Tensor:
         return sent(array, q.device)
@@ -182,7 +182,7 @@ def look(
 
 
 def per_token(value: Any, prompts: int, width: int, rows: Tensor, positions: Tensor, name: str = "") -> Any:
-    """What a layer is given for the padded prompts, for the tokens of a ragged batch: angles and numbers of positions, one a token.
+    """The arguments of a layer for the padded prompts, for the tokens of a ragged batch: angles and numbers of positions, one a token.
 
     Masks stay as they are: attention reads them by prompt.
     """
@@ -198,7 +198,7 @@ def per_token(value: Any, prompts: int, width: int, rows: Tensor, positions: Ten
 
 
 def per_row(value: Any, prompts: int, rows: Tensor) -> Any:
-    """What a layer is given for the prompts of a batch, for the rows of its live tokens."""
+    """The arguments of a layer for the prompts of a batch, for the rows of its live tokens."""
     if isinstance(value, tuple | list):
         return type(value)(per_row(part, prompts, rows) for part in value)
     if isinstance(value, dict):

@@ -1,4 +1,4 @@
-"""What the zoo holds; read without torch in :mod:`causal_dsl.program.zoo_entries`, for ``check`` needs it too."""
+"""The contents of the zoo; read without torch in :mod:`causal_dsl.program.zoo_entries`, for ``check`` needs it too."""
 
 from __future__ import annotations
 

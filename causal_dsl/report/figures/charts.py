@@ -226,7 +226,7 @@ def _labelled(points: Sequence[float], anchor: float) -> list[float]:
 
 
 def _legend_labels(points: Sequence[float], anchor: float, top: float | None, share: bool) -> str:
-    """What the legend of a map says at these numbers, as an expression: the numbers as the cells show them, and what grey is."""
+    """The labels of a map's legend at these numbers, as an expression: the numbers as the cells show them, and what grey is."""
     said = "''"
     for point in points:
         more = ""
@@ -253,7 +253,7 @@ def _domain(picture: Picture) -> Any:
 
 
 def _ceiling_marks(picture: Picture, axis: str) -> list[Any]:
-    """What a rule without the hypothesis reaches, as a band from below, and its highest value as a line."""
+    """The reach of a rule without the hypothesis, as a band from below, and its highest value as a line."""
     alt = charting()
     if picture.ceiling is None:
         return []

@@ -1,4 +1,4 @@
-"""What is drawn of a family: the scores of its tests, which differ in parameters, beside each other."""
+"""The pictures of a family: the scores of its tests, which differ in parameters, beside each other."""
 
 from __future__ import annotations
 

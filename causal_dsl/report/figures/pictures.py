@@ -1,4 +1,4 @@
-"""What is drawn of a test, as data: which picture the shape of its sweep asks for, and the rows behind it.
+"""The pictures of a test, as data: which picture the shape of its sweep asks for, and the rows behind it.
 
 Numbers that cannot be compared are never in one picture: scores have one each, and of circuits whose ablations make unlike
 choices (Miller et al. 2024) each kind of choices has its own.
@@ -68,7 +68,7 @@ class Picture:
 
     @property
     def key(self) -> str:
-        """What its marks are that no label names: intervals, and ceilings of single rows."""
+        """The meaning of its marks that no label names: intervals, and ceilings of single rows."""
         lines = len({row.get("line") for row in self.rows}) if self.line else 1
         told, sort = [], ""
         if self.kind == "curve" and self.joined and lines == 1:

@@ -36,6 +36,7 @@ from causal_dsl.report.text_table import table_of
 from causal_dsl.score.codes import FULL, LADDER, severity
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.measures import leading
 
 #: A finding of more cells is counted alone.
 _MOST_SAID = 12
@@ -96,7 +97,7 @@ def _explains(test: TestResult, one: ToldFinding, told: Sequence[ToldFinding]) -
 
 
 def _cells_say(test: TestResult) -> dict[str, list[tuple[str, str]]]:
-    """What the findings of a sweep say cell by cell, where they are few enough to be read."""
+    """The findings of a sweep, cell by cell, where they are few enough to be read."""
     found: dict[str, list[tuple[str, str]]] = {}
     for cell in test.cells if len(test.cells) > 1 else ():
         for finding in cell.findings:
@@ -173,7 +174,7 @@ def _lowered(cells: Sequence[CellResult]) -> str:
 
 def _judged(scores: list[str]) -> str:
     """The score that a verdict goes by."""
-    return next((name for name in ("iia", "r2") if name in scores), "the score")
+    return leading(scores, "label") or "the score"
 
 
 def _of_cells(test: TestResult, cells: tuple[CellResult, ...]) -> Table:

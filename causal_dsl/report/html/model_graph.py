@@ -106,7 +106,7 @@ def _height(level: int) -> float:
 
 
 def _edges(slot: _RowSlot, at: Mapping[_Key, float], level: int) -> Iterator[Markup]:
-    """What leads into a slot from the row above, with an arrow where a variable is there, and else on through the row."""
+    """The marks that lead into a slot from the row above, with an arrow where a variable is there, and else on through the row."""
     y, low = _height(level - 1) + _HIGH / 2, _height(level) - _HIGH / 2
     far, half = at[slot.key], (y + low) / 2
     for key in slot.above:

@@ -90,7 +90,7 @@ def _link(spec: int, test: str) -> str:
 
 
 def run_facts(spec: SpecResult) -> Iterator[tuple[str, str]]:
-    """What a run cost and what identifies it, a name and a text each."""
+    """The cost and the identity of a run, a name and a text each."""
     identity, cost = spec.identity, spec.cost
     if "seconds" in cost:
         yield "time", f"{cost['seconds']:.1f} s"

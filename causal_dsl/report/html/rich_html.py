@@ -1,4 +1,4 @@
-"""What the terminal prints, as HTML: the tables and lines of the report are made once."""
+"""The print of the terminal as HTML: the tables and lines of the report are made once."""
 
 from __future__ import annotations
 

@@ -45,7 +45,7 @@ def annotated(spec: SpecResult, links: Mapping[str, str]) -> Markup:
 
 
 def _few(notes: list[tuple[str, str, str]]) -> list[tuple[str, str, str]]:
-    """What a margin has room for: of a family its first tests."""
+    """The part that a margin has room for: of a family its first tests."""
     if len(notes) <= 3:
         return notes
     return [*notes[:2], ("info", f"and {len(notes) - 2} more", notes[2][2])]

@@ -1,4 +1,4 @@
-"""What the server and the process that checks for it say to each other, and how it is put on a pipe."""
+"""The messages between the server and the process that checks for it, and how they are put on a pipe."""
 
 from __future__ import annotations
 
@@ -38,7 +38,7 @@ class StopRequest:
 
 @dataclass(frozen=True)
 class CheckAnswer:
-    """What was found beside faults of syntax. ``reads``: the files that it depends on. ``stopped``: it was given up."""
+    """The answer of a check, beside faults of syntax. ``reads``: the files that it depends on. ``stopped``: it was given up."""
 
     number: int
     diagnostics: tuple[Diagnostic, ...] = ()

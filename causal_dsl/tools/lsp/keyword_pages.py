@@ -1,4 +1,4 @@
-"""What each keyword of the grammar means, in a sentence, and how it is written."""
+"""The meaning of each keyword of the grammar, in a sentence, and how it is written."""
 
 from __future__ import annotations
 

@@ -197,7 +197,7 @@ class SpecServer(LanguageServer):
             self.refresh()
 
     async def ask(self, text: OpenText, state: SpecState, tests: Sequence[str] = (), cost: str = "") -> CheckAnswer:
-        """What the process that checks says of a text as it is now."""
+        """The answer of the process that checks on a text as it is now."""
         parsed, folder = state.parsed, self.texts.folder_of(text)
         return await self.checker.ask(parsed.source.path, parsed.text, folder, self.texts.unsaved(), tests, cost)
 
@@ -261,7 +261,7 @@ class SpecServer(LanguageServer):
         return None if text is None else text.version
 
     def meanings(self) -> Meanings:
-        """What names mean in all files, as they are now."""
+        """The meanings of names in all files, as they are now."""
         edits, at = self._meant_at
         if self._meanings is None or edits != self._edits or time.monotonic() - at > 2.0:
             self._meanings, self._meant_at = Meanings(self.files), (self._edits, time.monotonic())

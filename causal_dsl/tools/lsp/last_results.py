@@ -1,4 +1,4 @@
-"""What tests said when they were last run: in the editor, or with ``--out DIR`` in a folder that it has open."""
+"""The outcomes of tests when they were last run: in the editor, or with ``--out DIR`` in a folder that it has open."""
 
 from __future__ import annotations
 
@@ -24,7 +24,7 @@ _LARGEST = 64 * 2**20
 
 @dataclass(frozen=True)
 class LastResult:
-    """What a test said: its verdict and the sentence for it, of which text (``digest``), and when, in seconds since 1970."""
+    """The outcome of a test: its verdict and the sentence for it, of which text (``digest``), and when, in seconds since 1970."""
 
     verdict: str
     said: str
@@ -74,7 +74,7 @@ class LastResults:
         return found
 
     def _beside(self, roots: tuple[Path, ...]) -> dict[Path, dict[str, LastResult]]:
-        """What folders of ``--out`` hold, by the spec that was run."""
+        """The results in folders of ``--out``, by the spec that was run."""
         at, found = self._found.get(roots, (0.0, {}))
         if time.monotonic() - at > _FRESH or roots not in self._found:
             found = {}

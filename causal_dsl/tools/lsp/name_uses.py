@@ -235,7 +235,7 @@ class UseFinder:
             self.expr(argument.value, look)
 
     def attribute(self, value: tree.Expr, name: str, look: Look) -> SpecSymbol | None:
-        """What `value.name` means: a variable of a run, or a group of a circuit."""
+        """The meaning of `value.name`: a variable of a run, or a group of a circuit."""
         if not isinstance(value, tree.Name):
             return None
         if value.name in self._models:
@@ -245,7 +245,7 @@ class UseFinder:
     # ── metrics ──
 
     def metric_name(self, name: str) -> SpecSymbol | None:
-        """What a name means in a metric; its variables are those of the tests that use it (:meth:`metric_names`)."""
+        """The meaning of a name in a metric; its variables are those of the tests that use it (:meth:`metric_names`)."""
         return self.top.get(name)
 
     def metric_names(self) -> None:
@@ -265,7 +265,7 @@ class UseFinder:
 
 
 def _first(*among: dict[str, SpecSymbol] | Look) -> Look:
-    """What a name means in the first of several scopes that know it."""
+    """The meaning of a name in the first of several scopes that know it."""
 
     def look(name: str) -> SpecSymbol | None:
         for scope in among:

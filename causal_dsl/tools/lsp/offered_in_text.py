@@ -1,4 +1,4 @@
-"""What completion offers within strings: paths, networks, and the placeholders of prompts."""
+"""The completions within strings: paths, networks, and the placeholders of prompts."""
 
 from __future__ import annotations
 
@@ -16,7 +16,7 @@ _KIND = types.CompletionItemKind
 
 
 def in_text(kinds: OfferedKinds, written: str) -> Iterator[Offer]:
-    """What a string may go on with that begins with ``written``."""
+    """The completions of a string that begins with ``written``."""
     bracket = kinds.at.bracket
     if kinds.at.kind == "FROM":
         yield from _paths(kinds, written)
@@ -37,7 +37,7 @@ def in_text(kinds: OfferedKinds, written: str) -> Iterator[Offer]:
 
 
 def importable(kinds: OfferedKinds) -> Iterator[Offer]:
-    """What the file that is imported from declares."""
+    """The declarations of the file that is imported from."""
     path = next((token.text[1:-1] for token in kinds.at.header if token.type == "STRING"), "")
     taken = {token.text for token in kinds.at.header}
     file = str((kinds.meanings.files.folder(kinds.file) / path).resolve()) if "\0" not in path else ""

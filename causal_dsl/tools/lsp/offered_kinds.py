@@ -1,4 +1,4 @@
-"""What completion can offer of each kind, from the records of the language, the file, and the network."""
+"""The words that completion can offer of each kind, from the records of the language, the file, and the network."""
 
 from __future__ import annotations
 
@@ -78,7 +78,7 @@ class OfferedKinds:
 
     @property
     def network(self) -> NetworkSummary | None:
-        """What is known of the network that the declaration speaks of."""
+        """The summary of the network that the declaration speaks of."""
         symbol = self.meanings.network_of(self.names.get(self.at.name)) or self.meanings.network_of(self.symbol)
         if symbol is None:
             heads = (self.names.get(token.text) for token in self.at.header)
@@ -89,7 +89,7 @@ class OfferedKinds:
 
     @property
     def alignment(self) -> AlignmentSummary | None:
-        """What is known of the alignment that the declaration is, or is on."""
+        """The summary of the alignment that the declaration is, or is on."""
         for name in (self.at.name, *(token.text for token in self.at.header)):
             if name in self.summary.alignments:
                 return self.summary.alignments[name]
@@ -118,7 +118,7 @@ class OfferedKinds:
         return "\n".join(f"- {told_setting(name, setting)}" for name, setting in settings_of(word).items())
 
     def values_of(self, called: str, setting: Setting | None) -> Iterator[Offer]:
-        """What a setting may be."""
+        """The values that a setting may have."""
         if setting is None:
             yield from self.expression()
             return
@@ -223,7 +223,7 @@ class OfferedKinds:
         yield from self.parameters(self.symbol)
 
     def expression(self) -> Iterator[Offer]:
-        """What a metric is made of."""
+        """The words that a metric is made of."""
         for measure in MEASURES.usable():
             yield Offer(measure.name, _KIND.Function, measure.written, f"`{measure.written}` is {measure.says}.")
         yield from self.of_kind("metric")

@@ -72,10 +72,10 @@ def _item(offer: Offer, number: int, lines: TextLines, start: int, end: int) -> 
 
 
 class Offers(OfferedKinds):
-    """What may stand at one place of a file."""
+    """The words that may stand at one place of a file."""
 
     def offers(self) -> Iterator[Offer]:
-        """What may stand there, the likeliest first."""
+        """The offers at this place, the likeliest first."""
         at = self.at
         if at.text is not None:
             yield from in_text(self, at.text)
@@ -148,7 +148,7 @@ class Offers(OfferedKinds):
             yield Offer("%", _KIND.Unit, "of the whole")
 
     def statements(self) -> Iterator[Offer]:
-        """What may begin a statement, or go on with the one before."""
+        """The words that may begin a statement, or go on with the one before."""
         kind = self.at.kind
         yield from self.keywords(_STATEMENTS.get(kind, ()))
         if kind == "ALIGN":
@@ -250,7 +250,7 @@ class Offers(OfferedKinds):
             yield from self.keywords(["via"])
 
     def behind_dot(self, path: tuple[str, ...]) -> Iterator[Offer]:
-        """What a path goes on with."""
+        """The words that a path goes on with."""
         if path[:1] == ("layer",):
             inside = path[-1] == "head"
             for name, component in COMPONENTS.items():

@@ -89,7 +89,7 @@ class OpenTexts(Workspace):
         return [text for text in self.text_documents.values() if isinstance(text, OpenText)]
 
     def unsaved(self) -> dict[Path, str]:
-        """What the files of the open texts hold in the editor, by their real paths."""
+        """The texts of the open files in the editor, by their real paths."""
         return {real_path(text.file): text.text.text for text in self.every() if text.file is not None}
 
     def at(self, path: Path) -> OpenText | None:
@@ -114,7 +114,7 @@ class OpenTexts(Workspace):
         return next(iter(self.roots()), Path.cwd())
 
     def name_of(self, text: OpenText) -> str:
-        """What messages call a text."""
+        """The name of a text in messages."""
         return shown_path(text.file) if text.file is not None else text.uri
 
 

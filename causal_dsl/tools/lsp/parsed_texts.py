@@ -34,7 +34,7 @@ class ParsedText:
 
     @cached_property
     def tree(self) -> Tree:
-        """What could be read of it."""
+        """The part of it that could be read."""
         with rarely_collected():
             return parse(self.source, Diagnostics())
 
@@ -63,7 +63,7 @@ class ParsedText:
 
     @cached_property
     def meaning(self) -> tuple[str, ...]:
-        """What decides all that is said of it beside places: two texts with the same tokens say the same."""
+        """The key of all that is said of it beside places: two texts with the same tokens say the same."""
         return tuple(token.text for token in self.tokens)
 
     def healthy(self) -> Tree:

@@ -83,7 +83,7 @@ def fixes_of(found: Diagnostic, parsed: ParsedText) -> Iterator[Fix]:
 
 
 def _written(found: Diagnostic) -> Iterator[Fix]:
-    """What the help says to write, to leave out, or to add."""
+    """The edit that the help asks for: to write, to leave out, or to add."""
     span = found.span
     if found.code == "E104" and found.help == "a comment begins with `#`":
         block = _block(span) if span.text == "/*" else Fix("Begin the comment with `#`", span.start, span.end, "#")

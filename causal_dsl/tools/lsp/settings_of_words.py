@@ -65,7 +65,7 @@ def told_setting(name: str, setting: Setting) -> str:
 
 
 def told_feature(word: str) -> str:
-    """What a word behind `via` means; empty where it is none."""
+    """The meaning of a word behind `via`; empty where it is none."""
     feature = _record(FEATURES, word) if word in FEATURES else None
     if feature is None:
         return ""
@@ -75,18 +75,18 @@ def told_feature(word: str) -> str:
 
 
 def told_value(word: str) -> str:
-    """What a word that can be written at a site means; empty where it is none."""
+    """The meaning of a word that can be written at a site; empty where it is none."""
     value = _record(VALUES, word) if word in value_words() else None
     return "" if value is None else f"{value.forms}: {value.meaning}."
 
 
 def told_component(word: str) -> str:
-    """What a site is; empty where it is none."""
+    """The meaning of a site; empty where it is none."""
     return f"`{word}`: {COMPONENTS[word].meaning}." if word in COMPONENTS else ""
 
 
 def told_count(word: str, network: NetworkSummary | None) -> str:
-    """What `layers` and `heads` stand for, and in a network that is known, for how many; empty for another word."""
+    """The meaning of `layers` and `heads`, and in a network that is known, their number; empty for another word."""
     if word not in COUNTS:
         return ""
     count = getattr(network, word, None)
@@ -94,12 +94,12 @@ def told_count(word: str, network: NetworkSummary | None) -> str:
 
 
 def told_readout(word: str) -> str:
-    """What is read at a site where answers are; empty where it is none."""
+    """The description of a site at which an answer is read; empty where it is none."""
     return f"`{word}`: {CALLED[word].says}." if word in CALLED and CALLED[word].kind == "read-out" else ""
 
 
 def told_zoo(name: str) -> str:
-    """What a network of the zoo is: its task, its size, and how often it is right; empty where there is none."""
+    """The description of a network of the zoo: its task, its size, and how often it is right; empty where there is none."""
     entry = catalogue().get(name)
     if entry is None:
         return ""

@@ -27,7 +27,7 @@ class SpecFiles:
         self._open: dict[str, ParsedText] = {}
 
     def key(self, text: OpenText) -> str:
-        """What names the file of an open text here."""
+        """The key of the file of an open text."""
         return str(real_path(text.file)) if text.file is not None else text.uri
 
     def put(self, text: OpenText, parsed: ParsedText) -> None:

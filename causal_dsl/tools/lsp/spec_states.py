@@ -1,4 +1,4 @@
-"""What the server knows of each open text: its tree at once, and what a check found, of this text or of the one before."""
+"""The state of each open text in the server: its tree at once, and what a check found, of this text or of the one before."""
 
 from __future__ import annotations
 
@@ -86,7 +86,7 @@ class SpecState:
         return ChangedPart(tuple(_name(one) for one in tests), tuple(one.span for one in (*tests, *changed)))
 
     def take_part(self, answer: CheckAnswer, part: ChangedPart) -> None:
-        """What was found of some tests, beside what is known of all others."""
+        """The findings on some tests, beside what is known of all others."""
         own = self.parsed.source
         kept = [
             one
@@ -98,7 +98,7 @@ class SpecState:
             self.summary = self.summary.updated(answer.summary)
 
     def take(self, answer: CheckAnswer) -> None:
-        """What was found of the whole text as it is now."""
+        """The findings on the whole text as it is now."""
         self.found, self.checked, self.seconds = answer.diagnostics, self.parsed, answer.seconds
         self.reads = frozenset(map(real_path, answer.reads))
         if answer.summary is not None:

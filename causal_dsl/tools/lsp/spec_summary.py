@@ -1,4 +1,4 @@
-"""What a check learned of a spec, as plain data: what hovers tell, and what completion offers."""
+"""The summary of a spec by a check, as plain data: what hovers tell, and what completion offers."""
 
 from __future__ import annotations
 
@@ -104,7 +104,7 @@ class Summary:
     tests: Mapping[str, TestSummary] = field(default_factory=dict)
 
     def updated(self, newer: Summary) -> Summary:
-        """What is known after another check: names that it could not read are as they were."""
+        """The summary after another check: names that it could not read are as they were."""
         return Summary(
             newer.digest,
             {**self.networks, **newer.networks},

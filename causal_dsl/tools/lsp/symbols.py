@@ -1,4 +1,4 @@
-"""What names mean: each declared thing is a symbol, and each place that names it a use of it."""
+"""The meanings of names: each declared thing is a symbol, and each place that names it a use of it."""
 
 from __future__ import annotations
 
@@ -45,7 +45,7 @@ class NameUse:
 
 @dataclass(eq=False)
 class FileNames:
-    """What a file declares or imports, by name, and the declaration of each of its own symbols."""
+    """The symbols that a file declares or imports, by name, and the declaration of each of its own symbols."""
 
     file: str
     names: dict[str, SpecSymbol] = field(default_factory=dict)
@@ -78,7 +78,7 @@ class Meanings:
         return found
 
     def imported(self, file: str, declaration: tree.Import, name: str) -> SpecSymbol | None:
-        """What a name means that is imported."""
+        """The symbol that an imported name means."""
         path = self.files.imported(file, declaration)
         if path.endswith(".py"):
             return SpecSymbol(PYTHON, path, "", name)

@@ -1,4 +1,4 @@
-"""What is asked of a whole text: its layout, its outline, what can be folded, and the colours of its names."""
+"""Requests about a whole text: its layout, its outline, what can be folded, and the colours of its names."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a word means: the page of a measure, the shape of a site in this network, the chance levels and the cost of a test."""
+"""The meaning of a word: the page of a measure, the shape of a site in this network, the chance levels and the cost of a test."""
 
 from __future__ import annotations
 
@@ -72,7 +72,7 @@ def register(server: SpecServer) -> None:
 
 
 def _zoo_told(parsed: ParsedText, token: Lexeme) -> str:
-    """What the network is whose name a token is, as in ``zoo("equality-gpt2")``; empty for another token."""
+    """The network whose name a token is, as in ``zoo("equality-gpt2")``; empty for another token."""
     words = [one.text for one in parsed.before(token.span.start)[-2:]]
     return told_zoo(token.text[1:-1]) if words == ["zoo", "("] and token.text[:1] in ("'", '"') else ""
 
@@ -81,7 +81,7 @@ def _zoo_told(parsed: ParsedText, token: Lexeme) -> str:
 
 
 def told(server: SpecServer, symbol: SpecSymbol, summary: Summary) -> Iterator[str]:
-    """What is known of a declared thing: how it is written, the comment above it, and what a check found."""
+    """The hover of a declared thing: how it is written, the comment above it, and what a check found."""
     if symbol.kind == PYTHON:
         yield f"`{symbol.name}`: a Python function of {symbol.file.rpartition('/')[2]}"
         return
@@ -120,7 +120,7 @@ def head(node: tree.Node) -> str:
 
 
 def known_of(symbol: SpecSymbol, summary: Summary) -> Iterator[str]:
-    """What the last check found of a symbol."""
+    """The lines of the last check on a symbol."""
     name = symbol.name
     if symbol.kind == VARIABLE:
         variable = summary.models.get(symbol.owner, {}).get(name)
@@ -144,7 +144,7 @@ def known_of(symbol: SpecSymbol, summary: Summary) -> Iterator[str]:
 
 
 def words_told(word: str, use: NameUse | None, network: NetworkSummary | None) -> Iterator[str]:
-    """What a word of the language means, wherever it may stand."""
+    """The meaning of a word of the language, wherever it may stand."""
     if use is not None and use.setting:
         for table in (settings_of(use.of), settings_of(use.of, through=True), draw_settings()):
             if word in table:

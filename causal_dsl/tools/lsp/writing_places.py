@@ -37,7 +37,7 @@ class Bracket:
 
 @dataclass(frozen=True)
 class Writing:
-    """What stands before the cursor, but for the word that is being written.
+    """The text before the cursor, but for the word that is being written.
 
     ``kind`` and ``name`` are of the declaration that it is in (empty outside of any), ``in_block`` whether it is between its
     braces; ``brackets`` are the open ones of it, the innermost last; ``last`` are the tokens before, the nearest last.

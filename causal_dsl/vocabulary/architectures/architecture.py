@@ -1,4 +1,4 @@
-"""What is known of an architecture of transformers: how its config is read, and where its sites are in its modules."""
+"""The record of an architecture of transformers: how its config is read, and where its sites are in its modules."""
 
 from __future__ import annotations
 
@@ -145,7 +145,7 @@ class Architecture:
 
     @property
     def said(self) -> Mapping[str, Any]:
-        """What its configuration class says where a file says nothing."""
+        """The defaults of its configuration class, for what a file does not say."""
         return self.defaults or generated().get(self.name, {})
 
     def of(self, get: Get) -> Architecture:
@@ -161,7 +161,7 @@ class Architecture:
         return self.of(lambda name: getattr(config, name, said.get(name)))
 
     def reads(self, config: Mapping[str, Any]) -> Get:
-        """What ``config.json`` says under a name, else what its configuration class says."""
+        """The value in ``config.json`` under a name, else the default of its configuration class."""
 
         def get(name: str) -> Any:
             other = _SAME.get(name, name)
@@ -178,7 +178,7 @@ class Architecture:
         return self.each[layer] if self.each and layer is not None else self
 
     def called(self, size: str) -> str | None:
-        """What a size is called in its configs; None where they do not have it."""
+        """The name of a size in its configs; None where they do not have it."""
         return next((name for name in SIZES[size] if name in self.said), None)
 
 
@@ -193,7 +193,7 @@ def decoders() -> Mapping[str, Mapping[str, Any]]:
 
 @cache
 def generated() -> Mapping[str, Mapping[str, Any]]:
-    """What the configuration classes of transformers say, by model type (written by ``docs/generate.py``)."""
+    """The defaults of the configuration classes of transformers, by model type (written by ``docs/generate.py``)."""
     found: Mapping[str, Mapping[str, Any]] = json.loads(_GENERATED.read_text(encoding="utf-8"))
     return found
 

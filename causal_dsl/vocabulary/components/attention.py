@@ -39,6 +39,7 @@ FAMILY = (
         acts="keys",
         module_input=True,
         place=lambda architecture: architecture.attention + "<",
+        named_by=("attention",),
     ),
     Component(
         "q",
@@ -52,6 +53,7 @@ FAMILY = (
         place=lambda architecture: architecture.q,
         identity=partial(_projected, "q"),
         more="A norm of queries and keys is that of qwen3, gemma3 or olmo2.",
+        named_by=("attention", "q"),
     ),
     Component(
         "k",
@@ -65,6 +67,7 @@ FAMILY = (
         packed=1,
         place=lambda architecture: architecture.k,
         identity=partial(_projected, "k"),
+        named_by=("attention", "k"),
     ),
     Component(
         "v",
@@ -78,6 +81,7 @@ FAMILY = (
         packed=2,
         place=lambda architecture: architecture.v,
         identity=partial(_projected, "v"),
+        named_by=("attention", "v"),
     ),
     Component(
         "q_rot",
@@ -89,6 +93,7 @@ FAMILY = (
         width=head_width,
         compared=True,
         absent=_own("q_rot"),
+        named_by=("layers",),
     ),
     Component(
         "k_rot",
@@ -101,6 +106,7 @@ FAMILY = (
         width=key_width,
         compared=True,
         absent=_own("k_rot"),
+        named_by=("layers",),
     ),
     Component(
         "pattern",
@@ -112,6 +118,7 @@ FAMILY = (
         width=lambda facts, site: None,  # as long as the prompt is
         compared=True,
         absent=_own("pattern"),
+        named_by=("attention", "pattern", "v", "out"),
     ),
     Component(
         "z",
@@ -124,6 +131,8 @@ FAMILY = (
         logit="head",
         place=lambda architecture: architecture.z,
         identity=_output,
+        named_by=("attention", "out"),
+        node="head",
     ),
     Component(
         "attn_out",
@@ -134,5 +143,7 @@ FAMILY = (
         logit="term",
         place=lambda architecture: architecture.attn_out,
         scale="scale",
+        named_by=("attention",),
+        node="head",
     ),
 )

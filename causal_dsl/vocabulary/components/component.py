@@ -1,4 +1,4 @@
-"""What is known of a component of a network: how it is written, how wide it is, where it is, and what proves it."""
+"""The record of a component of a network: how it is written, how wide it is, where it is, and what proves it."""
 
 from __future__ import annotations
 
@@ -25,20 +25,20 @@ class Layer(Protocol):
 
     @property
     def read(self) -> Mapping[str, Tensor]:
-        """What was read of each component, [tokens, width]."""
+        """The vectors that were read of each component, [tokens, width]."""
 
     @property
     def given(self) -> Mapping[str, Tensor]:
-        """What its ``attention`` and ``mlp`` modules gave."""
+        """The outputs of its ``attention`` and ``mlp`` modules."""
 
     def through(self, component: str, vectors: Tensor, *more: Tensor) -> Tensor | tuple[Tensor, ...]:
-        """What the module gives that a component enters or leaves, which may be several tensors; ``more`` is what it is given beside."""
+        """The output of the module that a component enters or leaves, which may be several tensors; ``more`` is what it is given beside."""
 
     def columns(self, component: str, vectors: Tensor) -> Tensor:
         """Of what that module gives, the component."""
 
     def ended(self, vectors: Tensor) -> Tensor:
-        """What the MLP's last module makes of what its first one gives; the same where one module holds both."""
+        """The output of the MLP's last module on what its first one gives; the same where one module holds both."""
 
 
 def stream_width(facts: Facts, site: Site) -> int | None:
@@ -87,6 +87,11 @@ class Component:
     ``module_input``: it is what a module is given.
     ``identity``: what must hold of it in each layer of a loaded network, beside those of the sums in
     :mod:`causal_dsl.network.prove`.
+    ``end``: it is what a vector network is given, or what every network says: nothing goes on beside it.
+    ``whole_at``: of a vector of which a layer is the whole, where in the network it is, counted in layers from the middle of its own
+    layer (-0.5: as the layer begins, 0.5: as it ends); None for all else. ``node``: of which kind of nodes of circuits its vector is the
+    output; empty where of none. ``named_by``: the settings of a `torch(…)` declaration that name the modules from which it is read (of
+    `q`, `k` and `v` the one that holds all three may stand); without them a network of one's own does not have it.
     ``more``: what the docs and ``explain`` say beside its meaning; ``path``: how they write it, where that is not ``shown`` as others are.
     """
 
@@ -112,6 +117,10 @@ class Component:
     identity: Callable[[Layer], Iterator[Identity]] | None = None
     more: str = ""
     path: str = ""
+    end: bool = False
+    whole_at: float | None = None
+    node: str = ""
+    named_by: tuple[str, ...] = ()
 
     @property
     def shown(self) -> str:

@@ -37,6 +37,7 @@ FAMILY = (
         module_input=True,
         place=lambda architecture: architecture.mlp + "<",
         identity=_whole,
+        named_by=("mlp",),
     ),
     Component(
         "neurons",
@@ -48,6 +49,8 @@ FAMILY = (
         place=lambda architecture: architecture.neurons,
         absent=_fused,
         identity=_down,
+        named_by=("mlp", "neurons"),
+        node="neuron",
     ),
     Component(
         "mlp_out",
@@ -58,5 +61,7 @@ FAMILY = (
         logit="term",
         place=lambda architecture: architecture.mlp_out,
         scale="scale",
+        named_by=("attention", "mlp"),
+        node="mlp",
     ),
 )

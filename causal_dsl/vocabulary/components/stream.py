@@ -38,6 +38,8 @@ FAMILY = (
         width=lambda facts, site: facts.embed_width or facts.width,
         place=lambda architecture: architecture.embed,
         scale="embed_scale",
+        node="embed",
+        named_by=("embed",),
     ),
     Component(
         "resid_pre",
@@ -48,6 +50,8 @@ FAMILY = (
         acts="entry",
         logit="stream",
         place=lambda architecture: "<",
+        whole_at=-0.5,
+        named_by=("layers",),
     ),
     # Read and written where attention's term leaves, as the sum of it and the stream that it is added to: the norm that is
     # given the sum comes later, and what is written there would not reach the stream beside it.
@@ -60,6 +64,8 @@ FAMILY = (
         logit="stream",
         place=lambda architecture: architecture.mid,
         absent=_no_middle,
+        whole_at=0.0,
+        named_by=("attention", "mlp"),
     ),
     Component(
         "resid_post",
@@ -70,6 +76,8 @@ FAMILY = (
         acts="exit",
         logit="stream",
         place=lambda architecture: ">",
+        whole_at=0.5,
+        named_by=("layers",),
     ),
     Component(
         "final_norm",
@@ -81,6 +89,7 @@ FAMILY = (
         logit="normed",
         place=lambda architecture: architecture.norm,
         absent=_no_last_norm,
+        named_by=("norm",),
     ),
     Component(
         "logits",
@@ -91,6 +100,7 @@ FAMILY = (
         EVERY_KIND,
         layer=False,
         width=lambda facts, site: facts.outputs,
+        end=True,
     ),
     Component(
         "module",

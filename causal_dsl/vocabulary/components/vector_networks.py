@@ -1,4 +1,4 @@
-"""What vector networks have."""
+"""The components of vector networks."""
 
 from __future__ import annotations
 
@@ -25,6 +25,20 @@ FAMILY = (
         position=False,
         acts="bottom",
         width=lambda facts, site: facts.widths[0] if facts.widths else None,
+        node="input",
+        end=True,
     ),
-    Component("out", 19, "the output of a layer", 0, 0, ("vector",), position=False, acts="exit", width=_out),
+    Component(
+        "out",
+        19,
+        "the output of a layer",
+        0,
+        0,
+        ("vector",),
+        position=False,
+        acts="exit",
+        width=_out,
+        whole_at=0.5,
+        node="unit",
+    ),
 )

@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_alignments:abstraction_error",
     better="lower",
     interval="runs",
+    asks=(6, "how many values are wrong under interventions"),
 )

@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_alignments:abstraction_error_resampled",
     better="lower",
     interval="runs",
+    asks=(7, "the same, with the rest of the network from other inputs"),
 )

@@ -13,4 +13,9 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:accuracy",
     better="higher",
     interval="share",
+    given=("answer", 1),
+    leads=2,
+    perfect=1.0,
+    asks=(1, "is the network right by itself"),
+    paired=True,
 )

@@ -13,4 +13,6 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_alignments:carried",
     better="higher",
     interval="runs",
+    asks=(3, "is the answer kept with the rest of the network from other inputs"),
+    of_metric=True,
 )

@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:cause",
     better="higher",
     interval="share",
+    perfect=1.0,
 )

@@ -15,4 +15,5 @@ MEASURE = Measure(
     interval="resampled",
     least=-1.0,
     most=1.0,
+    given=("number", 3),
 )

@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:disentangle",
     better="higher",
     interval="resampled",
+    perfect=1.0,
 )

@@ -13,4 +13,9 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:iia",
     better="higher",
     interval="share",
+    given=("interchange", 2),
+    leads=1,
+    perfect=1.0,
+    asks=(2, "does the place change the answer as the causal model says"),
+    paired=True,
 )

@@ -13,4 +13,7 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:iia_informative",
     better="higher",
     interval="share",
+    given=("interchange", 3),
+    perfect=1.0,
+    paired=True,
 )

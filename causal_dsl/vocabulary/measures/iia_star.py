@@ -16,4 +16,6 @@ MEASURE = Measure(
     better="higher",
     interval="share",
     least=-math.inf,
+    given=("interchange", 4),
+    perfect=1.0,
 )

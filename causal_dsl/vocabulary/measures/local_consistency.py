@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_alignments:local_consistency",
     better="higher",
     interval="runs",
+    asks=(5, "is each place computed from those of its parents"),
 )

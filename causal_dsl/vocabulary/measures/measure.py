@@ -1,4 +1,4 @@
-"""What a measure is: one record, from which its name, its unit, its page and how it is computed follow."""
+"""The definition of a measure: one record, from which its name, its unit, its page and how it is computed follow."""
 
 from __future__ import annotations
 
@@ -32,6 +32,12 @@ class Measure:
     needed), arrays [n] in float64, to [n]; where it needs ``order``, from that alone. Of a distribution: from the log probabilities, a tensor [m, answers], to [m]; where
     it needs ``patched``, from those of the patched run and of the base run. Of all else: the dotted name ``module:function`` of
     what makes the compiled measure, given the run that a metric speaks of; where it needs a ``number``, also the metric that reads it.
+
+    ``given``: which tests have it without asking (those that read an answer, those of them that interchange, those that read a number),
+    and its place among the scores that they have. ``leads``: its turn to stand for a test whose report asks for no score; 0: never.
+    ``perfect``: what it is where the hypothesis holds and the network is right. ``asks``: its place in the table of the measures of one
+    alignment, and what it asks there. ``paired``: a comparison of runs takes the numbers of its pairs, also at one of several outputs.
+    ``of_metric``: it is a function of a metric, too.
     """
 
     name: str
@@ -44,6 +50,12 @@ class Measure:
     interval: Literal["share", "mean", "resampled", "runs"]
     least: float | None = None
     most: float | None = None
+    given: tuple[Literal["answer", "interchange", "number"], int] | None = None
+    leads: int = 0
+    perfect: float | None = None
+    asks: tuple[int, str] | None = None
+    paired: bool = False
+    of_metric: bool = False
 
     def __post_init__(self) -> None:
         if not self.name.isidentifier() or self.name in QUANTITIES:

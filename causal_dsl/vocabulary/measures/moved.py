@@ -13,4 +13,5 @@ MEASURE = Measure(
     formula="causal_dsl.measures.shares:moved",
     better=None,
     interval="share",
+    paired=True,
 )

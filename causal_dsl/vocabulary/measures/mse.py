@@ -14,4 +14,5 @@ MEASURE = Measure(
     better="lower",
     interval="mean",
     least=0.0,
+    given=("number", 4),
 )

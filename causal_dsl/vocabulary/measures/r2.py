@@ -14,4 +14,6 @@ MEASURE = Measure(
     better="higher",
     interval="resampled",
     most=1.0,
+    given=("number", 2),
+    leads=3,
 )

@@ -14,4 +14,5 @@ MEASURE = Measure(
     better="higher",
     interval="resampled",
     most=1.0,
+    given=("number", 1),
 )

@@ -13,4 +13,6 @@ MEASURE = Measure(
     formula="causal_dsl.measures.of_alignments:scrubbed",
     better="higher",
     interval="runs",
+    asks=(4, "can inputs that the alignment calls alike stand for each other"),
+    of_metric=True,
 )

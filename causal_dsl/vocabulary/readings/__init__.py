@@ -1,4 +1,4 @@
-"""What can be computed from what is at a place: each module of this folder holds records in ``FAMILY``."""
+"""The readings at a place: each module of this folder holds records in ``FAMILY``."""
 
 from __future__ import annotations
 

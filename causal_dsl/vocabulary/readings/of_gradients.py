@@ -1,11 +1,15 @@
-"""What a place adds to a metric, from its gradients: of the base run, against what stands there otherwise."""
+"""The contribution of a place to a metric, from its gradients: of the base run, against what stands there otherwise."""
 
 from __future__ import annotations
 
 from causal_dsl.vocabulary.readings.place_reading import Reading
 from causal_dsl.vocabulary.settings import Setting
 
-_BASELINE = {"baseline": Setting("value", required=True)}
+_BASELINE = {
+    "baseline": Setting(
+        "value", required=True, says="the vector that stands for no effect: that of another run, the mean, or 0"
+    )
+}
 _PLACE = "layer[5].resid_post[last]"
 
 FAMILY = (
@@ -36,8 +40,15 @@ FAMILY = (
         paper="Sundararajan et al. 2017",
         options={
             **_BASELINE,
-            "steps": Setting("int", default=20, low=1),
-            "rule": Setting("word", default="midpoint", choices=("midpoint", "left")),
+            "steps": Setting(
+                "int", default=20, low=1, says="the number of points on the way at which the gradient is taken"
+            ),
+            "rule": Setting(
+                "word",
+                default="midpoint",
+                choices=("midpoint", "left"),
+                says="where in each step of the way the gradient is taken",
+            ),
         },
     ),
 )

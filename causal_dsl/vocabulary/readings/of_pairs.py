@@ -1,4 +1,4 @@
-"""What is made from the vectors of all pairs together: they are saved, or a linear probe reads them."""
+"""Readings of the vectors of all pairs together: they are saved, or a linear probe reads them."""
 
 from __future__ import annotations
 
@@ -19,7 +19,14 @@ FAMILY = (
         _PLACE,
         "pairs",
         settings=("format",),
-        options={"format": Setting("word", default="safetensors", choices=("safetensors", "zarr"))},
+        options={
+            "format": Setting(
+                "word",
+                default="safetensors",
+                choices=("safetensors", "zarr"),
+                says="the format of the file with the vectors",
+            )
+        },
         least=0.0,
     ),
     Reading(

@@ -1,4 +1,4 @@
-"""What a reading is: a number that is computed from what is at a place, in one record."""
+"""The definition of a reading: a number that is computed from what is at a place, in one record."""
 
 from __future__ import annotations
 

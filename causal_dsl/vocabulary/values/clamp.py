@@ -34,7 +34,7 @@ class Clamp(Value):
 
 
 def edit(value: Clamp, here: Any) -> Callable[[Tensor], Tensor]:
-    """What is there, clamped."""
+    """The current vector, clamped."""
     return lambda current: current.clamp(value.low, value.high)
 
 
@@ -66,7 +66,10 @@ FAMILY = (
                 current=True,
             ),
         ),
-        {"low": Setting("number", positional=True), "high": Setting("number", positional=True)},
+        {
+            "low": Setting("number", positional=True, says="the least number that a coordinate keeps"),
+            "high": Setting("number", positional=True, says="the largest number that a coordinate keeps"),
+        },
         _check,
         "E790",
     ),

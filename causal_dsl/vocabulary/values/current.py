@@ -14,7 +14,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Current(Value):
-    """What the run that is intervened on has at the place when it is written: after all that is written before it."""
+    """The vector of the run that is intervened on at the place, as it is written: after all that is written before it."""
 
     function = f"{__name__}:edit"
     runless = True

@@ -36,9 +36,11 @@ FAMILY = (
             Example("= mean(source, pooled=true)", lambda hand: hand.mean("source")),
         ),
         {
-            "of": Setting("run", "base", positional=True),
-            "pooled": Setting("bool", False),
-            "by": Setting("word", None, ("template",)),
+            "of": Setting("run", "base", positional=True, says="the run whose vectors are averaged"),
+            "pooled": Setting("bool", False, says="the mean is over the tokens of a span, too"),
+            "by": Setting(
+                "word", None, ("template",), says="each row takes the mean over the rows of its prompt template"
+            ),
         },
     ),
 )

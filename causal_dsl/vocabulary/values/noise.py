@@ -28,6 +28,9 @@ FAMILY = (
         "`noise(std=3)`",
         "Gaussian noise; another `seed` gives other noise",
         (Example("= noise(std=0.5, seed=3)", lambda hand: 0.5 * hand.noise(3)),),
-        {"std": Setting("number", required=True, low=0), "seed": Setting("int", 0)},
+        {
+            "std": Setting("number", required=True, low=0, says="the standard deviation of each coordinate"),
+            "seed": Setting("int", 0, says="another seed draws other noise"),
+        },
     ),
 )

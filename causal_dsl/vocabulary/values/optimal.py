@@ -62,10 +62,15 @@ FAMILY = (
         "the constant that changes least what the network says, found on the fit part of the inputs (Li and Janson 2024)",
         (),
         {
-            "loss": Setting("word", "kl", choices=("kl", "square")),
-            "steps": Setting("int", 50, low=1),
-            "n": Setting("int", low=1),
-            "pooled": Setting("bool", False),
+            "loss": Setting(
+                "word",
+                "kl",
+                choices=("kl", "square"),
+                says="the loss that the constant minimises: the KL of the next token, or the square of the change of its logits",
+            ),
+            "steps": Setting("int", 50, low=1, says="the number of steps in which it is found"),
+            "n": Setting("int", low=1, says="the number of pairs on which it is found"),
+            "pooled": Setting("bool", False, says="the tokens of a span have one constant"),
         },
     ),
 )

@@ -20,7 +20,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class ProjectOut(Value):
-    """What is there minus its orthogonal projection on the span of ``direction`` and ``more``, values of any length but zero."""
+    """The current vector minus its orthogonal projection on the span of ``direction`` and ``more``, values of any length but zero."""
 
     function = f"{__name__}:edit"
     runless = True
@@ -53,7 +53,7 @@ class ProjectOut(Value):
 
 
 def edit(value: ProjectOut, here: Any) -> Callable[[Tensor], Tensor]:
-    """What is there, projected; E791 where the direction is zero in some row, or no more than the rounding of
+    """The current vector, projected; E791 where the direction is zero in some row, or no more than the rounding of
     what it is the difference of."""
     each = [(here.edit(part), _rounding(part, here)) for part in value.directions]
 
@@ -172,8 +172,10 @@ FAMILY = (
             ),
         ),
         {
-            "direction": Setting("value", positional=True, required=True),
-            "more": Setting("values", default=(), positional=True),
+            "direction": Setting(
+                "value", positional=True, required=True, says="the direction along which the vector keeps nothing"
+            ),
+            "more": Setting("values", default=(), positional=True, says="more directions along which it keeps nothing"),
         },
         _check,
         "E791",

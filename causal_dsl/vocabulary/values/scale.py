@@ -15,7 +15,7 @@ if TYPE_CHECKING:
 
 @dataclass(frozen=True)
 class Scale(Value):
-    """What is there, times ``by``."""
+    """The current vector times ``by``."""
 
     function = f"{__name__}:edit"
     runless = True
@@ -32,7 +32,7 @@ class Scale(Value):
 
 
 def edit(value: Scale, here: Any) -> Callable[[Tensor], Tensor]:
-    """What is there, scaled."""
+    """The current vector, scaled."""
     return lambda current: current * value.by
 
 
@@ -46,6 +46,6 @@ FAMILY = (
             Example("= scale(0.5)", lambda hand: hand.current / 2, current=True),
             Example("= scale(-1.5) + 0.1", lambda hand: 0.1 - 1.5 * hand.current, current=True),
         ),
-        {"by": Setting("number", positional=True, required=True)},
+        {"by": Setting("number", positional=True, required=True, says="the factor of each coordinate")},
     ),
 )

@@ -40,6 +40,9 @@ FAMILY = (
         '`[1, 0, 2]`, `vector("file.safetensors", key="name")`',
         "a vector as wide as the site",
         (Example('= vector("VECTORS", key="wWIDTH")', lambda hand: hand.file(), unequal=True),),
-        {"path": Setting("file", positional=True, required=True), "key": Setting("string", "")},
+        {
+            "path": Setting("file", positional=True, required=True, says="a safetensors file, relative to the spec"),
+            "key": Setting("string", "", says="the name of the tensor in the file, where it holds several"),
+        },
     ),
 )
