@@ -73,7 +73,7 @@ from causal_dsl.store.old_runs import remove_old_runs
 from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.ran_on import is_compared
 from causal_dsl.store.rooms import kept_beside
-from causal_dsl.store.stored_only import nothing_is_made, refuse_making, why_not_stored
+from causal_dsl.store.stored_only import nothing_is_made, refuse_making, refuse_unloaded, why_not_stored
 from causal_dsl.unexpected import unexpected
 
 
@@ -201,6 +201,7 @@ def _run_spec(
     for number, tests in enumerate(groups):  # grows where a group is taken apart
         name = "" if len(groups) == 1 else tests[0].network.name
         try:
+            refuse_unloaded(name)
             one = checked if len(groups) == 1 else part_of(checked, tests)
             if tests and tests[0].name in alone:
                 name = tests[0].name

@@ -10,9 +10,9 @@ import os
 import secrets
 import sys
 import tempfile
-from collections.abc import Callable, Iterator, Sequence
+from collections.abc import Callable, Iterator, Mapping, Sequence
 from contextlib import ExitStack, contextmanager
-from dataclasses import replace
+from dataclasses import field, replace
 from pathlib import Path
 
 from causal_dsl.checking import check
@@ -23,6 +23,7 @@ from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
 from causal_dsl.cluster.worker_pool import WorkerPool
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
 from causal_dsl.program.weights_held import refuse_in_group
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.ran import with_faults
 from causal_dsl.report.out_folder import save_results
 from causal_dsl.report.which_progress import every_step_told, progress
@@ -56,7 +57,7 @@ def run_on_workers(specs: Sequence[Spec], options: Options) -> Results:
         check(spec, options).raise_errors()
     with ExitStack() as held:
         alone, store, mirror = _store(options, held)
-        faults: dict[int, list[Diagnostic]] = {}
+        faults: dict[int, _Faults] = {}
         try:
             faults = _computed(specs, alone, options, store)
             if mirror is not None:
@@ -97,7 +98,15 @@ def _asked(options: Options) -> int | None:
     return options.workers if isinstance(options.workers, int) else None
 
 
-def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: str) -> dict[int, list[Diagnostic]]:
+@dataclass
+class _Faults:
+    """Why units of a spec were not stored, and the parts of it whose networks no worker lived to load."""
+
+    told: list[Diagnostic] = field(default_factory=list)
+    unloaded: set[str] = field(default_factory=set)
+
+
+def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: str) -> dict[int, _Faults]:
     """Let workers compute the units of specs into the store; why some were not, by the number of their spec."""
     tasks: list[Task] = []
     stored: set[str] = set()
@@ -225,7 +234,7 @@ def _token(store: str) -> Iterator[tuple[str, str]]:
         path.unlink(missing_ok=True)
 
 
-def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> dict[int, list[Diagnostic]]:
+def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> dict[int, _Faults]:
     """Why units were not stored, by the number of their spec. Raises what keeps all of them from being run."""
     stored = f"{len(scheduler.done)} of {len(scheduler.units)} units are stored"
     if pool.refused:
@@ -259,13 +268,13 @@ def _faults(scheduler: Scheduler[Task], pool: WorkerPool, options: Options) -> d
             notes=(*([f"it has {task.unit.about}"] if task.unit.about else ()), *tries, *(behind if waiting else ())),
             help="the same command tries it again; without --workers it runs in one process, where its error is seen",
         )
-        found.setdefault(task.number, []).extend((*pool.diagnostics.get(key, ()), told))
+        found.setdefault(task.number, _Faults()).told.extend((*pool.diagnostics.get(key, ()), told))
     return found
 
 
-def _not_loaded(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[Diagnostic]]:
+def _not_loaded(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, _Faults]:
     """E924 for each network that no worker lived to load, by the number of its spec."""
-    found: dict[int, list[Diagnostic]] = {}
+    found: dict[int, _Faults] = {}
     of: dict[object, list[str]] = {}
     for key, fault in scheduler.faults.items():
         if fault.loading:
@@ -283,17 +292,19 @@ def _not_loaded(scheduler: Scheduler[Task], pool: WorkerPool) -> dict[int, list[
             notes=(*tries, f"{counted(waiting, 'unit')} {'was' if waiting == 1 else 'were'} not run"),
             help="without --workers it is loaded in one process, where its error is seen; with fewer workers each has more memory",
         )
-        found.setdefault(task.number, []).append(told)
+        found.setdefault(task.number, _Faults()).told.append(told)
+        found[task.number].unloaded.add(task.unit.network)
     return found
 
 
-def _each(specs: Sequence[Spec], options: Options, faults: dict[int, list[Diagnostic]]) -> Results:
+def _each(specs: Sequence[Spec], options: Options, faults: Mapping[int, _Faults]) -> Results:
     """The results of what is stored, spec by spec; ``faults`` are told with those of their spec."""
     found = []
     active = Session(options)
     for number, spec in enumerate(specs):
-        mine = tuple(dict.fromkeys(faults.get(number, ())))
-        with stored_only(mine):
+        own = faults.get(number, _Faults())
+        mine = tuple(dict.fromkeys(own.told))
+        with stored_only(mine, own.unloaded):
             try:
                 results = run_specs([spec], options, active)
             except Interrupted as stopped:

@@ -65,7 +65,7 @@ class Batch:
         return torch.unravel_index(places, self.shape)
 
     def flat(self, tensor: Tensor) -> Tensor:
-        """What a module computes, as one vector for each place [m, width]."""
+        """The output of a module, as one vector for each place [m, width]."""
         return tensor.reshape(-1, tensor.shape[-1]) if self.each == "token" else tensor.reshape(len(tensor), -1)
 
     def shaped(self, flat: Tensor, like: Tensor, longest: int) -> Tensor:

@@ -75,7 +75,7 @@ class Inputs(ABC):
 
     @property
     def traits(self) -> NetworkKind:
-        """What networks are like that are given such inputs."""
+        """The record of the networks that are given such inputs."""
         return self.facts.traits if self.facts.traits.seen else NETWORK_KINDS[self.kind]
 
     # ── of rows, as a network is given them ─────────────────────────────────────────────────────
@@ -140,11 +140,11 @@ class Inputs(ABC):
 
     @abstractmethod
     def contents(self, position: Position | None, indices: np.ndarray) -> np.ndarray:
-        """What is read at a place of some inputs, which nothing that is computed later decides: a number for each content [m]."""
+        """The content that is read at a place of some inputs, which nothing that is computed later decides: a number for each content [m]."""
 
     @abstractmethod
     def as_numbers(self, indices: np.ndarray) -> np.ndarray:
-        """What a network reads of some inputs, as numbers [m, width]."""
+        """The numbers [m, width] that a network reads of some inputs."""
 
     def locate(self, position: Position | None, index: int, span: Span) -> tuple[int, ...]:
         """The tokens that a position names in an input, found anew."""

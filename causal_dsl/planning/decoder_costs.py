@@ -1,4 +1,4 @@
-"""What decoders cost, and encoders like them: attention and MLP in each layer, as transformers computes them."""
+"""The costs of decoders, and of encoders like them: attention and MLP in each layer, as transformers computes them."""
 
 from __future__ import annotations
 

@@ -1,4 +1,4 @@
-"""What a layer and a whole network of each kind cost: one protocol, and a module for each kind that counts in its own way."""
+"""The costs of a layer and of a whole network of each kind: one protocol, and a module for each kind that counts in its own way."""
 
 from __future__ import annotations
 
@@ -30,10 +30,10 @@ class Costs(Protocol):
     def stages(
         self, tokens: int, keys: int, following: int, facts: Facts, budget: Budget, share: float
     ) -> Iterator[list[float]]:
-        """What is alive at each stage of a layer, as :func:`causal_dsl.planning.alive.stages` says."""
+        """The tensors that are alive at each stage of a layer, as :func:`causal_dsl.planning.alive.stages` says."""
 
     def embedded(self, tokens: int, facts: Facts) -> list[float]:
-        """What the model holds of so many tokens from beginning to end."""
+        """The numbers that the model holds of so many tokens from beginning to end."""
 
     def most_tokens(self, facts: Facts, budget: Budget) -> int:
         """The most tokens of a layer in a pass."""
@@ -61,7 +61,7 @@ def _made(dotted: str) -> Costs:
 
 
 def costs_of(kind: NetworkKind) -> Costs:
-    """What counts the costs of networks of a kind."""
+    """The functions that count the costs of networks of a kind."""
     return _made(kind.costs)
 
 

@@ -2,13 +2,7 @@
 
 from __future__ import annotations
 
-from typing import TYPE_CHECKING
-
-from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.quick_dataclasses import dataclass
-
-if TYPE_CHECKING:
-    from causal_dsl.vocabulary.network_facts import Facts
 
 #: Tokens of one layer beyond which a larger batch gains nothing: on a CPU, on a GPU.
 MOST_TOKENS_CPU, MOST_TOKENS_DEVICE = 16_384, 262_144
@@ -57,10 +51,6 @@ class Budget:
     def tensors(self) -> float:
         """The bytes that tensors may hold at once."""
         return self.room / taken(1.0, self.on_cpu)
-
-    def most_of(self, facts: Facts) -> int:
-        """The most tokens of a layer in a pass, or rows of a network without tokens."""
-        return costs_of(facts.traits).most_tokens(facts, self)
 
     @property
     def on_cpu(self) -> bool:

@@ -29,6 +29,7 @@ from causal_dsl.planning.pass_runs import PassRuns
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, layers_of
 from causal_dsl.program.components import pads, width
+from causal_dsl.program.identity import NetworkKey
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
@@ -106,7 +107,7 @@ class Peaks:
     def too_many(self, step: Step, budget: Budget) -> bool:
         """Whether a step has more interventions and pairs than a pass may have tokens: its excess is then more than 1, and nothing need be
         laid out to know it."""
-        most, rows = budget.most_of(self.plan.inputs[step.network].facts), 0
+        most, rows = self.most_tokens(step.network, budget), 0
         if not step.rules.late or sum(n * count for n, count in self._counts(step).items()) <= most:
             return False
         for resume in step.resumes:
@@ -120,7 +121,7 @@ class Peaks:
         size, held = self.figures(step, block, budget)
         return max(
             held.taken / budget.room,
-            size.most_tokens * size.share / budget.most_of(self.plan.inputs[step.network].facts),
+            size.most_tokens * size.share / self.most_tokens(step.network, budget),
         )
 
     def figures(self, step: Step, block: Block, budget: Budget) -> tuple[Figures, PeakHeld]:
@@ -161,6 +162,11 @@ class Peaks:
         if self._computed is None or self._computed[0] is not step:
             self._computed = (step, columns_of(self.plan, step))
         return self._computed[1]
+
+    def most_tokens(self, network: NetworkKey, budget: Budget) -> int:
+        """The most tokens of a layer in a pass of a network, or rows where it has no tokens."""
+        facts = self.plan.inputs[network].facts
+        return costs_of(facts.traits).most_tokens(facts, budget)
 
     def held(self, step: Step, sized: Sized, budget: Budget) -> PeakHeld:
         """The tensors that are alive at the peak of a pass."""

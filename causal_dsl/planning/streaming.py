@@ -78,14 +78,17 @@ class StreamedBytes:
 
 
 def streamed_bytes(plan: Plan) -> list[StreamedBytes]:
-    """The readings for a plan on a CPU with the memory that it takes unasked, of each network whose weights are streamed and
+    """The readings for a plan on a CPU with the memory that it is given, or takes unasked, of each network whose weights are streamed and
     whose files are at hand."""
     found = []
     refs = {key: ref for key, ref in plan.networks.items() if ref.held == STREAMED}
     refs = {key: ref for key, ref in refs.items() if ref.facts.folder is not None}
     if not refs:
         return []
-    budgets = {key: Budget(default_bytes(), _SIZES.get(dict(key.settings).get("dtype", ""), 4)) for key in plan.inputs}
+    budgets = {
+        key: Budget(plan.asked or default_bytes(), _SIZES.get(dict(key.settings).get("dtype", ""), 4))
+        for key in plan.inputs
+    }
     cut = chunk_to_memory(plan, budgets)
     for key, ref in refs.items():
         assert ref.facts.folder is not None

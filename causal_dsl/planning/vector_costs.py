@@ -1,4 +1,4 @@
-"""What vector networks cost: their layers are maps from each width to the next."""
+"""The costs of vector networks: their layers are maps from each width to the next."""
 
 from __future__ import annotations
 

@@ -2,23 +2,32 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Set
 from contextlib import contextmanager
 from contextvars import ContextVar
 
 from causal_dsl.diagnostics import Diagnostic, SpecError
 
 _FAULTS: ContextVar[tuple[Diagnostic, ...] | None] = ContextVar("stored_only", default=None)
+_UNLOADED: ContextVar[Set[str]] = ContextVar("unloaded", default=frozenset())
 
 
 @contextmanager
-def stored_only(faults: tuple[Diagnostic, ...]) -> Iterator[None]:
-    """Within, nothing is made that is not stored; ``faults`` say why something is not."""
-    token = _FAULTS.set(faults)
+def stored_only(faults: tuple[Diagnostic, ...], unloaded: Set[str] = frozenset()) -> Iterator[None]:
+    """Within, nothing is made that is not stored; ``faults`` say why something is not. The networks of the parts of a spec that are
+    ``unloaded`` ended every process that loaded them, and are not loaded."""
+    tokens = _FAULTS.set(faults), _UNLOADED.set(unloaded)
     try:
         yield
     finally:
-        _FAULTS.reset(token)
+        _FAULTS.reset(tokens[0])
+        _UNLOADED.reset(tokens[1])
+
+
+def refuse_unloaded(part: str) -> None:
+    """Raise the faults for a part of a spec whose networks are not to be loaded."""
+    if part in _UNLOADED.get():
+        raise SpecError(why_not_stored())
 
 
 def nothing_is_made() -> bool:
@@ -41,4 +50,4 @@ def refuse_making() -> None:
         raise KeyboardInterrupt
 
 
-__all__ = ["nothing_is_made", "refuse_making", "stored_only", "why_not_stored"]
+__all__ = ["nothing_is_made", "refuse_making", "refuse_unloaded", "stored_only", "why_not_stored"]

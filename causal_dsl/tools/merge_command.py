@@ -21,7 +21,6 @@ from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import add_voice
 
 if TYPE_CHECKING:
-    from causal_dsl.score.spec_results import SpecResult
     from causal_dsl.units.shards import RanShard, Shard
 
 
@@ -152,14 +151,15 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
     from causal_dsl.ran import with_faults
     from causal_dsl.running import not_run, run_specs
     from causal_dsl.score.format_numbers import counted
-    from causal_dsl.score.spec_results import Results
+    from causal_dsl.score.spec_results import Results, SpecResult
+    from causal_dsl.store.keys import versions
     from causal_dsl.store.ran_on import comparing
     from causal_dsl.store.stored_only import stored_only
     from causal_dsl.units.merging import merged, not_stored
 
     refuse_unlike_options(arguments, line)
     refuse_early(arguments, line)
-    specs = merged(
+    specs, faults = merged(
         arguments.paths,
         arguments.out,
         arguments.trust,
@@ -177,10 +177,13 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
             with comparing(one.ran_on), stored_only((fault,)):
                 found += run_specs([one.spec], options).specs
         except SpecError as error:  # the others are scored all the same
-            if len(specs) == 1:
+            if len(specs) == 1 and not faults:
                 raise
             found.append(with_faults(not_run(one.spec, check(one.spec, options), error.code), error.diagnostics))
-    results = Results(tuple(found))
+    ununited = [
+        SpecResult(name, "", (), versions(), warnings=tuple(fault.diagnostics)) for name, fault in faults.items()
+    ]
+    results = Results((*found, *ununited))
     if all(test.fault for test in results.tests):
         raise SpecError(list(dict.fromkeys(results.faults)))
     return ended(results, arguments, line)

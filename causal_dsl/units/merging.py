@@ -43,10 +43,11 @@ def merged(
     spec: Path | None,
     place: Callable[[str], Span],
     replaces: bool = False,
-) -> list[MergedSpec]:
+) -> tuple[list[MergedSpec], dict[str, SpecError]]:
     """Unite the shards below some folders in ``out``. Raises E902 for a folder without shards, E903 for shards of different
     runs, E904 where units are missing, E905 where a spec is not where the shards read it, E906 where ``out`` has results of another
-    run and ``replaces`` does not say that they may go, and E708, E755 and E756 of ``out``."""
+    run and ``replaces`` does not say that they may go, and E708, E755 and E756 of ``out``. A fault of one of several specs keeps no other
+    from being united: they are given by its name, and raised where all specs have one."""
     specs: dict[str, list[ShardFolder]] = {}
     for folder in folders:
         found = list(shards_in(folder))
@@ -65,7 +66,16 @@ def merged(
             help="leave --spec out, or merge the shards of one spec alone",
         )
     at = place(str(folders[0]))
-    return [_merged(shards, out, trust, allow, spec, at, place(str(out)), replaces) for shards in specs.values()]
+    united: list[MergedSpec] = []
+    faults: dict[str, SpecError] = {}
+    for name, shards in specs.items():
+        try:
+            united.append(_merged(shards, out, trust, allow, spec, at, place(str(out)), replaces))
+        except SpecError as error:
+            faults[name] = error
+    if not united:
+        raise SpecError(list(dict.fromkeys(one for error in faults.values() for one in error.diagnostics)))
+    return united, faults
 
 
 def _no_shards(folder: Path, at: Span) -> SpecError:
@@ -95,6 +105,7 @@ def _merged(
     first = shards[0]
     for other in shards[1:]:
         _refuse_others(first, other, at)
+    of = first.said["spec"]
     read = load(_spec_of(first, spec, at))
     shown = read.name
     _refuse_runs(shards, at)
@@ -113,7 +124,7 @@ def _merged(
     if missing:
         raise _incomplete(first, missing, damaged, shown, len(shards), at)
     runs = {part: about["inputs"] for part, about in known_runs(shards).items()}
-    ran_on = RanOn(networks, runs, lambda found: _other_now(found, at))
+    ran_on = RanOn(networks, runs, lambda found: _other_now(of, found, at))
     return MergedSpec(read, options, len(first.said["units"]), first.said["of"], ran_on)
 
 
@@ -139,14 +150,14 @@ def _refuse_now(shards: Sequence[ShardFolder], spec: Spec, options: Options, at:
             {path: before[path] for path in now if path in before}, {p: now[p] for p in now if p in before}
         )
     if found:
-        raise _other_now(list(dict.fromkeys(found)), at)
+        raise _other_now(spec.name, list(dict.fromkeys(found)), at)
 
 
-def _other_now(found: Sequence[str], at: Span) -> SpecError:
+def _other_now(spec: str, found: Sequence[str], at: Span) -> SpecError:
     notes = ("from the shards to this merge:", *found[:_NAMED])
     return fail(
         "E903",
-        "the shards ran on something else than there is now",
+        f"the shards of {spec} ran on something else than there is now",
         at,
         notes=(*notes, *([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else [])),
         help="restore it, or run the shards again; nothing was computed, and nothing was removed",
@@ -207,7 +218,7 @@ def _different(first: ShardFolder, other: ShardFolder, found: Sequence[str], at:
     ]
     return fail(
         "E903",
-        "the shards are of different runs",
+        f"the shards of {first.said['spec']} are of different runs",
         at,
         notes=(*notes, *([f"and {len(found) - _NAMED} more"] if len(found) > _NAMED else [])),
         help="run every shard with the same command except for i of --shard i/N, with the same files and the same versions",
@@ -319,7 +330,7 @@ def _incomplete(
     number = min(whose)
     return fail(
         "E904",
-        f"{len(missing)} of {len(first.said['units'])} units are missing",
+        f"{len(missing)} of {len(first.said['units'])} units of {spec} are missing",
         at,
         notes=(*notes[:_NAMED], *more, f"{there} of {of} shards are here; what they finished was united and is kept"),
         help=f"run the missing shards (causal-dsl run {spec} --shard {number}/{of} --out DIR), and merge again",

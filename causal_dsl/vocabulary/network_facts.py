@@ -72,7 +72,7 @@ class Facts:
 
     @property
     def traits(self) -> NetworkKind:
-        """What networks of its kind are like."""
+        """The record of its kind."""
         return NETWORK_KINDS[self.kind]
 
     @property

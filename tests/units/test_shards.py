@@ -319,6 +319,16 @@ def test_shards_of_a_spec_whose_weights_changed_keep_no_other_spec_from_being_sc
     assert code == 2 and said(home).count("[E903]") == 1, said(home)
     assert not any(computed[step] for step in COMPUTED) and not list((home / "out" / "a").rglob("results.json"))
     assert results(home, "s")["tests"] == whole("blocks")[1]["tests"]
+    weights.write_bytes(data)
+    lost = next((home / "parts").rglob("a/units/done/*"))
+    kept = lost.read_bytes()
+    lost.unlink()
+    code, computed = server.run(["merge", "parts", "--out", "second", "--trust"], home)
+    assert code == 2 and not any(computed[step] for step in COMPUTED)
+    assert "units of a.causal are missing" in said(home) and (home / "second" / "s" / "results.json").is_file()
+    lost.write_bytes(kept)
+    assert server.run(["merge", "parts", "--out", "second", "--trust"], home)[0] in (0, 1), said(home)
+    assert (home / "second" / "a" / "results.json").is_file()
 
 
 @pytest.mark.slow

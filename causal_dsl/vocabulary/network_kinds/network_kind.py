@@ -1,4 +1,4 @@
-"""What a kind of network is, in one record: what its inputs, its sites and its answers are like, and who computes what for it."""
+"""The record of a kind of network: its inputs, its sites and its answers, and the functions that compute its costs."""
 
 from __future__ import annotations
 
