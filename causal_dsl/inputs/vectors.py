@@ -11,7 +11,7 @@ from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.ranks import different
 from causal_dsl.counter import normals
-from causal_dsl.diagnostics import NOWHERE, Span, fail
+from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
 from causal_dsl.program.program import Alignment, InputPlacement
@@ -81,15 +81,6 @@ class VectorInputs(Inputs):
 
     def as_numbers(self, indices: np.ndarray) -> np.ndarray:
         return np.asarray(self.rows(indices))
-
-    def sizes(self, position: Position | None, indices: np.ndarray, span: Span = NOWHERE) -> np.ndarray:
-        return np.ones(len(indices), np.int64)
-
-    def spans(self, position: Position | None, indices: np.ndarray) -> tuple[np.ndarray, np.ndarray]:
-        return np.arange(len(indices)), np.zeros(len(indices), np.int64)
-
-    def where(self, position: Position | None, index: int, span: Span = NOWHERE) -> tuple[int, ...]:
-        return (0,)
 
     def some(self, most: int | None = None) -> np.ndarray:
         return spread(len(self), most or _TRIED)

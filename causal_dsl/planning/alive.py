@@ -11,8 +11,17 @@ from collections.abc import Iterator, Sequence
 from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.liveness import LiveTokens
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
+from causal_dsl.program.facts import layout_of
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
+
+#: How many inner vectors of a token the activations of transformers hold at once, with the one that they are given; 2 of
+#: those that are one operation of torch. ``tests/planning/test_peaks.py`` counts each.
+AT_ONCE = {
+    **dict.fromkeys(("gelu_10", "quick_gelu", "relu2", "sqrtsoftplus"), 3),
+    **dict.fromkeys(("gelu_new", "gelu_python", "gelu_python_tanh", "gelu_accurate", "laplace"), 4),
+    **dict.fromkeys(("gelu_fast", "xielu"), 5),
+}
 
 
 @dataclass(frozen=True)
@@ -43,6 +52,16 @@ def stages(
     yield from costs_of(facts.traits).stages(tokens, keys, following, facts, budget, share)
 
 
+def inner_at_once(facts: Facts) -> int:
+    """How many inner vectors of a token a feed-forward block holds at once; 4 where its activation is not known, or it has experts."""
+    record = layout_of(facts)
+    if not facts.activation or facts.experts or record is None:
+        return 4
+    return max(
+        AT_ONCE.get(facts.activation, 2), 3 if record.gated else 2
+    )  # gated: the gate's, the other map's, their product
+
+
 def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float]:
     """The tensors that are alive at the read-out of ``asked`` rows, of which ``last`` tokens reach it: the logits, which are put together
     once more where tests ask for ``columns`` of their own, and the copies of some rows that are measured at a time."""
@@ -53,4 +72,4 @@ def head(last: int, asked: int, columns: int | None, facts: Facts) -> list[float
     return [hidden, *[logits] * (1 if columns is None else 2), measured]
 
 
-__all__ = ["PeakHeld", "head", "held", "layer_stages", "stages"]
+__all__ = ["AT_ONCE", "PeakHeld", "head", "held", "inner_at_once", "layer_stages", "stages"]

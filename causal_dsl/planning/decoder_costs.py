@@ -4,19 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Iterator
 
+from causal_dsl.planning.alive import inner_at_once
 from causal_dsl.planning.liveness import Schedule
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.facts import layout_of
 from causal_dsl.vocabulary.network_facts import Facts
 
-#: How many inner vectors of a token the activations of transformers hold at once, with the one that they are given; 2 of
-#: those that are one operation of torch. ``tests/planning/test_peaks.py`` counts each.
-AT_ONCE = {
-    **dict.fromkeys(("gelu_10", "quick_gelu", "relu2", "sqrtsoftplus"), 3),
-    **dict.fromkeys(("gelu_new", "gelu_python", "gelu_python_tanh", "gelu_accurate", "laplace"), 4),
-    **dict.fromkeys(("gelu_fast", "xielu"), 5),
-}
 #: Multiplications of a run of a prompt that costs next to nothing, and tokens of a prompt that is not drawn yet.
 _SHORT, _PROMPT = 2**17, 16
 
@@ -106,14 +100,4 @@ class DecoderCosts:
         return 12 * facts.layers * facts.width**2 * tokens <= _SHORT
 
 
-def inner_at_once(facts: Facts) -> int:
-    """How many inner vectors of a token a feed-forward block holds at once; 4 where its activation is not known, or it has experts."""
-    record = layout_of(facts)
-    if not facts.activation or facts.experts or record is None:
-        return 4
-    return max(
-        AT_ONCE.get(facts.activation, 2), 3 if record.gated else 2
-    )  # gated: the gate's, the other map's, their product
-
-
-__all__ = ["AT_ONCE", "DecoderCosts", "inner_at_once"]
+__all__ = ["DecoderCosts"]

@@ -84,6 +84,8 @@ class Layouts:
         self, position: Position | None, forward: g.Forward, pairs: np.ndarray
     ) -> tuple[np.ndarray, np.ndarray]:
         """:meth:`tokens` of the places with a position."""
+        if not self.plan.inputs[forward.network].traits.positions:
+            return np.arange(len(pairs)), np.zeros(len(pairs), np.int64)
         bounds, tokens, _ = self.spans(position, forward)
         counts = bounds[pairs + 1] - bounds[pairs]
         which = np.repeat(np.arange(len(pairs)), counts)

@@ -14,7 +14,7 @@ from torch import nn
 
 from causal_dsl import api
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError
-from causal_dsl.inputs import Inputs, VectorInputs
+from causal_dsl.inputs import VectorInputs
 from causal_dsl.inputs.batches import Batch, padded, unpadded
 from causal_dsl.inputs.protocol import InputRows, Receiver
 from causal_dsl.network.factory import vector_facts
@@ -173,8 +173,6 @@ class TokenInputs(VectorInputs):
         return np.array(
             [self.vectors[i][spot] for i, spot in zip(indices.tolist(), spots.tolist(), strict=True)], np.int64
         )
-
-    sizes, spans, where = Inputs.sizes, Inputs.spans, Inputs.where
 
 
 def facts_of_decoder(model: nn.Module) -> Facts | None:

@@ -15,16 +15,18 @@ class NetworkKind:
 
     Inputs: ``inputs`` is the dotted name of its class of :mod:`causal_dsl.inputs`; empty where only the loaded network tells. A kind that is
     not ``seen`` stands for networks of which nothing is known before they are loaded: nothing is refused of them. ``prompted``: its
-    inputs are known to be prompts. ``enters``: how the value ``{name}`` enters, where it is not by an encoding at a site. ``no_prompt``: why no prompt is read, and what to write instead; None where one can be.
-    ``particular``: one may be made for some inputs alone, whole numbers say, so that it may not take those that are drawn to prove it.
+    inputs are known to be prompts. ``enters``: how the value ``{name}`` enters, where it is not by an encoding at a site. ``no_prompt``:
+    why no prompt is read, and what to write instead; None where one can be. ``particular``: a network may be made for some inputs alone,
+    whole numbers say, so that it may not take those that are drawn to prove it.
 
-    Sites: ``components`` is the kind whose components it has (``Component.kinds``), and
-    ``encoded_at`` names those of other kinds at which the values of variables enter, and which nothing is read from. ``absent`` says that it has no ``{component}``.
-    ``everywhere`` is the position of all vectors that a site has for one input; None where it has one vector, and takes no position;
-    ``no_tokens`` then says so.
-    ``by_record``: its sites are where the record of its architecture says. ``of_module`` is the dotted name of what makes
-    the facts of a module that a user's function returns without a tokenizer, and None of a module of another kind; what no kind takes is
-    a language model of transformers, or is taken for a vector network. ``layers`` is the dotted name of what finds the layers of a module that no record describes. ``modules`` is that of what finds the site that the output of a module is.
+    Modules: ``of_module`` is the dotted name of what makes the facts of a module that a user's function returns without a tokenizer, and
+    gives None for a module of another kind; a module that no kind takes is a language model of transformers, or else a vector network.
+    ``by_record``: its sites are where the record of its architecture says. ``layers`` and ``modules`` are the dotted names of what finds the
+    layers of a module that no record describes, and of what finds the site that the output of a module is.
+
+    Sites: ``components`` is the kind whose components it has (``Component.kinds``), and ``encoded_at`` names those of other kinds at which the
+    values of variables enter, and which nothing is read from. ``absent`` says that it has no ``{component}``. ``everywhere`` is the position
+    of all vectors that a site has for one input; None where it has one vector, and takes no position; ``no_tokens`` then says so.
 
     Nodes: ``start`` is the site that all others are computed from. ``nodes`` are the kinds of nodes of its circuits, ``parts`` the kinds that
     some of them can be split into. ``stream``: layers read the stream that all nodes before them add to; else each layer reads the one below
