@@ -214,7 +214,7 @@ def ports_of_place(place: Place, ports: Ports) -> tuple[Port, ...]:
     if layer is None or site.dims is not None:
         return ()
     if site.component in HEAD_PORTS:
-        return tuple(Port(site.component, layer, head) for head in site.heads)  # type: ignore[arg-type]
+        return tuple(Port(site.component, layer, head) for head in site.heads)
     if site.component == "z":
         every = site.heads or range(ports.heads)
         return tuple(port for head in every for port in ports_at(OutputNode("head", layer, head), ports))
