@@ -138,11 +138,10 @@ def _matrices(folder: Path) -> tuple[Mapping[str, int], int]:
     inside: dict[str, int] = {}
     outside: dict[str, int] = {}
     for path in folder.glob("*.safetensors"):
-        for name, about in (header_of(path) or {}).items():
-            if name == "__metadata__" or len(about["shape"]) < 2:
-                continue
-            begin, end = about["data_offsets"]
-            (inside if _OF_LAYER.search(name) else outside)[name] = end - begin
+        header = header_of(path)
+        for name, tensor in header.tensors.items() if header is not None else ():
+            if len(tensor.shape) >= 2:
+                (inside if _OF_LAYER.search(name) else outside)[name] = tensor.nbytes
     return inside, max(outside.values(), default=0)
 
 

@@ -177,7 +177,7 @@ def refuse_misfit(folder: Path, facts: Facts, span: Span) -> None:
     header = header_of(folder / WEIGHTS)
     if header is None:
         return  # `run` tells what is wrong with it
-    own = {name: about["shape"] for name, about in header.items() if isinstance(about, dict) and "shape" in about}
+    own = {name: tensor.shape for name, tensor in header.tensors.items()}
     for name in own:
         layer = _LAYER.search(name)
         if layer is not None and facts.layers is not None and int(layer[1]) >= facts.layers:
@@ -197,15 +197,9 @@ def refuse_misfit(folder: Path, facts: Facts, span: Span) -> None:
             )
 
 
-def _shapes(folder: Path) -> dict[str, list[int]]:
-    found: dict[str, list[int]] = {}
-    for path in sorted(folder.glob("*.safetensors")):
-        found |= {
-            name: about["shape"]
-            for name, about in (header_of(path) or {}).items()
-            if isinstance(about, dict) and isinstance(about.get("shape"), list)
-        }
-    return found
+def _shapes(folder: Path) -> dict[str, tuple[int, ...]]:
+    headers = (header_of(path) for path in sorted(folder.glob("*.safetensors")))
+    return {name: tensor.shape for header in headers if header is not None for name, tensor in header.tensors.items()}
 
 
 def _another(folder: Path, why: str, span: Span) -> SpecError:

@@ -27,12 +27,7 @@ def tensor_shapes(path: Path) -> dict[str, tuple[int, ...]] | None:
             return None
         (found,) = every
     header = header_of(found)
-    if header is None:
-        return None
-    try:
-        return {name: tuple(map(int, about["shape"])) for name, about in header.items() if name != "__metadata__"}
-    except (ValueError, TypeError, KeyError):
-        return None
+    return None if header is None else {name: tensor.shape for name, tensor in header.tensors.items()}
 
 
 def shapes_fit(via: Via, places: Sequence[Place], facts: Facts, found: Diagnostics) -> bool:

@@ -119,7 +119,8 @@ def _site(place: str) -> str:
 def _about(path: Path) -> dict[str, Any]:
     """The record of features in a file of fitted features; nothing where it is none."""
     try:
-        found = json.loads((header_of(path) or {})["__metadata__"]["causal_dsl"])
+        header = header_of(path)
+        found = json.loads(header.metadata["causal_dsl"]) if header is not None else None
         return found if isinstance(found, dict) else {}
     except (KeyError, ValueError, TypeError, RecursionError):
         return {}
@@ -128,7 +129,8 @@ def _about(path: Path) -> dict[str, Any]:
 def _places(path: Path) -> list[str]:
     """The places that the maps in a file were fitted at; none where the file does not say."""
     try:
-        maps = json.loads((header_of(path) or {})["__metadata__"]["causal_dsl"])["maps"]
+        header = header_of(path)
+        maps = json.loads(header.metadata["causal_dsl"])["maps"] if header is not None else ()
         return list(dict.fromkeys(str(told[1]) for told in maps))
     except (KeyError, ValueError, TypeError, IndexError, RecursionError):
         return []  # `run` refuses what is not a fitted feature

@@ -16,20 +16,11 @@ from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_cell, show_estimate, show_interval, show_share
 from causal_dsl.score.results import CellResult, ExpectationResult, TestResult
 from causal_dsl.score.spec_results import Results
+from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import leading
 
-_ORDER = (
-    *LADDER,
-    "empty",
-    "uninformative",
-    "never_moved",
-    "unmapped_moves",
-    "input_copy",
-    "replacement_matters",
-    "illusion_risk",
-    "not_above_controls",
-    "above_controls",
-)
+#: In which order findings are told: the verdicts first.
+_ORDER = (*LADDER, *(code for _, code in sorted((kind.told, code) for code, kind in FINDINGS.items() if kind.told)))
 
 
 def summary(results: Results) -> tuple[str, bool | None]:

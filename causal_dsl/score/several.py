@@ -34,9 +34,10 @@ from causal_dsl.score.results import CellInfo, CellResult, TestResult
 from causal_dsl.score.score import score_test
 from causal_dsl.score.verdict import settled
 from causal_dsl.score.wrong_answers import Speech, told
+from causal_dsl.vocabulary.findings import FINDINGS
 
 #: What one output may have while the test as a whole is sound: an interchange that is to move another output.
-_OWN = ("uninformative", "never_moved", "unreachable", "empty")
+_OWN = frozenset(code for code, kind in FINDINGS.items() if kind.of_one_output)
 
 
 @dataclass(frozen=True)

