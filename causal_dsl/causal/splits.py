@@ -17,10 +17,11 @@ import numpy as np
 from causal_dsl.causal.support import LISTABLE, Support, enumerate_support, known
 from causal_dsl.counter import bits, key
 from causal_dsl.diagnostics import Diagnostics, Span
+from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.called_words import PARTS
 
 if TYPE_CHECKING:
-    from causal_dsl.causal.designs import DrawStatement
+    from causal_dsl.causal.designs import Design, DrawStatement
     from causal_dsl.causal.model import CausalModel
 
 #: The parts, by number, and how many tenths of the inputs lie in each.
@@ -93,6 +94,34 @@ def restrict(model: CausalModel, support: Support, split: str) -> Support:
     settings = support.values or {"": support.weights}
     keep = part_of(model, settings) == PARTS.index(split)
     return Support({name: codes[keep] for name, codes in support.values.items()}, support.weights[keep], support.broken)
+
+
+@dataclass(frozen=True)
+class DrawnPart:
+    """The part of the inputs that ``roles`` are drawn from: ``count`` of ``every`` inputs, or values of the variables ``by`` (0: they cannot be
+    listed, and it is about so many ``tenths`` of them)."""
+
+    roles: tuple[str, ...]
+    name: str
+    count: int
+    every: int
+    tenths: int
+    by: tuple[str, ...]
+
+
+def drawn_parts(design: Design) -> tuple[DrawnPart, ...]:
+    """The parts of the inputs that a design is drawn from; none where it is drawn from all."""
+    found: dict[tuple[int, str], DrawnPart] = {}
+    for statement in design.statements:
+        if not statement.split:
+            continue
+        key, model = (id(statement.model), statement.split), statement.model
+        roles = (*found[key].roles, *statement.roles) if key in found else statement.roles
+        number, hashes = PARTS.index(statement.split), _listed(model)
+        count = 0 if hashes is None else int((np.searchsorted(model.cuts, hashes) == number).sum())
+        every = 0 if hashes is None else len(hashes)
+        found[key] = DrawnPart(roles, statement.split, count, every, TENTHS[number], model.by)
+    return tuple(found.values())
 
 
 def report_empty(statement: DrawStatement, place: Span, label: str, diagnostics: Diagnostics) -> None:
