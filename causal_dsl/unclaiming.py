@@ -10,6 +10,7 @@ import numpy as np
 import torch
 
 from causal_dsl.carrying import Carrying
+from causal_dsl.clear_moves import with_clear
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.in_others import with_others
@@ -59,8 +60,10 @@ def with_unclaimed(
     mine = execution.runs[test.control[0]].test
     mixing = Mixing(probe, test, mine, execution, cell)
     natural = allowed = max(1 - float(right.mean()), mixing.wrong)
-    if probe.why == "alike" and iia is not None:
-        allowed = max(natural, 1 - iia)  # all of it together is the test itself, seen from the other run
+    if iia is not None and (natural or probe.why == "alike"):
+        # A network with errors of its own makes more of them where parts of two inputs meet, as they do in the test itself. Of pairs that are alike
+        # all of it together is the test itself, seen from the other run.
+        allowed = max(natural, 1 - iia)
     every = tuple(
         Taken(
             units,
@@ -83,6 +86,7 @@ def with_unclaimed(
         )
         if units not in probe.units
     )
+    every = with_clear(every, probe, test, execution, both, natural, allowed)
     every += tuple(mixing.taken())
     cell = replace(cell, findings=(*cell.findings, *mixing.findings))
 

@@ -243,6 +243,7 @@ def _unclaimed(one: Json) -> Unclaimed:
             varied=tuple(t.get("varied", ())),
             unlike=Unlike(_estimate(t["unlike"])) if "unlike" in t else None,
             beside=tuple(t.get("beside", ())),
+            clear=_estimate(t["clear"]) if "clear" in t else None,
         )
         for t in one["taken"]
     )

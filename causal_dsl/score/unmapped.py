@@ -41,7 +41,8 @@ class Taken:
     its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds. ``unlike``: how the
     answer then depends on the placed variables; None where that was not looked at. ``beside``: variables whose places are then taken from
     inputs with the same value of them, each from one of its own; ``moved`` is then of the mixtures that neither of the two alone moves.
-    ``each``: what a unit of ``mixed`` is."""
+    ``each``: what a unit of ``mixed`` is. ``clear``: in what share of pairs the answer becomes another one as clearly as usual, where the
+    network's own errors leave that to be asked."""
 
     units: tuple[int, ...]
     told: str
@@ -52,6 +53,7 @@ class Taken:
     unlike: Unlike | None = None
     beside: tuple[str, ...] = ()
     each: Literal["number", "token", ""] = "number"
+    clear: Estimate | None = None
 
     @property
     def how(self) -> str:
@@ -75,6 +77,8 @@ class Taken:
             found["beside"] = list(self.beside)
         if self.varied:
             found["varied"] = list(self.varied)
+        if self.clear is not None:
+            found["clear"] = self.clear.to_json()
         if self.unlike is not None:
             found["unlike"] = self.unlike.share.to_json()
         return found
@@ -143,17 +147,19 @@ def of_pairs(hits: np.ndarray, every: bool) -> Estimate:
     return Estimate(count / n, *found, n, "rule of three" if count in (0, n) else "binomial", "draws")
 
 
-def moves(one: Taken, natural: float, sets: int = 1) -> bool:
-    """Whether it moves the answer more often than the network's own errors explain: in more than ``RARE`` of the pairs, more
-    than twice as often, and in more pairs than luck explains in any one of so many ``sets`` (Bonferroni).
+def moves(one: Taken, natural: float, sets: int = 1, alone: float | None = None) -> bool:
+    """Whether it moves the answer more often than errors of the network explain: in more than ``RARE`` of the pairs, and in more pairs
+    than luck explains in any one of so many ``sets`` (Bonferroni) if errors of both inputs are passed on, twice ``natural``.
 
-    A network that is right everywhere explains none by its errors; then one pair of all is enough, or two of a sample.
+    A network that is right everywhere explains none by its errors; then one pair of all is enough, or two of a sample. Errors leave an
+    answer close to another one. So those that become others clearly are held against what the network does ``alone``, once.
     """
-    return exceeds(one.moved, natural, sets)
+    clearly = one.clear is not None and exceeds(one.clear, natural if alone is None else alone, sets, once=True)
+    return clearly or exceeds(one.moved, natural, sets)
 
 
-def exceeds(share: Estimate, natural: float, sets: int) -> bool:
-    """The same of any share of pairs."""
+def exceeds(share: Estimate, natural: float, sets: int, once: bool = False) -> bool:
+    """Whether a share of pairs is more than twice ``natural``, and not by luck if errors of both inputs are passed on (``once``: of one)."""
     n, value = share.n, share.value or 0.0
     hits = round(value * n)
     least = 1 if share.method == "exact" else 2
@@ -161,14 +167,14 @@ def exceeds(share: Estimate, natural: float, sets: int) -> bool:
         return False
     from scipy.special import bdtrc
 
-    return bool(bdtrc(hits - 1, n, natural) * sets <= _LUCK)
+    return bool(bdtrc(hits - 1, n, natural if once else min(1.0, 2 * natural)) * sets <= _LUCK)
 
 
 def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot: an alarm where the
     network's own errors do not explain it, else information."""
     judged = [one for one, must_stay in zip(found.taken, found.judged, strict=True) if must_stay and one.moved.value]
-    moving = [one for one in judged if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken))]
+    moving = [one for one in judged if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken), found.natural)]
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)
@@ -182,6 +188,11 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
     told += f". {_placed(most)}, and {_because(found, most, True)}."
+    if most.clear is not None and most.clear.value:
+        told += (
+            f" In {show_estimate(most.clear)} of {counted(most.clear.n)} the answer becomes another one clearly: the two largest logits are then at "
+            "least half as far apart as usual."
+        )
     if any(not (one.mixed and found.natural) for one in moving):
         return [Finding("unmapped_moves", told)]
     if moving:

@@ -300,6 +300,28 @@ def wrong_where_copies_meet() -> Network:
     )
 
 
+def close(stepping: bool = False) -> Network:
+    """s is weak where a is 1 and j is 3, and a little of everything decides there: rightly in 5 of 6 inputs. ``stepping``: two copies of j that
+    are three apart decide as well, and clearly."""
+
+    def layer(x: Tensor) -> Tensor:
+        weak = ((x[:, 0] == 1) & (x[:, 2] == 3)).double()
+        sign = (2 * s(x) - 1) * (2 * x[:, 3] - 1)
+        little = torch.where(weak > 0, sign, 1 - 2 * ((x[:, 0] + x[:, 1] + x[:, 2]) % 2))
+        little = torch.where((weak > 0) & (x[:, 1] == 2) & (x[:, 3] == 1), -little, little)
+        return units((2 * s(x) - 1) * (1 - 0.95 * weak), little / 10, x[:, 2], x[:, 3], x[:, 2])
+
+    def answer(h: Tensor) -> Tensor:
+        sign = h[:, 0] * (2 * h[:, 3] - 1) + h[:, 1]
+        return 0.5 - torch.where(stepping & ((h[:, 2] - h[:, 4]) >= 3), -sign, sign) / 2
+
+    return Network(layer, answer)
+
+
+def close_and_stepping() -> Network:
+    return close(True)
+
+
 # ── a code of the inputs beside the variable ────────────────────────────────────────────────────
 
 
