@@ -174,7 +174,11 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot: an alarm where the
     network's own errors do not explain it, else information."""
     judged = [one for one, must_stay in zip(found.taken, found.judged, strict=True) if must_stay and one.moved.value]
-    moving = [one for one in judged if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken), found.natural)]
+    moving = [
+        one
+        for one in judged
+        if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken), found.natural)
+    ]
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)

@@ -42,12 +42,13 @@ CLAIMS = {
 }
 
 
-def claim(folder: Path, network: str, place: str, sweep: str, draw: str, where: str) -> dict[str, str]:
+def claim(folder: Path, network: str, place: str, sweep: str, draw: str, where: str, more: str = "") -> dict[str, str]:
     """The findings of the test, those of the cell at `a` first, by code; alarms as they are and the others in brackets."""
     shutil.copy(Path(__file__).with_name("tokens.py"), folder / "tokens.py")
     text = MODEL.replace("NETWORK", network).replace("WORDS", ", ".join(f'"{word}"' for word in WORDS))
     for name, by in {"PLACE": place, "SWEEP": sweep, "DRAW": draw, "WHERE": where}.items():
         text = text.replace(name, by)
+    text = text.replace('c} E"', f'c}} E"{more}')
     (folder / "claim.causal").write_text(text)
     test = cd.run(cd.load(folder / "claim.causal"), cd.Options(trust=True))["claim"]
     return {
@@ -73,6 +74,21 @@ def test_where_nothing_is_compared_nothing_alarms(name: str, tmp_path: Path) -> 
     assert inside == (name != "fixed"), found  # where too few pairs are left, nothing was taken
     if name == "numbers":  # of five tokens one is claimed in part
         assert "the 4 unclaimed tokens of layer[0].resid_post and the 1 token that is claimed in part" in told, found
+
+
+LOW = 'where base.b in {"b0", "b1"} and source.b in {"b0", "b1"}'
+
+
+@pytest.mark.parametrize(("place", "sweep"), [("a", ""), ("p", "(p in [a, c])")])
+@pytest.mark.parametrize("line", ["", '\n  prompt "S S {a} {b} {c} E"'])
+def test_a_claim_under_a_where_is_tried_in_other_prompts(place: str, sweep: str, line: str, tmp_path: Path) -> None:
+    """Prompts of two lengths, too: the places of the test are in all of them."""
+    asked = (place, sweep, "n=200", LOW)
+    found = claim(tmp_path, "by_a_copy_where_b_is_high", *asked, more=line)
+    assert "that do not pass the `where`" in found["only_there"], found
+    found = claim(tmp_path, "plain", *asked, more=line)
+    assert all(code.startswith("(") for code in found) and "(only_there)" not in found, found
+    assert "do not pass the `where`" not in found.get("(not_tried)", ""), found
 
 
 @pytest.mark.parametrize("name", ["whole", "drawn"])

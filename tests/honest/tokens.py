@@ -122,3 +122,9 @@ def by_three_of_b() -> Network:
 def by_words() -> Network:
     """Whether a is unlike b's height is found from their words alone: the last token has both."""
     return Network(lambda x: (seen(x, 0) - seen(x, 1)).abs())
+
+
+def by_a_copy_where_b_is_high() -> Network:
+    """a is read at its own token where b is low, and elsewhere at c's token, which holds it as well."""
+    more = lambda x: put(x, n9=word(x, "a1").cumsum(1) * word(x, "c0", "c1"))  # noqa: E731
+    return Network(lambda x: torch.where(seen(x, 1) > 0.5, seen(x, 9), seen(x, 0)), more)
