@@ -15,7 +15,7 @@ from causal_dsl.carrying import Carrying
 from causal_dsl.depending import SETS, Depending
 from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import unwritten_at
-from causal_dsl.mixing import mixed_where_nothing_is_needed
+from causal_dsl.mixing import Mixing
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small
 from causal_dsl.planning.unclaimed import told_part
 from causal_dsl.program.probed import Unmapped
@@ -41,7 +41,14 @@ _JUDGED = 24
 
 
 def with_others(
-    cell: CellResult, probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int], rows: int = 0
+    cell: CellResult,
+    probe: Unmapped,
+    test: Test,
+    execution: Execution,
+    natural: float,
+    away: set[int],
+    mixing: Mixing,
+    rows: int = 0,
 ) -> CellResult:
     """The cell, told of units that no variable claims and that move the answer though others carry what is needed; or that none are
     known to carry it. ``natural``: the share of inputs that the network answers wrong. ``away``: units that the test sets to other values.
@@ -62,7 +69,7 @@ def with_others(
     if probe.tokens:
         found, tell = _of_tokens(probe, test, execution, natural, rows)
     else:
-        found, tell = _of_layer(probe, test, execution, natural, away)
+        found, tell = _of_layer(probe, test, execution, natural, away, mixing)
     if found is None:
         return cell
     if not tell:
@@ -73,7 +80,7 @@ def with_others(
 
 
 def _of_layer(
-    probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int]
+    probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int], mixing: Mixing
 ) -> tuple[Unclaimed | None, bool]:
     """What was taken, and whether there is something to tell of it."""
     carrying = Carrying(execution, test, probe, natural)
@@ -104,11 +111,10 @@ def _of_layer(
         told = [_taken(probe, some, of_pairs(hits[some], every), seen[some]) for some in changing]
         return _unclaimed(probe, test, carrying, told, False, natural), True
     if not moving and not away:
-        mixed = [
-            replace(_taken(probe, one, of_pairs(hit, False)), mixed=True)
-            for one, hit in mixed_where_nothing_is_needed(carrying, cells)
-        ]
-        mixed = [one for one in mixed if moves(one, natural, len(mixed) + 1)]
+        units, pairs = probe.units[0], len(carrying.base)
+        alone = pairs >= LEAST and not next(iter(carrying.moved([units], pairs))).any()
+        tried = mixing.where_nothing_is_needed() if alone else ()
+        mixed = [one for one in tried if moves(one, natural, len(tried) + 1)]
         if mixed:
             return replace(_unclaimed(probe, test, carrying, mixed, True, natural), needless=True), True
     if not moving or carrying.carrier(()) is not None:

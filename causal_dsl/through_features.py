@@ -23,6 +23,7 @@ from causal_dsl.planning.claims import ways_of
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.rest_of_layer import named, whole_of
 from causal_dsl.planning.unclaimed import ALL, FEW, part
+from causal_dsl.planning.unit_sets import random_parts
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.whole_maps import writes_all
@@ -165,9 +166,7 @@ class _Rest:
             return [free, *(some for size in range(1, len(free)) for some in combinations(free, size))]
         sets = [free]
         for count, of in ((_HALVES, 2), (_QUARTERS, 4)):
-            sets += [
-                tuple(sorted(self.stream.shuffled(np.array(free))[: len(free) // of].tolist())) for _ in range(count)
-            ]
+            sets += random_parts(free, of, count, self.stream)
         sets += [(unit,) for unit in free[:FEW]]
         pairs = list(combinations(free, 2))
         if (2 * len(sets) + len(pairs)) * LEAST <= _ALL_ROWS // self.test.unlike:

@@ -112,7 +112,7 @@ def with_unclaimed(
         ):
             told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
         cell = replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
-        cell = with_others(cell, probe, test, execution, natural, away, rest_of(rows))
+        cell = with_others(cell, probe, test, execution, natural, away, mixing, rest_of(rows))
     if away and full and not _alarmed(cell):
         hidden = unmapped_beside(unmapped_findings(told_of(every)))
         known = {one.code for one in cell.findings}

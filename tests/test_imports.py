@@ -51,6 +51,7 @@ ORDER = [
     "depending",
     "mixing",
     "in_others",
+    "clear_moves",
     "in_tokens",
     "interchanging",
     "through_features",
