@@ -65,7 +65,7 @@ class Carrying:
         stream = Stream(SEED, len(first))
         cheap = is_small(plan.inputs[key])
         #: how many rows may be run for it
-        cells = self.execution.runs[self.test.control[0]].test.unlike
+        cells = self.execution.runs[self.test.control[0] or self.test.name].test.unlike
         spared = self.rows if self.probe.tokens else self._spared(drawn.n * len(self.probe.units))
         self.left = FREE // cells if cheap else spared
         self.base = self.other = np.empty(0, np.int64)

@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
@@ -14,7 +13,7 @@ from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import unwritten_at
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small, rows_of_tokens
-from causal_dsl.planning.unclaimed import ALL, FEW, part, told_part
+from causal_dsl.planning.unclaimed import ALL, FEW, told_numbers, told_part
 from causal_dsl.planning.unit_sets import random_parts
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
@@ -193,15 +192,10 @@ class Mixing:
 
     def _of_columns(self, columns: Sequence[int]) -> _Set:
         assert self.assembling is not None
-        width, of = self.assembling.layer.width, dict[int, list[int]]()
-        for column in columns:
-            of.setdefault(column // width, []).append(column % width)
-        site = self.probe.site
-        told = [str(part(replace(site, dims=tuple(dims)), (token,), True)) for token, dims in list(of.items())[:4]]
-        more = f" and the unclaimed numbers of {len(of) - 4} more tokens" if len(of) > 4 else ""
-        return _Set(
-            tuple(of), " and ".join(told) + more, tuple((column,) for column in columns), self._each(len(columns), True)
-        )
+        width = self.assembling.layer.width
+        told = told_numbers(self.probe.site, columns, width)
+        tokens = tuple(dict.fromkeys(column // width for column in columns))
+        return _Set(tokens, told, tuple((column,) for column in columns), self._each(len(columns), True))
 
     # ── beside what other inputs have at the places ─────────────────────────────────────────────
 

@@ -10,6 +10,7 @@ from functools import partial
 import numpy as np
 import torch
 
+from causal_dsl.by_numbers import with_numbers
 from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.written_there import written_there
@@ -119,6 +120,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
             cells[i] = with_rest_of_features(cells[i], number, test, execution)
+            cells[i] = with_numbers(cells[i], number, test, execution)
     cells = _shared(cells, result.cells, test)
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))

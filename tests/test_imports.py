@@ -51,6 +51,7 @@ ORDER = [
     "depending",
     "mixing",
     "in_others",
+    "by_numbers",
     "clear_moves",
     "in_tokens",
     "interchanging",

@@ -250,7 +250,19 @@ def _unclaimed(one: Json) -> Unclaimed:
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
     carrier, through = one.get("carrier", ""), one.get("through", "")
     return Unclaimed(
-        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, carrier, through=through
+        one["site"],
+        placed,
+        varied,
+        one["why"],
+        False,
+        "",
+        taken,
+        one["natural"],
+        (),
+        0.0,
+        carrier,
+        through=through,
+        numbers=one.get("numbers", False),
     )
 
 

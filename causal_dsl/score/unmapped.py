@@ -92,7 +92,7 @@ class Unclaimed:
     ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
     ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
     answer as it is where it needs something else. ``through``: the features through which the placed variables are written; what these take there
-    stays as it is."""
+    stays as it is. ``numbers``: of tokens the units are single numbers of their vectors."""
 
     site: str
     placed: tuple[str, ...]
@@ -110,6 +110,7 @@ class Unclaimed:
     inside: bool = False
     needless: bool = False
     through: str = ""
+    numbers: bool = False
 
     def to_json(self) -> shapes.UnclaimedJson:
         found: shapes.UnclaimedJson = {
@@ -124,6 +125,8 @@ class Unclaimed:
                 if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
             ],
         }
+        if self.numbers:
+            found["numbers"] = True
         if self.through:
             found["through"] = self.through
         return {**found, "carrier": self.carrier} if self.carrier else found

@@ -46,6 +46,8 @@ class UnclaimedJson(TypedDict):
     "each set of units; for `other`, those that move the answer"
     carrier: NotRequired[str]
     "for `other`: the place of units that carry what the answer needs beside the placed variables"
+    numbers: NotRequired[bool]
+    "true: its units are single numbers of tokens, counted over the vectors of all tokens side by side"
     through: NotRequired[str]
     "the features through which the placed variables are written: what they take stays as it is"
 
