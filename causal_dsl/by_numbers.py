@@ -88,8 +88,9 @@ def _in_alike(
     test, values = assembling.test, assembling.values
     fixed = [name for name in (*test.model.exogenous, "template") if name not in probe.varied and name in values]
     sets = list(_sets(probe.units[0], rows))
-    n = min(_MOST, rows // len(sets))
-    if n < LEAST or not fixed:
+    sets = sets[: rows // LEAST]
+    n = min(_MOST, rows // len(sets)) if sets else 0
+    if len(sets) <= len(probe.units[0]) or not fixed:
         return None
     base = assembling.rows(4 * n)
     donors = assembling.alike(base, fixed)
@@ -115,14 +116,14 @@ def _in_alike(
 
 
 def _sets(free: Sequence[int], rows: int) -> Iterator[tuple[int, ...]]:
-    """All numbers, halves and quarters of them, each by itself, and each two if rows suffice."""
+    """All numbers and each by itself, halves and quarters of them, and each two if rows suffice."""
     stream = Stream(SEED, len(free), "numbers")
-    wide = [tuple(free), *random_parts(free, 2, _PARTS, stream), *random_parts(free, 4, _PARTS, stream)]
-    few: list[tuple[int, ...]] = [(one,) for one in free]
+    sets = [tuple(free), *((one,) for one in free)]
+    sets += [*random_parts(free, 2, _PARTS, stream), *random_parts(free, 4, _PARTS, stream)]
     pairs = list(combinations(free, 2))
-    if (len(wide) + len(few) + len(pairs)) * _ENOUGH <= rows:
-        few += pairs
-    yield from dict.fromkeys([*wide, *few])
+    if (len(sets) + len(pairs)) * _ENOUGH <= rows:
+        sets += pairs
+    yield from dict.fromkeys(sets)
 
 
 def _of_tokens(probe: Unmapped, free: Sequence[int]) -> Iterator[tuple[tuple[int, tuple[int, ...]], ...]]:

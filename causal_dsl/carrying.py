@@ -76,7 +76,7 @@ class Carrying:
         self.inputs = index[first]
         self.values: Columns = {name: column[first] for name, column in values.items()}
         self.answers, _ = self.layer.said(self.inputs, self.values.get("template"))
-        right = self.test.model.accepted(output).right(self.answers, self.values[output])
+        right = self.right = self.test.model.accepted(output).right(self.answers, self.values[output])
         base, other = (
             grid.ravel() for grid in np.meshgrid(np.arange(len(first)), np.arange(len(first)), indexing="ij")
         )
