@@ -53,6 +53,7 @@ ORDER = [
     "in_others",
     "by_numbers",
     "clear_moves",
+    "levelling",
     "in_tokens",
     "interchanging",
     "through_features",

@@ -230,6 +230,17 @@ def places_finding(moved: Estimate, names: Sequence[str], site: str) -> Finding:
     )
 
 
+def levelled_finding(moved: Estimate, name: str, places: str) -> Finding:
+    """`holds_more`, where what differs at a place between inputs with one value of its variable counts."""
+    return Finding(
+        "holds_more",
+        f"The answer moves in {show_estimate(moved)} of {counted(moved.n, 'input')} that the network answers right if what is at {places} is replaced by "
+        f"its mean over the inputs with the same value of `{name}`. What differs there between inputs with one value of `{name}` counts: the network "
+        f"may read something else from that place.",
+        "info",
+    )
+
+
 def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
     """`unmapped_moves` and `unjudged_moves` of the rest of a layer beside what features take there. A feature that is not ``given`` was
     fitted, and may miss a part of its variable: then it is no alarm."""
@@ -392,6 +403,7 @@ __all__ = [
     "Unclaimed",
     "Unlike",
     "exceeds",
+    "levelled_finding",
     "listed",
     "moves",
     "of_pairs",
