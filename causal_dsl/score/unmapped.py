@@ -279,6 +279,18 @@ def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
     ]
 
 
+def ignored_finding(found: Unclaimed, share: Estimate, where: str) -> Finding:
+    """`unjudged_moves`, where directions beside a feature switch off the variable that it takes."""
+    names = listed(found.placed)
+    return Finding(
+        "unjudged_moves",
+        f"No other value of {names} changes the answer in {show_estimate(share)} of {counted(share.n, 'mixture')} if {where} is taken from another input, "
+        f"while what {found.through} of {names} takes at {found.site} stays as it is. In the causal model another value of {names} changes the answer of each of "
+        f"these inputs, and in the network it does without the mixture, or if the mixture is kept to the directions in which the layer varies by itself: "
+        f"copies in other directions may count where they differ.",
+    )
+
+
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
     """The findings of a cell and those of one more control of this kind: an alarm stands alone, and of others the first of a code."""
     kinds = ("unmapped_moves", "unjudged_moves")
@@ -403,6 +415,7 @@ __all__ = [
     "Unclaimed",
     "Unlike",
     "exceeds",
+    "ignored_finding",
     "levelled_finding",
     "listed",
     "moves",

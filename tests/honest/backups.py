@@ -373,3 +373,48 @@ def compared_in_weights() -> Weights:
 
 def plain_in_weights() -> Weights:
     return Weights(False)
+
+
+# ── copies in directions that are no coordinates ────────────────────────────────────────────────
+
+
+def turn() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+
+
+def in_directions(compared: bool = False) -> Network:
+    """s, w three times, j and a along six directions; ``compared``: where two of the copies of w are unlike, s does not count."""
+    by = turn()
+
+    def answer(h: Tensor) -> Tensor:
+        own = h @ by
+        off = compared & (own[:, 2].round() != own[:, 3].round())
+        return differ(torch.where(off, 0 * own[:, 0], own[:, 0]), own[:, 1])
+
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 3], x[:, 3], x[:, 2] / 3, x[:, 0] / 2) @ by.T, answer)
+
+
+def in_directions_compared() -> Network:
+    return in_directions(True)
+
+
+# ── traces ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _code(x: Tensor) -> Tensor:
+    return 3 * x[:, 0] + x[:, 1]
+
+
+def by_a_trace() -> Network:
+    """Unit 0 is s and a hundredth of a code of a and b, from which the answer is computed."""
+
+    def answer(h: Tensor) -> Tensor:
+        code = (100 * (h[:, 0] - (h[:, 0] > 0.5).double())).round()
+        return differ((torch.div(code, 3, rounding_mode="floor") == code % 3).double(), h[:, 1])
+
+    return Network(lambda x: units(s(x) + _code(x) / 100, x[:, 3], x[:, 2]), answer)
+
+
+def beside_a_trace() -> Network:
+    return Network(by_a_trace().layers[0].formula, lambda h: differ((h[:, 0] > 0.5).double(), h[:, 1]))
