@@ -62,7 +62,8 @@ def with_unclaimed(
     mine = execution.runs[test.control[0]].test
     mixing = Mixing(probe, test, mine, execution, cell)
     natural = allowed = max(1 - float(right.mean()), mixing.wrong)
-    if iia is not None and (natural or probe.why == "alike"):
+    holds = cell.verdict is not None and cell.verdict.code in (*FULL, "partly")
+    if iia is not None and ((natural and holds) or probe.why == "alike"):
         # A network with errors of its own makes more of them where parts of two inputs meet, as they do in the test itself. Of pairs that are alike
         # all of it together is the test itself, seen from the other run.
         allowed = max(natural, 1 - iia)
