@@ -104,9 +104,14 @@ class Assembling:
         return any(np.ptp(held[group == k], axis=0).max(initial=0) > 1e-6 * size for k in range(int(group.max()) + 1))
 
     @torch.no_grad()
-    def run(self, base: np.ndarray, taken: Sequence[Sequence[tuple[Sequence[int], np.ndarray]]]) -> list[Mixtures]:
-        """The mixtures of each of several ways to make them from the inputs ``base`` [n]: pairs of columns, and of the inputs [n] that
-        these are taken from."""
+    def run(
+        self,
+        base: np.ndarray,
+        taken: Sequence[Sequence[tuple[Sequence[int] | torch.Tensor, np.ndarray]]],
+        placed: np.ndarray | None = None,
+    ) -> list[Mixtures]:
+        """The mixtures of each of several ways to make them from the inputs ``base`` [n]: pairs of columns (or of a projection [width, width]), and
+        of the inputs [n] that these are taken from. ``placed``: the inputs [n] from which is what stays in them, in place of ``base``."""
         n, width = len(base), max(1, self.vectors.shape[1])
         at_once = max(1, min(_AT_ONCE, _NUMBERS // width) // n)
         own, lines, found = self.answers[base], self.lines(base), list[Mixtures]()
@@ -117,8 +122,11 @@ class Assembling:
             for parts in some:
                 mixed = self.vectors[here].clone()
                 for columns, donors in parts:
+                    if isinstance(columns, torch.Tensor):
+                        mixed += (self.vectors[torch.from_numpy(donors)] - self.vectors[here]) @ columns.to(mixed)
+                        continue
                     mixed[:, list(columns)] = self.vectors[torch.from_numpy(donors)][:, list(columns)]
-                vectors.append(mixed if self.kept is None else self.kept(mixed, base))
+                vectors.append(mixed if self.kept is None else self.kept(mixed, base if placed is None else placed))
             every = None if lines is None else np.tile(lines, len(some))
             said, gaps = self.layer.said(self.inputs[np.tile(base, len(some))], every, torch.cat(vectors))
             for parts, one, gap in zip(some, said.reshape(-1, n), gaps.reshape(-1, n), strict=True):

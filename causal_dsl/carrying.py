@@ -66,7 +66,7 @@ class Carrying:
         stream = Stream(SEED, len(first))
         cheap = is_small(plan.inputs[key])
         #: how many rows may be run for it
-        cells = self.execution.runs[self.test.control[0]].test.unlike
+        cells = self.execution.runs[self.test.control[0] or self.test.name].test.unlike
         spared = self.rows if self.probe.tokens else self._spared(drawn.n * len(self.probe.units))
         self.left = FREE // cells if cheap else spared
         self.base = self.other = np.empty(0, np.int64)
@@ -77,7 +77,7 @@ class Carrying:
         self.inputs = index[first]
         self.values: Columns = {name: column[first] for name, column in values.items()}
         self.answers, _ = self.layer.said(self.inputs, self.values.get("template"))
-        right = self.test.model.accepted(output).right(self.answers, self.values[output])
+        right = self.right = self.test.model.accepted(output).right(self.answers, self.values[output])
         base, other = (
             grid.ravel() for grid in np.meshgrid(np.arange(len(first)), np.arange(len(first)), indexing="ij")
         )

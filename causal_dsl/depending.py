@@ -104,16 +104,33 @@ class Depending:
     def unlike(self, units: Sequence[int], n: int) -> Unlike | None:
         """In which share of the first ``n`` pairs the answer depends on the placed variables as in no input when ``units`` are taken from
         the other one; None where that cannot be seen."""
+        carrying = self.carrying
+        return self._unlike(units, carrying.base, carrying.other, n, not carrying.unseen)
+
+    def unlike_in(self, units: Sequence[int], fixed: Sequence[str], n: int) -> Unlike | None:
+        """The same of pairs of inputs with the same values of ``fixed``."""
         if not self.known:
             return None
         carrying = self.carrying
-        n = min(n, max(1, FREE // len(self.having) // SETS))
+        values = [carrying.values[name] for name in fixed] or [np.zeros(len(carrying.inputs), np.int64)]
+        group = np.unique(np.stack(values, axis=1), axis=0, return_inverse=True)[1].reshape(-1)
+        own = carrying.held_at(units)
+        base, other = np.nonzero(group[:, None] == group[None, :])
+        apart = (own[base] != own[other]).any(axis=1) & carrying.right[base] & carrying.right[other]
+        chosen = self.stream.shuffled(np.flatnonzero(apart))[:n]
+        return self._unlike(units, base[chosen], other[chosen], n, False)
+
+    def _unlike(self, units: Sequence[int], base: np.ndarray, other: np.ndarray, n: int, whole: bool) -> Unlike | None:
+        if not self.known or not len(base):
+            return None
+        carrying = self.carrying
+        n = min(n, len(base), max(1, FREE // len(self.having) // SETS))
         if carrying.probe.tokens and carrying.left < n * len(self.having):
             return None
         carrying.left -= n * len(self.having)
-        ways, tied, gaps = self._ways(carrying.base[:n], carrying.other[:n], units)
+        ways, tied, gaps = self._ways(base[:n], other[:n], units)
         odd = np.array([one.tobytes() not in self.natural for one in ways]) & ~tied
-        every = n == len(carrying.base) and not carrying.unseen
+        every = n == len(base) and whole
         return Unlike(
             of_pairs(odd, every),
             bool(odd.any() and ways[odd].all()),

@@ -15,7 +15,7 @@ from causal_dsl.carrying import Carrying
 from causal_dsl.depending import SETS, Depending
 from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import unwritten_at
-from causal_dsl.mixing import mixed_where_nothing_is_needed
+from causal_dsl.mixing import Mixing
 from causal_dsl.planning.probe_rows import FREE, LEAST, is_small
 from causal_dsl.planning.unclaimed import told_part
 from causal_dsl.program.probed import Unmapped
@@ -41,7 +41,14 @@ _JUDGED = 24
 
 
 def with_others(
-    cell: CellResult, probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int], rows: int = 0
+    cell: CellResult,
+    probe: Unmapped,
+    test: Test,
+    execution: Execution,
+    natural: float,
+    away: set[int],
+    mixing: Mixing,
+    rows: int = 0,
 ) -> CellResult:
     """The cell, told of units that no variable claims and that move the answer though others carry what is needed; or that none are
     known to carry it. ``natural``: the share of inputs that the network answers wrong. ``away``: units that the test sets to other values.
@@ -62,7 +69,28 @@ def with_others(
     if probe.tokens:
         found, tell = _of_tokens(probe, test, execution, natural, rows)
     else:
-        found, tell = _of_layer(probe, test, execution, natural, away)
+        carrying = Carrying(execution, test, probe, natural)
+        found, tell = _of_layer(probe, test, execution, natural, away, carrying, FREE, mixing)
+    return _told(cell, found, tell)
+
+
+def with_others_of(
+    cell: CellResult,
+    probe: Unmapped,
+    test: Test,
+    execution: Execution,
+    natural: float,
+    carrying: Carrying,
+    rows: int,
+) -> CellResult:
+    """The same of the single numbers of tokens, in so many ``rows``, and with what is known to carry them. A set of them may stand in for a part
+    of what is needed; told are those alone of which it is known whether they may."""
+    units = carrying.small_sets()
+    found, tell = _of_layer(replace(probe, sets=tuple(units)), test, execution, natural, set(), carrying, rows, None)
+    return _told(cell, None if found is None else replace(found, numbers=True), tell)
+
+
+def _told(cell: CellResult, found: Unclaimed | None, tell: bool) -> CellResult:
     if found is None:
         return cell
     if not tell:
@@ -73,21 +101,30 @@ def with_others(
 
 
 def _of_layer(
-    probe: Unmapped, test: Test, execution: Execution, natural: float, away: set[int]
+    probe: Unmapped,
+    test: Test,
+    execution: Execution,
+    natural: float,
+    away: set[int],
+    carrying: Carrying,
+    rows: int,
+    mixing: Mixing | None,
 ) -> tuple[Unclaimed | None, bool]:
-    """The unclaimed units of a layer as they were taken, and whether there is something to tell of them."""
-    carrying = Carrying(execution, test, probe, natural)
+    """The unclaimed units of a layer as they were taken, and whether there is something to tell of them; ``rows``: of all cells of the test
+    together."""
     n = len(carrying.base)
     sets = [one for one in dict.fromkeys((*probe.units[1:], *probe.sets)) if not away & set(one)]
     if n < 2 or not sets:
         return None, False
-    cells = execution.runs[test.control[0]].test.unlike
-    m = min(n, max(LEAST, FREE // cells // len(sets)))
-    sets = sets[: max(1, FREE // cells // m)]
+    cells = _own(execution, test).unlike
+    m = min(n, max(LEAST, rows // cells // len(sets)))
+    sets = sets[: max(1, rows // cells // m)]
     every = m == n and not carrying.unseen
     hits = dict(zip(sets, carrying.moved(sets, m), strict=True))
     moving = [one for one in sets if moves(_taken(probe, one, of_pairs(hits[one], every)), natural, len(sets) + 1)]
     moving.sort(key=lambda one: (len(one), -int(hits[one].sum())))
+    if m < n:  # those that it is asked about are seen again, in all pairs
+        hits |= dict(zip(moving[:_JUDGED], carrying.moved(moving[:_JUDGED], n), strict=True))
     for one in moving[:_JUDGED]:
         missed, carrier = carrying.missed(one), carrying.carrier(one)
         if missed is None or carrier is None:
@@ -99,19 +136,20 @@ def _of_layer(
         if taken:
             at = told_part(probe, carrier)
             return _unclaimed(probe, test, carrying, taken, True, allowed, at, carrying.follows(carrier)), True
+    if probe.numbers:
+        carrying.left = rows  # what was spent on finding what carries it is spent
     changing, seen = _unlike(carrying, execution, probe, test, moving, m)
     if changing:
         told = [_taken(probe, some, of_pairs(hits[some], every), seen[some]) for some in changing]
         return _unclaimed(probe, test, carrying, told, False, natural), True
-    if not moving and not away:
-        mixed = [
-            replace(_taken(probe, one, of_pairs(hit, False)), mixed=True)
-            for one, hit in mixed_where_nothing_is_needed(carrying, cells)
-        ]
-        mixed = [one for one in mixed if moves(one, natural, len(mixed) + 1)]
+    if mixing is not None and not moving and not away:
+        units, pairs = probe.units[0], len(carrying.base)
+        alone = pairs >= LEAST and not next(iter(carrying.moved([units], pairs))).any()
+        tried = mixing.where_nothing_is_needed() if alone else ()
+        mixed = [one for one in tried if moves(one, natural, len(tried) + 1)]
         if mixed:
             return replace(_unclaimed(probe, test, carrying, mixed, True, natural), needless=True), True
-    if not moving or carrying.carrier(()) is not None:
+    if mixing is None or not moving or carrying.carrier(()) is not None:
         return None, False
     # Nothing less than all of it is known to carry what is needed. Values that go together in some input may well move the answer.
     strange = [
@@ -160,11 +198,16 @@ def _unlike(
     """Which of the sets that move the answer change how it depends on the placed variables, and what was seen of those that were looked at."""
     if not moving:
         return [], {}
-    depending = Depending(carrying, execution.runs[test.control[0]].test)
+    depending = Depending(carrying, _own(execution, test))
     first = sorted(moving, key=lambda one: not depending.copies(one))  # rows may not suffice for all
     seen = {one: found for one in first[:SETS] if (found := depending.unlike(one, m)) is not None}
     changing = [one for one, found in seen.items() if found.sure and exceeds(found.share, carrying.natural, len(seen))]
     return changing, seen
+
+
+def _own(execution: Execution, test: Test) -> Test:
+    """The test beside which a control is run."""
+    return execution.runs[test.control[0] or test.name].test
 
 
 def _taken(probe: Unmapped, units: tuple[int, ...], moved: Estimate, unlike: Unlike | None = None) -> Taken:
@@ -181,7 +224,7 @@ def _unclaimed(
     carrier: str = "",
     followed: float = 0.0,
 ) -> Unclaimed:
-    mine = carrying.execution.runs[test.control[0]].test
+    mine = _own(carrying.execution, test)
     return Unclaimed(
         str(Place(probe.site)),
         probe.placed,
@@ -198,4 +241,4 @@ def _unclaimed(
     )
 
 
-__all__ = ["with_others"]
+__all__ = ["with_others", "with_others_of"]

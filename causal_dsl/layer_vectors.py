@@ -96,7 +96,7 @@ class LayerVectors:
 
     def columns(self, units: Sequence[int]) -> list[int]:
         """Where the numbers of some units are among those of :meth:`read`."""
-        if not self.probe.tokens:
+        if not self.probe.tokens or self.probe.numbers:
             return list(units)
         claimed = dict(self.probe.claimed)
         return [

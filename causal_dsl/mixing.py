@@ -3,21 +3,18 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
-from dataclasses import replace
 from itertools import combinations
 from typing import Literal
 
 import numpy as np
-import torch
 
 from causal_dsl.assembling import Assembling, Mixtures
-from causal_dsl.carrying import Carrying
 from causal_dsl.counter import Stream
 from causal_dsl.engine.execute import Execution
 from causal_dsl.layer_vectors import unwritten_at
-from causal_dsl.measures.quantities import TIED
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small, rows_of_tokens
-from causal_dsl.planning.unclaimed import ALL, FEW, part, told_part
+from causal_dsl.planning.unclaimed import ALL, FEW, told_numbers, told_part
+from causal_dsl.planning.unit_sets import random_parts
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
@@ -53,13 +50,7 @@ def sets_to_mix(units: tuple[int, ...], decided: bool, stream: Stream) -> list[t
         ]
     if not decided:
         return []
-    return [units, *(half for half in _random(units, 2, _HALVES, stream) if len(half) >= FEWEST)]
-
-
-def _random(units: Sequence[int], part_of: int, count: int, stream: Stream) -> list[tuple[int, ...]]:
-    return [
-        tuple(sorted(stream.shuffled(np.array(units))[: max(1, len(units) // part_of)].tolist())) for _ in range(count)
-    ]
+    return [units, *(half for half in random_parts(units, 2, _HALVES, stream) if len(half) >= FEWEST)]
 
 
 class Mixing:
@@ -142,6 +133,15 @@ class Mixing:
         ways = [list(zip(one.columns, assembling.own(len(one.columns), n), strict=True)) for one in sets]
         yield from zip(sets, assembling.run(base, ways), strict=True)
 
+    def where_nothing_is_needed(self) -> tuple[Taken, ...]:
+        """Sets of unclaimed units, all of them included, each unit taken from an input of its own. It is asked where the unclaimed units together
+        move the answer in no pair of inputs in which it needs something else: then they hold none of it."""
+        units = self.probe.units[0]
+        if self.assembling is None or len(units) < FEWEST:
+            return ()
+        sets = [self._units(one) for one in sets_to_mix(units, True, Stream(SEED, len(units)))]
+        return tuple(self._told(one, mixtures) for one, mixtures in self._mixed(sets, self.rows_left))
+
     # ── the numbers of a token ──────────────────────────────────────────────────────────────────
 
     def _numbers(self, assembling: Assembling) -> Iterator[Taken]:
@@ -153,7 +153,7 @@ class Mixing:
         stream = Stream(SEED, len(free))
         if not free:
             return
-        wide = [tuple(free), *_random(free, 2, _HALVES, stream), *_random(free, 4, _QUARTERS, stream)]
+        wide = [tuple(free), *random_parts(free, 2, _HALVES, stream), *random_parts(free, 4, _QUARTERS, stream)]
         pairs = list(combinations(free, 2))
         few: list[tuple[int, ...]] = [(one,) for one in free]
         if (len(wide) + len(few) + len(pairs)) * _ENOUGH <= self.rows_left:
@@ -192,15 +192,10 @@ class Mixing:
 
     def _of_columns(self, columns: Sequence[int]) -> _Set:
         assert self.assembling is not None
-        width, of = self.assembling.layer.width, dict[int, list[int]]()
-        for column in columns:
-            of.setdefault(column // width, []).append(column % width)
-        site = self.probe.site
-        told = [str(part(replace(site, dims=tuple(dims)), (token,), True)) for token, dims in list(of.items())[:4]]
-        more = f" and the unclaimed numbers of {len(of) - 4} more tokens" if len(of) > 4 else ""
-        return _Set(
-            tuple(of), " and ".join(told) + more, tuple((column,) for column in columns), self._each(len(columns), True)
-        )
+        width = self.assembling.layer.width
+        told = told_numbers(self.probe.site, columns, width)
+        tokens = tuple(dict.fromkeys(column // width for column in columns))
+        return _Set(tokens, told, tuple((column,) for column in columns), self._each(len(columns), True))
 
     # ── beside what other inputs have at the places ─────────────────────────────────────────────
 
@@ -220,7 +215,7 @@ class Mixing:
         chosen = (
             [some for size in range(1, len(units) + 1) for some in combinations(units, size)]
             if len(units) <= ALL
-            else [units, *_random(units, 2, _HALVES, stream), *((unit,) for unit in units[:FEW])]
+            else [units, *random_parts(units, 2, _HALVES, stream), *((unit,) for unit in units[:FEW])]
         )
         sets = [self._units(one) for one in dict.fromkeys(chosen)]
         n = min(_ROWS, self.rows_left // (2 * len(sets)))
@@ -252,30 +247,4 @@ class Mixing:
                 )
 
 
-@torch.no_grad()
-def mixed_where_nothing_is_needed(carrying: Carrying, cells: int) -> Iterator[tuple[tuple[int, ...], np.ndarray]]:
-    """Sets of unclaimed units, all of them included, and in which of some inputs [n] that the network answers right the answer moves when each
-    unit is taken from an input of its own. None where the unclaimed units together move the answer in any pair of inputs in which it needs
-    something else: then they hold some of it.
-
-    A small vector network is run, in its share of rows by the ``cells`` of the test.
-    """
-    units, pairs = carrying.probe.units[0], len(carrying.base)
-    sets = sets_to_mix(units, True, Stream(SEED, len(units))) if len(units) >= FEWEST else []
-    n = FREE // 8 // cells // max(1, len(sets))
-    if pairs < LEAST or n < LEAST or not sets or next(iter(carrying.moved([units], pairs))).any():
-        return
-    right = np.unique(np.concatenate([carrying.base, carrying.other]))
-    stream = Stream(SEED, pairs)
-    base = np.resize(stream.shuffled(right), n)
-    own, lines = carrying.answers[base], carrying.lines(base)
-    for chosen in sets:
-        vectors = carrying.vectors[torch.from_numpy(base)].clone()
-        for unit in chosen:
-            donors = right[stream.below(len(right), n)]
-            vectors[:, unit] = carrying.vectors[torch.from_numpy(donors), unit]
-        said, _ = carrying.layer.said(carrying.inputs[base], lines, vectors)
-        yield chosen, (said != own) & (said != TIED)
-
-
-__all__ = ["Mixing", "mixed_where_nothing_is_needed"]
+__all__ = ["Mixing"]

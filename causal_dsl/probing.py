@@ -10,11 +10,13 @@ from functools import partial
 import numpy as np
 import torch
 
+from causal_dsl.by_numbers import with_numbers
 from causal_dsl.causal.cover import Cover, cover_of
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.written_there import written_there
 from causal_dsl.in_tokens import rows_of
 from causal_dsl.interchanging import with_apart, with_beyond
+from causal_dsl.levelling import with_levelled
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.placing import InPartsRun, Vectors, read_parts, with_parts
@@ -118,6 +120,8 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
             cells[i] = with_rest_of_features(cells[i], number, test, execution)
+            cells[i] = with_numbers(cells[i], number, test, execution)
+            cells[i] = with_levelled(cells[i], number, test, execution)
     cells = _shared(cells, result.cells, test)
     untold = not_tried(test, execution, cells, early)
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))

@@ -6,7 +6,7 @@ feature takes is put back as it was: all that is changed is the rest.
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from dataclasses import replace
 from itertools import combinations
 
@@ -15,7 +15,7 @@ import torch
 
 from causal_dsl.assembling import Assembling, Mixtures
 from causal_dsl.causal.condition_functions import Columns
-from causal_dsl.counter import Stream
+from causal_dsl.counter import Stream, normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.alike_pairs import told
@@ -23,13 +23,15 @@ from causal_dsl.planning.claims import ways_of
 from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
 from causal_dsl.planning.rest_of_layer import named, whole_of
 from causal_dsl.planning.unclaimed import ALL, FEW, part
+from causal_dsl.planning.unit_sets import random_parts
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Intervention, Test
 from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.score.codes import FULL
+from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.numbered_values import decides, numbered
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import Taken, Unclaimed, exceeds, of_pairs, through_findings
+from causal_dsl.score.unmapped import Taken, Unclaimed, exceeds, ignored_finding, of_pairs, through_findings
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
 
@@ -39,6 +41,8 @@ _HALVES, _QUARTERS, _ALL_ROWS, _ROWS = 8, 8, FREE // 4, 512
 _CARRIED, _JUDGED = 0.98, 8
 #: Decimals in which two numbers are one.
 _DIGITS = 6
+#: How many projections on random directions there are of each size.
+_TURNS = 8
 
 
 def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: Execution) -> CellResult:
@@ -73,7 +77,10 @@ def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: 
     refs = {ref.map: ref.told for i in mine for ref in i.features}
     found = Unclaimed(str(Place(site)), placed, varied, why, False, output, taken, natural, judged, allowed)
     found = replace(found, through=" and ".join(dict.fromkeys(refs.values())))
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *through_findings(found, given)))
+    told_of = through_findings(found, given)
+    if not told_of and not decided and (ignored := rest.ignored(allowed)) is not None:
+        told_of = [ignored_finding(found, *ignored)]
+    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *told_of))
 
 
 def _layer(test: Test, number: int) -> Site | None:
@@ -136,18 +143,28 @@ class _Rest:
         donors = self._donors(base, decided, varied)
         if (donors == base).all():
             return (), (), 0.0
-        ways = [[(one, donors)] for one in sets]
+        ways: list[list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]] = [[(one, donors)] for one in sets]
         wide = [one for one in sets[: 1 + _HALVES + _QUARTERS] if len(one) > 1 and len(sets) > 1]
         ways += [[((unit,), self._donors(base, decided, varied)) for unit in one] for one in wide]
+        turned = (
+            list(self._turned()) if decided else []
+        )  # what the answer needs else is in many of these directions, and moves with them
+        ways += [[(projection, donors)] for _, projection in turned]
         found = assembling.run(base, ways)
         iia = cell.scores["iia"].value
         allowed = max(assembling.wrong, 0.0 if iia is None else 1 - iia)
         kinds = [*((one, False) for one in sets), *((one, True) for one in wide)]
-        taken = [self._told(one, mixed, said, varied) for (one, mixed), said in zip(kinds, found, strict=True)]
+        taken = [self._told(one, mixed, said, varied) for (one, mixed), said in zip(kinds, found, strict=False)]
+        taken += [
+            Taken(free, name, of_pairs(said.moved & said.sure, False))
+            for (name, _), said in zip(turned, found[len(kinds) :], strict=True)
+        ]
         judged = [
             decided or not i for i in range(len(taken))
         ]  # all of them from one input: a rest that the network has by itself
-        moving = [i for i, one in enumerate(taken) if not judged[i] and exceeds(one.moved, allowed, len(taken))]
+        moving = [
+            i for i, one in enumerate(taken[: len(kinds)]) if not judged[i] and exceeds(one.moved, allowed, len(taken))
+        ]
         moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0.0)))
         for i in moving[:_JUDGED]:
             one, mixed = kinds[i]  # seen again, in more mixtures
@@ -165,14 +182,72 @@ class _Rest:
             return [free, *(some for size in range(1, len(free)) for some in combinations(free, size))]
         sets = [free]
         for count, of in ((_HALVES, 2), (_QUARTERS, 4)):
-            sets += [
-                tuple(sorted(self.stream.shuffled(np.array(free))[: len(free) // of].tolist())) for _ in range(count)
-            ]
+            sets += random_parts(free, of, count, self.stream)
         sets += [(unit,) for unit in free[:FEW]]
         pairs = list(combinations(free, 2))
         if (2 * len(sets) + len(pairs)) * LEAST <= _ALL_ROWS // self.test.unlike:
             sets += pairs
         return list(dict.fromkeys(sets))
+
+    def _turned(self) -> Iterator[tuple[str, torch.Tensor]]:
+        """Projections [width, width] on random directions: halves and quarters of all, and single ones. Copies of a value in several directions
+        become unlike each other there, though no coordinate has one of them by itself."""
+        width = self.assembling.vectors.shape[1]
+        for word, of in (
+            ("a random half of the directions", 2),
+            ("a random quarter of the directions", 4),
+            ("a random direction", 0),
+        ):
+            for number in range(_TURNS):
+                count = max(1, width // of) if of else 1
+                drawn = normals(SEED + number, (width, count), f"directions {of}")
+                basis = torch.from_numpy(np.linalg.qr(drawn)[0])
+                yield f"{word} of {Place(self.probe.site)}", basis @ basis.T
+
+    def ignored(self, allowed: float) -> tuple[Estimate, str] | None:
+        """The largest share of mixtures in which no other value of the placed variables changes the answer, clearly, when random directions of
+        the rest are taken from other inputs, and which; of those mixtures in which such a value does count once what no input varies in is left
+        out of them: copies of a value in several directions are unlike each other there alone. None where it is no more than errors
+        explain, or where the causal model has inputs in which the value changes no answer."""
+        assembling, output, values = self.assembling, self.test.readout.variable, self.assembling.values
+        natural, turned = self._varying(), list(self._turned())
+        n = min(_ROWS // 2, _ALL_ROWS // self.test.unlike // (2 * len(turned)))
+        if natural is None or n < LEAST or len(assembling.inputs) < LEAST:
+            return None
+        base, partner = assembling.rows(n), assembling.own(1, n)[0]
+        apart = np.any([values[name][base] != values[name][partner] for name in self.probe.placed], axis=0)
+        base, partner = base[apart], partner[apart]
+        if len(base) < LEAST:
+            return None
+        try:
+            label = told(self.test.model, output, self.probe.placed, _rows(values, partner), _rows(values, base))
+        except SpecError:
+            return None
+        if (label == values[output][base]).any():
+            return None
+        donors = assembling.own(1, len(base))[0]
+
+        def alike(projections: Sequence[torch.Tensor]) -> list[tuple[np.ndarray, np.ndarray]]:
+            ways: list[list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]] = [[(one, donors)] for one in projections]
+            pairs = zip(assembling.run(base, ways), assembling.run(base, ways, partner), strict=True)
+            return [(one.said == other.said, one.sure & other.sure) for one, other in pairs]
+
+        plain = assembling.run(base, [[((), base)]], partner)[0]
+        kept = plain.moved & plain.sure
+        mixed, within = alike([one for _, one in turned]), alike([one @ natural for _, one in turned])
+        shares = [
+            of_pairs((same & sure & ~still)[kept], False)
+            for (same, sure), (still, _) in zip(mixed, within, strict=True)
+        ]
+        best = max(range(len(shares)), key=lambda i: shares[i].value or 0.0)
+        return (shares[best], turned[best][0]) if exceeds(shares[best], allowed, len(shares)) else None
+
+    def _varying(self) -> torch.Tensor | None:
+        """The projection [width, width] on the directions in which the layer varies; None where these are all there are."""
+        held = self.assembling.vectors.double().cpu().numpy()
+        _, sizes, directions = np.linalg.svd(held - held.mean(axis=0), full_matrices=False)
+        some = directions[sizes > 1e-4 * sizes.max(initial=0)]
+        return None if len(some) == held.shape[1] else torch.from_numpy(some.T @ some)
 
     def _donors(self, base: np.ndarray, decided: bool, varied: tuple[str, ...]) -> np.ndarray:
         """For each of the inputs ``base`` [n] another one: any, or one that differs from it in ``varied`` alone."""

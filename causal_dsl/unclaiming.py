@@ -10,6 +10,8 @@ import numpy as np
 import torch
 
 from causal_dsl.carrying import Carrying
+from causal_dsl.clear_moves import with_clear
+from causal_dsl.depending import Depending
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.in_others import with_others
@@ -20,6 +22,7 @@ from causal_dsl.measures.quantities import TIED, Columns, Quantity
 from causal_dsl.mixing import Mixing
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
 from causal_dsl.planning.graph import Forward
+from causal_dsl.planning.probe_rows import FLOOR, LEAST
 from causal_dsl.planning.unclaimed import told_part
 from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped
@@ -27,7 +30,7 @@ from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.only_there import unmapped_beside, unmapped_beyond
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import Taken, Unclaimed, moves, of_pairs, one_of, unmapped_findings
+from causal_dsl.score.unmapped import Taken, Unclaimed, exceeds, moves, of_pairs, one_of, unmapped_findings
 from causal_dsl.vocabulary.locations import Place
 
 _ANSWER = Quantity("answer")
@@ -59,8 +62,11 @@ def with_unclaimed(
     mine = execution.runs[test.control[0]].test
     mixing = Mixing(probe, test, mine, execution, cell)
     natural = allowed = max(1 - float(right.mean()), mixing.wrong)
-    if probe.why == "alike" and iia is not None:
-        allowed = max(natural, 1 - iia)  # all of it together is the test itself, seen from the other run
+    holds = cell.verdict is not None and cell.verdict.code in (*FULL, "partly")
+    if iia is not None and ((natural and holds) or probe.why == "alike"):
+        # A network with errors of its own makes more of them where parts of two inputs meet, as they do in the test itself. Of pairs that are alike
+        # all of it together is the test itself, seen from the other run.
+        allowed = max(natural, 1 - iia)
     every = tuple(
         Taken(
             units,
@@ -83,6 +89,7 @@ def with_unclaimed(
         )
         if units not in probe.units
     )
+    every = with_clear(every, probe, test, execution, both, natural, allowed)
     every += tuple(mixing.taken())
     cell = replace(cell, findings=(*cell.findings, *mixing.findings))
 
@@ -108,7 +115,7 @@ def with_unclaimed(
         ):
             told = []  # where the claim does not hold, it is no news that the rest of the layer carries the answer
         cell = replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, told))
-        cell = with_others(cell, probe, test, execution, natural, away, rest_of(rows))
+        cell = with_others(cell, probe, test, execution, natural, away, mixing, rest_of(rows))
     if away and full and not _alarmed(cell):
         hidden = unmapped_beside(unmapped_findings(told_of(every)))
         known = {one.code for one in cell.findings}
@@ -173,8 +180,10 @@ def _judged(
     count just if other units carry it: then what was taken is needed by nothing. What they carry in all but a few pairs it may
     be needed for in these.
     """
-    if probe.why == "decided" or probe.tokens:
+    if probe.why == "decided":
         return (True,) * len(taken)
+    if probe.tokens:
+        return _judged_tokens(probe, test, execution, taken, natural, together)
     if together:  # the same pairs, and so parts of what moves the answer; the inputs of mixed sets are others
         return tuple(not one.mixed or bool(one.beside) for one in taken)
     judged = [not i or bool(one.beside) for i, one in enumerate(taken)]
@@ -189,6 +198,32 @@ def _judged(
         judged[i] = missed is not None and moves(taken[i], max(natural, missed), len(taken))
         if sum(judged) - known > _NAMED:
             break
+    return tuple(judged)
+
+
+def _judged_tokens(
+    probe: Unmapped, test: Test, execution: Execution, taken: Sequence[Taken], natural: float, together: bool
+) -> tuple[bool, ...]:
+    """The same of tokens. Some of them may hold together what the answer needs, by a key that decides nothing. A part of it, taken alone, then
+    gives another value of it, and the answer goes by the placed variables as it does in some input. What steps in for these changes that.
+    """
+    judged = [True] * len(taken)
+    if together or set(probe.varied) == set(test.model.exogenous):
+        return tuple(judged)
+    moving = [i for i, one in enumerate(taken) if i and moves(one, natural, len(taken))]
+    if not moving:
+        return tuple(judged)
+    carrying = Carrying(execution, test, probe, natural, FLOOR)
+    depending = Depending(carrying, execution.runs[test.control[0]].test)
+    fixed = [name for name in (*test.model.exogenous, "template") if name not in probe.varied]
+    fixed = [name for name in fixed if name in carrying.values] if len(carrying.base) else []
+    moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0)))
+    seen = {i: depending.unlike_in(taken[i].units, fixed, LEAST) for i in moving[:_NAMED]}
+    natural_ = [i for i, found in seen.items() if found is not None and not exceeds(found.share, natural, len(seen))]
+    if len(natural_) < len(seen):
+        return tuple(judged)
+    for i in moving:
+        judged[i] = False
     return tuple(judged)
 
 

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
+from dataclasses import replace
 
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import TestRun
@@ -82,11 +83,19 @@ def _number(run: TestRun, cell: CellResult) -> int:
 def _sets(cell: CellResult) -> Iterator[tuple[Unclaimed, int]]:
     """The layers of a cell at which units were taken, and up to how many in all sets of so many."""
     layers = dict.fromkeys(
-        (one.site, one.placed, one.why) for one in cell.unclaimed if one.why != "other" and not one.through
+        (one.site, one.placed, one.why)
+        for one in cell.unclaimed
+        if one.why != "other" and not one.through and not one.numbers
     )
     for layer in layers:
-        mine = [one for one in cell.unclaimed if (one.site, one.placed, one.why) == layer]
-        yield mine[0], tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed])
+        mine = [o for o in cell.unclaimed if (o.site, o.placed, o.why) == layer and not o.numbers]
+        inside = mine[0].inside and not any(
+            o.numbers and (o.site, o.placed) == (mine[0].site, mine[0].placed) for o in cell.unclaimed
+        )
+        yield (
+            replace(mine[0], inside=inside),
+            tried_to(mine[0].taken[0].units, [t.units for one in mine for t in one.taken if not t.mixed]),
+        )
 
 
 def _alike_only(test: Test, full: Sequence[CellResult]) -> Iterator[Finding]:

@@ -2,14 +2,12 @@
 
 from __future__ import annotations
 
-import math
-from itertools import product
-
 import numpy as np
 
 from causal_dsl.causal.balance_cells import Cells, RowCells
 from causal_dsl.causal.domains import show
 from causal_dsl.causal.joint import Joint
+from causal_dsl.causal.left_out import left_out
 from causal_dsl.causal.minimal import one_of_them, report_alone
 from causal_dsl.causal.row_candidates import RowCandidates
 from causal_dsl.causal.sampling import NEVER, report_rare
@@ -18,8 +16,8 @@ from causal_dsl.diagnostics import Diagnostics, Span
 
 #: A `where` that holds less often is worth a warning.
 _RARE = 1e-3
-#: Combinations of balanced values that are listed, to tell which of them no row has; and how many of these are shown.
-_LISTED, _SHOWN = 4096, 4
+#: Combinations of balanced values that no row has, of which the message gives the values.
+_SHOWN = 4
 
 
 class NoRows:
@@ -188,44 +186,35 @@ class NoRows:
             self.diagnostics.report("W330", "this `where` almost never holds", self._place, label=label, help=help)
 
     def warn_of_left_out(self, cells: Cells, drawn: int) -> None:
-        """Combinations of balanced values that no row has beside a `where`, though each run by itself has its part of them (W331). ``drawn``: how many draws
-        the combinations were found in, where the inputs cannot be listed."""
-        if self.where is None or self.statement.like:
-            return  # what never came up is rare, or the runs are tied to each other
-        spread, one = self.statement.spread, self.candidates
-        of_role = [
-            [i for i, (role, _) in enumerate(spread) if role == own] for own in dict.fromkeys(r for r, _ in spread)
-        ]
-        parts = [np.unique(cells.values[:, columns], axis=0) for columns in of_role]
-        every = math.prod(map(len, parts))
-        if every == len(cells):
+        """Combinations of balanced values that no row has (W331). ``drawn``: how many draws the combinations were found in, where the inputs
+        cannot be listed."""
+        found = left_out(self.candidates, cells)
+        if found is None:
             return
-        told: tuple[str, ...] = ()
-        if every <= _LISTED:
-            found = {tuple(row) for row in cells.values[:, [i for columns in of_role for i in columns]].tolist()}
-            missing = [
-                row
-                for row in (sum(map(tuple, some), ()) for some in product(*(p.tolist() for p in parts)))
-                if row not in found
-            ]
-            names = [spread[i] for columns in of_role for i in columns]
-            shown = [
-                " and ".join(
-                    f"{role}.{name} = {show(self.statement.model.decode(name, np.array([code]))[0])}"
-                    for (role, name), code in zip(names, row, strict=True)
-                )
-                for row in missing[:_SHOWN]
-            ]
-            told = (f"no row has {'; or '.join(shown)}{'; …' if len(missing) > _SHOWN else ''}",)
-        listed = one.joint is not None or (not one.context and one.shared() is not None)
-        label = "the conditions allow none of them" if listed else f"none of them came up in {drawn:,} draws"
+        model = self.statement.model
+        shown = [
+            " and ".join(
+                f"{role}.{name} = {show(model.decode(name, np.array([code]))[0])}"
+                for (role, name), code in zip(found.names, row, strict=True)
+            )
+            for row in found.rows[:_SHOWN]
+        ]
+        told = (f"no row has {'; or '.join(shown)}{'; …' if len(found.rows) > _SHOWN else ''}",) if shown else ()
+        rest = (
+            f"each of the other {len(cells):,} has the same number of rows"
+            if len(cells) > 1
+            else "all rows have the other one"
+        )
+        help = f"is it what you mean? {rest[0].upper()}{rest[1:]}"
+        if not found.listed:
+            help += ". Another `seed` may draw them, and a test of their own does, if its `where` asks for these values"
         self.diagnostics.report(
             "W331",
-            f"`balance` leaves out {every - len(cells):,} of {every:,} combinations of {', '.join(f'{role}.{name}' for role, name in spread)}",
+            f"`balance` leaves out {found.count:,} of {found.every:,} combinations of {', '.join(f'{role}.{name}' for role, name in self.statement.spread)}",
             self._place,
-            label=label,
+            label="the conditions allow none of them" if found.listed else f"none of them came up in {drawn:,} draws",
             notes=told,
-            help=f"is it what you mean? Each of the other {len(cells):,} has the same number of rows",
+            help=help,
         )
 
     # ── parts of messages ───────────────────────────────────────────────────────────────────────

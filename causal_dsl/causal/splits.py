@@ -51,7 +51,7 @@ def cut(model: CausalModel) -> np.ndarray:
     first part, and up to 0.8 the second; of three inputs or more each part has one. Else the shares are of all hashes.
     """
     first, second = TENTHS[0], TENTHS[0] + TENTHS[1]
-    hashes = _listed(model)
+    hashes = hashes_of_inputs(model)
     if hashes is None or not len(hashes):
         return np.array([2**64 * first // 10 - 1, 2**64 * second // 10 - 1], np.uint64)
     n = len(hashes)
@@ -63,7 +63,7 @@ def cut(model: CausalModel) -> np.ndarray:
     return np.partition(hashes, ends)[ends]
 
 
-def _listed(model: CausalModel) -> np.ndarray | None:
+def hashes_of_inputs(model: CausalModel) -> np.ndarray | None:
     """The hash of every input, or None where there are too many to list."""
     support = enumerate_support(model.weighted(""), LISTABLE, model.telling)  # parts are of inputs, however often drawn
     if support is None:
@@ -104,7 +104,7 @@ def restrict(model: CausalModel, support: Support, split: str) -> Support:
 
 def report_empty(model: CausalModel, split: str, place: Span, label: str, diagnostics: Diagnostics) -> None:
     """A part of which nothing can be drawn (E710)."""
-    hashes = _listed(model)
+    hashes = hashes_of_inputs(model)
     if hashes is None:
         shares = [f"{10 * tenths}% in `{part}`" for part, tenths in zip(PARTS, TENTHS, strict=True)]
         note = f"`{model.name}` has more inputs than can be listed: about {', '.join(shares)}"  # whatever they are parted by

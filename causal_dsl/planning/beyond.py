@@ -14,7 +14,8 @@ import numpy as np
 from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.planning.probe_rows import FREE, LEAST, is_small, made_test, prompts_of
+from causal_dsl.inputs.protocol import Inputs
+from causal_dsl.planning.probe_rows import FLOOR, FREE, LEAST, is_small, made_test, prompts_of, rows_of_tokens
 from causal_dsl.planning.unclaimed import unclaimed
 from causal_dsl.program.free_draws import beyond_where
 from causal_dsl.program.probed import Beyond
@@ -25,50 +26,76 @@ from causal_dsl.vocabulary.values.from_run import FromRun
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
 
+#: Of prompts that cost, the pairs in which the interchange is tried, as a share of those of the test, and so many where that is less.
+_SHARE, _FLOOR = 0.05, FLOOR // 4
 #: Pairs in which the interchange is tried; inputs that are looked at, and how many others each of them is paired with.
 _PAIRS, _INPUTS, _PARTNERS = 512, 256, 64
 
 
 def beyond(plan: Plan, test: Test, number: int, cell: Cell) -> Iterator[Test]:
-    """The claim of a cell, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims alone,
+    """The claim of a cell, in pairs and inputs that the test does not draw. Of prompts, each of which costs, what no variable claims only
     beside a test of one cell."""
     costly = plan.inputs[test.network.key].costly
-    if _unfit_cell(test, cell) or (test.unlike > 1 if costly else _unfit(plan, test, cell)):
+    if _unfit(plan, test, cell):
         return
     found = _drawn(test)
     if found is None:
         return
     drawn, outside = found
-    if costly:
-        if outside.any() and _narrowed(test, drawn):
-            made = unclaimed(plan, test, number, cell, drawn)[0]
-            yield from (one for one in made if _in_same_places(plan, test, cell, one))
-        return
-    rows = np.flatnonzero(outside)[: min(_PAIRS, FREE // 16 // test.unlike)]
+    rows = np.flatnonzero(outside)[: _affordable(plan, test)]
     if len(rows) >= LEAST:
         values = {role: {n: column[rows] for n, column in columns.items()} for role, columns in drawn.values.items()}
         given = Drawn(len(rows), values, {role: ids[rows] for role, ids in drawn.ids.items()}, False)
-        yield made_test(
+        one = made_test(
             test, "beyond", number, given, (Cell((), cell.interventions),), Beyond(number), "beyond the `where`"
         )
-    if _narrowed(test, drawn):
+        if not costly or _prompts(plan, test, one) is not None:
+            yield one
+    if costly:
+        if test.unlike == 1 and outside.any() and _narrowed(test, drawn):
+            made = unclaimed(plan, test, number, cell, drawn)[0]
+            yield from (one for one in made if _in_same_places(plan, test, cell, one))
+    elif _narrowed(test, drawn):
         yield from unclaimed(plan, test, number, cell, drawn)[0]
+
+
+def _affordable(plan: Plan, test: Test) -> int:
+    """In how many pairs the interchange of each cell is tried: in a small network as many as are wanted; elsewhere each costs, and there are few."""
+    inputs = plan.inputs[test.network.key]
+    if is_small(inputs):
+        return min(_PAIRS, FREE // 16 // test.unlike)
+    short = rows_of_tokens(inputs)
+    return min(_PAIRS, short // 16 if short else max(_FLOOR, int(_SHARE * plan.draw_of(test).n))) // test.unlike
+
+
+def _prompts(plan: Plan, test: Test, made: Test) -> tuple[Inputs, np.ndarray] | None:
+    """The prompts of a control, by themselves; None where they cannot be made."""
+    known = plan.inputs[test.network.key]
+    scratch = type(known)(known.facts, known.tokens)
+    assert made.given is not None
+    try:
+        return scratch, np.unique(
+            [scratch.add(test.alignment, made.given, role, test.span) for role in made.given.values]
+        )
+    except SpecError:  # a `where` may leave out what is no prompt
+        return None
 
 
 def _in_same_places(plan: Plan, test: Test, cell: Cell, made: Test) -> bool:
     """Whether the prompts of a control can be made, are as long as those of its test, and have its places at the same tokens."""
     known, mine = plan.inputs[test.network.key], prompts_of(plan, test)
-    scratch = type(known)(known.facts, known.tokens)
-    assert made.given is not None
+    found = _prompts(plan, test, made)
+    if found is None:
+        return False
+    scratch, theirs = found
     try:
-        theirs = np.unique([scratch.add(test.alignment, made.given, role, test.span) for role in made.given.values])
         if set(scratch.lengths[theirs].tolist()) != set(known.lengths[mine].tolist()):
             return False
         positions = {place.position for i in cell.interventions for place in i.places}
         return all(
             {known.where(at, int(k)) for k in mine} == {scratch.where(at, int(k)) for k in theirs} for at in positions
         )
-    except SpecError:  # a `where` may leave out what is no prompt
+    except SpecError:  # a place of the test is not in them
         return False
 
 
@@ -80,9 +107,12 @@ def not_beyond(plan: Plan, test: Test, cell: Cell) -> str:
 
 
 def _unfit(plan: Plan, test: Test, cell: Cell) -> str:
+    if why := _unfit_cell(test, cell):
+        return why
     inputs = plan.inputs[test.network.key]
-    costs = "" if is_small(inputs) else "a run of this network costs too much"
-    return inputs.costly or _unfit_cell(test, cell) or costs
+    if not (inputs.costly or is_small(inputs)):
+        return "a run of this network costs too much"
+    return "" if _affordable(plan, test) >= LEAST else f"fewer than {LEAST} pairs can be run for it in each cell"
 
 
 def _unfit_cell(test: Test, cell: Cell) -> str:

@@ -91,7 +91,7 @@ def _of_layer(
     plan: Plan, test: Test, number: int, cell: Cell, layer: WrittenLayer, of: int, what: str, drawn: Drawn
 ) -> tuple[list[Test], str]:
     site = layer.site
-    here = _claimed(test, layer.placed)
+    here = claimed(test, layer.placed)
     names = " and ".join(f"`{p.variable}`" for p in here)
     placed = tuple(p.variable for p in here)
     tokens = plan.inputs[test.network.key].traits.positions
@@ -103,9 +103,9 @@ def _of_layer(
             [],
             f"in the causal model {names} alone do{'es' * (len(here) == 1)} not determine `{test.readout.variable}`",
         )
-    claimed: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    in_part: tuple[tuple[int, tuple[int, ...]], ...] = ()
     if tokens:
-        units, claimed, why = _free_tokens(plan, test, here, layer.other, site)
+        units, in_part, why = free_tokens(plan, test, here, layer.other, site)
     else:
         units, why = _free_dims(test, here, layer.other, site)
     if not units:
@@ -139,7 +139,7 @@ def _of_layer(
             some = Stream(SEED, number).some(rows_of.n, min(rows_of.n, small[1] // len(beside))) if beside else None
             left -= rows_of.n * len(sets) + (0 if some is None else len(some) * len(beside))
             cells = tuple(
-                Cell((("part", part + 1),), _taken(site, chosen, tokens, claimed, test))
+                Cell((("part", part + 1),), _taken(site, chosen, tokens, in_part, test))
                 for part, chosen in enumerate(sets)
             )
             probe = Unmapped(
@@ -156,7 +156,7 @@ def _of_layer(
                 tuple(beside),
                 some,
                 beyond,
-                claimed,
+                in_part,
             )
             name = f"{what}, few" if sets is small[0] else what
             made.append(made_test(test, "unmapped", number, rows_of, cells, probe, name))
@@ -224,7 +224,7 @@ def _pairs(
     return None if kept is None else (kept, found[1], varied)
 
 
-def _claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
+def claimed(test: Test, here: Sequence[Placed]) -> list[Placed]:
     """The variables of a layer that are claimed to be there: those that the test writes, and of the others those whose sites no
     sweep moves about and that share no number with them (two variables at one place are looked for, not both claimed)."""
     written = {variable for variable, _ in test.swaps}
@@ -277,7 +277,7 @@ def _free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site:
     return free, "" if free else f"no number of {Place(site)} is left unclaimed"
 
 
-def _free_tokens(
+def free_tokens(
     plan: Plan, test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site
 ) -> tuple[list[int], tuple[tuple[int, tuple[int, ...]], ...], str]:
     """The tokens that are not claimed in any prompt, or not all of whose numbers are, with those that are, where all prompts are of one
@@ -379,11 +379,23 @@ def part(site: Site, units: tuple[int, ...], tokens: bool) -> Place:
 
 def told_part(probe: Unmapped, units: tuple[int, ...]) -> str:
     """The same in words; of a token of which some numbers are claimed these are the others."""
+    if probe.numbers:
+        return told_numbers(probe.site, units, probe.numbers)
     known = dict(probe.claimed)
     whole = tuple(unit for unit in units if unit not in known)
     places = [str(part(probe.site, whole, probe.tokens))] if whole else []
     places += [f"the other numbers of {part(probe.site, (unit,), True)}" for unit in units if unit in known]
     return " and ".join(places)
+
+
+def told_numbers(site: Site, columns: Sequence[int], width: int) -> str:
+    """Some numbers of the vectors of all tokens side by side, each so wide, in words: those of up to four tokens, and how many tokens more."""
+    of = dict[int, list[int]]()
+    for column in columns:
+        of.setdefault(column // width, []).append(column % width)
+    told = [str(part(replace(site, dims=tuple(dims)), (token,), True)) for token, dims in list(of.items())[:4]]
+    more = f" and the unclaimed numbers of {len(of) - 4} more tokens" if len(of) > 4 else ""
+    return " and ".join(told) + more
 
 
 def _taken(

@@ -6,6 +6,9 @@ from collections.abc import Sequence
 from itertools import combinations
 from math import comb
 
+import numpy as np
+
+from causal_dsl.counter import Stream
 from causal_dsl.planning.probe_rows import LEAST
 
 #: The most sets, where each is an intervention of the plan, and where all are run together.
@@ -34,6 +37,12 @@ def small_sets(
     return [every, *chosen], max(rows, count * least)
 
 
+def random_parts(units: Sequence[int], part_of: int, count: int, stream: Stream) -> list[tuple[int, ...]]:
+    """So many times a half, or a quarter, or another part of some units, at random."""
+    size = max(1, len(units) // part_of)
+    return [tuple(sorted(stream.shuffled(np.array(units))[:size].tolist())) for _ in range(count)]
+
+
 def tried_to(every: Sequence[int], sets: Sequence[tuple[int, ...]]) -> int:
     """The largest size up to which ``sets`` has every set of units."""
     n, distinct = len(every), set(sets)
@@ -41,4 +50,4 @@ def tried_to(every: Sequence[int], sets: Sequence[tuple[int, ...]]) -> int:
     return next((size for size, count in enumerate(counts) if count < comb(n, size + 1)), n)
 
 
-__all__ = ["small_sets", "tried_to"]
+__all__ = ["random_parts", "small_sets", "tried_to"]

@@ -45,6 +45,8 @@ class Unmapped:
     beyond: bool = False
     #: of tokens of which only some numbers are claimed, these: the others are taken with the token
     claimed: tuple[tuple[int, tuple[int, ...]], ...] = ()
+    #: of tokens: units are numbers of the vectors of all tokens side by side, each so wide; 0: units are tokens
+    numbers: int = 0
 
 
 @dataclass(frozen=True, eq=False)

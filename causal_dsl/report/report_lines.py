@@ -43,7 +43,7 @@ def summary(results: Results) -> tuple[str, bool | None]:
 
 def facts(test: TestResult) -> str:
     """The pairs, the cells and the time of a test, in a line."""
-    of = " in the part that is drawn from" if test.part else ""
+    of = " in their part of the inputs" if test.part else ""
     whole = f", which are all there are{of}" if test.exhaustive else ""
     whole = f", which include all that can be drawn{of}" if test.covered else whole
     parts = [counted(test.n, "pair") + whole] if test.n else []

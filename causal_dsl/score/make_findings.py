@@ -18,6 +18,7 @@ from causal_dsl.vocabulary.measures import given, perfect
 if TYPE_CHECKING:
     from causal_dsl.causal.ceilings import Ceiling
     from causal_dsl.causal.cover import DrawScope
+from causal_dsl.causal.drawn_parts import DrawnPart
 
 #: A change of logits, of base patched into itself, that is more than rounding.
 NOISY = 1e-2
@@ -157,6 +158,23 @@ def scope_finding(scope: DrawScope) -> Finding:
         "scope",
         f"{show(scope.share)} of the draws of {roles} pass the `where` ({how}); scores refer only to these.",
     )
+
+
+def told_part(parts: Sequence[DrawnPart]) -> str:
+    """The parts of the inputs that rows are drawn from, in words."""
+    names = list(dict.fromkeys(f"`{one.name}`" for one in parts))
+    return f"the part {names[0]} of the inputs" if len(names) == 1 else f"the parts {' and '.join(names)} of the inputs"
+
+
+def part_finding(part: DrawnPart, fits: bool) -> Finding:
+    """Which part of the inputs is run, where all of that part is. ``fits``: the test writes through features."""
+    roles = " and ".join(f"`{role}`" for role in part.roles)
+    what = f"values of {' and '.join(f'`{name}`' for name in part.by)}" if part.by else "inputs"
+    size = f"{part.count:,} of {part.every:,}" if part.every else f"about {part.tenths} in ten"
+    text = f"The {what} that {roles} {'is' if len(part.roles) == 1 else 'are'} drawn from are the part `{part.name}`: {size}."
+    if fits and part.name == "test":
+        text += " The test writes through a feature, and what is fitted for it or for its controls is fitted on other inputs."
+    return Finding("scope", text + " Scores refer only to this part.")
 
 
 def filter_finding(n: int, kept: int, iia: Estimate | None, unfiltered: Estimate | None) -> Finding:

@@ -9,11 +9,13 @@ import numpy as np
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import cover_of, scope_of
+from causal_dsl.causal.drawn_parts import drawn_parts
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.quantities import Columns
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.answers import Answers
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.score.results import CellInfo, Fired, TestResult
@@ -43,7 +45,8 @@ def score_run(
         seconds=run.seconds,
         speech=speech_of(test, plan, answers, tokens),
         scope=scope_of(test.design),
-        part=any(test.design.splits.values()),
+        parts=drawn_parts(test.design),
+        fits=learned(test),
     )
 
 

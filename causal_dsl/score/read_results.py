@@ -241,13 +241,26 @@ def _unclaimed(one: Json) -> Unclaimed:
             varied=tuple(t.get("varied", ())),
             unlike=Unlike(_estimate(t["unlike"])) if "unlike" in t else None,
             beside=tuple(t.get("beside", ())),
+            clear=_estimate(t["clear"]) if "clear" in t else None,
         )
         for t in one["taken"]
     )
     placed, varied = tuple(one["placed"]), tuple(one["varied"])
     carrier, through = one.get("carrier", ""), one.get("through", "")
     return Unclaimed(
-        one["site"], placed, varied, one["why"], False, "", taken, one["natural"], (), 0.0, carrier, through=through
+        one["site"],
+        placed,
+        varied,
+        one["why"],
+        False,
+        "",
+        taken,
+        one["natural"],
+        (),
+        0.0,
+        carrier,
+        through=through,
+        numbers=one.get("numbers", False),
     )
 
 

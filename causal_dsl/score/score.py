@@ -10,6 +10,7 @@ import numpy as np
 
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.draw import count_distinct
+from causal_dsl.causal.drawn_parts import DrawnPart
 from causal_dsl.measures.context import Reported, TestContext, TestScores
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.of_numbers import Explained
@@ -31,7 +32,9 @@ from causal_dsl.score.make_findings import (
     filter_finding,
     leak_finding,
     near_bound,
+    part_finding,
     scope_finding,
+    told_part,
 )
 from causal_dsl.score.numbered import numbers_together, with_number_verdict
 from causal_dsl.score.prepared import Prepared, prepare
@@ -70,7 +73,8 @@ def score_test(
     cover: Cover | None = None,
     speech: Speech = PLAIN,
     scope: Sequence[DrawScope] = (),
-    part: bool = False,
+    parts: Sequence[DrawnPart] = (),
+    fits: bool = False,
     accepted: Accepted = SINGLE,
     outputs: Mapping[str, Prepared] = MappingProxyType({}),
     unknown: Mapping[ValueRef, np.ndarray] = MappingProxyType({}),
@@ -91,7 +95,8 @@ def score_test(
                     reasons that are not known, and intervals are about inputs that were not drawn
     speech:         how what the network says is put into words
     scope:          what share of the draws each `where` lets through
-    part:           the rows are drawn from a part of the inputs (a split)
+    parts:          the parts of the inputs that the rows are drawn from (a split); empty for all inputs
+    fits:           the test writes through features, for which something is fitted or read on other inputs
     accepted:       which answers the causal model's codes accept: one each, or those of a set
     outputs:        the same pairs, prepared for each output by itself, where the test reads several
     unknown:        of values that are not known in some rows: in which, booleans ``[n]``
@@ -136,7 +141,7 @@ def score_test(
     of_numbers = numbers_together(estimator, r2) if r2 is not None and len(cells) > 1 else []
     design = by_design(known) if labels is not None else ""
     risen = rises(estimator, iia) if iia is not None and design and len(cells) > 1 else []
-    of = " in the part that is drawn from" if part else ""
+    of = f" in {told_part(parts)}" if parts else ""
     passing = " that pass the `where`" if any(not one.value for one in scope) else ""
     all_of = all_of_them(weights is not None, rows is not None) + (
         " and have an expected answer" if LABEL in unknown else ""
@@ -165,6 +170,8 @@ def score_test(
         single = results[0].scores if len(results) == 1 else {}
         findings.append(filter_finding(n, len(rows), single.get("iia"), single.get("iia_unfiltered")))
     findings += [scope_finding(one) for one in scope]
+    if weights is not None or exhaustive:
+        findings += [part_finding(one, fits) for one in parts]
     if cells and unknown:
         findings += unknown_finding(frames[0], wanted)
     if labels is not None:  # several sources together may well decide the answer: that is no leak
@@ -210,7 +217,7 @@ def score_test(
         failures=tuple(failures[:MOST_TOLD]),
         covered=weights is not None,
         weights=weights,
-        part=part,
+        part=bool(parts),
         diagnostics=tuple(diagnostic for _, diagnostic in judged if diagnostic is not None),
     )
 

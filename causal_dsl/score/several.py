@@ -14,6 +14,7 @@ import numpy as np
 
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import scope_of
+from causal_dsl.causal.drawn_parts import drawn_parts
 from causal_dsl.causal.together import Together
 from causal_dsl.engine.measured_cells import CellRun, TestRun
 from causal_dsl.measures.beside_random import beside_random, without_random
@@ -22,6 +23,7 @@ from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.planning.circuit_runs import patched_of
 from causal_dsl.planning.plan import Plan
+from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.codes import LADDER
@@ -94,7 +96,8 @@ def score_several(
         seconds=sum(one.run.seconds for one in outputs),
         speech=_speech(together, outputs),
         scope=scope_of(whole.design),
-        part=any(whole.design.splits.values()),
+        parts=drawn_parts(whole.design),
+        fits=learned(whole),
     )
     circuits = any(cell.circuit is not None for cell in first.result.cells)
     env = prepare(joined, **drawn).estimator.env if circuits else None

@@ -41,7 +41,8 @@ class Taken:
     its own, which may differ from the pair's first input in ``varied``; empty where ``varied`` of the layer holds. ``unlike``: how the
     answer then depends on the placed variables; None where that was not looked at. ``beside``: variables whose places are then taken from
     inputs with the same value of them, each from one of its own; ``moved`` is then of the mixtures that neither of the two alone moves.
-    ``each``: what a unit of ``mixed`` is."""
+    ``each``: what a unit of ``mixed`` is. ``clear``: in what share of pairs the answer becomes another one as clearly as usual, where the
+    network's own errors leave that to be asked."""
 
     units: tuple[int, ...]
     told: str
@@ -52,6 +53,7 @@ class Taken:
     unlike: Unlike | None = None
     beside: tuple[str, ...] = ()
     each: Literal["number", "token", ""] = "number"
+    clear: Estimate | None = None
 
     @property
     def how(self) -> str:
@@ -75,6 +77,8 @@ class Taken:
             found["beside"] = list(self.beside)
         if self.varied:
             found["varied"] = list(self.varied)
+        if self.clear is not None:
+            found["clear"] = self.clear.to_json()
         if self.unlike is not None:
             found["unlike"] = self.unlike.share.to_json()
         return found
@@ -88,7 +92,7 @@ class Unclaimed:
     ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
     ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
     answer as it is where it needs something else. ``through``: the features through which the placed variables are written; what these take there
-    stays as it is."""
+    stays as it is. ``numbers``: of tokens the units are single numbers of their vectors."""
 
     site: str
     placed: tuple[str, ...]
@@ -106,6 +110,7 @@ class Unclaimed:
     inside: bool = False
     needless: bool = False
     through: str = ""
+    numbers: bool = False
 
     def to_json(self) -> shapes.UnclaimedJson:
         found: shapes.UnclaimedJson = {
@@ -120,6 +125,8 @@ class Unclaimed:
                 if len(one.units) <= _LISTED or one in self.taken[:1] or one.moved.value
             ],
         }
+        if self.numbers:
+            found["numbers"] = True
         if self.through:
             found["through"] = self.through
         return {**found, "carrier": self.carrier} if self.carrier else found
@@ -143,17 +150,19 @@ def of_pairs(hits: np.ndarray, every: bool) -> Estimate:
     return Estimate(count / n, *found, n, "rule of three" if count in (0, n) else "binomial", "draws")
 
 
-def moves(one: Taken, natural: float, sets: int = 1) -> bool:
-    """Whether it moves the answer more often than the network's own errors explain: in more than ``RARE`` of the pairs, more
-    than twice as often, and in more pairs than luck explains in any one of so many ``sets`` (Bonferroni).
+def moves(one: Taken, natural: float, sets: int = 1, alone: float | None = None) -> bool:
+    """Whether it moves the answer more often than errors of the network explain: in more than ``RARE`` of the pairs, and in more pairs
+    than luck explains in any one of so many ``sets`` (Bonferroni) if errors of both inputs are passed on, twice ``natural``.
 
-    A network that is right everywhere explains none by its errors; then one pair of all is enough, or two of a sample.
+    A network that is right everywhere explains none by its errors; then one pair of all is enough, or two of a sample. Errors leave an
+    answer close to another one. So those that become others clearly are held against what the network does ``alone``, once.
     """
-    return exceeds(one.moved, natural, sets)
+    clearly = one.clear is not None and exceeds(one.clear, natural if alone is None else alone, sets, once=True)
+    return clearly or exceeds(one.moved, natural, sets)
 
 
-def exceeds(share: Estimate, natural: float, sets: int) -> bool:
-    """The same of any share of pairs."""
+def exceeds(share: Estimate, natural: float, sets: int, once: bool = False) -> bool:
+    """Whether a share of pairs is more than twice ``natural``, and not by luck if errors of both inputs are passed on (``once``: of one)."""
     n, value = share.n, share.value or 0.0
     hits = round(value * n)
     least = 1 if share.method == "exact" else 2
@@ -161,14 +170,18 @@ def exceeds(share: Estimate, natural: float, sets: int) -> bool:
         return False
     from scipy.special import bdtrc
 
-    return bool(bdtrc(hits - 1, n, natural) * sets <= _LUCK)
+    return bool(bdtrc(hits - 1, n, natural if once else min(1.0, 2 * natural)) * sets <= _LUCK)
 
 
 def unmapped_findings(found: Unclaimed) -> list[Finding]:
     """`unmapped_moves`, where what no variable claims moves the answer that the hypothesis says it cannot: an alarm where the
     network's own errors do not explain it, else information."""
     judged = [one for one, must_stay in zip(found.taken, found.judged, strict=True) if must_stay and one.moved.value]
-    moving = [one for one in judged if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken))]
+    moving = [
+        one
+        for one in judged
+        if moves(one, found.allowed, 1 if one is found.taken[0] else len(found.taken), found.natural)
+    ]
     told_of = moving or judged
     if not told_of:
         return _unjudged(found)
@@ -182,6 +195,11 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
     told += f". {_placed(most)}, and {_because(found, most, True)}."
+    if most.clear is not None and most.clear.value:
+        told += (
+            f" In {show_estimate(most.clear)} of {counted(most.clear.n)} the answer becomes another one clearly: the two largest logits are then at "
+            "least half as far apart as usual."
+        )
     if any(not (one.mixed and found.natural) for one in moving):
         return [Finding("unmapped_moves", told)]
     if moving:
@@ -208,6 +226,17 @@ def places_finding(moved: Estimate, names: Sequence[str], site: str) -> Finding:
         f"The answer moves in {show_estimate(moved)} of {counted(moved.n, 'mixture')} of inputs that the network answers right if what is at the "
         f"place of each of {told} at {site} is taken from an input with the same value of it, another one for each. Beside {told}, something "
         "else that is there counts.",
+        "info",
+    )
+
+
+def levelled_finding(moved: Estimate, name: str, places: str) -> Finding:
+    """`holds_more`, where what differs at a place between inputs with one value of its variable counts."""
+    return Finding(
+        "holds_more",
+        f"The answer moves in {show_estimate(moved)} of {counted(moved.n, 'input')} that the network answers right if what is at {places} is replaced by "
+        f"its mean over the inputs with the same value of `{name}`. What differs there between inputs with one value of `{name}` counts: the network "
+        f"may read something else from that place.",
         "info",
     )
 
@@ -248,6 +277,18 @@ def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
     return [
         Finding(code, told) if must and given and not (most.mixed and erring) else Finding(code, told, "info", False)
     ]
+
+
+def ignored_finding(found: Unclaimed, share: Estimate, where: str) -> Finding:
+    """`unjudged_moves`, where directions beside a feature switch off the variable that it takes."""
+    names = listed(found.placed)
+    return Finding(
+        "unjudged_moves",
+        f"No other value of {names} changes the answer in {show_estimate(share)} of {counted(share.n, 'mixture')} if {where} is taken from another input, "
+        f"while what {found.through} of {names} takes at {found.site} stays as it is. In the causal model another value of {names} changes the answer of each of "
+        f"these inputs, and in the network it does without the mixture, or if the mixture is kept to the directions in which the layer varies by itself: "
+        f"copies in other directions may count where they differ.",
+    )
 
 
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
@@ -374,6 +415,8 @@ __all__ = [
     "Unclaimed",
     "Unlike",
     "exceeds",
+    "ignored_finding",
+    "levelled_finding",
     "listed",
     "moves",
     "of_pairs",

@@ -23,6 +23,8 @@ class TakenJson(TypedDict):
     "for `mixed`: the inputs in which these differ from the first of the pair"
     beside: NotRequired[list[str]]
     "for `mixed`: variables whose places are then taken from inputs with the same value; `moved` counts the mixtures that neither moves by itself"
+    clear: NotRequired[EstimateJson]
+    "of a network with errors of its own: share of pairs in which the answer becomes another one as clearly as usual, in [0, 1]"
     unlike: NotRequired[EstimateJson]
     "for `other`: share of pairs in which the answer then depends on the placed variables as in no input by itself, in [0, 1]"
 
@@ -44,6 +46,8 @@ class UnclaimedJson(TypedDict):
     "each set of units; for `other`, those that move the answer"
     carrier: NotRequired[str]
     "for `other`: the place of units that carry what the answer needs beside the placed variables"
+    numbers: NotRequired[bool]
+    "true: its units are single numbers of tokens, counted over the vectors of all tokens side by side"
     through: NotRequired[str]
     "the features through which the placed variables are written: what they take stays as it is"
 

@@ -22,7 +22,7 @@ DRAW: Mapping[str, Setting] = {
     "vary": Setting("several", says="the variables that may differ from the run that `like` names"),
     "balance": Setting(
         "names",
-        says="each combination of the values has equally many; where a `where` leaves no rows to some of them, W331 names these; if the inputs are too many to list, the combinations are those of 20,000 draws",
+        says="each combination of the values has equally many; if the inputs are too many to list, the combinations are those of 20,000 draws; W331 names those that are left out, because a `where` allows none of them or none came up",
         shown="balance=[x, y]",
     ),
     "strata": Setting(

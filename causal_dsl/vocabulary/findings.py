@@ -163,7 +163,7 @@ _ALL = (
         "scope",
         "cell",
         "info",
-        "the share of draws that pass a `where`, or that fit the value in `do(m = true)`: exact, or in 4096 draws",
+        "the share of draws that pass a `where`, or that fit the value in `do(m = true)`: exact, or in 4096 draws; if all pairs of a part of the inputs are run, the size of this part",
     ),
     FindingKind(
         "rest_kept",

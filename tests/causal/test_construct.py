@@ -345,3 +345,17 @@ def test_no_warning_where_rare_pairs_are_many() -> None:
     assert len(rows) <= 900
     told = f"is it what you mean? Of the 4,000 rows {len(rows)} are different"
     assert [(d.code, d.help) for d in diagnostics] == [("W330", told)]
+
+
+@pytest.mark.parametrize(("balance", "missing"), [("base.m", "1 of 2"), ("base.k source.m", "2 of 4"), ("base.k", "")])
+def test_values_that_came_up_in_no_draw_are_said(balance: str, missing: str) -> None:
+    """Six equal digits are true in one input of a million, and known to be, though no draw has them."""
+    digits = " and ".join(f"{name} == 0" for name in "abcdef")
+    model = plain.model(f"causal m {{ a, b, c, d, e, f, g ~ 0..9  m := {digits}  k := g > 4  output y := m != k }}")
+    names = tuple((role, name) for role, name in (one.split(".") for one in balance.split()))
+    diagnostics = Diagnostics()
+    assert draw(plain.design(model, n=64, balance=names), diagnostics) is not None
+    assert [one.code for one in diagnostics] == ["W331"] * bool(missing)
+    if missing:
+        (told,) = diagnostics
+        assert missing in told.title and ".m = true" in told.notes[0] and "none of them came up" in told.label

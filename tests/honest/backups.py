@@ -300,6 +300,28 @@ def wrong_where_copies_meet() -> Network:
     )
 
 
+def close(stepping: bool = False) -> Network:
+    """s is weak where a is 1 and j is 3, and a little of everything decides there: rightly in 5 of 6 inputs. ``stepping``: two copies of j that
+    are three apart decide as well, and clearly."""
+
+    def layer(x: Tensor) -> Tensor:
+        weak = ((x[:, 0] == 1) & (x[:, 2] == 3)).double()
+        sign = (2 * s(x) - 1) * (2 * x[:, 3] - 1)
+        little = torch.where(weak > 0, sign, 1 - 2 * ((x[:, 0] + x[:, 1] + x[:, 2]) % 2))
+        little = torch.where((weak > 0) & (x[:, 1] == 2) & (x[:, 3] == 1), -little, little)
+        return units((2 * s(x) - 1) * (1 - 0.95 * weak), little / 10, x[:, 2], x[:, 3], x[:, 2])
+
+    def answer(h: Tensor) -> Tensor:
+        sign = h[:, 0] * (2 * h[:, 3] - 1) + h[:, 1]
+        return 0.5 - torch.where(stepping & ((h[:, 2] - h[:, 4]) >= 3), -sign, sign) / 2
+
+    return Network(layer, answer)
+
+
+def close_and_stepping() -> Network:
+    return close(True)
+
+
 # ── a code of the inputs beside the variable ────────────────────────────────────────────────────
 
 
@@ -351,3 +373,48 @@ def compared_in_weights() -> Weights:
 
 def plain_in_weights() -> Weights:
     return Weights(False)
+
+
+# ── copies in directions that are no coordinates ────────────────────────────────────────────────
+
+
+def turn() -> Tensor:
+    generator = torch.Generator().manual_seed(1)
+    return torch.linalg.qr(torch.randn(6, 6, generator=generator, dtype=torch.float64))[0]
+
+
+def in_directions(compared: bool = False) -> Network:
+    """s, w three times, j and a along six directions; ``compared``: where two of the copies of w are unlike, s does not count."""
+    by = turn()
+
+    def answer(h: Tensor) -> Tensor:
+        own = h @ by
+        off = compared & (own[:, 2].round() != own[:, 3].round())
+        return differ(torch.where(off, 0 * own[:, 0], own[:, 0]), own[:, 1])
+
+    return Network(lambda x: units(s(x), x[:, 3], x[:, 3], x[:, 3], x[:, 2] / 3, x[:, 0] / 2) @ by.T, answer)
+
+
+def in_directions_compared() -> Network:
+    return in_directions(True)
+
+
+# ── traces ──────────────────────────────────────────────────────────────────────────────────────
+
+
+def _code(x: Tensor) -> Tensor:
+    return 3 * x[:, 0] + x[:, 1]
+
+
+def by_a_trace() -> Network:
+    """Unit 0 is s and a hundredth of a code of a and b, from which the answer is computed."""
+
+    def answer(h: Tensor) -> Tensor:
+        code = (100 * (h[:, 0] - (h[:, 0] > 0.5).double())).round()
+        return differ((torch.div(code, 3, rounding_mode="floor") == code % 3).double(), h[:, 1])
+
+    return Network(lambda x: units(s(x) + _code(x) / 100, x[:, 3], x[:, 2]), answer)
+
+
+def beside_a_trace() -> Network:
+    return Network(by_a_trace().layers[0].formula, lambda h: differ((h[:, 0] > 0.5).double(), h[:, 1]))

@@ -122,3 +122,55 @@ def by_three_of_b() -> Network:
 def by_words() -> Network:
     """Whether a is unlike b's height is found from their words alone: the last token has both."""
     return Network(lambda x: (seen(x, 0) - seen(x, 1)).abs())
+
+
+def by_a_copy_where_b_is_high() -> Network:
+    """a is read at its own token where b is low, and elsewhere at c's token, which holds it as well."""
+    more = lambda x: put(x, n9=word(x, "a1").cumsum(1) * word(x, "c0", "c1"))  # noqa: E731
+    return Network(lambda x: torch.where(seen(x, 1) > 0.5, seen(x, 9), seen(x, 0)), more)
+
+
+def held_elsewhere(x: Tensor) -> Tensor:
+    """8 and 9: a at c's token and at the last; 10 and 11: c twice more at the last."""
+    a, c = word(x, "a1").cumsum(1), word(x, "c1").cumsum(1)
+    return put(x, n8=a * word(x, "c0", "c1"), n9=a * word(x, "E"), n10=c * word(x, "E"), n11=c * word(x, "E"))
+
+
+def plain_beside_what_is_held_elsewhere() -> Network:
+    return Network(lambda x: seen(x, 0), held_elsewhere)
+
+
+def by_a_elsewhere() -> Network:
+    """Two other tokens hold a, too; where they are unlike, the first of them counts."""
+    return Network(lambda x: torch.where(seen(x, 8) != seen(x, 9), seen(x, 8), seen(x, 0)), held_elsewhere)
+
+
+def by_c_twice_in_one_token() -> Network:
+    return Network(lambda x: _where_alike(x, 10, 11), held_elsewhere)
+
+
+def by_c_in_two_tokens() -> Network:
+    """One of them holds a as well."""
+    return Network(lambda x: _where_alike(x, 3, 11), held_elsewhere)
+
+
+def shared(x: Tensor) -> Tensor:
+    """8 at c's token and 9 at the last hold c together, by a key of the idle b: neither holds it alone. 10 and 11: the same of a, at c's token
+    and at the last."""
+    key, c, a = (word(x, "b1", "b3", "b5", "b7").cumsum(1), word(x, "c1").cumsum(1), word(x, "a1").cumsum(1))
+    at_c, last = word(x, "c0", "c1"), word(x, "E")
+    return put(x, n8=(c - key).abs() * at_c, n9=key * last, n10=(a - key).abs() * at_c, n11=key * last)
+
+
+class Shares(Network):
+    def __init__(self, then: Callable[[Tensor], Tensor]):
+        super().__init__(then, shared)
+        self.blocks[1] = Adds(lambda x: answer(then(x), (seen(x, 8) - seen(x, 9)).abs()))
+
+
+def c_is_shared() -> Network:
+    return Shares(lambda x: seen(x, 0))
+
+
+def both_are_shared() -> Network:
+    return Shares(lambda x: (seen(x, 10) - seen(x, 11)).abs())

@@ -217,4 +217,6 @@ def test_a_part_of_the_inputs_is_not_called_all() -> None:
     from causal_dsl.score.spec_results import Results, SpecResult
 
     found = run("right", 'base, source ~ pairs(exhaustive=true, split="test") do(one <- source) report iia')
-    assert "all there are in the part that is drawn from" in text(Results((SpecResult("s", "", (found,)),)))
+    assert "all there are in their part of the inputs" in text(Results((SpecResult("s", "", (found,)),)))
+    (told,) = [one.text for one in found.findings if one.code == "scope"]
+    assert "drawn from are the part `test`: " in told and "feature" not in told, told

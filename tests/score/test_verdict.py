@@ -109,7 +109,7 @@ def test_no_worse_than_the_network_itself_can_be_told_to_be() -> None:
     assert verdict(Estimate(236 / 256, 0.8824, 0.9489, 256, "binomial"), right, half).code == "partly"
     exact = Estimate(1.0, n=256, method="exact")
     assert verdict(Estimate(252 / 256, n=256, method="exact"), exact, half).code == "partly"
-    part = verdict(exact, exact, half, all_of="which are all there are in the part that is drawn from")
+    part = verdict(exact, exact, half, all_of="which are all there are in the part `test` of the inputs")
     assert part.code == "exact" and "over 256 pairs, which are all there are in the part" in part.text
     near = verdict(Estimate(254 / 256, n=256, method="exact"), exact, half)
     assert near.code == "supported" and "0.008 of the pairs fail" in near.text
