@@ -16,6 +16,7 @@ from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in, read_inside, refuse_variable, size_of
 from causal_dsl.program.overlap import canonical, overlap
 from causal_dsl.program.path_patching import Mlps, read_path
+from causal_dsl.program.placed_sites import PlacedSites
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_edges import read_edge
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, family, join, read_via, share
@@ -42,6 +43,7 @@ class ActionReader:
     folder: Path
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
+    placed: PlacedSites = field(default_factory=PlacedSites)
 
     def values(self, target: tree.Expr) -> ValueReader:
         """What reads the values that are written at ``target``."""
@@ -140,7 +142,8 @@ class ActionReader:
                 ),
             )
             return None
-        found = self.sites.places(placement.sites)
+        found, faults = self.placed.places(self.alignment, name, self.cell)
+        self.diagnostics.extend(faults)
         if found is None:
             return None
         via = self._via(name)
@@ -152,9 +155,8 @@ class ActionReader:
         placement = self.alignment.placements.get(name)
         if placement is None or placement.via is None or encodes(placement.via):
             return None
-        quiet = Diagnostics()
-        via = read_via(placement.via, self.cell, self.alignment.folder, quiet)
-        places = replace(self.sites, diagnostics=quiet).places(placement.sites)
+        via = read_via(placement.via, self.cell, self.alignment.folder, Diagnostics())
+        places, _ = self.placed.places(self.alignment, name, self.cell)
         return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
     def crosses(self, name: str) -> bool:

@@ -57,6 +57,8 @@ class Words(Mapping[str, Word], Generic[Word]):
 
     def at(self, name: str, span: Span) -> Word:
         """The record of a word that a spec writes at ``span``; the code that adds it belongs to what the spec reads."""
+        if name not in self.added:
+            return self.own[name]
         record = self._record(name, span)
         for file in self.files(name):
             reads.note(file)
