@@ -228,7 +228,7 @@ class RowDrawer:
         else:
             cells = np.zeros(every.n, np.int64)
         random = bits(key(self.statement.seed, *self.statement.roles, "listed"), pending)
-        for cell in np.unique(wanted[pending]):
+        for cell in np.flatnonzero(np.bincount(wanted[pending])):
             among = np.flatnonzero(cells == cell)
             rows = wanted[pending] == cell
             sums = np.cumsum(every.weights[among])
