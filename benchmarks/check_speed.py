@@ -91,7 +91,7 @@ def specs(folder: Path) -> Iterator[tuple[str, Path]]:
 
 def seven(n: int) -> str:
     """A test of n pairs of a model of seven variables, balanced by its answers."""
-    model = "causal m {\n  a, b, c, d, e, f, g ~ 0..9\n  u := a + b > c\n  v := d == e\n  output o := u == v\n}\n"
+    model = "causal m {\n  a, b, c, d, e, f, g ~ 0..3\n  u := a + b > c + 1\n  v := d == e\n  output o := u == v\n}\n"
     align = 'align al : m -> net {\n  prompt "{a} {b} {c} {d} {e} {f} {g} ="\n  u @ layer[0].resid_post[b]\n  o @ next_token\n}\n'
     asked = f"base, source ~ m(n={n}, balance=[base.o, source.o])"
     test = f"test t on al {{\n  {asked}\n  do(u <- source)\n  report iia\n}}\n"
