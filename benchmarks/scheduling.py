@@ -140,7 +140,7 @@ class _World:
                 self.speed[worker] = machines.slowness if self.random.random() < machines.slow else 1.0
                 self.put(at + machines.start, Joined(worker))
                 if machines.lives:
-                    self.put(at + self.random.exponential(machines.lives), Died(worker, "killed"))
+                    self.put(at + self.random.exponential(machines.lives), Died(worker, "killed", wordless=True))
             case Kill(worker):
                 self.alive.discard(worker)
                 _, since = self.began.pop(worker, ("", self.now))

@@ -66,11 +66,12 @@ class Failed:
 
 @dataclass(frozen=True)
 class Died:
-    """A worker is gone. ``memory``: its machine had no memory left."""
+    """A worker is gone. ``memory``: its machine had no memory left. ``wordless``: nothing says why, so it may have been killed from outside."""
 
     worker: str
     why: str
     memory: bool = False
+    wordless: bool = False
 
 
 @dataclass(frozen=True)

@@ -36,6 +36,11 @@ T = TypeVar("T", bound=Scheduled)
 
 #: Starts of workers in a row that may fail with no unit stored between, beside one of each, before no other is tried; and loadings of a network that nobody has loaded.
 _VAIN = 2
+#: As many, where each ended without a word within :data:`_SHORT` seconds in all: somebody may be killing workers, and another start costs little.
+_WORDLESS = 24
+_SHORT = 120.0
+#: The most tries of a unit beyond its limit, and loadings of a network.
+_MORE = 20
 #: Units that are finished before the time that is left is told.
 _ENOUGH = 3
 #: Seconds for which it is not worth to begin a unit a second time.
@@ -46,7 +51,8 @@ DOUBLES = 2.0
 
 @dataclass(frozen=True)
 class Limits:
-    """``tries`` of a unit before it waits until all others are done; then it has one more (alone, without ``doubles``). ``silence``: seconds without a
+    """``tries`` of a unit before it waits until all others are done; then it has one more (alone, without ``doubles``), and one for each worker that
+    ended in this run for no unit's sake. ``silence``: seconds without a
     sign after which a worker is ended. ``halvings``: how often memory is halved for a unit whose machine ran out of it. ``doubles``: a unit
     that takes so many times as long as it should is begun by a free worker as well, and who is first ends the other (0: never)."""
 
@@ -112,6 +118,10 @@ class Scheduler(Generic[T]):
         self._last: list[str] = []
         self._doubled: set[str] = set()
         self._tries: dict[str, list[str]] = {}
+        #: how often a worker ended without a word in a unit, or as it loaded a network; and how often with nothing to blame: it did neither, or the
+        #: unit was stored and the network loaded later
+        self._wordless: Counter[Hashable] = Counter()
+        self._blameless = 0
         self._halved: Counter[str] = Counter()
         self._alive: dict[str, _Worker] = {}
         self._idle: dict[str, None] = {}
@@ -119,6 +129,8 @@ class Scheduler(Generic[T]):
         self._held: Counter[Hashable] = Counter()
         self._started = self._vain = 0
         self._why_vain = ""
+        #: seconds of the workers that ended before they were up, and whether each of them ended without a word
+        self._vain_seconds, self._vain_wordless = 0.0, True
         self._loaded: set[Hashable] = set()
         self._unloaded: dict[Hashable, list[str]] = {}
         for key, count in self._open.items():
@@ -135,7 +147,7 @@ class Scheduler(Generic[T]):
     @property
     def stuck(self) -> bool:
         """Whether units are left and no worker can be had for them; :attr:`why_stuck` says why."""
-        return bool(self._left) and not self._alive and self._vain >= _VAIN + self.workers
+        return bool(self._left) and not self._alive and self._in_vain
 
     @property
     def why_stuck(self) -> str:
@@ -199,20 +211,23 @@ class Scheduler(Generic[T]):
         asked: list[Action] = []
         match event:
             case Joined(name) if worker is not None:
-                worker.up, self._vain = True, 0
+                worker.up = True
+                self._live()
                 self._idle[name] = None
             case Loading(_) if worker is not None and worker.key:
                 worker.loading = True
             case Loaded(_) if worker is not None:
                 worker.loading = False
                 self._loaded.add(worker.network)
+                self._unloaded.pop(worker.network, None)
+                self._blameless += self._wordless.pop(("load", worker.network), 0)
             case Finished(name, key, seconds):
                 asked += self._finished(name, key, seconds, now)
             case Failed(name, key, why, again) if worker is not None and worker.key == key:
                 self._free(name, worker)
                 self._failed(key, why, again)
-            case Died(name, why, memory) if worker is not None:
-                self._gone(name, why, memory)
+            case Died(name, why, memory, wordless) if worker is not None:
+                self._gone(name, why, now, memory, wordless)
             case Stopped(why):
                 self.why_stopped = self.why_stopped or why
             case Tick():
@@ -234,7 +249,8 @@ class Scheduler(Generic[T]):
             self._free(name, worker)
         if key not in self.units or key in self.done:
             return []
-        self._vain = 0  # workers may die as often as they like while units get stored between
+        self._live()  # workers may die as often as they like while units get stored between
+        self._blameless += self._wordless.pop(key, 0)
         self.done.add(key)  # also where its worker was taken for dead: it is in the store
         if self.faults.pop(key, None) is not None:
             self.faults = {one: fault for one, fault in self.faults.items() if not fault.behind}
@@ -252,14 +268,24 @@ class Scheduler(Generic[T]):
         slower: list[Action] = [Kill(one, "another worker was faster") for one in self._with(key)]
         for action in slower:
             assert isinstance(action, Kill)
-            self._gone(action.worker, action.why, False)
+            self._gone(action.worker, action.why, now)
         return slower
+
+    def _live(self) -> None:
+        """Workers can be started: those that ended before say nothing any more."""
+        self._vain, self._vain_seconds, self._vain_wordless = 0, 0.0, True
+
+    @property
+    def _in_vain(self) -> bool:
+        """Whether so many workers in a row ended before they were up that no other is tried."""
+        cheap = self._vain_wordless and self._vain_seconds < _SHORT
+        return self._vain >= self.workers + (_WORDLESS if cheap else _VAIN)
 
     def _with(self, key: str) -> list[str]:
         """The workers that run a unit: two where it is run twice."""
         return [name for name, worker in self._alive.items() if worker.key == key] if key in self._doubled else []
 
-    def _gone(self, name: str, why: str, memory: bool) -> None:
+    def _gone(self, name: str, why: str, now: float, memory: bool = False, wordless: bool = False) -> None:
         worker = self._alive.pop(name)
         self._idle.pop(name, None)
         self._busy -= bool(worker.key)
@@ -267,26 +293,36 @@ class Scheduler(Generic[T]):
             self._held[worker.network] -= 1
         if not worker.up:
             self._vain, self._why_vain = self._vain + 1, why
+            self._vain_seconds += now - worker.since
+            self._vain_wordless = self._vain_wordless and wordless
+        if not worker.key:
+            self._blameless += wordless
         if not worker.key or worker.key in self.done:
             return
-        if worker.loading and worker.network not in self._loaded:
+        if worker.loading and not (memory and worker.network in self._loaded):
+            self._wordless["load", worker.network] += wordless
             self._not_loaded(worker.key, worker.network, why)
         elif memory and not self._with(worker.key) and self._halved[worker.key] < self.limits.halvings:
             self._halved[worker.key] += 1
             self.again[worker.key] += 1
             self._waiting.put(worker.key, self.units[worker.key].network)
         else:
+            self._wordless[worker.key] += wordless
             self._failed(worker.key, why, True)
 
     def _not_loaded(self, key: str, network: Hashable, why: str) -> None:
-        """A worker died as it loaded a network that no other has loaded: its unit is not to blame, and after a few all of the network are
-        set aside."""
+        """A worker died as it loaded a network: its unit is not to blame. After a few in a row all units of a network that nobody has loaded are set
+        aside; of another one, the unit counts a try."""
         whys = self._unloaded.setdefault(network, [])
         whys.append(why)
+        many = len(whys) >= _VAIN + self.workers + min(self._blameless, self._wordless["load", network], _MORE)
+        if many and network in self._loaded:
+            self._failed(key, why, True)
+            return
         if key not in self.faults and not self._with(key):
             self.again[key] += 1
             self._waiting.put(key, network)
-        if len(whys) < _VAIN + self.workers:
+        if not many:
             return
         settled = self.done | self.faults.keys() | {worker.key for worker in self._alive.values()}
         for one in [one for one, unit in self.units.items() if unit.network == network and one not in settled]:
@@ -297,7 +333,7 @@ class Scheduler(Generic[T]):
             return
         tries = self._tries.setdefault(key, [])
         tries.append(why)
-        if not again or len(tries) > self.limits.tries:
+        if not again or len(tries) > self.limits.tries + min(self._blameless, self._wordless[key], _MORE):
             self._set_aside(key, Fault(key, tuple(tries), known=not again))
         elif len(tries) < self.limits.tries:
             self.again[key] += 1
@@ -328,16 +364,16 @@ class Scheduler(Generic[T]):
                 doing = "" if worker.key else " as it started"
                 why = f"it gave no sign for {self.limits.silence:g} seconds{doing}"
                 found.append(Kill(name, why))
-                self._gone(name, why, False)
+                self._gone(name, why, now)
         return found
 
     def _start(self, now: float) -> list[Action]:
         found: list[Action] = []
         wanted = 0 if self.why_stopped else min(self.workers, self._left)
-        while len(self._alive) < wanted and self._vain < _VAIN + self.workers:
+        while len(self._alive) < wanted and not self._in_vain:
             name = f"worker {self._started + 1}"
             self._started += 1
-            self._alive[name] = _Worker(now)
+            self._alive[name] = _Worker(now, since=now)
             found.append(Start(name))
         return found
 

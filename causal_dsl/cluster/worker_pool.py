@@ -205,22 +205,27 @@ class WorkerPool:
         said = " ".join(str(error).split())
         memory = type(error).__name__ == "OutOfMemoryError" or "running low on memory" in said
         crash = died_of(self.place.logs, actor.process) if actor.process else ""
+        wordless = False
         if memory:
             why = "its machine ran out of memory, and Ray ended it"
         elif crash:
             why = f"its process crashed: {crash}"
         elif actor.process:
+            wordless = True
             why = "its process ended without a word: it was killed, it crashed, or the system had no memory left for it"
         else:
-            why = _not_started(error, said)
-        return [Died(name, why, memory)]
+            why, wordless = _not_started(error, said)
+        return [Died(name, why, memory, wordless)]
 
 
-def _not_started(error: BaseException, said: str) -> str:
-    """Why an actor did not start, by what Ray says of it, without its identifiers."""
+def _not_started(error: BaseException, said: str) -> tuple[str, bool]:
+    """Why an actor did not start, by what Ray says of it, without its identifiers; and whether it ended without a word."""
     for mark in ("ModuleNotFoundError: ", "ImportError: ", "Error: "):
         if mark in said:
-            return f"it could not start: {shorten(mark + said.rpartition(mark)[2], 200, placeholder=' …')}"
+            return f"it could not start: {shorten(mark + said.rpartition(mark)[2], 200, placeholder=' …')}", False
     if type(error).__name__ in ("ActorDiedError", "RayActorError", "WorkerCrashedError"):
-        return "its process ended as it started: it was killed, it crashed, or the system had no memory left for it"
-    return f"it could not start: {shorten(said, 200, placeholder=' …')}"
+        return (
+            "its process ended as it started: it was killed, it crashed, or the system had no memory left for it",
+            True,
+        )
+    return f"it could not start: {shorten(said, 200, placeholder=' …')}", False

@@ -50,7 +50,6 @@ def save(
     the network's answers, what it says of all that it can say (where it was looked at), whether the pair is ``kept`` (in a test
     with ``where solved(…)``), the ``weight`` of each pair where the draws include all rows that can be drawn, and every per-pair metric that the test speaks of. Raises OSError where it cannot be written.
     """
-    document = sealed({**result.to_json(), "interrupted": interrupted})
     folder.write(SPEC, spec_text.encode("utf-8", "surrogatepass"))
     with folder.writing("pairs.parquet") as part:
         write_table(list(_cells(result, computed)), part)
@@ -62,6 +61,12 @@ def save(
                 own = cell.circuit
                 drawn = circuit_svg(own.members, title, own.weights, own.choices.lines, own.parallel)
                 folder.write(f"circuit-{test.name}-{number}.svg", drawn.encode())
+    save_results(folder, result, interrupted)
+
+
+def save_results(folder: SpecFolder, result: SpecResult, interrupted: bool) -> None:
+    """Write results.json alone. Raises OSError where it cannot be written."""
+    document = sealed({**result.to_json(), "interrupted": interrupted})
     with folder.writing(RESULTS) as part, part.open("w", encoding="ascii", newline="\n") as file:
         json.dump(document, file, indent=1)  # piece by piece, so that the whole text is never held
 

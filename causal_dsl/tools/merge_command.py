@@ -21,6 +21,7 @@ from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import add_voice
 
 if TYPE_CHECKING:
+    from causal_dsl.score.spec_results import SpecResult
     from causal_dsl.units.shards import RanShard, Shard
 
 
@@ -147,7 +148,11 @@ def merge_options(command: argparse.ArgumentParser) -> None:
 
 def merge(arguments: Namespace, line: CommandLine) -> int:
     """Unite shards and score them; nothing is computed again."""
-    from causal_dsl.running import run_specs
+    from causal_dsl.checking import check
+    from causal_dsl.ran import with_faults
+    from causal_dsl.running import not_run, run_specs
+    from causal_dsl.score.format_numbers import counted
+    from causal_dsl.score.spec_results import Results
     from causal_dsl.store.ran_on import comparing
     from causal_dsl.store.stored_only import stored_only
     from causal_dsl.units.merging import merged, not_stored
@@ -163,14 +168,21 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
         line.place,
         arguments.replace,
     )
-    results = None
+    found: list[SpecResult] = []
     for one in specs:
-        tell(printable(f"{one.spec.name}: {one.units} units of {one.shards} shards, all there"))
+        tell(printable(f"{one.spec.name}: {counted(one.units, 'unit')} of {counted(one.shards, 'shard')}, all there"))
         fault = not_stored(line.place(str(arguments.paths[0])))
-        with comparing(one.ran_on), stored_only((fault,)):
-            found = run_specs([one.spec], replace(one.options, command=tuple(line.words)))
-        results = found if results is None else type(found)((*results.specs, *found.specs))
-    assert results is not None
+        options = replace(one.options, command=tuple(line.words))
+        try:
+            with comparing(one.ran_on), stored_only((fault,)):
+                found += run_specs([one.spec], options).specs
+        except SpecError as error:  # the others are scored all the same
+            if len(specs) == 1:
+                raise
+            found.append(with_faults(not_run(one.spec, check(one.spec, options), error.code), error.diagnostics))
+    results = Results(tuple(found))
+    if all(test.fault for test in results.tests):
+        raise SpecError(list(dict.fromkeys(results.faults)))
     return ended(results, arguments, line)
 
 

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from random import Random
+
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
-from causal_dsl.cluster.events import Died, Stopped, Tick
+from causal_dsl.cluster.events import Died, Loaded, Loading, Stopped, Tick
 from causal_dsl.cluster.scheduler import Limits, Scheduler
 from tests.cluster.worlds import Unit, begun, units
 
@@ -80,6 +82,58 @@ def test_a_failed_try_is_last_and_alone():
     world = begun([Unit("bad", cost=9), *(Unit(f"u{n}") for n in range(6))], 2, poison=frozenset({"bad"}))
     world.finish()
     assert world.runs["bad"] == 3 and len(world.stored) == 6
+
+
+@pytest.mark.parametrize("seed", range(20))
+def test_workers_that_are_killed_at_random_cost_no_unit_and_a_unit_that_ends_them_is_still_found(seed):
+    draw = Random(seed)
+    found = [Unit("poison"), *(Unit(f"u{n}") for n in range(8))]
+    world = begun(found, 3, poison=frozenset({"poison"}))
+    for _ in range(20):
+        while world.starting and draw.random() < 0.8:
+            world.join(world.starting[0])
+        victims = [*world.starting, *sorted(world.idle), *sorted(world.running)]
+        victim = draw.choice(victims)
+        if victim in world.running:
+            world.end(victim, "killed")
+        else:
+            world.remove(victim)
+            world.tell(Died(victim, "killed", wordless=True))
+        if world.running and draw.random() < 0.3:
+            world.end(draw.choice(sorted(world.running)), "well")
+    world.finish()
+    assert world.stored == {unit.key for unit in found[1:]}
+    assert world.scheduler.faults.keys() == {"poison"} and 3 <= world.runs["poison"] <= 23
+
+
+def test_what_died_as_it_loaded_costs_no_unit_a_try_where_others_load_the_same():
+    world = begun([Unit(f"u{n}") for n in range(4)], 2)
+    for worker in list(world.starting):
+        world.join(worker)
+    first, _ = sorted(world.running)
+    world.tell(Loading(first))
+    world.tell(Loaded(first))
+    for _ in range(3):
+        other = next(worker for worker in sorted(world.running) if worker != first)
+        world.tell(Loading(other))
+        world.running.pop(other)
+        world.tell(Died(other, "killed", wordless=True))
+        world.join(world.starting[0])
+    world.finish()
+    assert len(world.stored) == 4 and not world.scheduler.faults
+
+
+@pytest.mark.parametrize(("wordless", "seconds", "starts"), [(True, 1.0, 25), (True, 60.0, 3), (False, 1.0, 3)])
+def test_workers_that_end_as_they_start_are_tried_longer_where_nothing_says_why_and_it_costs_little(
+    wordless, seconds, starts
+):
+    world = begun([Unit("a")], 1)
+    told = 0
+    while not world.scheduler.stuck:
+        world.now += seconds
+        world.tell(Died(world.starting.pop(), "gone", wordless=wordless))
+        told += 1
+    assert told == starts and world.scheduler.why_stuck == "gone"
 
 
 def test_memory_is_halved_for_a_unit_whose_machine_had_none_left():

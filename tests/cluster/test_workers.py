@@ -176,6 +176,8 @@ def test_a_unit_that_ends_its_worker_is_named_and_the_rest_is_told(folder, monke
     document = json.loads(Path("kept/bad/results.json").read_text())
     assert [(one["name"], one["fault"]) for one in document["tests"]] == [("swap", "E920")]
     assert [one["code"] for one in document["diagnostics"] if one["code"].startswith("E")] == ["E920"]
+    document = json.loads(Path("kept/unloaded/results.json").read_text())
+    assert [(one["name"], one["fault"]) for one in document["tests"]] == [("swap", "E924")]
     assert said.out.count("not run (E920)") and said.out.count("not run (E924)")
     assert (
         said.err.count("[E920]") == 1 and "a unit was set aside: block 1 of 1" in said.err and "bad.causal" in said.err
@@ -229,20 +231,24 @@ def workers_of(driver: int) -> list[int]:
 
 @pytest.mark.parametrize(
     ("most", "drivers", "between"),
-    [pytest.param(4, 1, 2, marks=pytest.mark.slow), pytest.param(20, 3, 5, marks=pytest.mark.nightly)],
-    ids=["four", "twenty"],
+    [
+        pytest.param(4, 1, 2, marks=pytest.mark.slow),
+        pytest.param(20, 3, 5, marks=pytest.mark.nightly),
+        pytest.param(20, 0, 99, marks=pytest.mark.nightly),
+    ],
+    ids=["four", "twenty", "twenty, one driver"],
 )
 def test_kills_of_workers_and_of_drivers_lose_nothing(most, drivers, between, monkeypatch):
-    """``most`` kills of workers, ``between`` of them before each kill of one of the ``drivers``."""
+    """``most`` kills of workers, ``between`` of them before each kill of one of the ``drivers``; a driver that is not killed ends well."""
     small = ["--batch-memory", "12MB"]
     assert main(["run", "sweep.causal", "fits.causal", "--out", "one", *small]) == 0
     fresh(monkeypatch, "other")
     random.seed(1)
-    kills = ends = 0
+    kills = ends = starts = 0
     until = time.monotonic() + 500
     while time.monotonic() < until:
         driver = started("sweep.causal", "fits.causal", "--workers", "2", "--out", "several", *small)
-        own = 0
+        own, starts = 0, starts + 1
         while driver.poll() is None and time.monotonic() < until:
             time.sleep(random.uniform(0.2, 0.8))
             there = workers_of(driver.pid)
@@ -255,7 +261,7 @@ def test_kills_of_workers_and_of_drivers_lose_nothing(most, drivers, between, mo
                 break
         if driver.wait() == 0:
             break
-    assert ends == drivers and driver.returncode == 0, driver.communicate()[1].decode()
+    assert ends == drivers and driver.returncode == 0 and starts == drivers + 1, driver.communicate()[1].decode()
     for name in ("sweep", "fits"):
         same(Path("one") / name, Path("several") / name)
 

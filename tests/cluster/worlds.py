@@ -105,8 +105,8 @@ class World:
     def end(self, worker: str, luck: str) -> None:
         """The worker's unit ends: well, or as luck has it."""
         key = self.running.pop(worker)
-        if key in self.poison or luck == "dies":
-            self.tell(Died(worker, "killed"))
+        if key in self.poison or luck in ("dies", "killed"):
+            self.tell(Died(worker, luck, wordless=key in self.poison or luck == "killed"))
         elif luck == "memory":
             self.tell(Died(worker, "no memory", memory=True))
         elif key in self.faulty or luck == "fails":
@@ -123,6 +123,12 @@ class World:
         if key not in self.stored and key not in self.running.values():
             self.stored.add(key)
             self.tell(Finished(worker, key, 1.0))
+
+    def remove(self, worker: str) -> None:
+        """A worker that has no unit is gone."""
+        self.idle.discard(worker)
+        if worker in self.starting:
+            self.starting.remove(worker)
 
     def join(self, worker: str) -> None:
         self.starting.remove(worker)

@@ -303,6 +303,26 @@ def test_merge_refuses_what_is_another_than_when_the_shards_ran(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+def test_shards_of_a_spec_whose_weights_changed_keep_no_other_spec_from_being_scored(
+    server: Server, whole: Whole, tmp_path: Path
+) -> None:
+    home = tmp_path / "run"
+    copytree(whole("blocks")[0], home)
+    copytree(home / "model", home / "other")
+    (home / "a.causal").write_text((home / "s.causal").read_text().replace('hf("model")', 'hf("other")'))
+    words = ["run", "a.causal", *MORE["blocks"], "--shard", "1/1", "--out", "parts"]
+    assert server.run(words, home)[0] == 0, said(home)
+    weights = home / "other" / "model.safetensors"
+    data = weights.read_bytes()
+    weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]))
+    code, computed = server.run(["merge", "parts", "--out", "out", "--trust"], home)
+    assert code == 2 and said(home).count("[E903]") == 1, said(home)
+    assert not any(computed[step] for step in COMPUTED) and not list((home / "out" / "a").rglob("results.json"))
+    assert results(home, "s")["tests"] == whole("blocks")[1]["tests"]
+
+
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
 def test_plan_says_how_much_is_stored(
     server: Server, whole: Whole, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:
