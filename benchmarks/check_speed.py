@@ -46,6 +46,11 @@ def specs(folder: Path) -> Iterator[tuple[str, Path]]:
     table = 'table T = csv("big.csv", key=city)\ncausal m {\n  x ~ T\n  output o := T[x].country\n}\n'
     yield written("rows of a table: 1,000,000", table)
     yield written("pairs of a test: 1,000,000", HEAD + test.format(i=0, n=10**6))
+    asked = "seed={i}) where base.a != base.b and base.left != source.left"
+    yield written("pairs under a condition: 1,000,000", HEAD + test.replace("seed={i})", asked).format(i=0, n=10**6))
+    yield written("pairs of seven variables, balanced: 1,000,000", seven(10**6))
+    yield written("tests of several kinds: 2,000", mixed(2000))
+    yield written("tests with a condition each: 2,000", HEAD + "".join(conditions(test, 2000)))
     where = test.replace("seed={i})", 'seed={i}) where base.a != "w{i}" and base.b != source.b')
     words = ", ".join(f'"w{i}"' for i in range(2000))
     own = "".join(where.format(i=i, n=16) for i in range(500))
@@ -82,6 +87,48 @@ def specs(folder: Path) -> Iterator[tuple[str, Path]]:
     parts = "".join(f'from "part{i}.causal" import al{i}, m{i}\n' for i in range(50))
     run = "".join(test.format(i=i, n=16).replace(" al ", f" al{i} ").replace(" m(", f" m{i}(") for i in range(50))
     yield written("imported files: 50", parts + run)
+
+
+def seven(n: int) -> str:
+    """A test of n pairs of a model of seven variables, balanced by its answers."""
+    model = "causal m {\n  a, b, c, d, e, f, g ~ 0..3\n  u := a + b > c + 1\n  v := d == e\n  output o := u == v\n}\n"
+    align = 'align al : m -> net {\n  prompt "{a} {b} {c} {d} {e} {f} {g} ="\n  u @ layer[0].resid_post[b]\n  o @ next_token\n}\n'
+    asked = f"base, source ~ m(n={n}, balance=[base.o, source.o])"
+    test = f"test t on al {{\n  {asked}\n  do(u <- source)\n  report iia\n}}\n"
+    return model + 'network net = zoo("equality-gpt2")\n' + align + test
+
+
+def mixed(n: int) -> str:
+    """Tests that differ in their sites, actions, measures, expectations and sizes."""
+    names = [(layer, place) for layer in range(3) for place in ("a", "b", "c", "d", "last")]
+    aligns = "".join(
+        f'align al{k} : m -> net {{\n  prompt "{{a}} {{b}} {{c}} {{d}} ="\n  left @ layer[{layer}].resid_post[{place}]\n  same @ next_token\n}}\n'
+        for k, (layer, place) in enumerate(names)
+    )
+    sites = ["resid_post", "attn_out", "mlp_out", "resid_mid"]
+    actions = [
+        "left <- source",
+        "layer[{l}].{s}[b] <- source",
+        "layer[{l}].{s}[b] = 0",
+        "layer[{l}].{s}[b] = mean(source)",
+    ]
+    measures = [["iia", "moved"], ["kl", "accuracy"], ["accuracy"], ["entropy", "kl"]]
+    tests = []
+    for i in range(n):
+        action = actions[i % 4].format(l=i % 3, s=sites[i // 4 % 4])
+        tests.append(
+            f"test t{i} on al{i % 15} {{\n  base, source ~ m(n={16 + i % 8}, seed={i // 4})\n  do({action})\n  report {measures[i % 4][i // 4 % len(measures[i % 4])]}\n}}\n"
+        )
+    return HEAD + aligns + "".join(tests)
+
+
+def conditions(test: str, n: int) -> Iterator[str]:
+    """Tests each with a condition of its own."""
+    shapes = ["arrow", "circle", "cross", "diamond", "heart", "moon", "ring", "square", "star", "triangle"]
+    for i in range(n):
+        first, second, third = shapes[i % 10], shapes[i // 10 % 10], shapes[i // 100 % 10]
+        asked = f'seed={{i}}) where base.a != "{first}" and source.b != "{second}" and base.c != "{third}" and base.left != source.left'
+        yield test.replace("seed={i})", asked).format(i=i, n=16)
 
 
 def loop() -> float:

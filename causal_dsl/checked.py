@@ -104,10 +104,13 @@ class Checked(Shown):
         """The print of the terminal: diagnostics, then the chance level of each test."""
         parts = [render_all(self.diagnostics)] if self.diagnostics else []
         lines = []
+        shown: dict[int, str] = {}  # many tests have one set of ceilings
         for test in self.program.tests if self.program else []:
             found = self.ceilings.get(test.name)
             inputs = show_distinct(self.distinct.get(test.name, {}))
-            told = show_ceilings(found) if found else "nothing is interchanged"
+            if found and id(found) not in shown:
+                shown[id(found)] = show_ceilings(found)
+            told = shown[id(found)] if found else "nothing is interchanged"
             lines.append(f"  {test.name}: {told}")
             for part in test.parts if found else ():
                 lines.append(f"    {part.readout.variable}: {show_ceilings(self.ceilings.get(part.name, {}))}")

@@ -160,18 +160,25 @@ def _facts(loaded: Mapping[NetworkKey, Network], refused: Refused) -> dict[Netwo
 
 def _tokenizers(loaded: Mapping[NetworkKey, Network]) -> Tokenizers:
     cache: dict[Path, Tokens] = {}
+    known: dict[Path | tuple[str, ...], dict[int | None, Tokens]] = {}
 
     def tokens(network: NetworkRef) -> Tokens | None:
-        if network.key.trained in loaded:
+        if loaded and network.key.trained in loaded:
             return loaded[network.key.trained].tokens
-        if network.facts.words:
-            return Tokens.of_words(network.facts.words)
-        path = network.facts.tokenizer
+        words, path, rows = network.facts.words, network.facts.tokenizer, network.facts.vocabulary
+        if words:
+            own = known.setdefault(words, {})
+            if None not in own:
+                own[None] = Tokens.of_words(words)
+            return own[None]
         if path is None:
             return None
-        if path not in cache:
-            cache[path] = Tokens.from_file(path, network.span)
-        return cache[path].of_network(network.facts.vocabulary)
+        own = known.setdefault(path, {})
+        if rows not in own:
+            if path not in cache:
+                cache[path] = Tokens.from_file(path, network.span)
+            own[rows] = cache[path].of_network(rows)
+        return own[rows]
 
     return tokens
 
@@ -186,7 +193,7 @@ def _plan(
     memo: Memo,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready, seen = [], dict[Any, str | None]()
+    ready, seen, told = [], dict[Any, str | None](), dict[object, Answers | None]()
     every = [one for test in program.tests for one in test.each]
     wholes = {one.name: test for test in program.tests for one in test.parts}
     for test in program.tests:
@@ -214,11 +221,18 @@ def _plan(
         if tokens is not None:
             check_beginnings(test, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
-        caution(test, tokens, found)
-        answers = answers_of(test.readout, test.alignment, tokens, test.readout.span or test.span)
-        if check_answers(answers, test.readout, tokens, test.alignment, found):
-            check_numbers(answers, test.readout, tokens, test.alignment, found)
-            checked.answers[test.name] = answers
+        # Tests on one alignment have one read-out, and all that is said of its answers is said once.
+        at = id(test.alignment), id(test.readout), id(tokens), None if test.readout.span else test.name
+        if at not in told:
+            caution(test, tokens, found)
+            answers = answers_of(test.readout, test.alignment, tokens, test.readout.span or test.span)
+            fine = check_answers(answers, test.readout, tokens, test.alignment, found)
+            if fine:
+                check_numbers(answers, test.readout, tokens, test.alignment, found)
+            told[at] = answers if fine else None
+        own = told[at]
+        if own is not None:
+            checked.answers[test.name] = own
             ready.append(test)
     if found.errors or len(ready) < len(every):
         return None

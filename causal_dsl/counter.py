@@ -15,6 +15,7 @@ from collections.abc import Sequence
 import numpy as np
 
 _GOLDEN = np.uint64(0x9E3779B97F4A7C15)
+_ONE = np.uint64(1)
 #: Rows whose numbers are made at once: all that comes between stays in the processor's cache.
 _PIECE = 2**13
 
@@ -52,10 +53,19 @@ def bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int = 0) ->
 
 
 def _bits(stream: np.uint64, rows: np.ndarray, attempts: np.ndarray | int) -> np.ndarray:
-    with np.errstate(over="ignore"):
-        state = rows.astype(np.uint64) * _GOLDEN
-        state += stream
-        return step(_mix(state) + np.asarray(attempts).astype(np.uint64) * _GOLDEN)
+    if not rows.ndim:  # numpy warns of what goes beyond 64 bits in single numbers, and in no others
+        return _bits(stream, rows.reshape(1), attempts)[0]
+    state = rows.astype(np.uint64)
+    state *= _GOLDEN
+    state += stream
+    _mix(state)
+    if isinstance(attempts, np.ndarray) and attempts.ndim:
+        steps = attempts.astype(np.uint64)
+        steps += _ONE
+        steps *= _GOLDEN
+        return _mix(state + steps)
+    state += np.uint64((int(attempts) + 1) * int(_GOLDEN) % 2**64)
+    return _mix(state)
 
 
 def below(random: np.ndarray, n: int | np.ndarray) -> np.ndarray:

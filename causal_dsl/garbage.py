@@ -8,23 +8,25 @@ from contextlib import contextmanager
 
 #: New objects after which the youngest are looked through, and how many such rounds go before older ones are.
 _RARE = (500_000, 20, 100)
-
-
-@contextmanager
-def rarely_collected() -> Iterator[None]:
-    """Look for cycles rarely inside: a large spec is a million objects that stay, each looked through again and again."""
-    before = gc.get_threshold()
-    gc.set_threshold(*_RARE)
-    try:
-        yield
-    finally:
-        gc.set_threshold(*before)
+#: The same in a process that ends with its one command: little of it has come to an end by then.
+_RARER = (5_000_000, 20, 100)
 
 
 class _Process:
     """``alone``: whether this process runs one command of ours, and ends with it."""
 
     alone = False
+
+
+@contextmanager
+def rarely_collected() -> Iterator[None]:
+    """Look for cycles rarely inside: a large spec is a million objects that stay, each looked through again and again."""
+    before = gc.get_threshold()
+    gc.set_threshold(*(_RARER if _Process.alone else _RARE))
+    try:
+        yield
+    finally:
+        gc.set_threshold(*before)
 
 
 def one_command() -> None:

@@ -6,7 +6,6 @@ import os
 import re
 import sys
 import traceback
-from importlib.metadata import PackageNotFoundError, requires
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, real_path
@@ -75,6 +74,8 @@ def missing_package(error: ModuleNotFoundError, span: Span = NOWHERE) -> Diagnos
 
 def _needed() -> list[tuple[str, str]]:
     """The packages that this one needs, each with the extra that it belongs to; an empty one is always installed."""
+    from importlib.metadata import PackageNotFoundError, requires
+
     try:
         written = requires("causal-dsl") or []
     except PackageNotFoundError:  # the sources, not installed

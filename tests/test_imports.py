@@ -102,10 +102,18 @@ def statements_of(path: Path) -> list[tuple[ast.Import | ast.ImportFrom, bool, b
         node, typing, lazy = left.pop()
         if isinstance(node, ast.Import | ast.ImportFrom):
             found.append((node, typing, lazy))
-        typing = typing or (isinstance(node, ast.If) and "TYPE_CHECKING" in ast.unparse(node.test))
+        typing = typing or (isinstance(node, ast.If) and _asks_for_types(node.test))
         lazy = lazy or isinstance(node, ast.FunctionDef | ast.AsyncFunctionDef)
-        left += [(inner, typing, lazy) for inner in ast.iter_child_nodes(node) if not isinstance(inner, ast.expr)]
+        left += [(inner, typing, lazy) for block in _BLOCKS for inner in getattr(node, block, ())]
     return found
+
+
+#: The fields of a statement that hold other statements, or what these stand in.
+_BLOCKS = ("body", "orelse", "finalbody", "handlers", "cases")
+
+
+def _asks_for_types(test: ast.expr) -> bool:
+    return any(getattr(node, "id", getattr(node, "attr", "")) == "TYPE_CHECKING" for node in ast.walk(test))
 
 
 def imports(path: Path, known: Collection[str] = (), types: bool = False) -> Iterator[tuple[str, bool]]:
@@ -123,6 +131,7 @@ def imports(path: Path, known: Collection[str] = (), types: bool = False) -> Ite
             yield inner if inner in known else str(node.module), not lazy
 
 
+@cache
 def modules() -> dict[str, Path]:
     """Every module of the package by its dotted name."""
     found = {}

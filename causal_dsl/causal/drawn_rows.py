@@ -49,6 +49,7 @@ class RowDrawer:
         self.faults = NoRows(self.candidates, diagnostics)
         self.row_cells: RowCells | None = None
         self.builder: Builder | None = None
+        self.found: list[Columns] = []
 
     def fill(self) -> bool:
         """Draw; False where a fault was reported."""
@@ -65,9 +66,14 @@ class RowDrawer:
             if partners.listable:
                 return self._pair(partners)
         samplers = self.candidates.samplers
-        self.found: list[Columns] = [{} for _ in samplers]
-        if not self._reject():
-            return False
+        free = self.statement.where is None and not self.statement.spread and not self.statement.like
+        if free and all(s.support is not None and s.support.n for s in samplers):  # whatever is proposed is taken
+            rows, once = np.arange(self.n), np.zeros(self.n, np.int64)
+            self.found = [sampler.propose(rows, once)[1] for sampler in samplers]
+        else:
+            self.found = [{} for _ in samplers]
+            if not self._reject():
+                return False
         for i, (sampler, columns) in enumerate(zip(samplers, self.found, strict=True)):
             self.values[sampler.role] = (
                 sampler.everything(columns, np.arange(self.n))
@@ -222,7 +228,7 @@ class RowDrawer:
         else:
             cells = np.zeros(every.n, np.int64)
         random = bits(key(self.statement.seed, *self.statement.roles, "listed"), pending)
-        for cell in np.unique(wanted[pending]):
+        for cell in np.flatnonzero(np.bincount(wanted[pending])):
             among = np.flatnonzero(cells == cell)
             rows = wanted[pending] == cell
             sums = np.cumsum(every.weights[among])

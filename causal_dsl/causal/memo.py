@@ -45,7 +45,7 @@ class Memo:
         self._bytes = 0
         self._models: dict[int, tuple[CausalModel, Any]] = {}
         self._taken: dict[Any, int] = {}
-        self._last: tuple[Design, Any, Any] | None = None
+        self._told: dict[int, tuple[Design, Any, Any]] = {}
 
     def begin(self, shared: tuple[Any, Set[Any]], models: Mapping[tuple[str, str], Any]) -> None:
         """Another check begins. What is known of a model holds for the model of the same file and name if all that decides it is
@@ -56,7 +56,7 @@ class Memo:
             self._kept.clear()
         self._current = {None: self._number(None, shared)}
         self._current |= {place: self._number(place, context) for place, context in models.items()}
-        self._models, self._taken, self._last = {}, {}, None
+        self._models, self._taken, self._told = {}, {}, {}
 
     def _number(self, place: tuple[str, str] | None, context: Any) -> int:
         """The number of a context, which equal ones share."""
@@ -114,8 +114,9 @@ class Memo:
         return found
 
     def _keys(self, design: Design) -> tuple[Any, Any]:
-        """All that decides the rows of a design, and all that decides its exact ceilings; those of the last design are known."""
-        if self._last is None or self._last[0] is not design:
+        """All that decides the rows of a design, and all that decides its exact ceilings; found once a design."""
+        known = self._told.get(id(design))
+        if known is None:
             told = {field: _told(getattr(design, field), self._model) for field in _fields_told(Design)}
             rows = tuple(told.values())
             told["statements"] = tuple(
@@ -124,8 +125,8 @@ class Memo:
                 )
                 for one in told["statements"]
             )
-            self._last = design, rows, tuple(told.values())
-        return self._last[1:]
+            known = self._told[id(design)] = design, rows, tuple(told.values())
+        return known[1:]
 
     def _model(self, model: CausalModel) -> Any:
         """A model as a part of a key. Two that have one name and are not one are told apart, and are known in this check alone;

@@ -227,7 +227,7 @@ class Inputs(ABC):
         sizes, starts, tokens = self._sizes[position], self._starts[position], self._tokens[position]
         found = sizes[indices]
         if (found < 0).any():
-            for index in np.unique(indices[found < 0]).tolist():
+            for index in sorted(set(indices[found < 0].tolist())):
                 here = self.locate(position, index, span)
                 sizes[index], starts[index] = len(here), len(tokens)
                 tokens += here

@@ -18,13 +18,7 @@ def check_room(plan: Plan, answers: Mapping[str, Answers], found: Diagnostics) -
         more = answers[test.name].longest - 1 if test.name in answers else 0
         if context is None or more <= 0 or test.readout.position is not None:
             continue
-        draw = plan.scores[test.name][0].label.draw
-        rows = {
-            row
-            for run, mine in plan.rows.items()
-            if (run.network, run.draw) == (test.network.key, draw)
-            for row in mine.tolist()
-        }
+        rows = {row for own in plan.rows_of(test).values() for row in own.tolist()}
         longest = max(rows, key=inputs.length, default=None)
         if longest is None or inputs.length(longest) + more <= context:
             continue

@@ -31,12 +31,10 @@ def check_starts(plan: Plan, found: Diagnostics) -> None:
 
 def _texts(test: Test, line: int, plan: Plan, inputs: Inputs) -> list[str]:
     """The prompts of a line that the test reads, each once."""
-    draw, drawn = plan.scores[test.name][0].label.draw, plan.draw_of(test)
+    drawn = plan.draw_of(test)
     rows: list[np.ndarray] = []
-    for run, mine in plan.rows.items():
-        if (run.network, run.draw) != (test.network.key, draw) or run.role not in drawn.values:
-            continue
-        lines = drawn.values[run.role].get("template")
+    for role, mine in plan.rows_of(test).items():
+        lines = drawn.values[role].get("template")
         rows.append(mine if lines is None else mine[lines == line])
     return [inputs.text(row) for row in np.unique(np.concatenate(rows)).tolist()] if rows else []
 

@@ -32,7 +32,7 @@ from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, origin
 from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.probed import AlignmentRuns
-from causal_dsl.program.program import Cell, Intervention, PlaceRead, Program, Test
+from causal_dsl.program.program import Alignment, Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position
@@ -83,7 +83,8 @@ def unfit_networks(plan: Plan, found: Mapping[NetworkKey, str] = MappingProxyTyp
             return step.why
         return found.get(step.network) or unfit(plan.inputs[step.network].facts) or ""
 
-    return replace(plan, steps=tuple(replace(step, why=why(step)) for step in plan.steps))
+    whys = [(step, why(step)) for step in plan.steps]
+    return replace(plan, steps=tuple(step if step.why == own else replace(step, why=own) for step, own in whys))
 
 
 def by_reference(plan: Plan) -> Plan:
@@ -113,6 +114,18 @@ class _Lowered:
     inputs: dict[NetworkKey, Inputs] = field(default_factory=dict)
     rows: dict[g.Forward, np.ndarray] = field(default_factory=dict)
     scores: dict[str, list[g.ScoreNode]] = field(default_factory=dict)
+    shown: dict[int, tuple[Alignment, tuple[str, ...]]] = field(default_factory=dict)
+
+    def shown_by(self, alignment: Alignment) -> tuple[str, ...]:
+        """What shows inputs to the network, in words: the prompts of an alignment, or where it enters variables."""
+        if id(alignment) not in self.shown:
+            lines = tuple(
+                f"{line.template}{'' if line.where is None else f' where {line.where.said}'}"
+                for line in alignment.prompts
+            )
+            entries = (f"{p.variable} @ {p.start}:{p.stop} via {p.encoding} {p.settings}" for p in alignment.inputs)
+            self.shown[id(alignment)] = alignment, lines or tuple(entries)
+        return self.shown[id(alignment)][1]
 
     def plan(self) -> PrintedPlan:
         """The plan of these tests, without steps."""
@@ -139,20 +152,12 @@ class _Lowering:
         if network.key not in plan.inputs:
             plan.inputs[network.key] = inputs_of(network.facts, tokenizers(network), test.alignment)
         self.inputs = plan.inputs[network.key]
-        lines = tuple(
-            f"{line.template}{'' if line.where is None else f' where {line.where.said}'}"
-            for line in test.alignment.prompts
-        )
-        entries = tuple(
-            f"{p.variable} @ {p.start}:{p.stop} via {p.encoding} {p.settings}" for p in test.alignment.inputs
-        )
+        lines = plan.shown_by(test.alignment)
         if test.readout.position is not None:  # where it is read tells which of its tokens matter
             lines += (f"read at {test.readout.position}",)
         self.conditions = conditions_of(_places(test))
         source = test.span.source.path
-        self.draw = g.DrawNode(
-            test.draws, (*(lines or entries), *self.conditions), origin(test.model.name, test.model.span), source
-        )
+        self.draw = g.DrawNode(test.draws, (*lines, *self.conditions), origin(test.model.name, test.model.span), source)
 
     def lower(self) -> None:
         drawn = self._drawn()

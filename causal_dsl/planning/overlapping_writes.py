@@ -20,7 +20,7 @@ def refuse_overlapping_writes(
 ) -> None:
     """Raise E461 where two of the written places are one token of a prompt of ``rows``, whatever they are called."""
     written = [(one, number) for one in interventions for number in range(len(one.places))]
-    prompts: np.ndarray | None = None
+    prompts: list[int] | None = None
     for (one, first), (other, second) in combinations(written, 2):
         a, b = one.places[first], other.places[second]
         if (a.position, a.key) == (b.position, b.key) or (one is not other and may_overlap(one, other)):
@@ -31,8 +31,8 @@ def refuse_overlapping_writes(
             continue
         if one.to and other.to and not set(edges_of(one, first)) & set(edges_of(other, second)):
             continue  # along other edges
-        prompts = np.unique(rows) if prompts is None else prompts
-        for index in prompts.tolist():
+        prompts = sorted(set(rows.tolist())) if prompts is None else prompts
+        for index in prompts:
             if _meet(a.position, b.position, inputs, index, span) and (
                 a.key is None or b.key is None or _meet(a.key, b.key, inputs, index, span)
             ):

@@ -133,13 +133,18 @@ class Plan(Shown):
         """The settings of a test's runs."""
         return self.drawn[self.scores[test.name][0].label.draw]
 
+    def rows_of(self, test: Test) -> dict[str, np.ndarray]:
+        """For each row of each role that is run, the index of its input ``[n]``."""
+        draw = self.scores[test.name][0].label.draw
+        rows = ((role, self.rows.get(g.Forward(test.network.key, draw, role))) for role in self.drawn[draw].ids)
+        return {role: own for role, own in rows if own is not None}
+
     def ids_of(self, test: Test) -> dict[str, np.ndarray]:
         """A number for the input of each row of each role, ``[n]``: of one role, two are equal just if the network reads
         the same tokens, or the same vector."""
-        draw, runs = self.scores[test.name][0].label.draw, self.inputs[test.network.key].runs
-        rows = {role: self.rows.get(g.Forward(test.network.key, draw, role)) for role in self.drawn[draw].ids}
+        rows, runs = self.rows_of(test), self.inputs[test.network.key].runs
         # What is not run has only its number among the draws.
-        return {r: self.drawn[draw].ids[r] if own is None else runs[own] for r, own in rows.items()}
+        return {role: runs[rows[role]] if role in rows else own for role, own in self.draw_of(test).ids.items()}
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,11 +16,11 @@ from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.named_circuits import Circuits
 from causal_dsl.program.parameters import read_parameters
 from causal_dsl.program.path_patching import is_setting, read_setting, stands_alone
+from causal_dsl.program.placed_sites import PlacedSites
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.program import Alignment, Cell, Intervention, NetworkRef, Placed
 from causal_dsl.program.read_features import read_via
 from causal_dsl.program.read_settings import call_name, constant
-from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.searches import Searches
 from causal_dsl.program.target_places import InCell
 from causal_dsl.program.written_together import disjoint, untouched
@@ -41,6 +41,7 @@ def read_cells(
     found: Diagnostics,
     networks: Mapping[Definition, NetworkRef],
     metrics: Mapping[str, tree.Expr],
+    sites: PlacedSites,
     searches: Searches | None = None,
 ) -> tuple[tuple[Cell, ...], list[dict[str, tree.Expr]], list[tuple[Diagnostic, ...]]] | None:
     """Every cell of a test, ``fixed`` parameters left out of the sweep; None where a fault was reported. ``words``: those of the
@@ -63,7 +64,7 @@ def read_cells(
     for environment in settings[1]:
         values = [environment[name] for name in swept]
         here = lost.open()
-        cell = InCell(here, alignment, draws.roles, circuits, module.folder, draws.implicit, environment)
+        cell = InCell(here, alignment, draws.roles, circuits, module.folder, draws.implicit, environment, sites)
         interventions: list[Intervention] = []
         written = [_written_out(action, environment) for action in actions]
         said = [action for action in written if isinstance(action, tree.SetTo) and is_setting(action, cell)]
@@ -78,11 +79,11 @@ def read_cells(
                 else:
                     fine = False
         fine = fine and good and disjoint(interventions, alignment, here) and untouched(interventions, alignment, here)
-        quiet = SiteReader(alignment.network.facts, alignment.templates, Diagnostics(), environment, alignment.model)
+        quiet = Diagnostics()
         shown = tuple((name, _shown(value, alignment)) for name, value in zip(swept, values, strict=True))
-        placed = _placed(alignment, quiet, environment) if actions else ()
+        placed = _placed(alignment, sites, environment, quiet) if actions else ()
         held = read_held(cell, declaration.name.span) if whole and fine else ()
-        if lost.close(here, quiet.diagnostics):
+        if lost.close(here, quiet):
             continue
         if not good or not fine or held is None:
             return None
@@ -148,20 +149,23 @@ def _is_word(value: tree.Expr) -> bool:
     return called is not None and is_word(called[0])
 
 
-def _placed(alignment: Alignment, sites: SiteReader, cell: Mapping[str, tree.Expr]) -> tuple[Placed, ...]:
+def _placed(
+    alignment: Alignment, sites: PlacedSites, cell: Mapping[str, tree.Expr], quiet: Diagnostics
+) -> tuple[Placed, ...]:
     """Where the variables of the alignment are in one cell; those whose sites are faulty are reported elsewhere."""
     found = []
     for name, placement in alignment.placements.items():
         if encodes(placement.via):
             continue
-        places = sites.places(placement.sites)
+        places, faults = sites.places(alignment, name, cell)
+        quiet.extend(faults)
         if places is not None:
-            swept = any(
+            swept = bool(alignment.parameters) and any(
                 isinstance(node, tree.Name) and node.name in alignment.parameters
                 for site in placement.sites
                 for node in site.walk()
             )
-            via = None if placement.via is None else read_via(placement.via, cell, alignment.folder, sites.diagnostics)
+            via = None if placement.via is None else read_via(placement.via, cell, alignment.folder, quiet)
             if via is not None or placement.via is None:
                 found.append(Placed(name, places, via, not swept))
     return tuple(found)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import replace
 from typing import Any
+from weakref import WeakKeyDictionary
 
 from causal_dsl.causal.accepted import UNKNOWN
 from causal_dsl.causal.model import CausalModel
@@ -64,9 +65,7 @@ def _context(
     tokens: Tokens | None,
     diagnostics: Diagnostics,
 ) -> TestContext:
-    variables = {name: _values(alignment.model, name) for name in alignment.model.variables}
-    if alignment.network.facts.traits.gaps:  # a row in which it is the empty text has no such token
-        variables = {name: told and tuple(v for v in told if v != UNKNOWN) for name, told in variables.items()}
+    variables = _values_of(alignment.model, alignment.network.facts.traits.gaps)
     parameters: dict[str, dict[Any, None]] = {}
     intervened = False
     cells = tuple(cells)
@@ -160,6 +159,20 @@ def without_lines(test: Test, **changes: Any) -> Test:
         Diagnostics(),
     )
     return replace(made, scores=scores)
+
+
+#: Of a causal model, the values of its variables, with gaps and without: all of its tests ask for the same.
+_VALUES: WeakKeyDictionary[CausalModel, dict[bool, dict[str, tuple[Any, ...] | None]]] = WeakKeyDictionary()
+
+
+def _values_of(model: CausalModel, gaps: bool) -> dict[str, tuple[Any, ...] | None]:
+    known = _VALUES.setdefault(model, {})
+    if gaps not in known:
+        found = {name: _values(model, name) for name in model.variables}
+        if gaps:  # a row in which it is the empty text has no such token
+            found = {name: told and tuple(v for v in told if v != UNKNOWN) for name, told in found.items()}
+        known[gaps] = found
+    return dict(known[gaps])
 
 
 def _values(model: CausalModel, name: str) -> tuple[Any, ...] | None:

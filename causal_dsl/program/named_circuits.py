@@ -59,7 +59,7 @@ class Circuits:
         """The parameters of the circuits that actions name and do not give: they are swept over, too."""
         found: dict[str, tuple[tree.Expr, ...]] = {}
         circuits = self.module.of_kind("circuit")
-        for action in actions:
+        for action in actions if circuits else ():
             for node in action.walk():
                 called = call_name(node) if isinstance(node, tree.Call | tree.Name) else None
                 definition = circuits.get(called[0]) if called is not None else None

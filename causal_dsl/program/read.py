@@ -100,7 +100,8 @@ def _read_tests(
         elif test is not None and (test.discoveries or optimal_of(test)):
             test = held_out(test, False)
         if test is not None:
-            tests.append(replace(test, family=definition.family, variant=definition.variant))
+            of_family = definition.family or definition.variant
+            tests.append(replace(test, family=definition.family, variant=definition.variant) if of_family else test)
     return tuple(tests), tuple(taken_over)
 
 

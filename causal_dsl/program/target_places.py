@@ -12,6 +12,7 @@ from causal_dsl.program.circuits import CircuitReader
 from causal_dsl.program.encodings import encodes
 from causal_dsl.program.inside import across_in
 from causal_dsl.program.named_circuits import Circuits
+from causal_dsl.program.placed_sites import PlacedSites
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
@@ -33,6 +34,7 @@ class InCell:
     folder: Path
     implicit: Mapping[tuple[str, object], str]
     cell: Mapping[str, tree.Expr] = field(default_factory=dict)
+    placed: PlacedSites = field(default_factory=PlacedSites)
     #: what is written in each run that the action at hand takes values from, by the identity of its node; None where that is at fault
     written: Mapping[int, tuple[Intervention, ...] | None] = field(default_factory=dict)
 
@@ -88,7 +90,8 @@ def places_of_target(expr: tree.Expr, here: InCell) -> tuple[Place, ...] | None:
             ),
         )
         return None
-    found = here.sites.places(placement.sites)
+    found, faults = here.placed.places(about, name, here.cell)
+    here.diagnostics.extend(faults)
     if found is None:
         return None
     via = via_of(name, here)
@@ -128,9 +131,8 @@ def via_of(name: str, here: InCell) -> tuple[Via, tuple[Place, ...]] | None:
     placement = here.alignment.placements.get(name)
     if placement is None or placement.via is None or encodes(placement.via):
         return None
-    quiet = Diagnostics()
-    via = read_via(placement.via, here.cell, here.alignment.folder, quiet)
-    places = replace(here.sites, diagnostics=quiet).places(placement.sites)
+    via = read_via(placement.via, here.cell, here.alignment.folder, Diagnostics())
+    places, _ = here.placed.places(here.alignment, name, here.cell)
     return None if via is None or places is None else (via, places)  # reported where the alignment was read
 
 

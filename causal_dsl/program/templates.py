@@ -7,6 +7,7 @@ A template is ``"When {first} and {second} met, {first} gave"``; ``{{`` and ``}}
 from __future__ import annotations
 
 import re
+from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
@@ -34,12 +35,26 @@ class Template:
         """The names in the placeholders, in order, one for each use."""
         return tuple(segment.text for segment in self.segments if segment.placeholder)
 
-    def __str__(self) -> str:
+    @cached_property
+    def uses(self) -> tuple[tuple[str, int], ...]:
+        """For each segment the placeholder there with the number of its use, from 1; 0 for literal text."""
+        counts: Counter[str] = Counter()
+        found = []
+        for segment in self.segments:
+            counts[segment.text] += segment.placeholder
+            found.append((segment.text, counts[segment.text] if segment.placeholder else 0))
+        return tuple(found)
+
+    @cached_property
+    def _text(self) -> str:
         parts = []
         for segment in self.segments:
             escaped = segment.text.replace("{", "{{").replace("}", "}}")
             parts.append("{" + segment.text + "}" if segment.placeholder else escaped)
         return "".join(parts)
+
+    def __str__(self) -> str:
+        return self._text
 
 
 @dataclass(frozen=True)
@@ -136,17 +151,17 @@ def render(template: Template, values: Mapping[str, str]) -> Rendered:
     parts: list[str] = []
     spans: dict[tuple[str, int], tuple[int, int]] = {}
     literals: list[tuple[int, int]] = []
-    uses: dict[str, int] = {}
     at = 0
-    for segment in template.segments:
-        text = values[segment.text] if segment.placeholder else segment.text
+    for use in template.uses:
+        name, number = use
+        text = values[name] if number else name
         parts.append(text)
-        if segment.placeholder:
-            use = uses[segment.text] = uses.get(segment.text, 0) + 1
-            spans[segment.text, use] = (at, at + len(text))
+        end = at + len(text)
+        if number:
+            spans[use] = (at, end)
         else:
-            literals.append((at, at + len(text)))
-        at += len(text)
+            literals.append((at, end))
+        at = end
     return Rendered("".join(parts), spans, tuple(literals))
 
 

@@ -20,6 +20,7 @@ from causal_dsl.program.models import metrics_with
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.options import ReadOptions, Tokenizers
 from causal_dsl.program.parameters import fixed_parameters
+from causal_dsl.program.placed_sites import PlacedSites
 from causal_dsl.program.places_read import located, with_looks, words_of
 from causal_dsl.program.program import Alignment, Cell, NetworkRef, Readout, Test
 from causal_dsl.program.searches import Searches
@@ -40,6 +41,8 @@ class Known:
     options: ReadOptions
     #: of each circuit, the network that it is of
     circuits: Mapping[Definition, NetworkRef] = field(default_factory=dict)
+    #: where alignments place their variables, as far as tests asked
+    sites: PlacedSites = field(default_factory=PlacedSites)
 
 
 def read_test(
@@ -74,7 +77,18 @@ def read_test(
     if fixed is not None and draws.statements and (alignment.placements or alignment.readouts):
         words = words_of(declaration.members, metrics)
         read = read_cells(
-            declaration, module, alignment, fixed, draws, good, words, found, known.circuits, metrics, searches
+            declaration,
+            module,
+            alignment,
+            fixed,
+            draws,
+            good,
+            words,
+            found,
+            known.circuits,
+            metrics,
+            known.sites,
+            searches,
         )
         cells, environments, lost = (None, [], []) if read is None else read
     if not _asks(declaration, found) or not good or cells is None:

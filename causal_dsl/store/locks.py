@@ -5,7 +5,6 @@ from __future__ import annotations
 import errno
 import json
 import os
-import socket
 import sys
 import time
 from collections.abc import Iterator
@@ -27,7 +26,9 @@ def holding(folder: Path) -> Iterator[None]:
 
     Raises OSError where the file of the lock cannot be made.
     """
-    import filelock  # takes long to import, and few commands hold a folder
+    import socket
+
+    import filelock  # both take long to import, and few commands hold a folder
 
     path = folder / LOCK
     if path.is_symlink() or (path.exists() and not path.is_file()):

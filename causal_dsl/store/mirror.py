@@ -11,7 +11,6 @@ import json
 import os
 import secrets
 import shutil
-import socket
 import sys
 import tempfile
 import threading
@@ -159,6 +158,8 @@ def _push_at_last(mirror: Mirror) -> None:
 
 def _hold(address: Address) -> dict[str, Any]:
     """Say that a run writes there. Raises E756 where another does."""
+    import socket  # takes long to import, and few runs write there
+
     try:
         other = json.loads(address.read(_HOLDER) or b"{}")
         fresh = time.time() - float(other["renewed"]) < STALE

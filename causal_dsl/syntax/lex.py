@@ -110,21 +110,21 @@ class _Scanner:
         self.block: list[str] = []  # the comment lines right above
 
     def run(self) -> Lexemes:
-        text, scanner = self.source.text, self.grammar.scanner
-        at = 1 if text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}") else 0
-        while at < len(text):
-            if text[at] in _STARTS and (foreign := _FOREIGN.match(text, at)) and self.is_foreign(foreign):
+        text, match, foreign_at = self.source.text, self.grammar.scanner.match, _FOREIGN.match
+        at, last = 1 if text.startswith("\N{ZERO WIDTH NO-BREAK SPACE}") else 0, len(text)
+        while at < last:
+            if text[at] in _STARTS and (foreign := foreign_at(text, at)) and self.is_foreign(foreign):
                 self.replace(foreign)
                 at = foreign.end()
                 continue
-            found = scanner.match(text, at)
+            found = match(text, at)
             if found is None:
                 at = self.skip(at)
                 continue
-            end = found.end()
-            kind = found.lastgroup or ""
+            end, kind = found.end(), found.lastgroup or ""
             if kind == "SPACE":
-                self.space(found[0])
+                if end > at + 1 or text[at] == "\n":
+                    self.space(found[0])
             elif kind == "COMMENT":
                 self.comment(at, end)
             else:
@@ -147,7 +147,7 @@ class _Scanner:
         self.block = [*self.block, text.removeprefix(" ")] if self.first else []
 
     def token(self, kind: str, text: str, start: int, end: int) -> None:
-        span = self.span(start, end)
+        span, doc = Span(self.source, start, end), ""
         if kind == "NAME":
             kind = self.grammar.keywords.get(text, kind)
         elif kind == "SYMBOL":
@@ -156,9 +156,11 @@ class _Scanner:
             self.check_escapes(text, start)
         elif kind == "NUMBER":
             text = self.checked_number(text, span)
-        doc = "\n".join(self.block) if self.first else ""
+        if self.block:
+            doc = "\n".join(self.block) if self.first else ""
+            self.block = []
         self.out.tokens.append(Lexeme(kind, text, span, doc, self.first))
-        self.first, self.block = False, []
+        self.first = False
 
     # ── faults ──
 

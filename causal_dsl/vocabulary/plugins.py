@@ -8,17 +8,25 @@ A package adds a word with a line in its ``pyproject.toml``; the record is impor
 
 from __future__ import annotations
 
+import os
+import re
 import sys
 from collections.abc import Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from importlib import import_module
-from importlib.metadata import EntryPoint, entry_points
+from importlib.machinery import PathFinder
 from pathlib import Path
-from typing import Any, Generic, Protocol, TypeVar
+from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, fail
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.record_tables import records_in, table
+
+if TYPE_CHECKING:
+    from importlib.metadata import EntryPoint
+
+#: A group of ours in the entry points of a package.
+_GROUP = re.compile(rb"\[\s*causal_dsl\.")
 
 
 class Record(Protocol):
@@ -57,6 +65,8 @@ class Words(Mapping[str, Word], Generic[Word]):
 
     def at(self, name: str, span: Span) -> Word:
         """The record of a word that a spec writes at ``span``; the code that adds it belongs to what the spec reads."""
+        if name not in self.added:
+            return self.own[name]
         record = self._record(name, span)
         for file in self.files(name):
             reads.note(file)
@@ -113,7 +123,7 @@ class Words(Mapping[str, Word], Generic[Word]):
         if self._path != sys.path:
             self._path = list(sys.path)
             self._added, self._loaded = {}, {}
-            for entry in _entry_points(tuple(self._path)).select(group=self.group):
+            for entry in _entry_points(tuple(self._path), self.group):
                 there = self._added.setdefault(entry.name, [])
                 if all((other.value, _package(other)) != (entry.value, _package(entry)) for other in there):
                     there.append(entry)
@@ -160,10 +170,43 @@ class Words(Mapping[str, Word], Generic[Word]):
         )
 
 
+def _entry_points(path: tuple[str, ...], group: str) -> Iterable[EntryPoint]:
+    """The entry points of a group on a ``sys.path``."""
+    every = _every_entry_point(path)
+    return () if every is None else every.select(group=group)
+
+
 @lru_cache(maxsize=1)
-def _entry_points(path: tuple[str, ...]) -> Any:
-    """The entry points of all groups on a ``sys.path``, which is searched once for all kinds of words."""
+def _every_entry_point(path: tuple[str, ...]) -> Any:
+    """The entry points of all groups on a ``sys.path``, which is searched once for all kinds of words; None where no package has one
+    of ours. The library that knows all ways of installing takes long to import, and is asked only where there may be one."""
+    others = any(hasattr(one, "find_distributions") and one is not PathFinder for one in sys.meta_path)
+    if not others and not any(map(_may_add, path)):
+        return None
+    from importlib.metadata import entry_points
+
     return entry_points()
+
+
+def _may_add(folder: str) -> bool:
+    """Whether an entry of ``sys.path`` may hold a package with words of ours: false only of a folder in which each package says so."""
+    try:
+        names = os.listdir(folder or ".")
+    except NotADirectoryError:
+        return True  # an archive
+    except OSError:
+        return False
+    if folder.lower().endswith(".egg"):
+        return True
+    for name in names:
+        if name.lower().endswith((".dist-info", ".egg-info")):
+            try:
+                with open(os.path.join(folder, name, "entry_points.txt"), "rb") as file:
+                    if _GROUP.search(file.read()):
+                        return True
+            except OSError:
+                continue  # it has none
+    return False
 
 
 def made(dotted: str) -> Any:

@@ -25,7 +25,7 @@ V = TypeVar("V", bound="Value")
 
 @cache
 def _names(kind: Any) -> tuple[str, ...]:
-    return tuple(part.name for part in fields(kind))
+    return tuple(part.name for part in fields(kind) if part.name != "span")
 
 
 @dataclass(frozen=True)
@@ -57,14 +57,16 @@ class Value:
     def parts(self) -> tuple[Value, ...]:
         """The values that it is made from."""
         kind: Any = type(self)
-        every = (getattr(self, name) for name in _names(kind))
-        return tuple(value for value in every if isinstance(value, Value))
+        every = [getattr(self, name) for name in _names(kind)]
+        return tuple([value for value in every if isinstance(value, Value)])
 
     def walk(self) -> Iterator[Value]:
         """The value and all that it is made from."""
-        yield self
-        for part in self.parts:
-            yield from part.walk()
+        stack: list[Value] = [self]
+        while stack:
+            value = stack.pop()
+            yield value
+            stack += value.parts[::-1]
 
     def find(self, kind: type[V]) -> Iterator[V]:
         """Itself and what it is made from, where that is of a kind."""

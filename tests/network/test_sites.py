@@ -176,7 +176,7 @@ def flat_pattern(value: Tensor, longest: int) -> Tensor:
     return torch.nn.functional.pad(value, (0, longest - value.shape[1])).reshape(-1)
 
 
-@pytest.mark.thinned(always=116, slow=200)
+@pytest.mark.thinned(always=58, slow=105)
 @pytest.mark.parametrize("component", [name for name, about in COMPONENTS.items() if "language" in about.kinds])
 @pytest.mark.parametrize("name", some(CONFIGS, SAMPLE, slow_step=3))
 def test_site(name: str, component: str, monkeypatch: pytest.MonkeyPatch) -> None:

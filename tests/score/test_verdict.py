@@ -83,6 +83,7 @@ def expected(right: float, hits: float, top: float, exhaustive: bool) -> str:
 GRID = list(itertools.product((1.0, 0.97, 0.6), (0.2, 0.5, 0.8, 0.97, 1.0), (0.1, 0.5, 0.7, 0.97, 1.0), (False, True)))
 
 
+@pytest.mark.thinned(always=50, slow=50)
 @pytest.mark.parametrize(("right", "hits", "top", "exhaustive"), GRID)
 def test_the_ladder(right: float, hits: float, top: float, exhaustive: bool) -> None:
     found = result(right, hits, top, exhaustive)
