@@ -84,7 +84,7 @@ def _alarmed(cell: CellResult) -> bool:
 def _in_alike(
     probe: Unmapped, assembling: Assembling, carrying: Carrying, rows: int, natural: float
 ) -> Unclaimed | None:
-    """What moves when numbers are taken from inputs that differ in the ``varied`` inputs of a probe alone; None where there are too few."""
+    """The numbers that move the answer when they are taken from inputs that differ in the ``varied`` inputs of a probe alone; None where there are too few."""
     test, values = assembling.test, assembling.values
     fixed = [name for name in (*test.model.exogenous, "template") if name not in probe.varied and name in values]
     sets = list(_sets(probe.units[0], rows))

@@ -117,7 +117,7 @@ class _Lowered:
     shown: dict[int, tuple[Alignment, tuple[str, ...]]] = field(default_factory=dict)
 
     def shown_by(self, alignment: Alignment) -> tuple[str, ...]:
-        """What shows inputs to the network, in words: the prompts of an alignment, or where it enters variables."""
+        """The words for that which shows inputs to the network: the prompts of an alignment, or where it enters variables."""
         if id(alignment) not in self.shown:
             lines = tuple(
                 f"{line.template}{'' if line.where is None else f' where {line.where.said}'}"
