@@ -33,8 +33,8 @@ from causal_dsl.diagnostics import NOWHERE, Diagnostics
 from causal_dsl.engine.execute import Execution
 from causal_dsl.program.edge_sets import edge_name, every_edge
 from causal_dsl.program.zoo_entries import facts_of_zoo
+from causal_dsl.running.session import Session
 from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: Of the networks made here, whose tokens are words, and of those of the zoo.

@@ -78,8 +78,8 @@ def measure(folder: Path, pairs: int, parts: list[int], rounds: int) -> None:
     from causal_dsl import api
     from causal_dsl.engine.execute import Execution
     from causal_dsl.planning.steps import Block
+    from causal_dsl.running.session import Session
     from causal_dsl.score.targets import target_ids
-    from causal_dsl.session import Session
 
     torch.set_num_threads(1)
     words = ", ".join(f'"w{i}"' for i in range(20, 50))

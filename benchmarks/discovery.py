@@ -20,7 +20,7 @@ import torch
 from benchmarks.ioi_search import SEARCH, Searched, spec
 from causal_dsl import api
 from causal_dsl.discovery.part_scores import Way
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 
 
 def main() -> None:

@@ -15,7 +15,7 @@ import numpy as np
 from benchmarks.workloads import TEST, Arrays
 from causal_dsl import api
 from causal_dsl.api import Checked, Options
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 
 
 def check(spec: str) -> Checked:
@@ -95,7 +95,7 @@ class Ours:
         return np.stack(found).astype(np.float32)
 
     def execute(self, checked: Checked) -> Any:
-        """As :mod:`causal_dsl.running` does it."""
+        """As :mod:`causal_dsl.running.running` does it."""
         from causal_dsl.engine.execute import Execution
         from causal_dsl.score.targets import target_ids
 

@@ -112,9 +112,10 @@ SHAPES = {
 def measure(shape: Shape, budget: int) -> dict[str, int]:
     """Run one sweep in this process: predicted and seen bytes, and in how many blocks."""
     from benchmarks import memory
-    from causal_dsl import api, running
+    from causal_dsl import api
     from causal_dsl.engine.execute import Execution
     from causal_dsl.planning.cost import cost_of
+    from causal_dsl.running import running
 
     found: dict[str, int] = {}
     whole = Execution.run

@@ -20,8 +20,8 @@ from benchmarks.ioi_search import spec
 from benchmarks.rounds import PLAIN, cpu_times, print_ratios
 from causal_dsl import api
 from causal_dsl.engine.execute import Execution
+from causal_dsl.running.session import Session
 from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 
 _TEST = """
 test reads on sites {

@@ -130,8 +130,8 @@ def measure(folder: Path, layers: int, rounds: int) -> None:
     """Print the table."""
     from causal_dsl import api
     from causal_dsl.engine.execute import Execution
+    from causal_dsl.running.session import Session
     from causal_dsl.score.targets import target_ids
-    from causal_dsl.session import Session
 
     write(folder, layers)
     words = ", ".join(f'"w{i}"' for i in range(10, 15))

@@ -11,12 +11,12 @@ from collections.abc import Iterable, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
-from causal_dsl.asked_workers import refuse_unasked
 from causal_dsl.building.declarations import collect
 from causal_dsl.checked import Checked
-from causal_dsl.checking import check, planned
+from causal_dsl.checking.asked_workers import refuse_unasked
+from causal_dsl.checking.checking import check, planned
+from causal_dsl.checking.specs import Options, Spec, Workers, load, load_all, of_tree, opened, parse, with_workers
 from causal_dsl.planning.show import PrintedPlan
-from causal_dsl.specs import Options, Spec, Workers, load, load_all, of_tree, opened, parse, with_workers
 
 if TYPE_CHECKING:
     from causal_dsl.engine.execute import Execution
@@ -55,7 +55,7 @@ def plan(spec: Spec | str | Path, options: Options = Options()) -> PrintedPlan:
     checked.raise_errors()
     if not options.load:
         return planned(checked, options)
-    from causal_dsl.running import loaded_plan
+    from causal_dsl.running.running import loaded_plan
 
     return loaded_plan(spec, checked, options)
 
@@ -83,21 +83,21 @@ def _run(specs: Sequence[Spec], options: Options) -> Results:
         from causal_dsl.cluster.over_workers import run_on_workers
 
         return run_on_workers(specs, options)
-    from causal_dsl.running import run_specs
+    from causal_dsl.running.running import run_specs
 
     return run_specs(specs, options)
 
 
 def train(spec: Spec | str | Path, options: Options = Options()) -> dict[str, TrainedNetwork]:
     """Train every ``network … = train(…)`` of a spec, or find it in the cache; raises :class:`SpecError` for a fault."""
-    from causal_dsl.session import train_spec
+    from causal_dsl.running.session import train_spec
 
     return train_spec(opened(spec, options), options)
 
 
 def networks(spec: Spec | str | Path, options: Options = Options()) -> dict[str, Network]:
     """Every network that a spec declares, loaded (or trained) and proved, by name; raises :class:`SpecError` for a fault."""
-    from causal_dsl.executing import networks_of
+    from causal_dsl.running.executing import networks_of
 
     return networks_of(opened(spec, options), options)
 
@@ -114,6 +114,6 @@ def execute(
     ``networks`` are those of :func:`networks`; what is not there is loaded. ``executor``: ``"planned"`` runs each step in the way that the plan says,
     ``"reference"`` each intervention by whole forward passes. Raises :class:`SpecError` (E863) for a plan with features, circuits or constants to find.
     """
-    from causal_dsl import executing
+    from causal_dsl.running import executing
 
     return executing.execute(plan, networks, executor, options)

@@ -44,7 +44,7 @@ from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.words import words
 
 if TYPE_CHECKING:
-    from causal_dsl.specs import Options, Spec
+    from causal_dsl.checking.specs import Options, Spec
     from causal_dsl.training.train import TrainedNetwork
 
 __all__ = [

@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.memo import Memo
 from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
-from causal_dsl.displayed import Shown
+from causal_dsl.messages.displayed import Shown
 from causal_dsl.planning.plan import Fits, Plan
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.lost_cells import told_together
@@ -17,7 +18,6 @@ from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import Refused
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.searches import Discovery
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.results import TestResult
 from causal_dsl.store.reads import Reads

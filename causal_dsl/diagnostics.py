@@ -17,8 +17,8 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from causal_dsl.options_shown import MCP, Surface, here
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.options_shown import MCP, Surface, here
+from causal_dsl.base.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

@@ -11,7 +11,7 @@ import pytest
 if "PYTEST_XDIST_WORKER" in os.environ:  # one thread a worker, for torch and for what tests start
     os.environ.setdefault("OMP_NUM_THREADS", "1")
 
-from causal_dsl import faults
+from causal_dsl.base import faults
 from tests.extras import without_extras as without_extras  # a fixture of every test
 from tests.thinning import thin
 

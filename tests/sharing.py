@@ -13,13 +13,13 @@ from weakref import WeakSet
 import pytest
 from torch import nn
 
-from causal_dsl import running
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network import at_hand
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import refuse_unsteady
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.session import Session
+from causal_dsl.running import running
+from causal_dsl.running.session import Session
 
 #: Bytes of files up to which a network is kept.
 LARGEST = 50_000_000

@@ -9,10 +9,10 @@ from pathlib import Path
 import pytest
 
 import causal_dsl as cd
-from causal_dsl import session
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import MeasuredCells
-from causal_dsl.running import Interrupted
+from causal_dsl.running import session
+from causal_dsl.running.running import Interrupted
 from causal_dsl.tools.cli import main
 
 SPEC = """causal m {

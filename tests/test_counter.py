@@ -11,7 +11,7 @@ import pytest
 from scipy import stats
 
 import causal_dsl as cd
-from causal_dsl.counter import Stream, below, bits, key, normals, normals_at, permutation, step, unit
+from causal_dsl.base.counter import Stream, below, bits, key, normals, normals_at, permutation, step, unit
 
 PACKAGE = Path(cd.__file__).parent
 #: Worked out by the formula with whole numbers of Python and `math`, to 12 digits.

@@ -10,8 +10,8 @@ from shutil import copytree
 import pytest
 
 from causal_dsl import api
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean, render_all
-from causal_dsl.resources import resource
 from causal_dsl.syntax import tree
 
 ROOT = Path(__file__).parents[1]

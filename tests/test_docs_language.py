@@ -9,8 +9,8 @@ from pathlib import Path
 import pytest
 
 from causal_dsl import build
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import Diagnostics, Source
-from causal_dsl.resources import resource
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.parse import parse

@@ -15,10 +15,11 @@ from tokenizers import Tokenizer
 from transformers import AutoConfig, AutoModelForCausalLM
 
 import causal_dsl as cd
-from causal_dsl import api, session
+from causal_dsl import api
+from causal_dsl.base.resources import resource
 from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.resources import resource
+from causal_dsl.running import session
 from causal_dsl.tools.cli import main
 
 GOOD = resource("zoo", "equality-gpt2")

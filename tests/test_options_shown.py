@@ -11,8 +11,8 @@ from pathlib import Path
 import pytest
 
 from causal_dsl import api
+from causal_dsl.base.options_shown import MCP, OPTIONS, PYTHON, SURFACES, TERMINAL, Surface, shown_in
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.options_shown import MCP, OPTIONS, PYTHON, SURFACES, TERMINAL, Surface, shown_in
 from tests.package_trees import PACKAGE, tree_of
 
 OPTION = re.compile(r"--[a-z]")

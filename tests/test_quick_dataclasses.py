@@ -15,7 +15,7 @@ from typing import Any, ClassVar
 
 import pytest
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 Maker = Callable[..., Any]
 

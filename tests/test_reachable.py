@@ -11,7 +11,7 @@ import re
 from functools import cache
 from pathlib import Path
 
-from causal_dsl import resources
+from causal_dsl.base import resources
 from tests.package_trees import PACKAGE, tree_of
 
 ROOT = Path(__file__).parents[1]

@@ -11,8 +11,8 @@ from typing import Any
 import jsonschema
 import pytest
 
+from causal_dsl.base.resources import resource
 from causal_dsl.engine.execute import Execution
-from causal_dsl.resources import resource
 from causal_dsl.tools.cli import main
 from tests.thinning import some
 

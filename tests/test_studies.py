@@ -21,7 +21,7 @@ from transformers import LlamaConfig, LlamaForCausalLM
 from transformers.models.llama import modeling_llama
 
 import causal_dsl as cd
-from causal_dsl.running import run_specs
+from causal_dsl.running.running import run_specs
 
 STUDIES = Path(__file__).parents[1] / "specs" / "studies"
 LAYERS, HEADS, WIDE = 30, 9, 4

@@ -8,8 +8,8 @@ from typing import Any
 import numpy as np
 import pytest
 
+from causal_dsl.base.faults import OwnFault
 from causal_dsl.engine.linear_probe import probe_numbers
-from causal_dsl.faults import OwnFault
 from causal_dsl.planning.head_scores import looked_for
 from causal_dsl.vocabulary.readings import READINGS, Reading
 

@@ -24,8 +24,8 @@ from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.edge_sets import EdgeSet, edge_name
+from causal_dsl.running.session import Session
 from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 
 _CIRCUITS = """
 circuit found(k in [SHARES]) : net = json("scores.json", keep=k, by=absolute)

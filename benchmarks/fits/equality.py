@@ -115,8 +115,8 @@ def prepare(folder: Path, seeds: int, epochs: int) -> tuple[Path, Path]:
     from causal_dsl.features.instantiate import build
     from causal_dsl.fitting.job import Job, Material
     from causal_dsl.fitting.labels import Labels
+    from causal_dsl.running.session import Session
     from causal_dsl.score.truth import labels_of
-    from causal_dsl.session import Session
 
     folder.mkdir(parents=True, exist_ok=True)
     (folder / "weights.pt").unlink(missing_ok=True)

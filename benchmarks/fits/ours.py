@@ -14,7 +14,7 @@ from benchmarks.fits.clocks import Clocks
 from benchmarks.fits.workloads import COMPARED, FitArrays, Fitted
 from causal_dsl import api
 from causal_dsl.api import Checked, Options
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 
 
 def check(spec: str) -> Checked:
@@ -110,7 +110,7 @@ class Ours:
         return Fitted(np.array([fit.losses for fit in told]), np.array([fit.checks for fit in told]))
 
     def library(self, arrays: FitArrays) -> Any:
-        """As :func:`causal_dsl.running.fit_features` does it, finding nothing on disk."""
+        """As :func:`causal_dsl.running.running.fit_features` does it, finding nothing on disk."""
         from causal_dsl.engine.budgets import budget_of
         from causal_dsl.fitting.fit import fit_all
         from causal_dsl.report.progress import Progress

@@ -11,10 +11,10 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import Finite, Value, show
 from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.causal.scope import Strings
-from causal_dsl.quick_dataclasses import dataclass
 
 #: A text that is no answer, as an empty cell of a column is: what is right is not known.
 UNKNOWN = ""

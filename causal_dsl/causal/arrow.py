@@ -12,11 +12,11 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import LIMIT, Value, written
 from causal_dsl.causal.named_files import read_file
 from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import may_read
+from causal_dsl.store.reading import may_read
 from causal_dsl.syntax import tree
 
 

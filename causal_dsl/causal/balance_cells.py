@@ -7,7 +7,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 #: Possible combinations up to which each is looked up in a table by its number.
 _TABLE = 2**20

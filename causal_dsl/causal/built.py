@@ -7,11 +7,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import bits, key, unit
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.interval_bounds import Boxes
 from causal_dsl.causal.sampling import Sampler
-from causal_dsl.counter import bits, key, unit
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement

@@ -15,6 +15,8 @@ from weakref import WeakKeyDictionary, ref
 
 import numpy as np
 
+from causal_dsl.base.counter import bits, key
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, UNKNOWN, Accepted
 from causal_dsl.causal.combinations import Combinations, Side, combinations, cut_of
 from causal_dsl.causal.designs import Design, Drawn
@@ -24,8 +26,6 @@ from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.model import CausalModel, column_of
 from causal_dsl.causal.rules import best_in_sample, cross_fitted, share_bounds
 from causal_dsl.causal.together import Outputs, names_of
-from causal_dsl.counter import bits, key
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.ceiling_rules import ANSWER_RULES
 
 if TYPE_CHECKING:

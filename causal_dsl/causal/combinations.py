@@ -16,6 +16,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.balance_cells import Cells
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.designs import Design, DrawStatement
@@ -29,7 +30,6 @@ from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import enumerate_support, matters
 from causal_dsl.causal.together import Outputs, names_of
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Inputs of a role that are listed at most.
 LISTED = 1_000_000

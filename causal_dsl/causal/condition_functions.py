@@ -8,13 +8,13 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.evaluate import dtype_of, guard_fault
 from causal_dsl.causal.scope import Strings
 from causal_dsl.causal.terms import TRUE, And, Symbol
 from causal_dsl.causal.typed import Guard
 from causal_dsl.diagnostics import Span, SpecError
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass

@@ -14,12 +14,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import bits, key, unit
 from causal_dsl.causal.domains import Finite, Real
 from causal_dsl.causal.factors import Factor, FactorProduct, TooLarge
 from causal_dsl.causal.support import distinct
 from causal_dsl.causal.terms import Float, Integer, Relation, Symbol, Term
 from causal_dsl.causal.wide import Classes, Drawn
-from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import SpecError
 
 if TYPE_CHECKING:

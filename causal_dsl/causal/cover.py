@@ -7,6 +7,7 @@ from dataclasses import replace
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.balance_cells import Cells
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement
@@ -17,7 +18,6 @@ from causal_dsl.causal.sampling import with_templates
 from causal_dsl.causal.splits import restrict
 from causal_dsl.causal.support import enumerate_support
 from causal_dsl.diagnostics import Diagnostics, SpecError
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Rows of all roles that are listed: for each row that was drawn (a condition may leave few of many), at least, at most.
 _SPARE = 64

@@ -15,6 +15,7 @@ from weakref import WeakKeyDictionary
 
 import numpy as np
 
+from causal_dsl.base.counter import key, permutation
 from causal_dsl.causal.built import Builder
 from causal_dsl.causal.combinations import table_of
 from causal_dsl.causal.designs import Design, DrawStatement
@@ -22,7 +23,6 @@ from causal_dsl.causal.domains import Finite, show
 from causal_dsl.causal.draw import draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.row_candidates import RowCandidates
-from causal_dsl.counter import key, permutation
 from causal_dsl.diagnostics import Diagnostics, fail
 
 #: Combinations that the greedy choice looks at, rows that are drawn where they cannot be listed, and all values to be covered.

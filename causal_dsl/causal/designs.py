@@ -9,11 +9,11 @@ from typing import Any, Literal
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Columns, Predicate
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.pooled_inputs import Pooled
 from causal_dsl.diagnostics import Span
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -11,7 +11,7 @@ from dataclasses import field
 from functools import cached_property
 from typing import Literal
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 Value = bool | int | float | str
 Type = Literal["bool", "int", "real", "string", "set"]

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.splits import TENTHS, cuts_of, hashes_of_inputs
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.called_words import PARTS
 
 

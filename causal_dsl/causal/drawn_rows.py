@@ -6,13 +6,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import below, bits, key, permutation, unit
 from causal_dsl.causal.balance_cells import Cells, RowCells, handed_out
 from causal_dsl.causal.built import Builder, store
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.minimal import Partners
 from causal_dsl.causal.no_rows import NoRows
 from causal_dsl.causal.row_candidates import BLOCK, RowCandidates
-from causal_dsl.counter import below, bits, key, permutation, unit
 from causal_dsl.diagnostics import Diagnostics
 
 if TYPE_CHECKING:

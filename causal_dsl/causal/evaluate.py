@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import AcceptedSets
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.domains import show
@@ -17,7 +18,6 @@ from causal_dsl.causal.terms import Symbol
 from causal_dsl.causal.typed import Guard
 from causal_dsl.causal.variables import Variable
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Compiled functions kept for one model; a model is intervened on in few ways.
 _KEPT = 256

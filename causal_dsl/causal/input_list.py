@@ -4,8 +4,8 @@ from __future__ import annotations
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Condition
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass

@@ -13,10 +13,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal import terms as t
 from causal_dsl.causal.domains import Finite, Real
 from causal_dsl.causal.support import needs
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.condition_functions import Predicate

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Columns, Predicate
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.input_list import Support
@@ -17,7 +18,6 @@ from causal_dsl.causal.sampling import NEVER, Sampler, with_templates
 from causal_dsl.causal.splits import report_empty, restrict
 from causal_dsl.causal.support import LISTABLE, support_of
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement

@@ -8,11 +8,11 @@ from itertools import product
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.balance_cells import Cells, RowCells
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.row_candidates import RowCandidates
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Combinations that are listed, and values of one variable.
 _LISTED, _VALUES = 4096, 64

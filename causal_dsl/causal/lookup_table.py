@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import Finite, Value
 from causal_dsl.diagnostics import Span
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -9,6 +9,7 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.compiled import compile_lines, compile_text, printed_lines
 from causal_dsl.causal.condition_functions import Condition, compile_condition
 from causal_dsl.causal.domain_of import compile_domain, finite
@@ -24,7 +25,6 @@ from causal_dsl.causal.terms import TRUE, Symbol, every, negation
 from causal_dsl.causal.typed import Guard, Typed, variable
 from causal_dsl.causal.variables import Variable
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, nearest
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 #: Mechanisms over at most this many combinations of parents' values get the exact set of their values as a domain.

@@ -13,12 +13,12 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import bits, key, unit
 from causal_dsl.causal.domains import Finite, show
 from causal_dsl.causal.groups import first_rows, groups_of
 from causal_dsl.causal.sampling import fits, lines_read
 from causal_dsl.causal.splits import part_of
 from causal_dsl.causal.support import distinct, known, needs
-from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.vocabulary.called_words import PARTS
 

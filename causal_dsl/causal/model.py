@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, Accepted, AcceptedSets
 from causal_dsl.causal.compiled import run
 from causal_dsl.causal.condition_functions import Condition
@@ -29,7 +30,6 @@ from causal_dsl.causal.together import Outputs, Together
 from causal_dsl.causal.typed import Guard
 from causal_dsl.causal.variables import Variable
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx

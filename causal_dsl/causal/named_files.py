@@ -5,8 +5,8 @@ from __future__ import annotations
 from pathlib import Path
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, did_you_mean, shown_path
-from causal_dsl.reading import may_read, no_file
 from causal_dsl.store import reads
+from causal_dsl.store.reading import may_read, no_file
 from causal_dsl.store.reads import LARGEST as LARGEST_TEXT
 
 

@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from typing import Any
 from weakref import WeakKeyDictionary, ref
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Predicate, compile_condition
 from causal_dsl.causal.domains import LIMIT
 from causal_dsl.causal.expressions import Compiler
@@ -14,7 +15,6 @@ from causal_dsl.causal.scope import Scope, Strings
 from causal_dsl.causal.terms import Float, Integer, Symbol, relation
 from causal_dsl.causal.typed import Typed, as_condition, variable
 from causal_dsl.diagnostics import Diagnostics, Span
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

@@ -10,13 +10,13 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.balance_cells import Cells, RowCells
 from causal_dsl.causal.built import BoxBuilder, Builder
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.interval_bounds import Boxes, boxes_of
 from causal_dsl.causal.joint import Joint, joint
 from causal_dsl.causal.sampling import Sampler
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.designs import Design, DrawStatement

@@ -7,6 +7,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import below, bits, key, unit
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.construct import Construction
 from causal_dsl.causal.domains import Finite, show
@@ -14,9 +16,7 @@ from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.interval_bounds import boxes_of
 from causal_dsl.causal.splits import part_of, restrict
 from causal_dsl.causal.support import distinct, known, needs, support_of
-from causal_dsl.counter import below, bits, key, unit
 from causal_dsl.diagnostics import Diagnostics, fail
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.called_words import PARTS
 
 if TYPE_CHECKING:

@@ -8,9 +8,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import key
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import Domain
-from causal_dsl.counter import key
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.causal.functions import PythonFunction

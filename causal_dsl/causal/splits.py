@@ -14,9 +14,9 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import bits, key
 from causal_dsl.causal.input_list import Support
 from causal_dsl.causal.support import LISTABLE, enumerate_support, known
-from causal_dsl.counter import bits, key
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.vocabulary.called_words import PARTS
 

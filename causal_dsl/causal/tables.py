@@ -15,12 +15,12 @@ from itertools import islice
 from pathlib import Path
 from typing import cast
 
+from causal_dsl.base.garbage import rarely_collected
 from causal_dsl.causal.domain_of import constant, finite, one_type
 from causal_dsl.causal.domains import LIMIT, Finite, Value, show, type_of, written
 from causal_dsl.causal.lookup_table import LookupTable
 from causal_dsl.causal.named_files import read_text
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
-from causal_dsl.garbage import rarely_collected
 from causal_dsl.syntax import tree
 
 #: Where a table comes from, and the name by which the number of a row is its key.

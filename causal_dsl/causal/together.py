@@ -11,9 +11,9 @@ from itertools import product
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.causal.groups import first_rows, groups_of
-from causal_dsl.quick_dataclasses import dataclass
 
 #: An output, or several that are read together.
 Outputs = str | tuple[str, ...]

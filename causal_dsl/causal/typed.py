@@ -7,6 +7,7 @@ import sys
 from collections.abc import Callable
 from typing import Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import LIMIT, WORDS, Domain, Finite, Type, Value
 from causal_dsl.causal.scope import Strings
 from causal_dsl.causal.terms import (
@@ -23,7 +24,6 @@ from causal_dsl.causal.terms import (
     relation,
 )
 from causal_dsl.diagnostics import Span
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Sets of texts beyond this size are not followed through expressions.
 _MANY = 20_000

@@ -4,9 +4,9 @@ from __future__ import annotations
 
 from typing import Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import Domain, Type
 from causal_dsl.diagnostics import Span
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -16,14 +16,14 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.cluster.answer import Answer
 from causal_dsl.cluster.ray_session import WORKER, clear_left, other_versions
 from causal_dsl.cluster.this_machine import cores
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
-from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import Address, is_address
 from causal_dsl.store.mirror import Mirror, standing_for
 from causal_dsl.units import Unit

@@ -15,30 +15,30 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import field, replace
 from pathlib import Path
 
-from causal_dsl.checking import check
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.checking.checking import check
+from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.cluster.actor import Host, Task, WorkerLoad
 from causal_dsl.cluster.driving import drive
 from causal_dsl.cluster.ray_session import Machines, address_used, session
 from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
 from causal_dsl.cluster.worker_pool import WorkerPool
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
+from causal_dsl.messages.typed_words import place_of_option
 from causal_dsl.program.weights_held import refuse_in_group
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.ran import with_faults
 from causal_dsl.report.out_folder import save_results
 from causal_dsl.report.which_progress import every_step_told, progress
-from causal_dsl.running import Interrupted, not_run, run_specs
+from causal_dsl.running.ran import with_faults
+from causal_dsl.running.running import Interrupted, not_run, run_specs
+from causal_dsl.running.session import Session
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.spec_results import Results, SpecResult
-from causal_dsl.session import Session
-from causal_dsl.specs import Options, Spec
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
 from causal_dsl.store.keys import versions
 from causal_dsl.store.locks import Held, holding
 from causal_dsl.store.mirror import Mirror, mirrored
 from causal_dsl.store.out import RESULTS, opened, unwritable
 from causal_dsl.store.stored_only import stored_only
-from causal_dsl.typed_words import place_of_option
 from causal_dsl.units import unit_folder, units_of
 
 #: How the file begins by which workers see that a store is the driver's.
@@ -46,7 +46,7 @@ _TOKEN = ".driver-"
 
 
 def run_on_workers(specs: Sequence[Spec], options: Options) -> Results:
-    """Run specs on the workers that ``options`` ask for; as :func:`~causal_dsl.running.run_specs`.
+    """Run specs on the workers that ``options`` ask for; as :func:`~causal_dsl.running.running.run_specs`.
 
     Raises also E917 to E919 where Ray cannot be used, E921 to E923 where the store cannot, E924 where no worker can be had. Units that were set aside
     (E920) are among the faults of the results. E948 under torchrun.

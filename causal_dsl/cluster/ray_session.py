@@ -23,10 +23,10 @@ from typing import Any
 
 import psutil
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.cluster.this_machine import cores
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, fail
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.typed_words import place_of_option
+from causal_dsl.messages.typed_words import place_of_option
 
 #: Where an address of a cluster is looked for that is not given.
 ADDRESS = "RAY_ADDRESS"

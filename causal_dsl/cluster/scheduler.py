@@ -11,6 +11,7 @@ from collections import Counter
 from collections.abc import Callable, Collection, Hashable, Iterable
 from typing import Any, Generic, TypeVar
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.cluster.events import (
     Action,
     Alive,
@@ -30,7 +31,6 @@ from causal_dsl.cluster.events import (
     Tick,
 )
 from causal_dsl.cluster.waiting import Waiting, ranks
-from causal_dsl.quick_dataclasses import dataclass
 
 T = TypeVar("T", bound=Scheduled)
 

@@ -8,6 +8,7 @@ from dataclasses import field
 from textwrap import shorten
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.cluster.answer import Answer
 from causal_dsl.cluster.events import (
     Action,
@@ -26,7 +27,6 @@ from causal_dsl.cluster.events import (
 )
 from causal_dsl.cluster.ray_session import Machines, died_of, installed
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.quick_dataclasses import dataclass
 
 #: What a worker is asked for when it loads the network of its next unit.
 _LOAD = "+"

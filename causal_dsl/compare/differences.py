@@ -21,9 +21,9 @@ from typing import Any, Literal
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.compare.pairing import CellRows, Match
 from causal_dsl.measures.weighted_sums import weighted_order
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.intervals import LEVEL, Resampling, mean_variance, percentiles

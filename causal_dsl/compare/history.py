@@ -6,11 +6,11 @@ import itertools
 from collections.abc import Iterator, Mapping, Sequence
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.compare.comparison import told_scores
 from causal_dsl.compare.differences import SINGLE
 from causal_dsl.compare.recorded import RecordedRun
 from causal_dsl.compare.run_changes import IdentityChange, run_changes
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.figures.pictures import Picture, figure_name
 from causal_dsl.report.report_lines import ceiling_of, is_share, unit_name, unit_of
 from causal_dsl.score.as_json import number

@@ -9,9 +9,9 @@ from functools import cached_property
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.compare.pair_file import PairFile
 from causal_dsl.diagnostics import Source, Span, SpecError, did_you_mean, fail, shown_path
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.document_faults import fault_in
 from causal_dsl.score.read_results import spec_result
 from causal_dsl.score.results import TestResult

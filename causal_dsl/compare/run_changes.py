@@ -7,8 +7,8 @@ import shlex
 from collections.abc import Iterable, Mapping
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.compare.recorded import RecordedRun
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.keys import changes
 
 #: What of an identity decides numbers, and is not told by itself.

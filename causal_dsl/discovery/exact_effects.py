@@ -12,6 +12,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
 from causal_dsl.features.given_maps import GivenMaps
@@ -22,7 +23,6 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.program.dictionaries import Dictionary, NodeParts
 from causal_dsl.program.edge_sets import ports_of
 from causal_dsl.program.nodes import OutputNode, places_of, universe, written_at
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port, Reach
 

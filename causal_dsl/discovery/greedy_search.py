@@ -14,13 +14,13 @@ from dataclasses import replace
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.exact_effects import Exact, Part, PlainRuns, bare_of
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.measures.per_pair import OfDistribution
 from causal_dsl.measures.units import NATS
 from causal_dsl.program.edge_sets import nodes_at, ports_of
 from causal_dsl.program.nodes import OutputNode, stage_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.ports import Ports
 
 

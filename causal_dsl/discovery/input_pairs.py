@@ -9,12 +9,12 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.network import Network
 from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.memory import Budget
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 
 

@@ -17,7 +17,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.counter import Stream
+from causal_dsl.base.counter import Stream
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.exact_effects import Part, is_straight
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.part_scores import PartScorer, Scored
@@ -29,7 +30,6 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tape import SiteWrite
 from causal_dsl.program.edge_sets import ports_of
 from causal_dsl.program.nodes import OutputNode
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
 

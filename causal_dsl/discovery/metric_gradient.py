@@ -8,6 +8,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.readings import Targets
 from causal_dsl.engine.readout import measure
 from causal_dsl.measures.cell_data import CellData
@@ -16,7 +17,6 @@ from causal_dsl.measures.per_pair import Pair
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.exact_effects import AtToken, Part
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
@@ -27,7 +28,6 @@ from causal_dsl.network.tape import TapeOutcome
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.nodes import OutputNode, places_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position, Site
 
 #: Tensors as large as the numbers of a dictionary that live at one time.

@@ -17,6 +17,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.exact_effects import AtToken, Part
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.metric_gradient import MetricGradient
@@ -26,7 +27,6 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning.memory import Budget
 from causal_dsl.program.edge_sets import every_edge
 from causal_dsl.program.nodes import SITES, OutputNode, universe
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.discovery_methods import points_of
 from causal_dsl.vocabulary.locations import Position, Site
 from causal_dsl.vocabulary.ports import Port

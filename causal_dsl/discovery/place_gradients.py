@@ -14,6 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.input_pairs import Pairs
 from causal_dsl.discovery.kept_scores import key_of_scores
 from causal_dsl.discovery.metric_gradient import MetricGradient
@@ -30,7 +31,6 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.work_before import is_by_gradients, ways_of
 from causal_dsl.program.program import GradientWay, PlaceRead
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.once import StoredArrays, once
 from causal_dsl.vocabulary.locations import Place
 

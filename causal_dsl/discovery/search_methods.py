@@ -7,6 +7,7 @@ from collections.abc import Callable, Sequence
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.discovery.exact_effects import Exact, Part, is_straight
 from causal_dsl.discovery.greedy_search import GreedySearch
 from causal_dsl.discovery.learned_masks import LearnedMasks
@@ -14,7 +15,6 @@ from causal_dsl.discovery.node_scores import NodeScorer
 from causal_dsl.discovery.part_scores import PartScorer, Scored, Way
 from causal_dsl.discovery.stability import Found, HeldAgainst, name_of, sample
 from causal_dsl.program.searches import Discovery
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Of how many nodes or edges scores at the base run are held against finite differences.
 SLOPES = 4

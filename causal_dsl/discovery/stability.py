@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.counter import Stream
+from causal_dsl.base.counter import Stream
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.discovery.exact_effects import AtToken
 from causal_dsl.discovery.part_scores import Scored
 from causal_dsl.program.discovery import chosen
 from causal_dsl.program.searches import Discovery, Kept
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.once import StoredArrays
 from causal_dsl.vocabulary.discovery_methods import SAMPLED
 

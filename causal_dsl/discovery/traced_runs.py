@@ -18,13 +18,13 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import fail
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import forward, hook_tensor
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.program.components import head_count
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 

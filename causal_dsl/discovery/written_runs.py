@@ -7,12 +7,12 @@ from dataclasses import replace
 import numpy as np
 import torch
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.reference import ReferenceExecutor
 from causal_dsl.network.forward import SiteWrite
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Step
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

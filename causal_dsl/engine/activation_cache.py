@@ -9,13 +9,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.attended_keys import heads_of, keys_of, pick
-from causal_dsl.faults import OwnFault
 from causal_dsl.features.given_maps import GivenMaps
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.pass_layout import Layout
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import fail
 from causal_dsl.engine.looked_at import Looks
 from causal_dsl.engine.place_readings import Run, vectors
@@ -24,7 +25,6 @@ from causal_dsl.network.frozen_norm import FrozenNorm
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.planning import graph as g
 from causal_dsl.program.program import PlaceRead, Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 

@@ -6,8 +6,8 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.quantities import Quantity
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass

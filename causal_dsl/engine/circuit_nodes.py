@@ -10,8 +10,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.faults import OwnFault
 from causal_dsl.engine.values import Edit, Here, kept_rows
-from causal_dsl.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.vocabulary.locations import Place
 

@@ -12,10 +12,10 @@ from pathlib import Path
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.block_results import BlockResult
 from causal_dsl.measures.quantities import NO_ANSWER, Quantity
 from causal_dsl.planning.plan import Plan
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.column_files import ColumnPart, PartName, parts_in, read_column, write_columns
 
 #: Bytes of columns that a run holds; from more on they lie in files.

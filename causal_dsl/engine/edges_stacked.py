@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.looked_at import Looks
 from causal_dsl.engine.network_share import Context
@@ -25,7 +26,6 @@ from causal_dsl.network.forward import SiteWrite, forward
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.edge_room import edge_tokens, kept_bytes
 from causal_dsl.planning.pass_layout import Family, Layout
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import Port, Reach
 

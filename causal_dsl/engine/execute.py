@@ -14,7 +14,7 @@ from types import MappingProxyType
 import torch
 from torch import Tensor
 
-from causal_dsl import faults
+from causal_dsl.base import faults
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_progress import BlockProgress, floor_tokens

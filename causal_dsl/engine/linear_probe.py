@@ -7,7 +7,7 @@ from tempfile import TemporaryFile
 import numpy as np
 import torch
 
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
 from causal_dsl.features.probe import logistic
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan

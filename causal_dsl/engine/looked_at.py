@@ -10,6 +10,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.engine.attended_keys import as_wide
 from causal_dsl.engine.network_share import Context
@@ -18,7 +19,6 @@ from causal_dsl.network.ending import Ending
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.pass_layout import Layout
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place
 
 #: A run, and a place in it.

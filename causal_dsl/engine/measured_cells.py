@@ -8,6 +8,7 @@ from pathlib import Path
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.column_store import HELD_COLUMNS, ColumnStore, DonePairs, NoColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
@@ -18,7 +19,6 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.scratch import no_room
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.readings import READINGS

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable, Iterator, Mapping
 from dataclasses import field
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.activation_cache import Means, PassActivations
 from causal_dsl.engine.off_manifold import OffManifold, every_input
 from causal_dsl.engine.readings import Numbers, Targets
@@ -18,7 +19,6 @@ from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.rows import Layouts
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

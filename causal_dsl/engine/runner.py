@@ -6,6 +6,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.looked_at import Looks
 from causal_dsl.engine.looks import numbers_at
@@ -16,7 +17,6 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.steps import Block, Step
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Where only the answers' logits are computed: of so many prompts of a role, and patched runs, all logits are looked at.
 WHOLE_PROMPTS, WHOLE_PATCHED = 16, 64

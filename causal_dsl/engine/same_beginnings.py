@@ -6,11 +6,11 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.rows import Layouts
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 
 

@@ -9,13 +9,14 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.block_results import BlockResults
 from causal_dsl.engine.looked_at import Looks
 from causal_dsl.engine.network_share import Context
 from causal_dsl.engine.readout import greedy
 from causal_dsl.engine.runner import Gather, Logits
-from causal_dsl.faults import OwnFault
 from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.sweep.drive import PassOutcome, ReadRows, SiteRead, SiteWrite, sweep
 from causal_dsl.planning import graph as g
@@ -26,7 +27,6 @@ from causal_dsl.planning.pass_layout import Family, Layout
 from causal_dsl.planning.steps import Block, Step, late_captures
 from causal_dsl.program.components import pads, width
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 

@@ -13,7 +13,8 @@ from dataclasses import field, replace
 import torch
 from torch import Tensor
 
-from causal_dsl import faults
+from causal_dsl.base import faults
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.network_share import Context
@@ -32,7 +33,6 @@ from causal_dsl.planning.steps import Block, Step, captures, early_means, in_tre
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Pairs on which an intervention is run both ways.
 PAIRS = 2

@@ -18,7 +18,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.counter import normals_at
+from causal_dsl.base.counter import normals_at
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
 from causal_dsl.engine.activation_cache import Activations, Means
 from causal_dsl.engine.attended_keys import as_wide, heads_of, keys_of, pick, put
@@ -29,7 +30,6 @@ from causal_dsl.planning import graph as g
 from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.pass_layout import Family
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.arithmetic import Combine

@@ -6,8 +6,8 @@ from typing import Any
 
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.values import Edit, function_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.written import Value
 
 

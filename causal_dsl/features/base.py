@@ -9,7 +9,7 @@ from typing import Any, TypeAlias
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 #: What ``encode`` sets aside so that ``decode`` gives the whole vector back; its form is the feature's own.
 Rest: TypeAlias = tuple[Any, ...]

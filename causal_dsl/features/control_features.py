@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import key, permutation
+from causal_dsl.base.counter import key, permutation
 from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.elementwise import Mask

@@ -10,13 +10,13 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, SpecError, fail, shown_path
 from causal_dsl.features.base import Feature
 from causal_dsl.features.instantiate import build
 from causal_dsl.features.node_numbers import NodeNumbers
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads
 from causal_dsl.store.tensors import Damaged, load_tensors
 from causal_dsl.vocabulary.locations import FeatureSite

@@ -8,11 +8,11 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.linear import Axes
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary import locations
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.plugins import made

@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from causal_dsl.counter import key, normals, permutation
+from causal_dsl.base.counter import key, normals, permutation
 from causal_dsl.features.base import Feature, Rest
 
 

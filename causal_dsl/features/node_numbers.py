@@ -5,9 +5,9 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.features.base import Feature, Rest
 from causal_dsl.features.sae import Sae
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

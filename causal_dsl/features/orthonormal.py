@@ -6,7 +6,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
-from causal_dsl.counter import normals
+from causal_dsl.base.counter import normals
 from causal_dsl.features.base import GATE_RATE, UNDECIDED, Gates
 from causal_dsl.features.linear import Linear
 

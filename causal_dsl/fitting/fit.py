@@ -10,7 +10,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
-from causal_dsl import counter
+from causal_dsl.base import counter
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.engine.readings import Targets
 from causal_dsl.features.base import Feature

@@ -10,13 +10,13 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl.counter import key, permutation
+from causal_dsl.base.counter import key, permutation
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.features.base import Feature
 from causal_dsl.fitting.labels import Labels
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plan import FitUnit
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.stepwise import adam_state, restore_adam
 
 

@@ -9,13 +9,13 @@ import torch
 from torch import Tensor
 from torch.nn import functional
 
+from causal_dsl.base.counter import key, permutation
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.counter import key, permutation
 from causal_dsl.engine.readings import Targets
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -9,6 +9,7 @@ from pathlib import Path
 import numpy as np
 import torch
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import fail
 from causal_dsl.features.base import Feature
 from causal_dsl.features.control_features import of_sites, on_natural_axes, random_like, random_sites
@@ -17,7 +18,6 @@ from causal_dsl.inputs import Inputs
 from causal_dsl.planning.plan import FitUnit
 from causal_dsl.program.program import Test
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

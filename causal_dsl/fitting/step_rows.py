@@ -9,6 +9,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.values import Values
 from causal_dsl.features.base import Feature
@@ -24,7 +25,6 @@ from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.pass_layout import Family, Spot
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Numbers that a layer keeps of a token for its gradients, in widths of the stream and of the feed-forward block: what enters
 #: norms, queries, keys, values and what attention gives; both sides of a gate and their product.

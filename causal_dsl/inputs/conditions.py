@@ -7,10 +7,10 @@ from types import MappingProxyType
 
 import numpy as np
 
+from causal_dsl.base.faults import OwnFault
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics
-from causal_dsl.faults import OwnFault
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place, Position
 

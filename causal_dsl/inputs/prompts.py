@@ -9,9 +9,10 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal_dsl.base.counter import below, bits, key
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.ranks import different
-from causal_dsl.counter import below, bits, key
 from causal_dsl.diagnostics import Diagnostics, Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
@@ -21,7 +22,6 @@ from causal_dsl.program.prompt_tokens import check_length, mask_position
 from causal_dsl.program.templates import Rendered, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.network_facts import Facts
 

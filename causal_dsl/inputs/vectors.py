@@ -6,11 +6,11 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal_dsl.base.counter import normals
 from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.ranks import different
-from causal_dsl.counter import normals
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread

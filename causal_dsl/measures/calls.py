@@ -5,6 +5,7 @@ Codes: E601, E602, E607, E609.
 
 from __future__ import annotations
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.circuit_calls import CircuitScoreReader
 from causal_dsl.measures.measure_names import PATCHED
@@ -28,7 +29,6 @@ from causal_dsl.measures.ratios import (
     RelativeChangePerPair,
 )
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.circuit_scores import CIRCUIT_SCORES

@@ -8,9 +8,9 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.measures.quantities import Columns, Quantity, ValueRef
-from causal_dsl.quick_dataclasses import dataclass
 
 Array = np.ndarray
 

@@ -5,6 +5,7 @@ Codes: E607, E609, E806, E807, E822, E854.
 
 from __future__ import annotations
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span
 from causal_dsl.measures.context import OnCircuit
 from causal_dsl.measures.names import short
@@ -13,7 +14,6 @@ from causal_dsl.measures.per_cell import CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Pair
 from causal_dsl.measures.place_calls import PlaceReader
 from causal_dsl.measures.units import RATIO
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.circuit_scores import CIRCUIT_SCORES, CircuitScore

@@ -7,6 +7,7 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import (
     CUT,
@@ -20,7 +21,6 @@ from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.hypothesis_tests import Tested, equivalence, independence, minimality
 from causal_dsl.measures.of_circuits import OfCircuit
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Random orders that HSIC is compared with: as many for a circuit as for each random one, since the least p-value depends on them.
 _PERMUTATIONS = 999

@@ -8,6 +8,7 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.of_circuits import Faithfulness, FaithfulnessMedian, FaithfulnessPerPair, OfCircuit
@@ -31,7 +32,6 @@ from causal_dsl.measures.ratios import (
     RelativeChangePerPair,
 )
 from causal_dsl.measures.units import RATIO, TRUTH
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 

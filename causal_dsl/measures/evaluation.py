@@ -12,9 +12,9 @@ from typing import Any, Protocol
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.weighted_sums import Array, Matrix, Numbers, SomeNumbers, SomeRows, Sums
-from causal_dsl.quick_dataclasses import dataclass
 
 
 class Evaluable(Protocol):

@@ -9,7 +9,7 @@ from typing import NamedTuple
 
 import numpy as np
 
-from causal_dsl.counter import key, permutation
+from causal_dsl.base.counter import key, permutation
 
 #: Of how many pairs HSIC is computed at the most: it compares each with each.
 MOST_PAIRS = 256

@@ -8,6 +8,7 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import Any, Self
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestContext
 from causal_dsl.measures.names import CHOICES, FUNCTIONS, short
@@ -16,7 +17,6 @@ from causal_dsl.measures.per_pair import AnyMoved, AtOutput, FixedNumber, Moved,
 from causal_dsl.measures.quantities import Asked
 from causal_dsl.measures.references import ReferenceReader
 from causal_dsl.measures.units import SHARE, UNITS
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES, Measure

@@ -8,6 +8,7 @@ from __future__ import annotations
 import dataclasses
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.calls import CallReader
 from causal_dsl.measures.names import FUNCTIONS, short
@@ -15,7 +16,6 @@ from causal_dsl.measures.per_cell import CellScore, Chosen, ChosenParameter, Cho
 from causal_dsl.measures.per_pair import FixedNumber, Pair, PairOp
 from causal_dsl.measures.unit_check import in_range, unit_of_both
 from causal_dsl.measures.units import INDEX, RATIO, SHARE, TRUTH, Unit, product, quotient, written
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.measures import MEASURES

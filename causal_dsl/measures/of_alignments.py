@@ -10,6 +10,7 @@ from collections.abc import Iterator
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore
@@ -17,7 +18,6 @@ from causal_dsl.measures.per_pair import ANSWER, Need, Pair
 from causal_dsl.measures.quantities import BesideRun, Columns
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 
 #: What the runs beside a test are called: one of each of the first three, several of the others, each with what it is about.
 SCRUBBED, CARRIED, RANDOM, CONSISTENT, ABSTRACT, RESAMPLED = (

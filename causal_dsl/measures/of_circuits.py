@@ -13,6 +13,7 @@ from typing import ClassVar, Literal, Self
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.circuit_run_names import (
     CUT,
@@ -32,7 +33,6 @@ from causal_dsl.measures.per_cell import AcrossCells, CellScore
 from causal_dsl.measures.per_pair import FixedNumber, Need
 from causal_dsl.measures.ratios import MeanOfRatios, MedianOfRatios, Ratio, Relative
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -10,13 +10,13 @@ from collections.abc import Callable, Iterator
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
 from causal_dsl.measures.units import NUMBER, RATIO
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 
 
 def wanted(frame: CellData, run: str) -> Array:

@@ -13,12 +13,12 @@ from typing import Any, ClassVar
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.evaluation import OPERATORS, Evaluation, divide
 from causal_dsl.measures.per_pair import AsksAbout, FixedNumber, Informative, MeasuredValue, Need, Pair, Right, is_share
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 
 #: What rounding leaves between a ceiling of 1 and 1.
 _NO_ROOM = 1e-9

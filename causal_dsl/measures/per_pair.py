@@ -10,12 +10,12 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.evaluation import OPERATORS, Evaluation
 from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.measures import MEASURES
 from causal_dsl.vocabulary.readings import READINGS
 

@@ -7,6 +7,7 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import did_you_mean
 from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.measure_names import MeasureReader
@@ -14,7 +15,6 @@ from causal_dsl.measures.names import short
 from causal_dsl.measures.per_pair import AtOutput, Pair, Read, of_one_output, sums_logits
 from causal_dsl.measures.quantities import Asked, GradientOf
 from causal_dsl.measures.units import UNITS
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.readings import READINGS, Reading

@@ -11,13 +11,13 @@ from typing import ClassVar
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.evaluation import Evaluation, divide
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Need, Pair
 from causal_dsl.measures.units import RATIO, SHARE, TRUTH
 from causal_dsl.measures.weighted_sums import Array
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -13,14 +13,14 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, fail, shown_path
 from causal_dsl.network.checkpoints import tensors
 from causal_dsl.network.compare import distance, told, tolerance_of
 from causal_dsl.network.quiet import quiet, worth_telling
 from causal_dsl.program.adapters import CONFIG, KINDS, PICKLE, WEIGHTS
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import check_own
 from causal_dsl.store import reads
+from causal_dsl.store.reading import check_own
 
 #: The inputs on which the logits before and after a merge are compared: rows of token ids, each by itself.
 _ROWS, _LENGTH = 3, 7

@@ -16,12 +16,12 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import READ_FIRST
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tape import Places, Tape, TapeJob, run_jobs
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(eq=False)

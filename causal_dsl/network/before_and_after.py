@@ -9,12 +9,12 @@ from __future__ import annotations
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import forward
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import apart, most_of_batch, refused_change
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -13,8 +13,8 @@ from safetensors import SafetensorError, safe_open
 
 from causal_dsl.diagnostics import Span, fail, shown_path
 from causal_dsl.planning import memory
-from causal_dsl.reading import check_own
 from causal_dsl.store import reads
+from causal_dsl.store.reading import check_own
 
 _LARGEST_HEADER = 100_000_000
 

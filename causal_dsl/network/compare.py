@@ -8,7 +8,7 @@ from collections.abc import Callable
 import torch
 from torch import Tensor
 
-from causal_dsl.counter import normals
+from causal_dsl.base.counter import normals
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.network import Network
 

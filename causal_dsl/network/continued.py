@@ -9,10 +9,10 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import scales_by_length
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from transformers import Cache

@@ -12,8 +12,8 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.network import Network
-from causal_dsl.quick_dataclasses import dataclass
 
 #: As close as rounding lets two orders of the same operations be, relative.
 CLOSE = 1e-6

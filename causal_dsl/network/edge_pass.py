@@ -19,6 +19,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch, Points
 from causal_dsl.network.edge_norms import read_as_it_is
 from causal_dsl.network.edge_projections import EdgeProjections, weight_of
@@ -28,7 +29,6 @@ from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
 from causal_dsl.planning.edge_room import AHEAD, RUN_TOGETHER
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 

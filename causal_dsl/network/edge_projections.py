@@ -10,13 +10,13 @@ from functools import partial
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.edge_norms import RootMeanSquare, root_mean_square
 from causal_dsl.network.edge_terms import Room
 from causal_dsl.network.network import Network
 from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.tap import Tap
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.ports import HEAD_PORTS, Port
 

@@ -11,9 +11,9 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.edge_norms import RootMeanSquare
 from causal_dsl.planning.edge_room import KEPT, TOGETHER, weights_kept
-from causal_dsl.quick_dataclasses import dataclass
 
 
 class Room:

@@ -12,11 +12,11 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Numbers on which it is tried what a model does to its logits.
 _TRIED = torch.linspace(-60, 60, 241, dtype=torch.float64)

@@ -17,8 +17,8 @@ import numpy as np
 import torch
 from torch import nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Span
-from causal_dsl.quick_dataclasses import dataclass
 
 #: One that nobody would set: a function that sets its own is told by it.
 _SEED = 915_872_643

@@ -11,8 +11,8 @@ from dataclasses import field
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span, fail
-from causal_dsl.quick_dataclasses import dataclass
 
 #: By how many roundings the module may differ from the map.
 _ROUNDED = 200

@@ -14,12 +14,12 @@ from weakref import WeakKeyDictionary
 import torch
 from torch import nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.network import Network
 from causal_dsl.network.proof import Proof
 from causal_dsl.network.tap import Tap
 from causal_dsl.program.identity import PADDING
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 

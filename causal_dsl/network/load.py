@@ -17,8 +17,9 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from causal_dsl.base.garbage import importing
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
-from causal_dsl.garbage import importing
 from causal_dsl.network.adapted import PutOn, put_on
 from causal_dsl.network.checkpoint_audit import audit_weights
 from causal_dsl.network.checkpoints import check_memory, check_streamed, check_weights, note_files, weight_files
@@ -39,8 +40,7 @@ from causal_dsl.network.wrapped import wrap
 from causal_dsl.program.adapters import adapter_folder, judge_base, read_adapter, refuse_misfit
 from causal_dsl.program.facts import cached_folder, facts_of_config, local_folder, read_config, refuse_adapter
 from causal_dsl.program.tokens import Tokens
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import check_own
+from causal_dsl.store.reading import check_own
 from causal_dsl.vocabulary.network_facts import Facts
 
 __all__ = ["CheckpointReference", "Network", "Proof", "load", "load_folder", "prove", "wrap"]

@@ -9,13 +9,13 @@ from typing import Literal
 import torch
 from torch import nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
 from causal_dsl.inputs import Inputs, given_to
 from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.tokens import Tokens
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.keys import NetworkInputs
 from causal_dsl.store.reads import Reads
 from causal_dsl.vocabulary.architectures import Architecture

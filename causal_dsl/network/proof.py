@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from dataclasses import field
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 #: The identity that padding changes nothing, at one side.
 PADDED = "padded batch = single runs"

@@ -26,6 +26,7 @@ from typing import Literal
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs.protocol import InputRows
 from causal_dsl.network.compare import differences, distance, no_numbers, ranks_of, shake, told, tolerance_of
@@ -38,7 +39,6 @@ from causal_dsl.network.recurrent import stepping
 from causal_dsl.network.site_tensors import tap
 from causal_dsl.network.sweep.fitness import enlarged, fitness
 from causal_dsl.program.components import COMPARED, in_time, lacking, missing, with_site
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site

@@ -14,7 +14,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import Stream
+from causal_dsl.base.counter import Stream
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.inputs.protocol import InputRows, pick
 from causal_dsl.network.compare import told

@@ -7,7 +7,7 @@ from dataclasses import field, replace
 import torch
 from torch import nn
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -10,10 +10,10 @@ import numpy as np
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, fail
 from causal_dsl.network.site_tensors import FIRST_WRITE, LAST_READ
 from causal_dsl.network.tap import Tap
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 Edit = Callable[[Tensor], Tensor]

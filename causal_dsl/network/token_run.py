@@ -11,7 +11,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import below, bits, key, normals
+from causal_dsl.base.counter import below, bits, key, normals
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.network.compare import told
 from causal_dsl.network.forward import hook_tensor

@@ -15,10 +15,11 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import Stream
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.cover import cover_of, once
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.counter import Stream
-from causal_dsl.faults import OwnFault
 from causal_dsl.measures.of_alignments import (
     ABSTRACT,
     CARRIED,
@@ -34,7 +35,6 @@ from causal_dsl.planning.probe_rows import is_small, made_test
 from causal_dsl.program.held_places import held_order, held_parents
 from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Cell, Intervention, Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 if TYPE_CHECKING:

@@ -10,10 +10,10 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.ranks import different
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Block, Step
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 
 if TYPE_CHECKING:

@@ -11,12 +11,12 @@ from dataclasses import replace
 
 import numpy as np
 
+from causal_dsl.base.counter import Stream
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.draw import identify
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.pooled_inputs import Pooled
-from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning.probe_rows import LEAST, SEED
 from causal_dsl.program.program import Test

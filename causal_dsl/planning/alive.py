@@ -8,11 +8,11 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning.layer_costs import costs_of
 from causal_dsl.planning.liveness import LiveTokens
 from causal_dsl.planning.memory import MOST_LOGITS_CPU, Budget, taken
 from causal_dsl.program.facts import layout_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: How many inner vectors of a token the activations of transformers hold at once, with the one that they are given; 2 of

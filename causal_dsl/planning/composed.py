@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.written import Value
 
 

@@ -10,6 +10,7 @@ from typing import TYPE_CHECKING, Any, TypeVar
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.ranks import distinct_count
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.flops import layer_flops
@@ -18,7 +19,6 @@ from causal_dsl.planning.memory import PROCESS, Budget, default_bytes
 from causal_dsl.planning.peak import MOST_ROWS, Peaks, Sized
 from causal_dsl.planning.steps import Block, Step, early_means, in_tree, late_captures, layers_of
 from causal_dsl.program.components import depth, width
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl import shapes

@@ -7,6 +7,7 @@ from dataclasses import field
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.planning import graph as g
@@ -19,7 +20,6 @@ from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.templates import show_value
-from causal_dsl.quick_dataclasses import dataclass
 
 
 def make_fits(

@@ -5,10 +5,10 @@ from __future__ import annotations
 from collections.abc import Iterator
 from typing import TYPE_CHECKING
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.program import GradientWay, Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.discovery_methods import SAMPLED
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.readings import READINGS

@@ -9,13 +9,13 @@ from __future__ import annotations
 from collections.abc import Iterable, Iterator
 from typing import TYPE_CHECKING, Any, TypeVar, dataclass_transform
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.components import depth
 from causal_dsl.program.dictionaries import NodeParts
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.program import PlaceRead
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.ports import Reach
 from causal_dsl.vocabulary.written import Value

@@ -6,7 +6,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
 
 
 def looked_for(score: str, ids: Sequence[int]) -> np.ndarray:

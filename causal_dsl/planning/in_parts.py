@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import Stream
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.counter import Stream
 from causal_dsl.planning.probe_rows import FLOOR, FREE, LEAST, MANY, SEED, SHARE, is_small, made_test
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import InParts

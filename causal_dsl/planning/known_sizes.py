@@ -5,11 +5,11 @@ from __future__ import annotations
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning.alike_blocks import PairsAsked
 from causal_dsl.planning.alive import PeakHeld
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.steps import EDGES, Block, Step, early_means
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

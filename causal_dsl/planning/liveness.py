@@ -16,8 +16,8 @@ from dataclasses import field
 
 import numpy as np
 
-from causal_dsl.faults import OwnFault
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
 

@@ -9,10 +9,11 @@ from types import MappingProxyType
 
 import numpy as np
 
+from causal_dsl.base.faults import strict
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.draw import draw
 from causal_dsl.diagnostics import Diagnostics, SpecError, fail
-from causal_dsl.faults import strict
 from causal_dsl.inputs import Inputs, inputs_of, lengths_agree
 from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.measures.quantities import SAID, SUMS, TRACE, Quantity, margin_quantities
@@ -34,7 +35,6 @@ from causal_dsl.program.options import Tokenizers
 from causal_dsl.program.probed import AlignmentRuns
 from causal_dsl.program.program import Alignment, Cell, Intervention, PlaceRead, Program, Test
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.from_run import FromRun

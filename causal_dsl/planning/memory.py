@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 #: Tokens of one layer beyond which a larger batch gains nothing: on a CPU, on a GPU.
 MOST_TOKENS_CPU, MOST_TOKENS_DEVICE = 16_384, 262_144

@@ -8,7 +8,7 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
-from causal_dsl.counter import Stream
+from causal_dsl.base.counter import Stream
 from causal_dsl.planning.composed import Composed
 from causal_dsl.planning.probe_rows import (
     LEAST,

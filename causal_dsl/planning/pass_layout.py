@@ -7,12 +7,12 @@ from functools import cached_property
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import PassRows, Schedule, schedule
 from causal_dsl.planning.pass_runs import PassRuns
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 
 

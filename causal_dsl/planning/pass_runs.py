@@ -14,6 +14,7 @@ from typing import TYPE_CHECKING, TypeAlias
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import place_of
 from causal_dsl.planning.reach import all_reach
@@ -31,7 +32,6 @@ from causal_dsl.planning.steps import (
 )
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 
 if TYPE_CHECKING:

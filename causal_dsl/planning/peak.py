@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alike_blocks import AlikeBlocks, PairsAsked
 from causal_dsl.planning.alive import PeakHeld, head, held, layer_stages
@@ -30,7 +31,6 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import EDGES, Block, Step, layers_of
 from causal_dsl.program.components import pads, width
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_facts import Facts
 

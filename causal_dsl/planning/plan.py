@@ -10,16 +10,16 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.displayed import Shown
 from causal_dsl.inputs import Inputs
+from causal_dsl.messages.displayed import Shown
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.steps import Step
 from causal_dsl.program.answers import Answers
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef, Program, Test
 from causal_dsl.program.read_features import FeatureRef, Fitting
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     import networkx as nx

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from causal_dsl import counter
+from causal_dsl.base import counter
 from causal_dsl.inputs import Inputs
 from causal_dsl.program.program import PlaceRead
 

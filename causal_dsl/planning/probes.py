@@ -2,7 +2,7 @@
 
 :mod:`causal_dsl.planning.unclaimed` takes what no variable claims from another input, :mod:`causal_dsl.planning.written_apart`
 writes apart what a test writes together, :mod:`causal_dsl.planning.in_parts` the places of one variable, :mod:`causal_dsl.planning.beyond` what a test claims beyond its `where`, and :mod:`causal_dsl.planning.other_values` sets the places of an ablation to other
-values. :mod:`causal_dsl.probing` reads them. :mod:`causal_dsl.planning.alignment_runs` makes the runs of measures of the whole
+values. :mod:`causal_dsl.controls.probing` reads them. :mod:`causal_dsl.planning.alignment_runs` makes the runs of measures of the whole
 alignment, which are asked for and ride in every case.
 """
 

@@ -9,7 +9,7 @@ from itertools import combinations
 
 import numpy as np
 
-from causal_dsl.counter import Stream
+from causal_dsl.base.counter import Stream
 from causal_dsl.measures.circuit_run_names import INFLATED, MOST_NODES, RANDOM, SUBSETS
 from causal_dsl.program.ablations import Ablation
 from causal_dsl.program.circuit_members import Member, Members, kind, less, listed, moved, some_of, stem, weight_of

@@ -5,11 +5,11 @@ from __future__ import annotations
 from collections.abc import Collection, Sequence
 from dataclasses import replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.facts import record_of
 from causal_dsl.program.overlap import canonical
 from causal_dsl.program.program import Cell, Intervention, Placed, Test
 from causal_dsl.program.whole_maps import takes_all, writes_all
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts

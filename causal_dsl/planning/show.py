@@ -7,6 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.circuit_run_names import CUT, KEEP, inflated, is_random
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.cost import Cost, Work, cost_of, stop_layer, work_of
@@ -19,7 +20,6 @@ from causal_dsl.planning.switches import CHUNKS, all_off, turned_on, without
 from causal_dsl.program.components import trims
 from causal_dsl.program.probed import AlignmentRuns, CircuitRuns
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.values.optimal import Optimal
 

@@ -9,11 +9,11 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.liveness import Rules
 from causal_dsl.program.components import in_time
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.network_facts import Facts
 

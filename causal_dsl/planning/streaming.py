@@ -10,6 +10,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import sizes
 from causal_dsl.planning.fit_groups import groups_of, tokens_of_rows
@@ -19,7 +20,6 @@ from causal_dsl.planning.rows import Layouts
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.weights_held import STREAMED
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.tensor_headers import header_of
 
 if TYPE_CHECKING:

@@ -6,14 +6,14 @@ from collections.abc import Callable, Collection, Iterable
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
-from causal_dsl.faults import strict
+from causal_dsl.base.faults import strict
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.plain_steps import plain_steps
 from causal_dsl.planning.steps import EDGES, Step
 from causal_dsl.planning.verify import verify
 from causal_dsl.program.components import trims
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.quick_dataclasses import dataclass
 
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan

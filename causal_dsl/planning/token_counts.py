@@ -6,10 +6,10 @@ from collections.abc import Sequence
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span, fail
 from causal_dsl.inputs.protocol import Inputs
 from causal_dsl.program.program import Intervention
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 from causal_dsl.vocabulary.values.mean import Mean
 

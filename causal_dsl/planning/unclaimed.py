@@ -14,10 +14,10 @@ from typing import TYPE_CHECKING
 
 import numpy as np
 
+from causal_dsl.base.counter import Stream
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.draw import identify
 from causal_dsl.causal.pooled_inputs import Pooled
-from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.alike_pairs import alike_pairs, answered_alike, are_few
@@ -113,7 +113,7 @@ def _of_layer(
     left = _affordable(plan, test, cell, site, units[0] if tokens else 0) // of
     cheap = is_small(plan.inputs[test.network.key])
     if not (tokens or cheap or ways[0][0] == "decided"):
-        left = left * 2 // 3  # the others are left for what carries the rest (:mod:`causal_dsl.carrying`)
+        left = left * 2 // 3  # the others are left for what carries the rest (:mod:`causal_dsl.controls.carrying`)
     written = () if tokens else _written_beside(test, layer.beside, site)
     made, few = [], False
     for behind, (why_, varied) in zip(range(len(ways) - 1, -1, -1), ways, strict=True):

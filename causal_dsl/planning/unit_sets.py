@@ -8,7 +8,7 @@ from math import comb
 
 import numpy as np
 
-from causal_dsl.counter import Stream
+from causal_dsl.base.counter import Stream
 from causal_dsl.planning.probe_rows import LEAST
 
 #: The most sets, where each is an intervention of the plan, and where all are run together.

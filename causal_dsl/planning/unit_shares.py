@@ -6,8 +6,8 @@ from __future__ import annotations
 import time
 from collections.abc import Sequence
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning.work_units import WorkUnit
-from causal_dsl.quick_dataclasses import dataclass
 
 #: FLOPs a second and bytes of weights a second that shares are made even by: only their proportion matters, and little.
 _FLOPS, _READ = 3e10, 5e8

@@ -2,7 +2,7 @@
 
 A plan goes through three stages: ``lowered`` (a step for each run, as one would write it by hand), ``economised`` (some
 switches are on) and ``cut`` (its steps are cut to memory, and it is about to be executed). Each law holds from its stage on. What
-breaks one is a mistake of this package (:class:`causal_dsl.faults.OwnFault`), never of a spec. Passes are laid out for the last two
+breaks one is a mistake of this package (:class:`causal_dsl.base.faults.OwnFault`), never of a spec. Passes are laid out for the last two
 laws (:mod:`causal_dsl.planning.live_places`): before a plan is executed with the first pairs of each draw, in tests with all blocks.
 The sweep holds them of each block again as it runs it. They say nothing of whole forward passes, which compute everything.
 """
@@ -15,12 +15,12 @@ from typing import TYPE_CHECKING, Literal, get_args
 
 import numpy as np
 
-from causal_dsl.faults import OwnFault, strict
+from causal_dsl.base.faults import OwnFault, strict
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.live_places import not_live, used_too_early
 from causal_dsl.planning.steps import Step, layers_of, taken
 from causal_dsl.program.components import missing, trims
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.written import Value
 
 if TYPE_CHECKING:

@@ -5,12 +5,12 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping
 from typing import TYPE_CHECKING
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.nodes import universe
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.discovery_methods import BOTH_WAYS, METHODS, SAMPLED
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.values.optimal import Optimal

@@ -15,6 +15,7 @@ from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.planning import graph as g
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
 from causal_dsl.planning.cost import MOST_COUNTED
@@ -30,7 +31,6 @@ from causal_dsl.planning.work_before import BeforeUnit, constants_of, gradients_
 from causal_dsl.program.components import full_width, trims
 from causal_dsl.program.derived_tests import trained_of
 from causal_dsl.program.read_features import family
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
 if TYPE_CHECKING:

@@ -11,6 +11,7 @@ from collections.abc import Iterable, Sequence
 from dataclasses import fields, replace
 from typing import TYPE_CHECKING
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.circuit_members import Members, less, listed, stem
 from causal_dsl.program.edge_sets import EdgeSet, every_edge
 from causal_dsl.program.nodes import (
@@ -22,7 +23,6 @@ from causal_dsl.program.nodes import (
     refined,
     universe,
 )
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.values.from_run import FromRun

@@ -14,8 +14,8 @@ from typing import Any
 
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, SpecError, fail, real_path, shown_path
 from causal_dsl.program.facts import cached_folder, local_folder
-from causal_dsl.reading import check_own, is_file, stranger
 from causal_dsl.store import reads
+from causal_dsl.store.reading import check_own, is_file, stranger
 from causal_dsl.store.tensor_headers import header_of
 from causal_dsl.vocabulary.network_facts import Facts
 

@@ -10,6 +10,7 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, fail
 from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, NOT_FINITE, TIED, TWO_LARGEST, UNENDED
 from causal_dsl.program.program import Alignment, Readout
@@ -18,7 +19,6 @@ from causal_dsl.program.stated_ends import StatedEnd
 from causal_dsl.program.templates import show_value
 from causal_dsl.program.tokens import MASK, Tokens
 from causal_dsl.program.unknown_tokens import refuse_beyond
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

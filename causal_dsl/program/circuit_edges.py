@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from itertools import pairwise
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.program.circuit_sites import CircuitSites
 from causal_dsl.program.edge_sets import EdgeSet, ports_at, ports_of, ports_of_place, receivers_of
@@ -13,7 +14,6 @@ from causal_dsl.program.facts import layout_of
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot
 from causal_dsl.program.paths import steps
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Position

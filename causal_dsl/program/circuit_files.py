@@ -9,6 +9,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, shown_path
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_members import Members
@@ -18,9 +19,8 @@ from causal_dsl.program.file_networks import warn_of_another, weights_said
 from causal_dsl.program.nodes import EVERYWHERE, OutputNode, Spot, kinds_of, universe
 from causal_dsl.program.read_dictionaries import parsed
 from causal_dsl.program.read_settings import read_settings
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import is_file, may_read, no_file
 from causal_dsl.store.json_text import json_of
+from causal_dsl.store.reading import is_file, may_read, no_file
 from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse

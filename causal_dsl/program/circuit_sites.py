@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 from pathlib import Path
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.nodes import OutputNode, Spot, nodes_of, together
@@ -14,7 +15,6 @@ from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import read_through
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.templates import Template
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.network_facts import Facts

@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.circuit_edges import declared_edges, is_wide, refuse_edges, refuse_neurons
 from causal_dsl.program.circuit_files import SaidByFiles, read_file
@@ -26,7 +27,6 @@ from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.searches import Searches
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute

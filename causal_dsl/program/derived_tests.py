@@ -9,12 +9,12 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.program.measured import without_lines
 from causal_dsl.program.program import Cell, Intervention, NetworkRef, Test
 from causal_dsl.program.read_features import FeatureRef, Variant
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Random maps that a learned one is compared with.
 RANDOM = 5

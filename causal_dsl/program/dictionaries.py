@@ -8,8 +8,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.read_features import FeatureRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 
 

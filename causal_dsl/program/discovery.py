@@ -11,6 +11,7 @@ import math
 from collections.abc import Iterable, Mapping, Sequence
 from typing import Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.measures.gradients import no_gradient
 from causal_dsl.measures.of_circuits import OfCircuit
@@ -26,7 +27,6 @@ from causal_dsl.program.read_dictionaries import refuse_dictionaries
 from causal_dsl.program.read_settings import EXAMPLES, call_name, holds, read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.searches import Discovery, Kept, Searches
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.called_words import CALLED

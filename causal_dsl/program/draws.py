@@ -6,6 +6,7 @@ from collections.abc import Mapping, Sequence
 from dataclasses import replace
 from typing import Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.covering import covering_of, strata_of
 from causal_dsl.causal.designs import DrawStatement
@@ -20,7 +21,6 @@ from causal_dsl.program.parameters import values_of
 from causal_dsl.program.program import Alignment
 from causal_dsl.program.read_settings import call_name, constant, once, read_settings
 from causal_dsl.program.shown import shown_by
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.called_words import DRAW

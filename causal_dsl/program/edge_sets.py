@@ -12,8 +12,8 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from functools import lru_cache
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.nodes import EVERYWHERE, SITES, Kind, OutputNode, Size, Spot, universe
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Position, Site
 from causal_dsl.vocabulary.network_facts import Facts
 from causal_dsl.vocabulary.ports import HEAD_PORTS, Port, Ports, Reach

@@ -9,8 +9,8 @@ from typing import Any
 
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, did_you_mean
 from causal_dsl.program.read_settings import constant
-from causal_dsl.reading import is_file, may_read
 from causal_dsl.store import reads
+from causal_dsl.store.reading import is_file, may_read
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.layout_settings import LAYOUT

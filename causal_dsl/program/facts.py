@@ -13,8 +13,8 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, fail, shown_path
-from causal_dsl.reading import check_own
 from causal_dsl.store import reads
+from causal_dsl.store.reading import check_own
 from causal_dsl.vocabulary.architectures import ARCHITECTURES, Architecture
 from causal_dsl.vocabulary.architectures.architecture import ACTIVATIONS, SIZES, decoders
 from causal_dsl.vocabulary.network_facts import Facts

@@ -7,7 +7,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
-from causal_dsl.reading import LARGEST_TENSORS, may_read
+from causal_dsl.store.reading import LARGEST_TENSORS, may_read
 from causal_dsl.store.reads import LARGEST_SETTINGS
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.vocabulary.features import FEATURES

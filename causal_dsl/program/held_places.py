@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Iterator, Mapping, Sequence
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span
 from causal_dsl.measures.names import OF_ALIGNMENTS
@@ -12,7 +13,6 @@ from causal_dsl.program.encodings import encodes
 from causal_dsl.program.places_read import nodes_read
 from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.target_places import InCell, crosses, features_of, places_of_target
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.values.from_run import FromRun
 

@@ -7,6 +7,7 @@ from dataclasses import replace
 from functools import reduce
 from typing import Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import DrawStatement
 from causal_dsl.causal.domains import Finite
@@ -15,7 +16,6 @@ from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 

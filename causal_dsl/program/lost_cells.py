@@ -5,9 +5,9 @@ from __future__ import annotations
 from collections.abc import Iterable
 from dataclasses import field, replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span
 from causal_dsl.program.program import Alignment
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.network_facts import Facts
 
 #: Faults of a place that show once the network is loaded, beside those of its own, and that a place in another cell need not have.

@@ -6,6 +6,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import replace
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import Domain
 from causal_dsl.causal.functions import PythonFunction, read_function
 from causal_dsl.causal.lookup_table import LookupTable
@@ -14,7 +15,6 @@ from causal_dsl.causal.model import CausalModel, Scope, compile_domain
 from causal_dsl.causal.tables import load_table
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.modules import Definition, Module, PythonName
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.substitute import substitute
 

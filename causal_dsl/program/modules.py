@@ -9,11 +9,11 @@ from dataclasses import field
 from pathlib import Path
 from types import MappingProxyType
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Source, Span, did_you_mean, nearest, real_path, shown_path
 from causal_dsl.program.runs_under import misplaced, refuse_misplaced
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import kind_of, may_read
 from causal_dsl.store import reads
+from causal_dsl.store.reading import kind_of, may_read
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse
 from causal_dsl.syntax.tree import Ident, Import

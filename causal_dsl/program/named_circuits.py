@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Iterable, Mapping
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import values_of
@@ -11,7 +12,6 @@ from causal_dsl.program.paths import steps
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_settings import call_name
 from causal_dsl.program.searches import Searches
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 
 

@@ -23,7 +23,7 @@ from causal_dsl.program.read_settings import call_name, read_settings
 from causal_dsl.program.read_training import TrainingReader, training_settings
 from causal_dsl.program.weights_held import judge_held
 from causal_dsl.program.zoo_entries import facts_of_zoo
-from causal_dsl.reading import is_file, no_file
+from causal_dsl.store.reading import is_file, no_file
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.called_words import ADAPTER, COMMON, HELD, called

@@ -11,6 +11,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from typing import Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.ablations import at, choices_of_edges
 from causal_dsl.program.circuit_edges import refuse_edges
 from causal_dsl.program.circuit_sites import PORTS
@@ -22,7 +23,6 @@ from causal_dsl.program.program import Intervention
 from causal_dsl.program.read_edges import Receivers, read_along, read_receivers, read_senders, refuse_flow, told_along
 from causal_dsl.program.read_sites import SITE_HEADS
 from causal_dsl.program.target_places import InCell, variable_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.locations import Place, Position, Site

@@ -4,8 +4,8 @@ from __future__ import annotations
 
 from dataclasses import replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 

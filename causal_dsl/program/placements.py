@@ -7,6 +7,7 @@ from dataclasses import replace
 from itertools import combinations
 from pathlib import Path
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.encodings import ENCODINGS, encodes, inputs_fit, read_input
 from causal_dsl.program.file_shapes import shapes_fit
@@ -24,7 +25,6 @@ from causal_dsl.program.readouts import READOUTS, read_number, read_readout
 from causal_dsl.program.sae_metadata import check_sae
 from causal_dsl.program.shared_inputs import separate
 from causal_dsl.program.transcoders import read_across
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.components import COMPONENTS
 

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, did_you_mean
 from causal_dsl.measures.context import TestScores
 from causal_dsl.measures.quantities import Asked, Quantity
@@ -17,7 +18,6 @@ from causal_dsl.program.program import Alignment, Cell, GradientWay, PlaceRead
 from causal_dsl.program.read_settings import read_settings
 from causal_dsl.program.read_sites import SiteReader
 from causal_dsl.program.tuned_lens_files import translator_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute

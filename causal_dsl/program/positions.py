@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.predicates import compile_predicate
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
@@ -12,7 +13,6 @@ from causal_dsl.program.indices import arithmetic, integer, swept
 from causal_dsl.program.locate import check_position
 from causal_dsl.program.read_settings import constant
 from causal_dsl.program.templates import Template
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import substitute

@@ -6,8 +6,8 @@ from typing import Literal
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.circuit_members import Members
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place, Site
 
 Why = Literal["decided", "idle", "through", "alike"]

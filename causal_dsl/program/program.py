@@ -8,6 +8,7 @@ from functools import cached_property
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.condition_functions import Predicate
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.model import CausalModel
@@ -23,7 +24,6 @@ from causal_dsl.program.read_features import FeatureRef, Via
 from causal_dsl.program.stated_ends import End
 from causal_dsl.program.templates import Template
 from causal_dsl.program.weights_held import held
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.discovery_methods import points_of
 from causal_dsl.vocabulary.locations import Place, Position, Site

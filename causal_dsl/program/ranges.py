@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.counts import layer_count, loaded
 from causal_dsl.program.indices import integer, swept
 from causal_dsl.program.paths import slice_text
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.network_facts import Facts

@@ -7,14 +7,14 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, real_path, shown_path
 from causal_dsl.program.components import width
 from causal_dsl.program.feature_files import are_whole, files_of
 from causal_dsl.program.identity import NetworkKey, Origin
 from causal_dsl.program.read_settings import read_settings
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import is_file, is_folder, may_read, no_file
 from causal_dsl.store import reads
+from causal_dsl.store.reading import is_file, is_folder, may_read, no_file
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping, Sequence
 from dataclasses import field, replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.components import head_count, lacking, missing, shared_heads, takes_position, usable, width
@@ -14,7 +15,6 @@ from causal_dsl.program.paths import SiteStep, steps
 from causal_dsl.program.positions import PositionReader
 from causal_dsl.program.ranges import SiteRange, inside, layer_range, layers_told
 from causal_dsl.program.templates import Template
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.syntax.substitute import named_in, substitute

@@ -12,10 +12,10 @@ from collections.abc import Sequence
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.components import head_count
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.reads import LARGEST_SETTINGS
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.components import COMPONENTS

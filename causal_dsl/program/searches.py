@@ -6,9 +6,9 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span
 from causal_dsl.program.nodes import OutputNode
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Position
 
 

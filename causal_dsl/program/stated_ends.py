@@ -5,8 +5,8 @@ from __future__ import annotations
 import unicodedata
 from collections.abc import Sequence
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.tokens import Tokens
-from causal_dsl.quick_dataclasses import dataclass
 
 #: What a tokenizer writes for bytes that are no whole character.
 _BROKEN = "\N{REPLACEMENT CHARACTER}"

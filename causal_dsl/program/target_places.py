@@ -6,6 +6,7 @@ from collections.abc import Mapping
 from dataclasses import field, replace
 from pathlib import Path
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, did_you_mean
 from causal_dsl.program.circuit_files import SaidByFiles
 from causal_dsl.program.circuits import CircuitReader
@@ -17,7 +18,6 @@ from causal_dsl.program.program import Alignment, Intervention
 from causal_dsl.program.read_features import FeatureRef, Via, check_width, join, read_via, share
 from causal_dsl.program.read_sites import SITE_HEADS, SiteReader
 from causal_dsl.program.written_values import ValueReader
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Place
 

@@ -11,9 +11,9 @@ from collections import Counter
 from collections.abc import Iterable, Mapping
 from functools import cached_property
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean
 from causal_dsl.program.tokens import MASK
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

@@ -5,6 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field, replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Design
 from causal_dsl.causal.model import CausalModel, refuse_unstated
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Span, SpecError
@@ -25,7 +26,6 @@ from causal_dsl.program.places_read import located, with_looks, words_of
 from causal_dsl.program.program import Alignment, Cell, NetworkRef, Readout, Test
 from causal_dsl.program.searches import Searches
 from causal_dsl.program.tokens import Tokens
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.values.from_run import FromRun

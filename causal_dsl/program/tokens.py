@@ -17,8 +17,8 @@ from typing import Any
 
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, processors
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span, fail, shown_path
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import reads
 
 #: How a prompt writes the tokenizer's mask token, whatever it is called there.

@@ -12,13 +12,13 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.components import missing, width
 from causal_dsl.program.file_shapes import tensor_shapes
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.program.sae_metadata import CONFIG, before_the_gain, check_network, same_vector, site_of, with_the_gain
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.reads import LARGEST_SETTINGS, read_bytes
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.network_facts import Facts

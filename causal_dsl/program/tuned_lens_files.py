@@ -11,8 +11,8 @@ from pathlib import Path
 from causal_dsl.causal.named_files import folder_of
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
 from causal_dsl.program.file_shapes import tensor_shapes
-from causal_dsl.reading import may_read, no_file
 from causal_dsl.store import reads
+from causal_dsl.store.reading import may_read, no_file
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.vocabulary.locations import Site

@@ -14,6 +14,7 @@ from collections.abc import Iterable, Iterator, Sequence
 from dataclasses import replace
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.program.beyond_places import decides, drawn_by, only_places, words_read_at
 from causal_dsl.program.counts import COUNTS, counted
@@ -28,7 +29,6 @@ from causal_dsl.program.family_members import (
 from causal_dsl.program.models import metrics_of
 from causal_dsl.program.modules import Definition, Module
 from causal_dsl.program.parameters import MOST_CELLS, meant_by, refuse_arguments, refuse_never, values_of
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.substitute import named_in, substitute
 from causal_dsl.vocabulary.components import COMPONENTS

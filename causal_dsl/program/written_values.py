@@ -8,6 +8,7 @@ from dataclasses import field, replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
 from causal_dsl.program.components import width
 from causal_dsl.program.indices import swept
@@ -15,9 +16,8 @@ from causal_dsl.program.paths import run_of, steps, without_head
 from causal_dsl.program.ranges import SiteRange
 from causal_dsl.program.read_settings import call_name, constant, read_settings
 from causal_dsl.program.read_sites import SiteReader
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.reading import is_file, may_read, no_file
 from causal_dsl.store import reads
+from causal_dsl.store.reading import is_file, may_read, no_file
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_expr

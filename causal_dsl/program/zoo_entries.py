@@ -13,11 +13,11 @@ from functools import cache
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail
 from causal_dsl.program.facts import facts_of_folder
 from causal_dsl.program.own_networks import layout_from
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.resources import resource
 from causal_dsl.store import reads
 from causal_dsl.store.hashes import cache_root
 from causal_dsl.vocabulary.network_facts import Facts

@@ -9,7 +9,7 @@ from typing import Any
 
 from rich.text import Text
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Estimate, Rise
 from causal_dsl.score.format_numbers import show
 from causal_dsl.score.results import CellResult

@@ -9,12 +9,12 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.ranks import different
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWERS, SAID, Columns
 from causal_dsl.program.templates import show_value
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.circuit_picture import circuit_svg
 from causal_dsl.report.pair_table import CodedTexts, TableCell, write_table
 from causal_dsl.score.results import TestResult

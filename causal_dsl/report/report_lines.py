@@ -6,9 +6,9 @@ import itertools
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.names import RATIOS_OF_MEANS
 from causal_dsl.measures.units import UNITS
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.heatmap import marks
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.codes import LADDER, Severity, severity

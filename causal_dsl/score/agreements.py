@@ -7,8 +7,8 @@ from collections.abc import Iterator, Sequence
 from itertools import pairwise
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.program.ablations import AblationChoices
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.agreement import below
 from causal_dsl.score.estimates_and_findings import Estimate
 from causal_dsl.score.format_numbers import show

@@ -8,6 +8,7 @@ from dataclasses import field, replace
 from statistics import median
 from typing import TYPE_CHECKING, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.circuit_run_names import RANDOM
 from causal_dsl.measures.hypothesis_tests import Tested
 from causal_dsl.program.ablations import AblationChoices
@@ -16,7 +17,6 @@ from causal_dsl.program.circuit_members import name as name_of
 from causal_dsl.program.edge_sets import EdgeSet
 from causal_dsl.program.nodes import EVERYWHERE, Size
 from causal_dsl.program.searches import Kept
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import show

@@ -6,12 +6,12 @@ from collections.abc import Iterable, Mapping
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.known_answers import values_needed
 from causal_dsl.measures.per_cell import CellScore, PairMean
 from causal_dsl.measures.per_pair import Change
 from causal_dsl.measures.ratios import Contrast, OverPairs, Ratio, Relative
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import show

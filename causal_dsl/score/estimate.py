@@ -9,6 +9,7 @@ from typing import Any, Literal
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.evaluation import Evaluation
 from causal_dsl.measures.known_answers import values_needed
@@ -17,7 +18,6 @@ from causal_dsl.measures.per_cell import Best, CellScore, Chosen, OfOutput, Orde
 from causal_dsl.measures.ratios import Ratio
 from causal_dsl.measures.units import SHARE
 from causal_dsl.measures.weighted_sums import Matrix
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Estimate, Method
 from causal_dsl.score.intervals import (
     LEVEL,

@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 import numpy as np
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.score.codes import FULL
 from causal_dsl.score.copied import SAME, linearly_off
 from causal_dsl.score.estimates_and_findings import Finding

@@ -22,7 +22,7 @@ Of more than :data:`MANY` pairs, the counts are Poisson numbers instead of draws
 
 A share that is 0 or 1 in the sample has replicates that are all alike; see :func:`share_interval`.
 
-The random numbers are splitmix64 (:mod:`causal_dsl.counter`) of (seed, role, replicate, input).
+The random numbers are splitmix64 (:mod:`causal_dsl.base.counter`) of (seed, role, replicate, input).
 """
 
 from __future__ import annotations
@@ -33,8 +33,8 @@ from itertools import combinations
 
 import numpy as np
 
-from causal_dsl.counter import below, step
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.counter import below, step
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Method
 from causal_dsl.score.poisson import PoissonWeights
 

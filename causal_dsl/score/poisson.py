@@ -12,7 +12,7 @@ from collections.abc import Sequence
 
 import numpy as np
 
-from causal_dsl.counter import bits, key
+from causal_dsl.base.counter import bits, key
 
 #: How many 65536ths have each count from 0 on: the Poisson distribution, with a mean of exactly 1 (its variance is 1.0003).
 _SHARES = (24112, 24106, 12055, 4018, 1005, 201, 33, 5, 1)

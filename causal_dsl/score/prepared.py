@@ -8,11 +8,11 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, Accepted
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.known_answers import LABEL
 from causal_dsl.measures.quantities import Columns, ValueRef
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import kept_ceilings
 from causal_dsl.score.estimate import Estimator
 from causal_dsl.score.samples import steady

@@ -7,9 +7,9 @@ from collections.abc import Mapping, Sequence
 from dataclasses import field
 from typing import TYPE_CHECKING, Any, Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.displayed import NamedScores, Shown, not_there
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.messages.displayed import NamedScores, Shown, not_there
 from causal_dsl.score.as_json import number
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.estimates_and_findings import Estimate, Finding, Rise, Verdict

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.score.as_json import number
 from causal_dsl.score.circuit_results import CLOSE
 from causal_dsl.score.estimates_and_findings import Estimate

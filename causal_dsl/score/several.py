@@ -12,6 +12,7 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.cover import scope_of
 from causal_dsl.causal.drawn_parts import drawn_parts
@@ -25,7 +26,6 @@ from causal_dsl.planning.circuit_runs import patched_of
 from causal_dsl.planning.plan import Plan
 from causal_dsl.program.derived_tests import learned
 from causal_dsl.program.program import Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.codes import LADDER
 from causal_dsl.score.contrasts import silenced
 from causal_dsl.score.estimates_and_findings import Finding

@@ -7,9 +7,9 @@ from dataclasses import field
 from importlib import import_module
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, did_you_mean
-from causal_dsl.displayed import Shown, not_there
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.messages.displayed import Shown, not_there
 from causal_dsl.score.across_networks import FamilyResult, families_of
 from causal_dsl.score.agreements import AgreementOfMeasures, agreements
 from causal_dsl.score.as_json import number

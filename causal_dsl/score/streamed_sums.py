@@ -18,10 +18,10 @@ from typing import IO
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.measures.weighted_sums import Array, Numbers, SomeNumbers, plain_order, weighted_order
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.ordered import Ranked, replicated_order
 from causal_dsl.score.poisson import PoissonWeights
 from causal_dsl.store.scratch import no_room

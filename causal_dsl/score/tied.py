@@ -13,8 +13,8 @@ from itertools import combinations
 
 import numpy as np
 
+from causal_dsl.base.counter import Stream
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.counter import Stream
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.program.free_draws import free_draw
 from causal_dsl.program.program import Test

@@ -7,7 +7,7 @@ from typing import TYPE_CHECKING, Literal
 
 import numpy as np
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.format_numbers import counted, show, show_estimate
 from causal_dsl.score.intervals import share_interval
@@ -89,7 +89,7 @@ class Unclaimed:
     """The unclaimed rest of a layer. ``natural``: the share of inputs that the network answers wrong. ``judged``: for
     each of ``taken``, whether it must not move the answer if the hypothesis is true. ``allowed``: the share of answers that may move
     without being said. ``carrier``: the place of other units, which carry what the answer needs beside the placed variables, in the share
-    ``followed`` of pairs (:mod:`causal_dsl.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
+    ``followed`` of pairs (:mod:`causal_dsl.controls.in_others`). ``cut``: of how many tokens some numbers are claimed, so that the others are a unit;
     ``inside``: whether a unit is a token of several numbers, which are taken all together. ``needless``: all units together leave the
     answer as it is where it needs something else. ``through``: the features through which the placed variables are written; what these take there
     stays as it is. ``numbers``: of tokens the units are single numbers of their vectors."""

@@ -7,10 +7,10 @@ from typing import Literal
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
 from causal_dsl.measures.per_pair import ANSWER
 from causal_dsl.measures.quantities import NO_ANSWER, NO_ANSWERS, NOT_FINITE, SAID, TIED, UNENDED
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.format_numbers import counted, show_share
 from causal_dsl.score.make_findings import not_said, said_nothing

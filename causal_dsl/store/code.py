@@ -22,7 +22,7 @@ from pathlib import Path
 from types import ModuleType
 from typing import Any
 
-from causal_dsl.resources import resource
+from causal_dsl.base.resources import resource
 from causal_dsl.store import hashes, native, reads
 
 #: The files that were opened to be read, each with its size and time as it was opened first.

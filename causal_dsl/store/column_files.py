@@ -14,7 +14,7 @@ from typing import Any
 
 import numpy as np
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.store.files import replacing
 
 _ABOUT = b"causal_dsl"

@@ -14,7 +14,7 @@ from importlib.metadata import PackageNotFoundError, version
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.store.hashes import of_bytes
 
 #: Another number, and nothing that was kept before is taken.
@@ -181,7 +181,7 @@ def _cut(text: str) -> str:
 @cache
 def own_source() -> str:
     """SHA-256 of this package's code, tables and grammar: a checkout changes without changing its version."""
-    from causal_dsl.resources import resource
+    from causal_dsl.base.resources import resource
 
     package = Path(__file__).resolve().parents[1]
     files = [*sorted([*package.rglob("*.py"), *package.rglob("*.json")]), resource("grammar", "causal.lark")]

@@ -11,8 +11,8 @@ from contextlib import contextmanager
 from contextvars import ContextVar
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.keys import changes
 
 

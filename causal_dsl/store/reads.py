@@ -16,8 +16,8 @@ from contextvars import ContextVar
 from dataclasses import field
 from pathlib import Path
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Source, Span, fail, shown_path
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store import hashes
 
 #: Bytes of the largest file that is read whole, where its reader says nothing else.

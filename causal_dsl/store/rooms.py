@@ -13,7 +13,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import TypeVar
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.store.code import kept_in_folders
 from causal_dsl.store.files import write_atomic
 from causal_dsl.store.stepwise import kept_in

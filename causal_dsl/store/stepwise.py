@@ -7,7 +7,7 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Protocol
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.store import later, stopping_points
 from causal_dsl.store.files import clear_parts, if_possible
 from causal_dsl.store.hashes import cache_root

@@ -10,7 +10,7 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import field
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.layout import ENDLESS, Doc, Remark, on_one_line, render
 from causal_dsl.syntax.phrases import Phrases

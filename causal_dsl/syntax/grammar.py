@@ -10,8 +10,8 @@ from typing import Any
 from lark import Lark
 from lark.parsers.lalr_analysis import Shift
 
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.resources import resource
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.base.resources import resource
 from causal_dsl.syntax.parse_tables import parse_tables
 from causal_dsl.syntax.transform import BuildTree
 

@@ -9,8 +9,8 @@ from __future__ import annotations
 from collections.abc import Callable, Iterable
 from itertools import takewhile
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Span, nearest
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax.advice import ADVICE
 from causal_dsl.syntax.grammar import load_grammar
 from causal_dsl.syntax.transform import Lexeme

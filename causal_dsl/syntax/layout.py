@@ -6,7 +6,7 @@ are part of a document: one ends its line, and what follows goes on below.
 
 from __future__ import annotations
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

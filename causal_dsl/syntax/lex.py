@@ -9,8 +9,8 @@ from __future__ import annotations
 import re
 from dataclasses import field
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, Source, Span
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.grammar import Grammar, load_grammar
 from causal_dsl.syntax.transform import ESCAPES, Lexeme

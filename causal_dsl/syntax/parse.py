@@ -11,8 +11,8 @@ from collections.abc import Iterator
 from dataclasses import replace
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, nearest
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.cut import (
     CONTINUES,

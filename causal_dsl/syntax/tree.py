@@ -10,8 +10,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import field, fields, replace
 from typing import Any, Self
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span
-from causal_dsl.quick_dataclasses import dataclass
 
 #: The fields of each kind of node that can hold nodes: asked for once a kind, not once a node.
 _PARTS: dict[type, tuple[str, ...]] = {}

@@ -7,13 +7,13 @@ from typing import Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import Diagnostic, Span
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.planning.flops import layer_flops
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.steps import layers_of
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Forward and backward of a step of a fit take about three times as much as the forward alone.
 _WITH_GRADIENTS = 3

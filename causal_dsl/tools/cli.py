@@ -60,15 +60,15 @@ def main(words: Sequence[str] | None = None) -> int:
 
 
 def _main(typed: list[str], stops: _Stops, alone: bool) -> int:
-    from causal_dsl.options_shown import TERMINAL, shown_in
+    from causal_dsl.base.options_shown import TERMINAL, shown_in
 
     with shown_in(TERMINAL):
         return _acted(typed, stops, alone)
 
 
 def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
+    from causal_dsl.base.garbage import importing, one_command
     from causal_dsl.diagnostics import SpecError
-    from causal_dsl.garbage import importing, one_command
     from causal_dsl.tools.output import OutputFault, mute, open_streams, tell, unwritten
 
     open_streams()
@@ -106,7 +106,7 @@ def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
     except Exception as error:
         if stops.stopped:
             raise KeyboardInterrupt from None
-        from causal_dsl.unexpected import unexpected
+        from causal_dsl.messages.unexpected import unexpected
 
         fault = SpecError([unexpected(error, place)])
     return _fault(fault, as_json)

@@ -8,10 +8,10 @@ from collections.abc import Callable, Iterable, Sequence
 from pathlib import Path
 
 from causal_dsl.diagnostics import Diagnostics, did_you_mean, shown_path
+from causal_dsl.messages.typed_words import TypedWords
 from causal_dsl.planning.switches import CHUNKS
 from causal_dsl.store.addresses import is_address, is_local_address, local_path, mistyped
 from causal_dsl.store.out import MARKER
-from causal_dsl.typed_words import TypedWords
 
 SUFFIX = ".causal"
 _UNITS = {

@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
+from causal_dsl.base.garbage import importing, rarely_collected
 from causal_dsl.diagnostics import (
     Diagnostic,
     Diagnostics,
@@ -22,7 +23,7 @@ from causal_dsl.diagnostics import (
     render_all,
     shown_path,
 )
-from causal_dsl.garbage import importing, rarely_collected
+from causal_dsl.messages.unexpected import unexpected
 from causal_dsl.planning.unit_lines import lines as unit_lines
 from causal_dsl.planning.unit_lines import summed
 from causal_dsl.program.weights_held import is_follower
@@ -37,7 +38,6 @@ from causal_dsl.tools.output import OutputFault, document_alone, say, say_json, 
 from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import files_read, layout_diff
-from causal_dsl.unexpected import unexpected
 
 
 def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
@@ -262,7 +262,7 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
             return run_shards(files, options, shard, arguments)
         if not options.distributed:
             with importing():
-                import causal_dsl.running  # noqa: F401
+                import causal_dsl.running.running  # noqa: F401
         with document_alone(arguments.json):
             results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:

@@ -7,8 +7,8 @@ import sys
 from pathlib import Path
 from typing import TYPE_CHECKING
 
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import did_you_mean, fail
-from causal_dsl.resources import resource
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 from causal_dsl.tools.terminal import for_terminal

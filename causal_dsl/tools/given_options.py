@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from typing import Any
 
-from causal_dsl.specs import Options
+from causal_dsl.checking.specs import Options
 
 #: Fields of ``Options`` whose argument has another name.
 OTHERWISE = {"tests": "test", "networks": "network", "memory": "batch_memory", "compiled": "compile"}

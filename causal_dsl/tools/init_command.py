@@ -16,10 +16,10 @@ from pathlib import Path
 from typing import TypeVar
 
 from causal_dsl import api
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.checked import Checked
 from causal_dsl.diagnostics import SpecError, did_you_mean, fail, shown_path
 from causal_dsl.program.zoo_entries import catalogue
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.store.reads import LARGEST_SETTINGS, refuse_large
 from causal_dsl.syntax.grammar import load_grammar

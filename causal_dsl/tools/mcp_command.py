@@ -5,8 +5,8 @@ from __future__ import annotations
 import argparse
 from importlib.util import find_spec
 
+from causal_dsl.base.options_shown import MCP, shown_in
 from causal_dsl.diagnostics import fail, real_path
-from causal_dsl.options_shown import MCP, shown_in
 from causal_dsl.planning.memory import default_bytes
 from causal_dsl.tools.budget import RunBudget
 from causal_dsl.tools.command_line import CommandLine, add_trust, folder_path, memory_size

@@ -25,6 +25,7 @@ from mcp.server.stdio import stdio_server
 from mcp.shared.exceptions import MCPError
 
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError
+from causal_dsl.messages.unexpected import unexpected
 from causal_dsl.program.zoo_entries import catalogue
 from causal_dsl.tools.budget import RunBudget, megabytes
 from causal_dsl.tools.command_line import CommandLine
@@ -32,7 +33,6 @@ from causal_dsl.tools.ended import STOPPED
 from causal_dsl.tools.explain import list_of_all, page_of
 from causal_dsl.tools.mcp_tools import TEMPLATE, TOOLS, called, page_at, pages, refuse_wrong, title_of
 from causal_dsl.tools.mcp_worker import faults
-from causal_dsl.unexpected import unexpected
 
 _INSTRUCTIONS = """\
 causal_dsl tests hypotheses about what a neural network computes. Read the resource causal-dsl://docs/skill.md first: it teaches

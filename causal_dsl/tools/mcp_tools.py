@@ -8,9 +8,9 @@ from collections.abc import Mapping
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, nearest, one_line
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.resources import resource
 
 if TYPE_CHECKING:
     from jsonschema import ValidationError

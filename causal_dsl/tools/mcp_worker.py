@@ -66,9 +66,9 @@ def _write(wire: TextIO, line: dict[str, Any]) -> None:
 
 def _answer(request: dict[str, Any], wire: TextIO, stop: _Stop) -> dict[str, Any]:
     try:
+        from causal_dsl.base.options_shown import MCP, shown_in
         from causal_dsl.diagnostics import NOWHERE, SpecError
-        from causal_dsl.options_shown import MCP, shown_in
-        from causal_dsl.unexpected import unexpected
+        from causal_dsl.messages.unexpected import unexpected
 
         try:
             with shown_in(MCP):
@@ -125,7 +125,7 @@ def _opened(given: dict[str, Any], root: Path, options: Any) -> Any:
     """The spec of a request: a text, whose paths start from the server's folder, or a file below that."""
     from causal_dsl import api
     from causal_dsl.diagnostics import Source, Span, fail, printable
-    from causal_dsl.reading import readable
+    from causal_dsl.store.reading import readable
 
     if "text" in given:
         return api.parse(given["text"], "<text>", root)
@@ -146,7 +146,7 @@ def _opened(given: dict[str, Any], root: Path, options: Any) -> Any:
 
 def _plan(spec: Any, options: Any) -> dict[str, Any]:
     from causal_dsl import api
-    from causal_dsl.checking import planned
+    from causal_dsl.checking.checking import planned
     from causal_dsl.tools.budget import predicted
 
     checked = api.check(spec, options)
@@ -168,7 +168,7 @@ def _plan(spec: Any, options: Any) -> dict[str, Any]:
 
 def _run(spec: Any, options: Any, allowed: Any, full: bool, tell: Callable[[dict[str, Any]], None]) -> dict[str, Any]:
     from causal_dsl import api
-    from causal_dsl.checking import planned
+    from causal_dsl.checking.checking import planned
     from causal_dsl.diagnostics import Source, Span, SpecError, render_all
     from causal_dsl.report.which_progress import progress_shown_by
     from causal_dsl.tools.budget import predicted, refused, with_seconds

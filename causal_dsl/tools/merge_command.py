@@ -147,9 +147,9 @@ def merge_options(command: argparse.ArgumentParser) -> None:
 
 def merge(arguments: Namespace, line: CommandLine) -> int:
     """Unite shards and score them; nothing is computed again."""
-    from causal_dsl.checking import check
-    from causal_dsl.ran import with_faults
-    from causal_dsl.running import not_run, run_specs
+    from causal_dsl.checking.checking import check
+    from causal_dsl.running.ran import with_faults
+    from causal_dsl.running.running import not_run, run_specs
     from causal_dsl.score.format_numbers import counted
     from causal_dsl.score.spec_results import Results, SpecResult
     from causal_dsl.store.keys import versions

@@ -20,14 +20,14 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
+from causal_dsl.base.options_shown import TERMINAL, shown_in
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError, fail, nearest, printable
-from causal_dsl.options_shown import TERMINAL, shown_in
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.messages.unexpected import unexpected
 from causal_dsl.report.cell_output import listen, listen_no_more
 from causal_dsl.report.which_progress import always_shown
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.unlike_options import refuse_unlike_options
-from causal_dsl.unexpected import unexpected
 
 #: Options that a cell heeds: those of the run itself. Others are about what a terminal prints or about files.
 _HEEDED = frozenset(

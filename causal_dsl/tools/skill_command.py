@@ -5,7 +5,7 @@ from __future__ import annotations
 import argparse
 import re
 
-from causal_dsl.resources import resource
+from causal_dsl.base.resources import resource
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 

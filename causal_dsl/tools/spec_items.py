@@ -13,8 +13,9 @@ from _pytest._io import TerminalWriter
 from _pytest.outcomes import OutcomeException
 
 from causal_dsl import api
+from causal_dsl.base.options_shown import PYTEST
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span, SpecError, did_you_mean
-from causal_dsl.options_shown import PYTEST
+from causal_dsl.messages.unexpected import OUTSIDE, origin, unexpected
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.modules import Loader
@@ -24,11 +25,10 @@ from causal_dsl.syntax import tree
 from causal_dsl.tools.command_line import CommandLine, named_networks
 from causal_dsl.tools.given_options import options_of
 from causal_dsl.tools.junit import properties_of
-from causal_dsl.unexpected import OUTSIDE, origin, unexpected
 
 if TYPE_CHECKING:
+    from causal_dsl.running.session import Session
     from causal_dsl.score.spec_results import Results
-    from causal_dsl.session import Session
 
 #: What the names of this plugin's options begin with: `--causal-trust` is `trust`.
 OWN = "causal_"
@@ -101,8 +101,8 @@ class SpecFile(pytest.File):
         return found
 
     def _run(self, items: list[SpecItem]) -> Results:
-        from causal_dsl.running import run_specs
-        from causal_dsl.session import Session
+        from causal_dsl.running.running import run_specs
+        from causal_dsl.running.session import Session
 
         session = self.config.stash.setdefault(_SESSION, Session())
         options = self._options(self.spec, tuple(one.name for one in items))

@@ -211,7 +211,7 @@ def _serve(words: list[str], pipe: Connection, main: Main) -> None:
     """In the process: wait, run, tell."""
     with suppress(KeyboardInterrupt, EOFError, OSError):
         before = signal.signal(signal.SIGINT, signal.SIG_IGN)  # while nothing runs, the parent alone hears of Ctrl-C
-        from causal_dsl import running  # noqa: F401  (the longest of the imports)
+        from causal_dsl.running import running  # noqa: F401  (the longest of the imports)
         from causal_dsl.store.reads import recording
 
         pipe.recv()

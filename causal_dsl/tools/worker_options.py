@@ -8,8 +8,8 @@ from collections.abc import Callable
 from contextlib import suppress
 from typing import Literal, TypeVar
 
-from causal_dsl import asked_workers
-from causal_dsl.specs import Options
+from causal_dsl.checking import asked_workers
+from causal_dsl.checking.specs import Options
 
 T = TypeVar("T")
 

@@ -44,7 +44,7 @@ def _train(arguments: Namespace, line: CommandLine) -> int:
     from rich.progress import BarColumn, Progress, TextColumn, TimeRemainingColumn
 
     from causal_dsl.network.zoo.remake import train_zoo
-    from causal_dsl.retraining import TRAININGS, train_logic
+    from causal_dsl.training.retraining import TRAININGS, train_logic
 
     console = Console(stderr=True)
     columns = (TextColumn("{task.description}"), BarColumn(), TimeRemainingColumn())

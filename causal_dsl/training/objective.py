@@ -21,7 +21,8 @@ import torch
 from torch import Tensor
 from torch.nn.functional import cross_entropy
 
-from causal_dsl.counter import below, bits, key
+from causal_dsl.base.counter import below, bits, key
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostics, fail
 from causal_dsl.inputs import inputs_of, lengths_agree
 from causal_dsl.inputs.protocol import InputRows
@@ -31,7 +32,6 @@ from causal_dsl.program.answers import answers_of, check_answers
 from causal_dsl.program.program import Readout, Training
 from causal_dsl.program.read_training import columns_of, not_full, nothing_left, whole_site
 from causal_dsl.program.templates import show_value
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.training.pool import Pool, pool_of
 from causal_dsl.vocabulary.locations import Place, Position, Site
 

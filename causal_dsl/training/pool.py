@@ -4,17 +4,17 @@ from __future__ import annotations
 
 import numpy as np
 
+from causal_dsl.base.counter import bits, key, unit
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Design, DrawStatement
 from causal_dsl.causal.draw import draw
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.causal.sampling import with_templates
 from causal_dsl.causal.support import support_of
-from causal_dsl.counter import bits, key, unit
 from causal_dsl.diagnostics import Diagnostics
 from causal_dsl.inputs import Inputs
 from causal_dsl.inputs.conditions import conditions_of, judged
 from causal_dsl.program.program import Alignment, Training
-from causal_dsl.quick_dataclasses import dataclass
 
 #: A model with at most so many inputs is trained on all of them, where no number is asked for; else so many are drawn.
 LISTED, DRAWN = 16_384, 10_000

@@ -14,10 +14,10 @@ from typing import Any
 import torch
 from torch import nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.network import Network
 from causal_dsl.network.zoo.cache import locked, say, unwritable
 from causal_dsl.program.program import NetworkRef, Training
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress as Bar
 from causal_dsl.store import rooms, stopping_points
 from causal_dsl.store.keys import key_of, told

@@ -10,9 +10,9 @@ from typing import Any
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import fail
 from causal_dsl.program.program import Training
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.stepwise import Checkpoint, adam_state, restore_adam, run
 from causal_dsl.training.objective import Objective
 from causal_dsl.training.weights import named_tensors, put

@@ -7,13 +7,13 @@ from dataclasses import fields
 from typing import Any
 
 from causal_dsl.checked import Checked
-from causal_dsl.checking import check
+from causal_dsl.checking.checking import check
+from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.network.network import Network
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.work_units import WorkUnit, units_of_plan
 from causal_dsl.program.identity import NetworkKey
-from causal_dsl.session import Session
-from causal_dsl.specs import Options, Spec
+from causal_dsl.running.session import Session
 
 
 def units_of(

@@ -16,9 +16,9 @@ from dataclasses import asdict
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.checking.specs import Spec
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.specs import Spec
 from causal_dsl.store.documents import read_document, write_document
 from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.out import MARKER, UNITS, folder_of, opened

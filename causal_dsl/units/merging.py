@@ -9,11 +9,11 @@ from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.checking import check
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.checking.checking import check
+from causal_dsl.checking.specs import Options, Spec, load
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.fingerprint import shown
-from causal_dsl.quick_dataclasses import dataclass
-from causal_dsl.specs import Options, Spec, load
 from causal_dsl.store.keys import RunInputs, changes, versions
 from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
 from causal_dsl.store.ran_on import RanOn

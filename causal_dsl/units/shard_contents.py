@@ -10,7 +10,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.store.documents import read_document
 from causal_dsl.store.files import replacing
 from causal_dsl.store.out import UNITS

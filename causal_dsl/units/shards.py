@@ -14,15 +14,15 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.checking import check
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.checking.checking import check
+from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, SpecError
 from causal_dsl.planning.unit_shares import assigned
 from causal_dsl.planning.work_units import WorkUnit
 from causal_dsl.program.weights_held import refuse_in_group
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress
-from causal_dsl.specs import Options, Spec
 from causal_dsl.store.keys import versions
 from causal_dsl.store.notices import collecting
 from causal_dsl.store.old_runs import remove_old_runs

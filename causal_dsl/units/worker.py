@@ -11,17 +11,21 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.checked import Checked
-from causal_dsl.checking import check
+from causal_dsl.checking.checking import check
+from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.diagnostics import Diagnostic, Source, Span, fail
-from causal_dsl.discovering import discover
 from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.stored_blocks import ChunkStore
 from causal_dsl.fitting.fit import FitRun
 from causal_dsl.network.before_and_after import Before, before
-from causal_dsl.optimising import find_constants
 from causal_dsl.planning.network_parts import weights_of
 from causal_dsl.planning.work_units import PartOfSpec, WorkUnit, parts_of
-from causal_dsl.preparing import (
+from causal_dsl.program.derived_tests import trained_of
+from causal_dsl.program.program import NetworkRef
+from causal_dsl.report.progress import Progress
+from causal_dsl.running.discovering import discover
+from causal_dsl.running.optimising import find_constants
+from causal_dsl.running.preparing import (
     LoadedPart,
     PreparedPart,
     at_hand,
@@ -33,12 +37,8 @@ from causal_dsl.preparing import (
     prepared,
     with_networks,
 )
-from causal_dsl.program.derived_tests import trained_of
-from causal_dsl.program.program import NetworkRef
-from causal_dsl.provenance import code_of, files_of
-from causal_dsl.report.progress import Progress
-from causal_dsl.session import Session
-from causal_dsl.specs import Options, Spec
+from causal_dsl.running.provenance import code_of, files_of
+from causal_dsl.running.session import Session
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import rehashing
 from causal_dsl.store.keys import RunInputs, told

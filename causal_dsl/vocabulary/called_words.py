@@ -6,7 +6,7 @@ from __future__ import annotations
 from collections.abc import Mapping
 from dataclasses import field
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.layout_settings import SEQUENCE
 from causal_dsl.vocabulary.record_tables import table
 from causal_dsl.vocabulary.settings import Setting

@@ -7,8 +7,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Literal
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.locations import Site
 from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS, NetworkKind

@@ -7,7 +7,7 @@ from collections.abc import Iterable, Iterator
 from importlib import import_module
 from typing import Any, TypeVar
 
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
 
 R = TypeVar("R")
 #: How much of a record a message shows.

@@ -8,9 +8,9 @@ from collections import Counter
 import numpy as np
 import pytest
 
+from causal_dsl.base.counter import bits, key, normals, unit
 from causal_dsl.causal.designs import Design, Drawn, DrawStatement
 from causal_dsl.causal.draw import draw, implicit_source
-from causal_dsl.counter import bits, key, normals, unit
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, render_all
 from tests.causal import causal_models as plain
 

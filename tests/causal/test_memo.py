@@ -9,9 +9,10 @@ from typing import Any
 
 import pytest
 
-from causal_dsl import api, checking
+from causal_dsl import api
 from causal_dsl.causal import memo
 from causal_dsl.causal.designs import Design, DrawStatement
+from causal_dsl.checking import checking
 from causal_dsl.diagnostics import Diagnostics
 
 _TEXT = """

@@ -19,9 +19,9 @@ from pyarrow import parquet
 from scipy.optimize import minimize_scalar
 
 from causal_dsl import read_results
+from causal_dsl.base.resources import resource
 from causal_dsl.compare.differences import paired_shares, share_difference
 from causal_dsl.report import pair_table
-from causal_dsl.resources import resource
 from causal_dsl.score.intervals import Resampling
 from causal_dsl.score.seal import sealed
 from causal_dsl.tools.cli import main

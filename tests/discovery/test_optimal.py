@@ -13,9 +13,9 @@ from torch import Tensor
 from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.optimising import Constants, find_constants
 from causal_dsl.planning import graph as g
 from causal_dsl.report.which_progress import progress
+from causal_dsl.running.optimising import Constants, find_constants
 from causal_dsl.store.tensors import load_tensors
 from causal_dsl.vocabulary.values.optimal import FittedConstant
 from tests.discovery.linear import made_linear

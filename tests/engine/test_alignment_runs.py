@@ -13,7 +13,7 @@ from torch import Tensor
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.beside_alignments import with_alignment
+from causal_dsl.controls.beside_alignments import with_alignment
 from causal_dsl.measures.quantities import Quantity, ValueRef
 from causal_dsl.planning.lower import by_reference
 from tests.engine.tiny import execution_of, folder_of

@@ -11,9 +11,10 @@ import pytest
 import torch
 from torch import Tensor
 
-from causal_dsl import api, scored_tests
+from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.measures.circuit_run_names import FULL
+from causal_dsl.running import scored_tests
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of
 from tests.thinning import some, spread
 

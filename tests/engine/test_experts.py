@@ -13,7 +13,7 @@ from torch import Tensor, nn
 import causal_dsl as cd
 from causal_dsl import api
 from causal_dsl.network.known_of_network import proof_of
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 from tests.engine.held import hold
 from tests.engine.tiny import folder_of, spec_of, words
 from tests.network.families import config_of, model_of, rescored

@@ -15,7 +15,7 @@ import pytest
 import torch
 from safetensors.torch import save_file
 
-from causal_dsl import api, preparing
+from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.network.known_of_network import used_as
@@ -23,6 +23,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning import graph as g
 from causal_dsl.program.components import COMPONENTS, width
 from causal_dsl.report.progress import Progress
+from causal_dsl.running import preparing
 from causal_dsl.score.targets import target_ids
 from causal_dsl.vocabulary.locations import Site
 from tests.engine.byhand import ByHand

@@ -14,7 +14,7 @@ import causal_dsl as cd
 from causal_dsl import api
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.known_of_network import proof_of
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 from tests.engine.held import hold
 from tests.engine.tiny import SPEC, words
 from tests.network.decoders import layers_by_name

@@ -9,7 +9,7 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.running import run_specs
+from causal_dsl.running.running import run_specs
 from causal_dsl.tools.cli import main
 
 CODE = """

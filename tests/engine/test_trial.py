@@ -11,7 +11,7 @@ import torch
 from torch import Tensor
 
 import causal_dsl as cd
-from causal_dsl import faults
+from causal_dsl.base import faults
 from causal_dsl.engine import trial
 from causal_dsl.engine.activation_cache import PassActivations
 from causal_dsl.engine.sweep import Sweep

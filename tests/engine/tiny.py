@@ -10,11 +10,12 @@ from typing import Any
 import numpy as np
 from tokenizers import AddedToken, Tokenizer, models, normalizers, pre_tokenizers, processors
 
-from causal_dsl import api, executing
+from causal_dsl import api
 from causal_dsl.api import Checked, Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.measures.quantities import SAID, Columns
 from causal_dsl.network.network import Network
+from causal_dsl.running import executing
 from tests.network.families import BOTH_WAYS, CONFIGS, PLACES, model_of
 
 WORDS = [f"w{number}" for number in range(60)]

@@ -11,7 +11,7 @@ from safetensors.torch import load_file
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 from tests.fitting.worlds import CONJUNCTION, run, turned, write
 
 TESTS = """

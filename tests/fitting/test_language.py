@@ -18,8 +18,8 @@ from causal_dsl.fitting.precomputed import fill
 from causal_dsl.fitting.step_rows import Part, Stepper
 from causal_dsl.planning import graph as g
 from causal_dsl.report.progress import Progress
+from causal_dsl.running.session import Session
 from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from tests.engine.tiny import spec_of
 from tests.thinning import some, spread

@@ -14,14 +14,14 @@ from torch.nn import functional
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.counter import key, permutation
+from causal_dsl.base.counter import key, permutation
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.budgets import budget_of
 from causal_dsl.fitting.fit import fit_all
 from causal_dsl.fitting.library import Library
 from causal_dsl.report.progress import Progress
+from causal_dsl.running.session import Session
 from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 from tests.fitting.worlds import CONJUNCTION, run, write
 from tests.store.killing import Server
 

@@ -8,7 +8,7 @@ import torch
 
 from causal_dsl import api
 from causal_dsl.api import Options
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 from causal_dsl.store import stepwise
 from tests.engine.tiny import spec_of
 from tests.thinning import spread

@@ -14,8 +14,8 @@ from causal_dsl import api
 from causal_dsl.api import Options
 from causal_dsl.engine.execute import Execution
 from causal_dsl.network.known_of_network import proof_of
+from causal_dsl.running.session import Session
 from causal_dsl.score.targets import target_ids
-from causal_dsl.session import Session
 
 
 def logits_of(spec: Path, die: bool = False) -> list[Any]:

@@ -17,7 +17,7 @@ import causal_dsl as cd
 from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic, SpecError
 from causal_dsl.program.adapters import KINDS
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 from causal_dsl.syntax.format import format_tree
 from tests.engine.held import hold
 from tests.engine.tiny import SPEC, folder_of

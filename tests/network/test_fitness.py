@@ -10,7 +10,7 @@ import pytest
 import torch
 from torch import Tensor, nn
 
-from causal_dsl import faults
+from causal_dsl.base import faults
 from causal_dsl.diagnostics import NOWHERE
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.network import Network

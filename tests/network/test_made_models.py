@@ -8,7 +8,7 @@ from pathlib import Path
 
 import pytest
 
-from causal_dsl.resources import resource
+from causal_dsl.base.resources import resource
 from causal_dsl.tools.cli import main
 from tests.thinning import spread
 

@@ -21,7 +21,7 @@ from causal_dsl.network.known_of_network import proof_of
 from causal_dsl.network.network import Network
 from causal_dsl.network.stream.weight_stream import WeightStream
 from causal_dsl.program.program import NetworkRef
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 from causal_dsl.tools.cli import main
 from tests.engine.test_matrix import families, matrix_of, vectors
 from tests.engine.tiny import execution_of, folder_of, network_of, spec_of

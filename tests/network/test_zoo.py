@@ -15,13 +15,13 @@ from pathlib import Path
 import pytest
 import torch
 
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, SpecError
 from causal_dsl.network.factory import vector_facts
 from causal_dsl.network.zoo import equality_gpt2, equality_relu, rotated_and, smollm2
 from causal_dsl.network.zoo.open import open_zoo
 from causal_dsl.network.zoo.remake import train_zoo
 from causal_dsl.program.zoo_entries import Entry, cached_folder, catalogue, damage, facts_of_zoo
-from causal_dsl.resources import resource
 
 NAME = "smollm2-135m-instruct-q4"
 

@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 import causal_dsl as cd
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
 from causal_dsl.planning import graph as g
 from causal_dsl.planning import pass_layout
 from causal_dsl.planning.chunk_to_memory import chunk_to_memory
@@ -217,7 +217,7 @@ def test_every_kind_of_node_is_in_the_table(plan: Plan) -> None:
 
 
 def test_a_plan_that_breaks_a_law_is_not_run(plan: Plan, monkeypatch: pytest.MonkeyPatch) -> None:
-    from causal_dsl import checking
+    from causal_dsl.checking import checking
 
     monkeypatch.setattr(checking, "turned_on", lambda plan, switches: a_run_in_no_step(plan))
     with pytest.raises(OwnFault, match="is in no step"):

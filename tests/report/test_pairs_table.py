@@ -9,7 +9,7 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.api import Options
-from causal_dsl.running import run_specs
+from causal_dsl.running.running import run_specs
 
 NETS = """
 import torch

@@ -74,7 +74,7 @@ def test_refused(line: str, code: str, words: str) -> None:
 
 
 def test_every_code_has_a_page() -> None:
-    from causal_dsl.resources import resource
+    from causal_dsl.base.resources import resource
 
     for code in {code for _, code, _ in REFUSED} | {"E607", "E608", "E610", "E612", "W600", "W620", "F701", "F702"}:
         assert resource("docs", "diagnostics.d", f"{code}.md").is_file(), code

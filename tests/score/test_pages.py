@@ -9,11 +9,11 @@ import pytest
 
 from causal_dsl import check
 from causal_dsl import parse as parsed
+from causal_dsl.base.resources import resource
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.diagnostics import Diagnostics, Source
 from causal_dsl.measures.compile import compile_metrics
 from causal_dsl.measures.context import TestContext
-from causal_dsl.resources import resource
 from causal_dsl.score.make_findings import vacuous_expectation
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import parse

@@ -25,7 +25,7 @@ LIMIT = 60.0
 #: Seconds that the server may take to import everything.
 STARTS_WITHIN = 120.0
 #: What the server imports before it forks; what a run imports beside them it learns from the first run.
-FIRST = ("causal_dsl.running", "causal_dsl.tools.cli", "pandas", "pyarrow.parquet", "transformers")
+FIRST = ("causal_dsl.running.running", "causal_dsl.tools.cli", "pandas", "pyarrow.parquet", "transformers")
 STEPS, SAID, HANGS, MODULES = "steps.log", "said.log", "hangs.log", "modules.json"
 
 

@@ -192,7 +192,7 @@ def test_a_kept_fit_with_ten_bytes_turned_over_is_fitted_anew(
 def test_a_network_that_only_its_config_tells_apart_is_another(tmp_path: Path) -> None:
     """The same weights under another activation function: not one fingerprint."""
     from causal_dsl.network.fingerprint import fingerprint
-    from causal_dsl.session import Session
+    from causal_dsl.running.session import Session
 
     found = set()
     for act in ("silu", "relu"):

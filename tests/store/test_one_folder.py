@@ -8,7 +8,7 @@ import pytest
 
 import causal_dsl as cd
 from causal_dsl.network.network import Network
-from causal_dsl.session import Session
+from causal_dsl.running.session import Session
 
 SPEC = """
 causal who {{

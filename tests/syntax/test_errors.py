@@ -11,8 +11,8 @@ from pathlib import Path
 
 import pytest
 
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import Diagnostics, Source, render_all
-from causal_dsl.resources import resource
 from causal_dsl.syntax.parse import parse
 
 FOLDER = Path(__file__).parent / "errors"

@@ -15,8 +15,8 @@ import pytest
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import Diagnostics, Source, render_all
-from causal_dsl.resources import resource
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.format import format_tree
 from causal_dsl.syntax.grammar import STARTS, load_grammar

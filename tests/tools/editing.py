@@ -133,7 +133,7 @@ class Checks:
 import os, sys
 
 if "causal_dsl.tools.lsp.check_process" in sys.orig_argv:
-    from causal_dsl import checking
+    from causal_dsl.checking import checking
 
     check = checking.check
 

@@ -8,8 +8,10 @@ from typing import Any
 
 import pytest
 
-from causal_dsl import api, faults, running, scored_tests
-from causal_dsl.faults import OwnFault
+from causal_dsl import api
+from causal_dsl.base import faults
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.running import running, scored_tests
 from causal_dsl.tools.cli import main
 from causal_dsl.tools.command_line import memory_size
 from causal_dsl.tools.explained_words import explained, words_by_kind

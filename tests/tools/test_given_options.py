@@ -10,7 +10,7 @@ from typing import Any
 import pytest
 
 from causal_dsl import api
-from causal_dsl.options_shown import OPTIONS
+from causal_dsl.base.options_shown import OPTIONS
 from causal_dsl.store.keys import RunInputs
 from causal_dsl.tools.arguments import parser
 from causal_dsl.tools.command_line import CommandLine

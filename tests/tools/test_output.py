@@ -198,7 +198,7 @@ def test_a_full_disk_behind_out_tells_the_results_all_the_same(
 ) -> None:
     import errno
 
-    from causal_dsl import ran
+    from causal_dsl.running import ran
     from causal_dsl.tools.cli import main
 
     def full(*_: object) -> None:

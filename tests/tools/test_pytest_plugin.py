@@ -9,7 +9,7 @@ import numpy.fft  # noqa: F401  (numpy and torch load once a process: not anew i
 import pytest
 
 import causal_dsl as cd
-import causal_dsl.running
+import causal_dsl.running.running
 from tests.equality import relu
 
 SPEC = relu(
@@ -163,7 +163,7 @@ def test_a_defect_is_a_diagnostic(pytester: pytest.Pytester, monkeypatch: pytest
         raise ZeroDivisionError("of all things")
 
     pytester.makefile(".causal", halves=SPEC)
-    monkeypatch.setattr("causal_dsl.checking_networks.check", broken)
+    monkeypatch.setattr("causal_dsl.checking.checking_networks.check", broken)
     told = run(pytester).stdout.str()
     assert "error[E799]" in told and "ZeroDivisionError: of all things" in told and "Traceback" not in told
     monkeypatch.setattr("causal_dsl.api.check", broken)

@@ -15,10 +15,10 @@ from safetensors.torch import load_file
 import causal_dsl as cd
 from causal_dsl.diagnostics import NOWHERE, SpecError
 from causal_dsl.network.zoo.open import open_zoo
-from causal_dsl.retraining import train_logic
 from causal_dsl.store.stepwise import Checkpoint
 from causal_dsl.store.tensors import take_tensors
 from causal_dsl.training.objective import Objective
+from causal_dsl.training.retraining import train_logic
 from causal_dsl.training.training_loop import Loop
 from causal_dsl.training.weights import draw_weights, named_tensors
 from tests.training.taught import FACTORY, MODEL, build, network, spec, training

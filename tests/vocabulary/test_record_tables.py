@@ -12,7 +12,7 @@ from pathlib import Path
 import pytest
 
 import causal_dsl
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.features import FEATURES, FeatureFamily
 from causal_dsl.vocabulary.findings import FINDINGS

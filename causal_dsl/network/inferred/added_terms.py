@@ -12,9 +12,9 @@ from dataclasses import field, replace
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import normals
+from causal_dsl.base.counter import normals
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, matrix, traced, weighty
-from causal_dsl.quick_dataclasses import dataclass
 
 _CLOSE = 1e-3
 

@@ -16,11 +16,11 @@ from typing import Any, Literal
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.attention_weights import Attend, attending
 from causal_dsl.network.inferred.added_terms import Ran
 from causal_dsl.network.inferred.trace import Event, alike, matrix
 from causal_dsl.network.network import Network
-from causal_dsl.quick_dataclasses import dataclass
 
 Split = Literal["apart", "blocks", "heads", "groups"]
 _STILL, _MOVED = 1e-5, 1e-4

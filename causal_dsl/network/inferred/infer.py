@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.counter import below, bits, key
+from causal_dsl.base.counter import below, bits, key
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch, padded
 from causal_dsl.network.attention_weights import Attend, attending
 from causal_dsl.network.inferred.added_terms import LayerTerms, Ran, ran, terms_of
@@ -24,7 +25,6 @@ from causal_dsl.network.inferred.mixture import Mixture, mixture_of
 from causal_dsl.network.inferred.trace import Unclear, alike, exact
 from causal_dsl.network.inferred.trace import first as first_of
 from causal_dsl.network.network import Network
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.architectures import Architecture
 from causal_dsl.vocabulary.architectures.architecture import COMPARED, HEADS, STREAM
 

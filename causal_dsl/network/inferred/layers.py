@@ -8,9 +8,9 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, entering, first, matrix, traced
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.inferred.added_terms import Ran
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True)

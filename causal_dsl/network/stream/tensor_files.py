@@ -17,8 +17,8 @@ from pathlib import Path
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, fail, shown_path
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Bytes that are read, and cast, at once.
 PIECE = 1 << 24

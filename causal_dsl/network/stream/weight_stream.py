@@ -16,8 +16,8 @@ from threading import RLock
 import torch
 from torch import Tensor
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.stream.tensor_files import TensorFiles
-from causal_dsl.quick_dataclasses import dataclass
 
 #: Threads that read: several keep a fast disk busy.
 READERS = max(1, min(4, (os.cpu_count() or 1) // 2))

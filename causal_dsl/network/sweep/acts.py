@@ -11,7 +11,8 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.faults import OwnFault
+from causal_dsl.base.faults import OwnFault
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Points
 from causal_dsl.network.attention_weights import Wanted, want
 from causal_dsl.network.forward import Jobs, add_sum_read, add_write
@@ -26,7 +27,6 @@ from causal_dsl.network.tape import Places, SiteRead, SiteWrite, Tape, TapeJob, 
 from causal_dsl.planning.liveness import ANYWHERE, BOTTOM, ENTRY, Schedule, place_of
 from causal_dsl.planning.memory import MOST_KEYS_CPU, MOST_KEYS_DEVICE
 from causal_dsl.program.components import in_time
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 
 

@@ -15,6 +15,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import fail
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.inputs.protocol import InputRows, pick
@@ -33,7 +34,6 @@ from causal_dsl.network.sweep.ragged_batch import (
 )
 from causal_dsl.network.tape import Done, SiteRead, SiteWrite, Tape, TapeJob, WriteCount, run_jobs
 from causal_dsl.planning.liveness import Schedule
-from causal_dsl.quick_dataclasses import dataclass
 
 __all__ = ["PassOutcome", "ReadRows", "SiteRead", "SiteWrite", "sweep"]
 

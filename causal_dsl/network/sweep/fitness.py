@@ -14,7 +14,8 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from causal_dsl import faults
+from causal_dsl.base import faults
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.inputs.protocol import InputRows, pick
 from causal_dsl.network.forward import SiteRead, SiteWrite, forward
@@ -25,7 +26,6 @@ from causal_dsl.planning.liveness import Accesses, PassRows, Rules, place_of, sc
 from causal_dsl.planning.reach import reaching
 from causal_dsl.planning.steps import layers_of
 from causal_dsl.program.components import COMPARED, pads, trims, unfit, with_site
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.components import COMPONENTS
 from causal_dsl.vocabulary.locations import Site
 
@@ -62,7 +62,7 @@ def fitness(
     """Whether, and how, interventions may ride in one pass.
 
     A reason against it is a difference in numbers, a site that is refused, or what the model's own code raises; a mistake
-    of this package is none, and is told apart (or raised, :data:`causal_dsl.faults.fall_back`).
+    of this package is none, and is told apart (or raised, :data:`causal_dsl.base.faults.fall_back`).
     """
     why = unfit(network.facts) or ""
     if not why and layers_of(network.facts) != len(network.layers):

@@ -11,6 +11,7 @@ import torch
 from torch import Tensor, nn
 from torch.nn import functional
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import fail
 from causal_dsl.network.forward import unembedding
 from causal_dsl.network.network import Network
@@ -19,7 +20,6 @@ from causal_dsl.network.site_tensors import tap as find_tap
 from causal_dsl.network.sweep.thin import linear
 from causal_dsl.network.tape import Tape
 from causal_dsl.planning.liveness import Schedule
-from causal_dsl.quick_dataclasses import dataclass
 
 
 @dataclass(frozen=True, eq=False)

@@ -16,6 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.network import Network
 from causal_dsl.network.sending import sent
 from causal_dsl.network.sweep.drive import Pass, PassOutcome, ReadRows, SiteRead, SiteWrite
@@ -34,7 +35,6 @@ from causal_dsl.planning.liveness import (
     place_of,
     schedule,
 )
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Site
 
 #: tokens of prompts, as columns: the prompt's row, and the position

@@ -14,10 +14,10 @@ import numpy as np
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.network.attention_weights import Look
 from causal_dsl.network.sending import sent
 from causal_dsl.planning.liveness import Schedule
-from causal_dsl.quick_dataclasses import dataclass
 
 
 class KeysOnly(Exception):

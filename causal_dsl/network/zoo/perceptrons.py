@@ -6,7 +6,7 @@ as embeddings of 4 numbers, three hidden layers of 16 units. Its weights are unt
 
 ``zoo("logic-or-of-ands")`` and ``zoo("logic-and-of-or")`` have one input-output behaviour, ``(a and b) or (b and c)`` =
 ``b and (a or c)`` of three equalities ``a := x1 == x2``, ``b := x3 == x4``, ``c := x5 == x6``, each shape one-hot of 4.
-They were trained to compute it in different ways (:mod:`causal_dsl.retraining`), which shows at layer 1.
+They were trained to compute it in different ways (:mod:`causal_dsl.training.retraining`), which shows at layer 1.
 """
 
 from __future__ import annotations
@@ -18,8 +18,8 @@ from pathlib import Path
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.resources import resource
 from causal_dsl.diagnostics import NOWHERE
-from causal_dsl.resources import resource
 
 
 class Mlp(nn.Module):

@@ -4,11 +4,11 @@ from __future__ import annotations
 
 from pathlib import Path
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, fail, shown_path
 from causal_dsl.network.zoo import equality_gpt2
 from causal_dsl.network.zoo.equality_gpt2 import Tick
 from causal_dsl.program.zoo_entries import entry_of
-from causal_dsl.quick_dataclasses import dataclass
 
 __all__ = ["Tick", "Trained", "train_zoo"]
 

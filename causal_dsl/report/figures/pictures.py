@@ -11,7 +11,7 @@ from collections.abc import Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any, Literal
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.report.figures.axis_titles import axis_title
 from causal_dsl.report.heatmap import axes, marks
 from causal_dsl.report.report_lines import (

@@ -7,7 +7,7 @@ from collections.abc import Iterator, Sequence
 
 from markupsafe import Markup
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.report.html.environment import made_of
 from causal_dsl.score.format_numbers import counted, show_cell
 from causal_dsl.score.results import TestResult

@@ -9,8 +9,8 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any, BinaryIO
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.tools.lsp.spec_summary import Summary
 
 LENGTH = struct.Struct("<Q")

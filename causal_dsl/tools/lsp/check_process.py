@@ -21,15 +21,15 @@ from types import FrameType
 from typing import Any, BinaryIO
 
 from causal_dsl.causal.memo import Memo
-from causal_dsl.checking import check, planned
+from causal_dsl.checking.checking import check, planned
+from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
+from causal_dsl.messages.unexpected import unexpected
 from causal_dsl.planning.cost import cost_of
 from causal_dsl.program.modules import unsaved_texts
-from causal_dsl.specs import Options, Spec
 from causal_dsl.tools.lsp.check_messages import CheckAnswer, CheckRequest, StopRequest, next_message, packed
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 from causal_dsl.tools.lsp.spec_summary import Summary, summary_of
-from causal_dsl.unexpected import unexpected
 
 #: Draws and chance levels of the checks before: an edit seldom changes a causal model.
 _MEMO = Memo()

@@ -10,8 +10,8 @@ from contextlib import suppress
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import real_path
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.store.documents import take_document, write_document
 from causal_dsl.store.hashes import cache_root, of_bytes
 from causal_dsl.store.out import MARKER

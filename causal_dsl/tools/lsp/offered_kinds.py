@@ -6,6 +6,7 @@ from collections.abc import Iterable, Iterator
 
 from lsprotocol import types
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.names import FUNCTIONS
 from causal_dsl.program.counts import COUNTS
 from causal_dsl.program.encodings import ENCODINGS
@@ -13,7 +14,6 @@ from causal_dsl.program.positions import EDGES
 from causal_dsl.program.read_settings import wanted
 from causal_dsl.program.read_sites import SITE_HEADS
 from causal_dsl.program.readouts import READOUTS
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.tools.lsp.settings_of_words import (
     settings_of,
     told_component,

@@ -6,9 +6,9 @@ import bisect
 from dataclasses import replace
 from functools import cached_property
 
+from causal_dsl.base.garbage import rarely_collected
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Diagnostics, Source, Span
-from causal_dsl.garbage import rarely_collected
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.syntax.parse import find_faults, parse
 from causal_dsl.syntax.transform import Lexeme

@@ -8,8 +8,8 @@ from collections.abc import Iterator
 
 from lsprotocol import types
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Span
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.tools.lsp.language_server import SpecServer
 from causal_dsl.tools.lsp.parsed_texts import ParsedText
 from causal_dsl.tools.lsp.shown_diagnostics import shown

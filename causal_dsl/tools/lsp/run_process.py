@@ -15,11 +15,11 @@ from pathlib import Path
 from typing import Any, TextIO
 
 from causal_dsl import api
+from causal_dsl.base.options_shown import EDITOR, shown_in
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.options_shown import EDITOR, shown_in
+from causal_dsl.messages.unexpected import unexpected
 from causal_dsl.report.progress import Progress
 from causal_dsl.report.which_progress import progress_shown_by
-from causal_dsl.unexpected import unexpected
 
 
 class LineProgress(Progress):

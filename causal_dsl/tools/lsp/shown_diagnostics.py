@@ -6,8 +6,8 @@ from pathlib import Path
 
 from lsprotocol import types
 
+from causal_dsl.base.options_shown import EDITOR
 from causal_dsl.diagnostics import Diagnostic, Source, Span, printable
-from causal_dsl.options_shown import EDITOR
 from causal_dsl.tools.lsp.open_texts import OpenText, OpenTexts
 from causal_dsl.tools.lsp.text_positions import TextLines
 

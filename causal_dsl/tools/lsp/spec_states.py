@@ -7,8 +7,8 @@ from collections.abc import Sequence
 from dataclasses import field
 from pathlib import Path
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Diagnostic, Source, Span, real_path
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.tools.lsp.check_messages import CheckAnswer
 from causal_dsl.tools.lsp.parsed_texts import MovedPlaces, ParsedText

@@ -7,11 +7,11 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import TypeVar
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.checked import Checked
 from causal_dsl.program.components import full_width, head_count, missing, takes_position
 from causal_dsl.program.program import Alignment, NetworkRef, Test
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.syntax.format import format_expr
 from causal_dsl.vocabulary.components import COMPONENTS

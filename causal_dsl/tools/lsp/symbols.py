@@ -6,9 +6,9 @@ from collections.abc import Iterator
 from dataclasses import field
 from typing import Any
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span
 from causal_dsl.program.modules import KINDS
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.syntax import tree
 from causal_dsl.tools.lsp.spec_files import SpecFiles
 

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from collections.abc import Sequence
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.syntax.cut import cut_declarations
 from causal_dsl.syntax.hints import DECLARATIONS, OPENING
 from causal_dsl.syntax.transform import Lexeme

@@ -5,7 +5,7 @@ from __future__ import annotations
 from collections.abc import Callable
 from typing import Any, Literal
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.ends_of_scores import ends_of
 
 #: What a measure is computed from. ``token``: the logit of one token. ``distribution``: all logits that are read.

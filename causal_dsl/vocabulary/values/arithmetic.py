@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.values.current import Current
 from causal_dsl.vocabulary.values.number import Constant
 from causal_dsl.vocabulary.written import Example, Value, Written

@@ -4,7 +4,7 @@ from __future__ import annotations
 
 from typing import Any
 
-from causal_dsl.quick_dataclasses import dataclass
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.locations import Place
 from causal_dsl.vocabulary.written import Example, Value, Written
 

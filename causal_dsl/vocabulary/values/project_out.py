@@ -6,8 +6,8 @@ from collections.abc import Callable, Iterator
 from dataclasses import replace
 from typing import TYPE_CHECKING, Any, Self
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, fail
-from causal_dsl.quick_dataclasses import dataclass
 from causal_dsl.vocabulary.settings import Setting
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.number import Constant
