@@ -200,7 +200,7 @@ def beside(tmp_path_factory: pytest.TempPathFactory) -> Path:
     return folder
 
 
-@pytest.mark.thinned(always=120)
+@pytest.mark.thinned(always=50)
 @pytest.mark.parametrize("code", CHECKED)
 def test_the_examples_have_the_fault_and_the_mend(code: str, beside: Path) -> None:
     blocks = re.findall(r"^```causal\n(.*?)^```", PAGES[code], re.MULTILINE | re.DOTALL)

@@ -67,6 +67,7 @@ def lasting(output: str) -> str:
 
 
 @pytest.mark.parametrize("block", of_pages("causal"))
+@pytest.mark.thinned(always=40)
 def test_specs_parse_and_whole_ones_are_sound(block: str, monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.chdir(ROOT)
     spec = cd.parse(block)

@@ -134,6 +134,7 @@ BY_OTHERS = {
 }
 
 
+@pytest.mark.slow
 def test_a_shipped_path_can_emit_every_code() -> None:
     lost = sorted(set(PAGES) - codes_of(reached()))
     assert not lost, (

@@ -106,7 +106,7 @@ def fits(counts: Counter, expected: dict[Any, float], n: int) -> bool:
     return square < freedom + 5 * (2 * freedom) ** 0.5
 
 
-@pytest.mark.thinned(always=14, slow=13)
+@pytest.mark.thinned(always=7, slow=13)
 @pytest.mark.parametrize("seed", range(40))
 @pytest.mark.usefixtures("never_by_chance")
 def test_the_distribution_is_that_of_enumeration(seed: int) -> None:

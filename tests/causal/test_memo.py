@@ -67,6 +67,7 @@ def drawn_twice(monkeypatch: pytest.MonkeyPatch, one: Design, other: Design) -> 
 
 
 @pytest.mark.parametrize("name", [field.name for field in fields(DrawStatement)])
+@pytest.mark.thinned(always=9)
 def test_a_draw_is_shared_unless_a_field_differs_that_decides_its_rows(
     name: str, monkeypatch: pytest.MonkeyPatch
 ) -> None:

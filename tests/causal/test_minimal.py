@@ -142,7 +142,7 @@ def test_there_are_cases_of_all_kinds() -> None:
     assert {bool(case.where) for case in some} == {True, False}
 
 
-@pytest.mark.thinned(always=20, slow=20)
+@pytest.mark.thinned(always=10, slow=20)
 @pytest.mark.parametrize("number", range(MANY))
 def test_pairs_and_chance_levels_are_those_of_the_design(number: int) -> None:
     case = cases(True)[number]

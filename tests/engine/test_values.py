@@ -62,6 +62,7 @@ def in_folder(tmp_path: Path, monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize(("value", "change"), BY_HAND, ids=[value for value, _ in BY_HAND])
+@pytest.mark.thinned(always=6)
 def test_a_vector_network_gives_what_a_hook_by_hand_gives(value: str, change: Callable[[Tensor], Tensor]) -> None:
     spec = relu_spec(f"""
         test t on halves {{ base ~ equality(exhaustive=true) do(layer[1].out[0:4] = {value})

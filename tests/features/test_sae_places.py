@@ -89,7 +89,7 @@ def test_elsewhere_is_said(tmp_path: Path) -> None:
     assert [d.code for d in api.check(api.load(tmp_path / "spec.causal")).errors] == ["E720"]
 
 
-@pytest.mark.thinned(always=23)
+@pytest.mark.thinned(always=12)
 @pytest.mark.parametrize("key", ["hook_name", "hook_point", "metadata"])
 @pytest.mark.parametrize(("hook", "site", "code"), PLACES)
 def test_the_place(hook: str, site: str, code: str, key: str, tmp_path: Path) -> None:

@@ -79,6 +79,7 @@ def test_a_place_that_grades_what_the_variable_does_not_is_said_to_hold_more(tmp
 @pytest.mark.parametrize(
     ("expect", "severity"), [("iia <= 60%", "info"), ("iia >= 60%", "alarm"), ("iia_star < 50%", "info")]
 )
+@pytest.mark.slow
 def test_what_refutes_a_claim_is_no_alarm_where_the_claim_is_meant_to_fail(
     expect: str, severity: str, tmp_path: Path
 ) -> None:

@@ -112,6 +112,7 @@ PLACES = {
 @pytest.mark.thinned(always=1, values=True, slow=2)
 @pytest.mark.parametrize("site", some(PLACES, ("resid_post", "z")))
 @pytest.mark.parametrize("more", ["", ", merged=false"])
+@pytest.mark.slow
 def test_sites_are_those_of_hooks_on_the_model_of_peft(site: str, more: str, tmp_path: Path) -> None:
     made = adapter(tmp_path)
     assert (logits(made) - logits(model_of("llama"))).abs().max() > 0.1

@@ -55,7 +55,7 @@ def refused(folder: Path) -> Diagnostic:
     return told
 
 
-@pytest.mark.thinned(slow=4)
+@pytest.mark.thinned(always=5, slow=4)
 @pytest.mark.parametrize("name", spread([n for n in CONFIGS if n not in ("gemma3",)], 4, slow_step=3))
 def test_whole_checkpoints_leave_nothing_over(name: str, tmp_path: Path) -> None:
     assert opened(saved(tmp_path, name)).warnings == ()

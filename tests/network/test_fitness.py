@@ -33,6 +33,7 @@ def network_of(name: str) -> Network:
 
 
 @pytest.mark.parametrize("name", spread(CONFIGS, 3, slow_step=2))
+@pytest.mark.thinned(always=5)
 def test_every_family_is_fit(name: str) -> None:
     proof = prove(network_of(name))
     assert proof.sweep == ("whole" if pads(network_of(name).facts) else "ragged")
@@ -42,6 +43,7 @@ def test_every_family_is_fit(name: str) -> None:
 
 @pytest.mark.parametrize("layers", [1, 2])
 @pytest.mark.parametrize("name", spread(CONFIGS, 5, slow_step=4))
+@pytest.mark.thinned(always=6)
 def test_networks_of_few_layers_are_as_fit(name: str, layers: int) -> None:
     """What cannot reach the read-out is not there to be written: in the last layer, at all tokens but one."""
     network = network_of(f"{name}:{layers}")
@@ -195,7 +197,7 @@ def test_rows_of_an_encoder_that_carry_some_of_their_tokens_are_not_used(
     assert "differs from whole forward passes" in proof.slow
 
 
-@pytest.mark.thinned(always=7)
+@pytest.mark.thinned(always=4)
 @pytest.mark.parametrize("name", BOTH_WAYS)
 @pytest.mark.parametrize("trap", ["backwards alone", "another prompt"])
 def test_an_encoder_whose_tokens_see_the_wrong_ones_is_not_ragged(

@@ -53,6 +53,7 @@ def logits_of(network: Network, writes: list[SiteWrite], **more: Any) -> Tensor:
 
 
 @pytest.mark.parametrize("name", list(CONFIGS))
+@pytest.mark.thinned(always=15)
 def test_batches_give_what_single_runs_give(name: str) -> None:
     model = model_of(name)
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))

@@ -42,7 +42,7 @@ def test_every_site_is_proved(name: str) -> None:
     assert max(proof.errors.values()) < 1e-5
 
 
-@pytest.mark.thinned(always=15)
+@pytest.mark.thinned(always=8)
 @pytest.mark.parametrize(
     ("name", "wrong", "refused"),
     [

@@ -467,6 +467,7 @@ def test_python_declares_the_same() -> None:
 
 
 @pytest.mark.parametrize(("given", "rc"), [("l=2", 0), ("l=layers - 1", 0), ("l=3", 2)])
+@pytest.mark.thinned(always=1)
 def test_a_layer_is_given_before_it_is_known_how_many_there_are(
     tmp_path: Path, capsys: pytest.CaptureFixture[str], given: str, rc: int
 ) -> None:

@@ -460,6 +460,7 @@ def test_other_dtypes(name: str, dtype: torch.dtype) -> None:
 
 
 @torch.no_grad()
+@pytest.mark.slow
 def test_blocks_in_slices(monkeypatch: pytest.MonkeyPatch) -> None:
     monkeypatch.setattr(feed_forward, "SLICE", 7)
     for name in ("llama", "gpt2", "qwen3_moe", "bert", "distilbert"):

@@ -45,6 +45,7 @@ def test_a_loaded_plan_has_the_networks_of_controls(folder: Path, capsys: pytest
 
 @pytest.mark.parametrize("load", [[], ["--load"]])
 @pytest.mark.parametrize("memory", [14_000_000, 24_000_000, 10**9])
+@pytest.mark.thinned(always=3)
 def test_a_plan_counts_the_units_that_a_run_has(
     folder: Path, load: list[str], memory: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

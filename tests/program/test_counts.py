@@ -194,6 +194,7 @@ test cut on a(size=3, l=0) {
 
 
 @pytest.mark.usefixtures("nets")
+@pytest.mark.slow
 def test_a_circuit_is_of_one_network_of_a_family() -> None:
     """As of the same network by itself; and what the formatter and the builder write of it is the same spec."""
     text = (

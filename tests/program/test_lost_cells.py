@@ -49,6 +49,7 @@ def told(results: cd.Results, name: str) -> list[object]:
 
 
 @pytest.mark.parametrize(("site", "code"), [('module("{l}")', "E422"), ("layer[l].out", "E454")])
+@pytest.mark.thinned(always=1)
 def test_the_good_cells_of_a_sweep_are_run(
     site: str, code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:

@@ -70,6 +70,7 @@ def in_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
+@pytest.mark.thinned(always=200)
 def test_messages(path: Path) -> None:
     checked = api.check(api.load(path.name))
     golden = path.with_suffix(".txt")
@@ -171,7 +172,7 @@ MENDS = [
 ]
 
 
-@pytest.mark.thinned(always=35)
+@pytest.mark.thinned(always=18)
 @pytest.mark.parametrize(("name", "old", "new"), MENDS, ids=lambda value: value if value.isidentifier() else "")
 def test_the_help_mends_the_spec(name: str, old: str, new: str) -> None:
     spec = api.load(f"{name}.causal")

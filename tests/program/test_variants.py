@@ -437,6 +437,7 @@ align at : equality -> net {
         "base, source ~ equality(n=12, seed=3) where base.V != source.V",
     ],
 )
+@pytest.mark.thinned(always=1)
 def test_a_parameter_stands_for_a_variable_in_what_is_measured(folder: Path, draws: str) -> None:
     """`logit(base.u)`, where the draws name the parameter, too: the same as with the variable in its place."""
     body = f" on at {{ {draws} do(V <- source) report logit(base.V), prob(source.V) expect mean(logit(base.V)) > -1000 }}\n"

@@ -116,6 +116,7 @@ def test_a_report_of_kept_results_is_that_of_the_run(kept: tuple[Path, Any], cap
         (lambda d: d["tests"][0].update(name="\ud800"), "half of a character"),
     ],
 )
+@pytest.mark.thinned(always=8)
 def test_damaged_results_are_refused_by_the_place(
     damage: Any, told: str, kept: tuple[Path, dict[str, Any]], capsys: Captured
 ) -> None:

@@ -192,7 +192,7 @@ def test_the_variance_of_independent_pairs_is_the_usual_one() -> None:
 SETTINGS = [s for s in benchmark.settings() if s.inputs in (4, 16, 64) and not s.few and s.share in (0.5, 0.9)]
 
 
-@pytest.mark.thinned(always=8)
+@pytest.mark.thinned(always=4)
 @pytest.mark.parametrize("setting", SETTINGS, ids=str)
 def test_intervals_hold_the_truth_as_often_as_they_say(setting: benchmark.Setting) -> None:
     """300 trials: a share of .95 is told to within .04, of which the discreteness of small counts takes a part."""

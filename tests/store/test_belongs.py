@@ -101,6 +101,7 @@ def changed(folder: Path, spec: str, change: Change, other: bool, monkeypatch: p
 
 @pytest.mark.thinned(always=1, values=True, slow=6)
 @pytest.mark.parametrize("what", spread(LANGUAGE, 4))
+@pytest.mark.slow
 def test_another_file_and_all_is_run_anew(
     kept: Path, what: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
@@ -148,6 +149,7 @@ def test_the_note_names_the_file(kept: Path, tmp_path: Path, monkeypatch: pytest
 
 @pytest.mark.thinned(always=1, values=True)
 @pytest.mark.parametrize("what", spread([None, *VECTOR], 4))
+@pytest.mark.slow
 def test_a_fit_belongs_to_all_that_its_network_is_made_of(
     what: str | None, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, cache: Path
 ) -> None:
