@@ -11,6 +11,8 @@ import re
 from functools import cache
 from pathlib import Path
 
+import pytest
+
 from causal_dsl.base import resources
 from tests.package_trees import PACKAGE, tree_of
 

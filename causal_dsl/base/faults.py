@@ -22,12 +22,28 @@ class OwnFault(Exception):
     """Something that this package holds to be true of itself is not: it is at fault, and nothing else."""
 
 
+#: Whether this process was told to stop, by a signal that an exception tells of: a library may make another exception of that one.
+_STOPPED = [False]
+
+
+def note_stop(stopped: bool = True) -> None:
+    """Note that this process was told to stop, or that it goes on."""
+    _STOPPED[0] = stopped
+
+
+def raise_if_stopped() -> None:
+    """Raise KeyboardInterrupt where this process was told to stop: what was raised meanwhile is nobody's fault."""
+    if _STOPPED[0]:
+        raise KeyboardInterrupt
+
+
 def is_ours(error: BaseException) -> bool:
     """Whether an exception came out of this package's own code: what a model's code raises is the model's affair.
 
     The code that decides is the innermost that is not of torch, numpy or Python. What a machine lacks (memory, disk) is
     nobody's mistake.
     """
+    raise_if_stopped()
     if isinstance(error, OwnFault):
         return True
     if isinstance(error, MemoryError | OSError):
@@ -62,6 +78,7 @@ def in_words(error: BaseException) -> str:
 
 def told(error: BaseException) -> str:
     """A mistake in one line: its class, what it says, and where it was raised."""
+    raise_if_stopped()
     trace, where = error.__traceback__, ""
     while trace is not None:
         path = Path(trace.tb_frame.f_code.co_filename)

@@ -112,7 +112,7 @@ def session(cluster: str | None, workers: int | None, place: Callable[[str], Spa
     clear_left()
     folder = Path(tempfile.mkdtemp(prefix=f"{_PREFIX}{os.getpid()}-", dir=_short_folder()))
     try:
-        with _own_signals():
+        with _own_signals(), _own_group():
             _start(ray, folder, workers or cores(), place)
         yield Machines("this machine", True, *_resources(ray), folder)
     finally:
@@ -122,13 +122,40 @@ def session(cluster: str | None, workers: int | None, place: Callable[[str], Spa
 
 @contextmanager
 def _own_signals() -> Iterator[None]:
-    """Keep the action of this process on SIGTERM: Ray would print a dump of its own and leave at once."""
-    before = signal.getsignal(signal.SIGTERM)
+    """Keep the action of this process on SIGTERM, also while Ray starts: Ray would print a dump of its own and leave at once."""
+    from ray._private import utils
+
+    before, taken = signal.getsignal(signal.SIGTERM), getattr(utils, "set_sigterm_handler", None)
+    if taken is not None:
+        utils.set_sigterm_handler = lambda handler: None
     try:
         yield
     finally:
+        if taken is not None:
+            utils.set_sigterm_handler = taken
         with suppress(ValueError):  # of another thread than the main one: none is set there
             signal.signal(signal.SIGTERM, before if callable(before) or before == signal.SIG_IGN else _leave)
+
+
+@contextmanager
+def _own_group() -> Iterator[None]:
+    """Start Ray's processes in groups of their own. A signal to the group of this process (Ctrl-C of a terminal, `timeout`, a batch system) does not
+    reach them then: where Ray's own processes die first, they take this one with them before anything is told. They end with it all the same."""
+    from ray._private import services
+
+    plain = getattr(services, "ConsolePopen", None)  # of no release that has another name, signals are as Ray has them
+    if plain is None or os.name != "posix":
+        yield
+        return
+
+    def apart(*words: Any, **named: Any) -> Any:
+        return plain(*words, process_group=0, **named)
+
+    services.ConsolePopen = apart
+    try:
+        yield
+    finally:
+        services.ConsolePopen = plain
 
 
 def _leave(number: int, frame: FrameType | None) -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.base import faults
+from causal_dsl.base.faults import raise_if_stopped
 from causal_dsl.diagnostics import SpecError, fail
 from causal_dsl.engine.activation_cache import Means
 from causal_dsl.engine.block_progress import BlockProgress, floor_tokens
@@ -304,6 +305,7 @@ class Execution:
 
     def run_block(self, number: int, step: Step, block: Block, context: Context) -> None:
         """Run a block; where memory does not suffice, its halves."""
+        raise_if_stopped()
         halves = None
         if self.store is None or not self.store.was_halved(number, block):
             if nothing_is_made():

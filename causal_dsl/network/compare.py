@@ -9,6 +9,7 @@ import torch
 from torch import Tensor
 
 from causal_dsl.base.counter import normals
+from causal_dsl.base.faults import raise_if_stopped
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.network.network import Network
 
@@ -17,7 +18,8 @@ _TOLERANCE = {torch.float64: 1e-8, torch.float32: 1e-4, torch.float16: 5e-3, tor
 
 
 def told(error: BaseException) -> str:
-    """An exception in one line, for a note: its class and the start of what it says."""
+    """An exception in one line, for a note: its class and the start of what it says. Raises KeyboardInterrupt where this process was told to stop."""
+    raise_if_stopped()
     if isinstance(error, SpecError):
         return error.diagnostics[0].title
     said = [line for line in str(error).splitlines() if line.strip()]

@@ -13,7 +13,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.base.faults import is_ours, strict
+from causal_dsl.base.faults import is_ours, raise_if_stopped, strict
 from causal_dsl.checked import Checked
 from causal_dsl.checking.checking import check
 from causal_dsl.checking.checking_networks import check_to_run
@@ -215,6 +215,7 @@ def _run_spec(
                 raise
             interrupted = True
         except SpecError as error:
+            raise_if_stopped()
             if error.code == "E903":  # nothing of such shards is scored
                 raise
             own = {test.name for test in tests}

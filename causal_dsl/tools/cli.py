@@ -14,6 +14,8 @@ from contextlib import suppress
 from types import FrameType
 from typing import Any
 
+from causal_dsl.base.faults import note_stop
+
 #: The exit code of what was stopped by Ctrl-C.
 _STOPPED = 130
 
@@ -27,7 +29,10 @@ class _Stops:
         self._before: dict[int, Any] = {}
 
     def __call__(self, number: int, frame: FrameType | None) -> Any:
+        if self.stopped and number == signal.SIGTERM == self._number:
+            return  # `timeout` sends it twice, to the process and to its group
         self.stopped, self._number = True, number
+        note_stop()
         raise KeyboardInterrupt
 
     def heed(self, number: int) -> None:
@@ -39,6 +44,7 @@ class _Stops:
         """Leave the signals to what heeded them before."""
         for number, before in self._before.items():
             signal.signal(number, before)
+        note_stop(False)
 
     @property
     def code(self) -> int:
