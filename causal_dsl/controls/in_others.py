@@ -155,7 +155,11 @@ def _of_layer(
     strange = [
         one
         for one in moving
-        if moves(_taken(probe, one, of_pairs(hits[one] & ~carrying.natural_mix(one, m), every)), natural, len(sets) + 1)
+        if moves(
+            _taken(probe, one, of_pairs(hits[one] & ~carrying.natural_mix(one, len(hits[one])), every)),
+            natural,
+            len(sets) + 1,
+        )
     ]
     taken = [_taken(probe, one, of_pairs(hits[one], every), seen.get(one)) for one in strange]
     return (_unclaimed(probe, test, carrying, taken, False, natural), True) if taken else (None, False)

@@ -193,6 +193,8 @@ def _judged(
     carrying = Carrying(execution, test, probe, natural)
     known = sum(judged) - 1
     moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0)))
+    if carrying.decided:  # in its own inputs nothing else is needed; mixtures are made from those of the test, too
+        moving = [i for i in moving if not taken[i].mixed]
     for i in moving[:_JUDGED]:
         missed = carrying.missed(taken[i].units)
         judged[i] = missed is not None and moves(taken[i], max(natural, missed), len(taken))
