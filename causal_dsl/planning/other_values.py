@@ -52,7 +52,8 @@ def other_values(plan: Plan, test: Test, number: int, cell: Cell) -> tuple[Test 
     """The test that writes other values beside an ablation; or None, and why none can be run, where it is one."""
     own, mine = _ablation(test, cell)
     if not own:
-        return None, ""
+        fitted = any(i.features and not any(i.value.find(FromRun)) for i in mine)
+        return None, "it writes through a feature that is fitted" if fitted else ""
     drawn = plan.draw_of(test)
     share = SHARE / 2
     m = int(share * drawn.n)
@@ -122,7 +123,7 @@ def _ablation(test: Test, cell: Cell) -> tuple[str, list[Intervention]]:
 
 
 def _kind(test: Test, intervention: Intervention) -> str:
-    if intervention.features or intervention.inside or intervention.circuit is not None or intervention.to:
+    if intervention.features or intervention.circuit is not None or intervention.to:
         return ""
     sites = [named(place, test.network.facts).site for place in intervention.places]
     if any(site.component in ("pattern", "module", "logits", "final_norm") for site in sites):

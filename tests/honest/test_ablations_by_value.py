@@ -6,6 +6,8 @@ import shutil
 from pathlib import Path
 
 import pytest
+import torch
+from safetensors.torch import save_file
 
 import causal_dsl as cd
 from tests.honest.test_known_truths import BASE, BOTH, HERE, MODEL, codes
@@ -46,6 +48,16 @@ def test_a_place_for_which_another_steps_in(value: str, draw: str, tmp_path: Pat
 @pytest.mark.parametrize("do", ['do(module("layers.0")[0] = 0)', "do(layer[0].out[0] = 0, layer[0].out[1] = current)"])
 def test_wherever_and_beside_whatever_it_is_written(do: str, tmp_path: Path) -> None:
     assert "replacement_matters" in codes(tmp_path, "stepped_in", BOTH, do, BASE)
+
+
+@pytest.mark.parametrize("value", ["= 0", "= scale(0.1)", "+= -3"])
+def test_through_a_given_feature_as_at_the_coordinate(value: str, tmp_path: Path) -> None:
+    save_file({"directions": torch.eye(1)}, tmp_path / "own.safetensors")
+    do = f'do(layer[0].out[0] via subspace("own.safetensors") {value})\n  expect moved <= 0%'
+    assert "replacement_matters" in codes(tmp_path, "stepped_in", BOTH, do, BASE)
+    plain = f"do(layer[0].out[0] {value})\n  expect moved <= 0%"
+    (tmp_path / "plain").mkdir()
+    assert "replacement_matters" in codes(tmp_path / "plain", "stepped_in", BOTH, plain, BASE)
 
 
 @pytest.mark.thinned(always=1, values=True, slow=5)
