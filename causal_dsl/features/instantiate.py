@@ -126,7 +126,9 @@ def build(
         mixed = (seed * 1_000_003 + int(settings.get("seed", 0))) * 1_000_003 + place  # type: ignore[call-overload]
         family = FEATURES.at(declared.name, span)
         making = Making(family, settings, width, mixed, kind, heads, data, labels, saved, span)
-        member: Feature = made(family.make)(making).to(device)
+        member: Feature = FEATURES.call(
+            declared.name, lambda making=making: made(making.family.make)(making).to(device), span=span
+        )
         members.append(member)
         width, heads = member.size, None
         if data is not None and place + 1 < len(chain):
