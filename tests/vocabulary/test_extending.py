@@ -60,6 +60,9 @@ def test_a_family_of_another_package(packages: Path, monkeypatch: pytest.MonkeyP
         SPEC.replace("FEATURE", 'subspace("leading.safetensors", controls=none)')
     )  # the same map, from a file
     assert scores(SPEC.replace("FEATURE", "leading(dim=3, controls=none)")) == pytest.approx(named, abs=1e-6)
+    findings = cd.run(cd.parse(SPEC.replace("FEATURE", "leading(dim=3, controls=none)")))["t"].cell().findings
+    told = [finding.text for finding in findings if finding.code == "fitted"]
+    assert told == ["leading(dim=3), 3 of 16 dimensions, is made from its settings alone; nothing was fitted."]
     with pytest.raises(cd.SpecError) as caught:
         cd.check(cd.parse(SPEC.replace("FEATURE", "leading(size=3)"))).raise_errors()
     assert "E211" in {diagnostic.code for diagnostic in caught.value.diagnostics}
