@@ -12,7 +12,7 @@ _ROUNDING = 1e-6
 
 
 def computed(record: Measure, *given: Any) -> Any:
-    """What the formula of a measure gives, [m], from arrays or tensors whose first axis is [m]. E786 where it is a package's, and it raises,
+    """The numbers that the formula of a measure gives, [m], from arrays or tensors whose first axis is [m]. E786 where it is a package's, and it raises,
     gives another shape, or a number that its record rules out."""
     formula: Any = record.formula
     if record.name not in MEASURES.added:

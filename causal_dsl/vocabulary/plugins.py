@@ -130,7 +130,7 @@ class Words(Mapping[str, Word], Generic[Word]):
         )
 
     def call(self, name: str, function: Callable[..., Any], *given: Any, span: Span = NOWHERE) -> Any:
-        """What a function of a word gives; E786 where the word is a package's and its function raises."""
+        """The value that a function of a word gives; E786 where the word is a package's and its function raises."""
         if name not in self.added:
             return function(*given)
         try:
