@@ -2,7 +2,8 @@
 the schema of the JSON, the colours of editors.
 
 Run it after a measure, a finding, a family of features, an architecture, a field of the JSON or a page of a diagnostic was added or changed:
-``python docs/generate.py``. With ``--check`` it writes nothing, names the files that would change, and exits with 1.
+``python docs/generate.py``. With ``--check`` it writes nothing, names the files that would change, and exits with 1. ``--free``
+lists the numbers that new diagnostics may have.
 """
 
 from __future__ import annotations
@@ -16,6 +17,7 @@ import sys
 import types
 import typing
 from collections.abc import Callable, Iterable, Mapping
+from itertools import groupby
 from pathlib import Path
 from typing import Any
 
@@ -70,9 +72,13 @@ CHAPTERS = (
     (740, "Masked tokens"),
     (750, "Which network, its tokens, and features of files"),
     (760, "Features of files, and what a test can tell"),
-    (765, "Output and revisions"),
+    (765, "Output, and fits without a gradient"),
+    (770, "Revisions, answers and lists"),
+    (777, "Adapters, recurrent modules and quantised weights"),
     (785, "Words that packages add"),
+    (787, "Rows without an answer, and counts that are not known"),
     (790, "Written values"),
+    (793, "Vocabularies and layouts"),
     (799, "Defects of causal_dsl"),
     (800, "Circuits"),
     (830, "Measures at a place"),
@@ -87,7 +93,29 @@ CHAPTERS = (
     (930, "Very many pairs"),
     (940, "Weights that are in no one memory"),
     (950, "Dictionaries in circuits"),
+    (960, "More of networks, features and fits"),
+    (975, "More of written values, and of words that packages add"),
+    (985, "More of measures"),
 )
+#: Chapters whose numbers may all be taken, by where they begin, and where the chapter begins that has the next codes of the kind.
+CONTINUED = {
+    500: 545,
+    663: 960,
+    710: 960,
+    720: 960,
+    730: 960,
+    740: 960,
+    750: 960,
+    760: 960,
+    770: 960,
+    777: 960,
+    785: 975,
+    787: 545,
+    790: 975,
+    793: 960,
+    850: 985,
+    885: 880,
+}
 
 
 # ── tables ──────────────────────────────────────────────────────────────────────────────────────
@@ -364,6 +392,30 @@ def page(text: str) -> str:
 # ── whole files ─────────────────────────────────────────────────────────────────────────────────
 
 
+def free() -> list[tuple[int, str, list[int]]]:
+    """Where each chapter of diagnostics begins, its name, and its numbers that no code has, be it of an error or of a warning."""
+    taken = {int(page.stem[1:]) for page in (DOCS / "diagnostics.d").glob("*.md")}
+    stops = [number for number, _ in CHAPTERS[1:]] + [1000]
+    return [
+        (start, name, [number for number in range(start, stop) if number not in taken])
+        for (start, name), stop in zip(CHAPTERS, stops, strict=True)
+    ]
+
+
+def shown_free() -> list[str]:
+    """A line for each chapter: its numbers that are free, or the chapter to which a new code goes instead."""
+    names = dict(CHAPTERS)
+    lines = []
+    for start, name, numbers in free():
+        runs = [[n for _, n in run] for _, run in groupby(enumerate(numbers), lambda placed: placed[1] - placed[0])]
+        told = ", ".join(str(run[0]) if len(run) == 1 else f"{run[0]}-{run[-1]}" for run in runs)
+        if not told:
+            there = CONTINUED.get(start)
+            told = f"full; go to {there} {names[there]}" if there else "full"
+        lines.append(f"{start} {name}: {told}")
+    return lines
+
+
 def index(_: str = "") -> str:
     """The text of the index: a chapter for each stretch of codes, a line for each code."""
     titles = {}
@@ -623,6 +675,9 @@ def stale() -> dict[Path, str]:
 
 
 def main(words: list[str]) -> int:
+    if "--free" in words:
+        print("\n".join(shown_free()))
+        return 0
     changes = stale()
     for path, text in changes.items():
         print(path.relative_to(DOCS.parent))

@@ -177,6 +177,17 @@ def generate() -> dict[str, Any]:
     return runpy.run_path(str(ROOT / "docs" / "generate.py"))
 
 
+def test_a_full_chapter_of_diagnostics_goes_on_in_one_that_is_not(generate: dict[str, Any]) -> None:
+    left = {start: numbers for start, _, numbers in generate["free"]()}
+    full = {start for start, numbers in left.items() if not numbers} - {799}  # of which there is one code
+    assert full and full <= generate["CONTINUED"].keys()
+    assert all(left[generate["CONTINUED"][start]] for start in full)
+    shown = "\n".join(generate["shown_free"]())
+    assert (
+        "790 Written values: full; go to 975" in shown and "765 Output, and fits without a gradient: 767-769" in shown
+    )
+
+
 def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """The tables of pages, the index of diagnostics, and the defaults of the installed transformers."""
     assert len(generate["FILES"]) > 30
@@ -188,7 +199,8 @@ def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: py
     [
         (100, 199, "Syntax"),
         (720, 729, "Features"),
-        (790, 798, "Written values"),
+        (790, 792, "Written values"),
+        (793, 798, "Vocabularies and layouts"),
         (799, 799, "Defects of causal_dsl"),
         (800, 829, "Circuits"),
         (830, 849, "Measures at a place"),

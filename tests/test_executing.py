@@ -45,6 +45,13 @@ def test_a_plan_is_run_by_the_executor_that_is_named() -> None:
     assert rows >= 3 * 48, "a base, and a patched forward of every pair in both cells"
     assert {planned.executor(key).split(":")[0] for key in planned.networks} != {"reference"}
     assert {reference.executor(key).split(":")[0] for key in reference.networks} == {"reference"}
+    assert repr(networks) == "{'mlp': <Network mlp: EqualityRelu, 3 layers, float64, cpu>}"
+    assert repr(reference) == "<Execution: 1 test, 1 block, 1 run and 0 from the store; executor reference>"
+    assert repr(reference.runs["moved_by"]) == "<TestRun moved_by: 48 pairs, 2 of 2 cells measured>"
+    assert repr(reference.runs["moved_by"].cells[0]).startswith("<CellRun i=0: answer, kl")
+    with pytest.raises(KeyError) as caught:
+        reference.runs["moved_bi"]
+    assert [(d.code, d.help) for d in caught.value.diagnostics] == [("E862", "did you mean `moved_by`?")]
     moved, results = 0, cd.run(SPEC)["moved_by"]
     for mine, theirs, scored in zip(
         planned.runs["moved_by"].cells, reference.runs["moved_by"].cells, results.cells, strict=True

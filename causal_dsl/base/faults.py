@@ -48,6 +48,12 @@ def is_ours(error: BaseException) -> bool:
         return True
     if isinstance(error, MemoryError | OSError):
         return False
+    deciding = deciding_file(error)
+    return bool(deciding) and _HERE in Path(deciding).parents
+
+
+def deciding_file(error: BaseException) -> str:
+    """The file of the code that decides about an exception: the innermost that is not of torch, numpy or Python; empty for none."""
     deciding = ""
     trace: TracebackType | None = error.__traceback__
     while trace is not None:
@@ -55,7 +61,7 @@ def is_ours(error: BaseException) -> bool:
         if not _BELOW.intersection(Path(path).parts) and not path.startswith("<"):
             deciding = path
         trace = trace.tb_next
-    return bool(deciding) and _HERE in Path(deciding).parents
+    return deciding
 
 
 def strict() -> bool:

@@ -119,6 +119,16 @@ class Execution:
         self.runs = self.measured.runs
         self.contexts = {key: self._context(key) for key in networks}
 
+    def __repr__(self) -> str:
+        tests = sum(not run.test.control[0] for run in self.runs.values())
+        blocks = sum(len(step.blocks) for step in self.plan.steps)
+        left = f", {self.left} left out" if self.left else ""
+        ways = dict.fromkeys(self.executor(key).partition(":")[0].partition(",")[0] for key in self.networks)
+        return (
+            f"<Execution: {tests} test{'s' * (tests != 1)}, {blocks} block{'s' * (blocks != 1)}, "
+            f"{self.ran} run and {self.reused} from the store{left}; executor {', '.join(ways) or 'none'}>"
+        )
+
     def _context(self, key: NetworkKey) -> Context:
         network, layouts = self.networks[key], Layouts(self.plan)
         tests = [test for test in self.plan.tests if test.network.key == key]

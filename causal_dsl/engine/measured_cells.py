@@ -5,14 +5,17 @@ from __future__ import annotations
 from collections.abc import Mapping, MutableMapping
 from dataclasses import field
 from pathlib import Path
+from typing import NoReturn
 
 import numpy as np
 
 from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.diagnostics import did_you_mean, one_line, printable
 from causal_dsl.engine.block_results import BlockResult, BlockResults
 from causal_dsl.engine.column_store import HELD_COLUMNS, ColumnStore, DonePairs, NoColumns, columns_of
 from causal_dsl.engine.linear_probe import probe_numbers, rows_of, token_bounds
 from causal_dsl.measures.quantities import NO_ANSWER, Columns, Quantity
+from causal_dsl.messages.displayed import not_there
 from causal_dsl.network.network import Network
 from causal_dsl.network.steadiness import most_of_batch, refused_noise
 from causal_dsl.planning import graph as g
@@ -38,6 +41,12 @@ class CellRun:
     #: what was kept of all pairs, [n, width], by the run and the site
     vectors: dict[tuple[str, tree.Expr], np.ndarray] = field(default_factory=dict)
 
+    def __repr__(self) -> str:
+        cell = ", ".join(f"{name}={value}" for name, value in self.node.cell)
+        there = ", ".join(dict.fromkeys(quantity.kind for quantity in self.columns.patched or self.columns.base))
+        told = printable(one_line(f"{cell}: {there}" if cell and there else cell or there))
+        return f"<CellRun {told}>" if told else "<CellRun>"
+
 
 @dataclass
 class TestRun:
@@ -49,6 +58,24 @@ class TestRun:
     n: int
     cells: list[CellRun]
     seconds: float = 0.0
+
+    def __repr__(self) -> str:
+        done = sum(bool(cell.done.all()) for cell in self.cells)
+        told = f"{self.n} pair{'s' * (self.n != 1)}, {done} of {len(self.cells)} cell{'s' * (len(self.cells) != 1)} measured"
+        return f"<TestRun {printable(one_line(self.test.name))}: {told}>"
+
+
+class TestRuns(dict[str, TestRun]):
+    """The runs of tests by their names; one that is not there is a diagnostic (E862), which says what is."""
+
+    __test__ = False  # not a pytest class
+
+    def __missing__(self, name: object) -> NoReturn:
+        own = [one for one, run in self.items() if not run.test.control[0]]
+        known, help = ", ".join(f"`{one}`" for one in own), did_you_mean(str(name), own)
+        raise not_there(
+            f"the plan has no test `{name}`", f"there is {known}" if known and known not in help else "", help
+        )
 
 
 class MeasuredCells:
@@ -64,7 +91,7 @@ class MeasuredCells:
             self.kept = NoColumns()
         elif columns_of(plan) > HELD_COLUMNS:
             self.kept = ColumnStore(folder)
-        self.runs: dict[str, TestRun] = {}
+        self.runs = TestRuns()
         for test in plan.tests:
             shared: dict[tuple[str, Quantity], np.ndarray] = {}
             nodes, n = plan.scores[test.name], plan.draw_of(test).n

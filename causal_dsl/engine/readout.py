@@ -7,6 +7,7 @@ from collections.abc import Mapping, Sequence
 import torch
 from torch import Tensor
 
+from causal_dsl.measures.computed import computed
 from causal_dsl.measures.quantities import NO_ANSWER, NO_NUMBER, TWO_LARGEST, Quantity
 
 
@@ -47,8 +48,7 @@ def measure(
                     assert against is not None
                     base = against.to(exact.dtype)
                     runs.append(torch.log_softmax(base if classes is None else base[:, classes], dim=1))
-                assert callable(record.formula)
-                found[quantity] = record.formula(*runs)
+                found[quantity] = computed(record, *runs)
     return found
 
 

@@ -32,6 +32,7 @@ from causal_dsl.planning.pass_layout import Family
 from causal_dsl.program.read_features import FeatureRef
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.values import VALUES
 from causal_dsl.vocabulary.values.arithmetic import Combine
 from causal_dsl.vocabulary.values.noise import Noise
 from causal_dsl.vocabulary.values.vector import Vector
@@ -85,7 +86,7 @@ class Values:
                 new = torch.full((1, 1), new, dtype=torch.float64)
             held = new.to(device=current.device, dtype=current.dtype).expand_as(current)
             if stated and not _finite(held) and (_finite(new) or (write.value.changes and _finite(current))):
-                raise _too_large(held.dtype, write.value)
+                raise _not_held(held, write.value)
             return current + held if write.add else held
 
         change: Callable[[Tensor], Tensor] = given
@@ -173,8 +174,7 @@ class Here:
 
     def edit(self, value: Value) -> Edit:
         """The function of a value, made here."""
-        made: Edit = function_of(type(value).function)(value, self)
-        return made
+        return edit_of(value, self)
 
     @property
     def which(self) -> np.ndarray:
@@ -184,6 +184,38 @@ class Here:
     def index(self, index: np.ndarray) -> Tensor:
         """An index, on the device of the written site."""
         return sent(index, self.values.device_at(self.write.place.site))
+
+
+def edit_of(value: Value, here: Any) -> Edit:
+    """The function of a value, made for where it is written (:class:`Here`). E786 where it is a package's, and it raises or gives no vectors
+    of the width of those that are there."""
+    word = word_of(type(value))
+    if not word:
+        made: Edit = function_of(type(value).function)(value, here)
+        return made
+    span = value.span or NOWHERE
+    edit = VALUES.call(word, lambda: function_of(type(value).function)(value, here), span=span)
+
+    def change(current: Tensor) -> Tensor | float:
+        new: Tensor | float = VALUES.call(word, edit, current, span=span)
+        if isinstance(new, Tensor):
+            right = new.dim() == 2 and new.shape[1] == current.shape[1] and new.shape[0] in (1, len(current))
+            given = f"a tensor of the shape {list(new.shape)}"
+        else:
+            right, given = isinstance(new, int | float), f"an object of the type {type(new).__name__}"
+        if not right:
+            needed = f"[{len(current)}, {current.shape[1]}] or [1, {current.shape[1]}], or one number"
+            raise VALUES.fault(word, f"its function gives {given}, and {needed} is needed", span)
+        return new
+
+    return change
+
+
+def word_of(kind: type[Value]) -> str:
+    """The word of a kind of values that a package adds; empty for a kind of this package."""
+    if kind.__module__.partition(".")[0] == "causal_dsl":
+        return ""
+    return next((word.name for word in VALUES.usable() if word.kind is kind and word.name in VALUES.added), "")
 
 
 @cache
@@ -275,7 +307,7 @@ def combined(value: Combine, here: Here) -> Edit:
             raise fail("E686", "a written value is divided by zero", where, help="divide by something else")
         made = together(a, b)
         if not _finite(made) and _finite(a) and _finite(b):
-            raise _too_large(made.dtype if isinstance(made, Tensor) else torch.float64, value)
+            raise _not_held(made if isinstance(made, Tensor) else torch.tensor(made, dtype=torch.float64), value)
         return made
 
     return both
@@ -335,15 +367,24 @@ def _unlike(node: g.Capture, given: int, write: g.WriteNode, there: int) -> Spec
     )
 
 
-def _too_large(dtype: torch.dtype, written: Value) -> SpecError:
-    """E687: the numbers that a spec states make one that the dtype does not hold."""
+def _not_held(made: Tensor, written: Value) -> SpecError:
+    """E687: the numbers that a spec states make one that is not a number, or that the dtype does not hold."""
     spans = [part.span for part in written.walk() if part.span is not None]
-    kind = str(dtype).removeprefix("torch.")
+    where = spans[0] if spans else NOWHERE
+    if bool(made.isnan().any()):
+        return fail(
+            "E687",
+            "a value that is written here is not a number (NaN)",
+            where,
+            notes=("it comes of arithmetic without a result, such as 0 / 0",),
+            help="write a value that is a number for every vector that may be there",
+        )
+    kind = str(made.dtype).removeprefix("torch.")
     return fail(
         "E687",
         "a number that is written here is too large",
-        spans[0] if spans else NOWHERE,
-        notes=(f"the largest number that {kind} holds is {torch.finfo(dtype).max:.4g}",),
+        where,
+        notes=(f"the largest number that {kind} holds is {torch.finfo(made.dtype).max:.4g}",),
         help="write a smaller number",
     )
 

@@ -2,12 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any
-
 from torch import Tensor
 
 from causal_dsl.base.quick_dataclasses import dataclass
-from causal_dsl.engine.values import Edit, function_of
+from causal_dsl.engine.values import Edit, edit_of
 from causal_dsl.vocabulary.written import Value
 
 
@@ -16,9 +14,7 @@ class _Anywhere:
     """Where no run is at hand."""
 
     def edit(self, value: Value) -> Edit:
-        here: Any = self  # the functions of these values ask for nothing but other functions
-        made: Edit = function_of(type(value).function)(value, here)
-        return made
+        return edit_of(value, self)  # the functions of these values ask for nothing but other functions
 
 
 def written_there(value: Value, current: Tensor) -> Tensor | None:

@@ -52,6 +52,8 @@ class Feature(nn.Module):
 
     #: Whether the map bends: then the causal variable is found in far more networks than have it (Sutter et al. 2025).
     nonlinear: bool = False
+    #: Whether its function asked for natural activations, or for the classes of these, when it was made.
+    made_from_inputs: bool = False
 
     def __init__(self, name: str, width: int, size: int, dtype: torch.dtype):
         super().__init__()

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from collections.abc import Mapping, Sequence
+from dataclasses import field
 from typing import Any
 
 import torch
@@ -35,6 +36,13 @@ class Making:
     labels: Tensor | None
     saved: Mapping[str, Tensor] | None
     span: Span
+    #: what of the activations its function has asked for
+    asked: set[str] = field(default_factory=set)
+
+    def __getattribute__(self, name: str) -> Any:
+        if name in ("data", "labels"):
+            object.__getattribute__(self, "asked").add(name)
+        return object.__getattribute__(self, name)
 
     @property
     def name(self) -> str:
@@ -126,13 +134,17 @@ def build(
         mixed = (seed * 1_000_003 + int(settings.get("seed", 0))) * 1_000_003 + place  # type: ignore[call-overload]
         family = FEATURES.at(declared.name, span)
         making = Making(family, settings, width, mixed, kind, heads, data, labels, saved, span)
-        member: Feature = made(family.make)(making).to(device)
+        member: Feature = FEATURES.call(
+            declared.name, lambda making=making: made(making.family.make)(making).to(device), span=span
+        )
+        member.made_from_inputs = bool(making.asked)
         members.append(member)
         width, heads = member.size, None
         if data is not None and place + 1 < len(chain):
             with torch.no_grad():
                 data = member.encode(data.to(member.device))[0]
     feature = members[0] if len(members) == 1 else Chain(members).to(device)
+    feature.made_from_inputs = any(member.made_from_inputs for member in members)
     if tensors is not None:
         feature.load(tensors)
     feature.forget()

@@ -310,6 +310,12 @@ class _Network:
     ) -> None:
         runs = [run for experiment in unit.experiments for run in self._runs(experiment)]
         inputs = len(np.unique(np.concatenate([cache.plan.rows[run] for run in runs])))
+        pairs = job.total
+        if not any(
+            ref.trained or feature.made_from_inputs or any(family(part).file is not None for part in ref.chain)
+            for ref, feature in job.features.items()
+        ):
+            pairs = inputs = 0  # it is made from its settings alone
         whole = path is not None and path.is_file()
         name = "" if path is None else f"features/{path.name}"
         if self.out is not None and path is not None:
@@ -322,7 +328,7 @@ class _Network:
             tuple(job.losses),
             tuple(job.checks),
             job.step,
-            job.total,
+            pairs,
             inputs,
             restarts,
             before,

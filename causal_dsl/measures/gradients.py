@@ -13,6 +13,7 @@ import numpy as np
 
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.computed import computed
 from causal_dsl.measures.evaluation import OPERATORS
 from causal_dsl.measures.per_pair import AtOutput, Change, FixedNumber, OfDistribution, OfToken, Pair, PairOp
 from causal_dsl.measures.quantities import Quantity
@@ -70,14 +71,13 @@ def derived(metric: Pair | FixedNumber, frame: CellData) -> Derived:
 
 
 def _of_token(metric: OfToken, frame: CellData) -> Derived:
-    formula = MEASURES[metric.measure].formula
-    assert callable(formula)
+    record = MEASURES[metric.measure]
     quantities = [quantity for _, quantity in metric.needs("patched")]
     values = [frame.column("patched", quantity).astype(np.float64) for quantity in quantities]
 
     def at(number: int | None) -> Array:
         given = [v + _STEP * 1j if i == number else v for i, v in enumerate(values)]
-        return np.asarray(formula(given[0], given[1] if len(given) > 1 else None))
+        return np.asarray(computed(record, given[0], given[1] if len(given) > 1 else None))
 
     return Derived(at(None), {quantity: np.imag(at(number)) / _STEP for number, quantity in enumerate(quantities)})
 

@@ -96,14 +96,16 @@ class MeasureReader:
             self.lacks(compares, has, span, f"use `{what[2]}`" if self.context.interchange else "")
             return None
         if number is not None and "number" in record.needs:
-            score: CellScore = made(str(record.formula))(self.context.main, number)
+            score: CellScore = MEASURES.call(
+                name, lambda: made(str(record.formula))(self.context.main, number), span=span
+            )
             return score
         if record.of_distribution:
             if self.context.several:
                 self.which_output(name, f"{name}({{output}})", span)
                 return None
             return OfDistribution(name, UNITS[record.unit], name, self.place)
-        found: Pair | CellScore = made(str(record.formula))(self.context.main)
+        found: Pair | CellScore = MEASURES.call(name, lambda: made(str(record.formula))(self.context.main), span=span)
         if self.context.several and isinstance(found, CellScore) and any(map(asks, found.walk())):
             self.which_output(name, f"{name}({{output}})", span)
             return None

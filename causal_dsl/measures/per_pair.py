@@ -12,6 +12,7 @@ import numpy as np
 
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.measures.cell_data import CellData
+from causal_dsl.measures.computed import computed
 from causal_dsl.measures.evaluation import OPERATORS, Evaluation
 from causal_dsl.measures.quantities import NO_ANSWER, SAID, Asked, Quantity, ValueRef
 from causal_dsl.measures.units import TRUTH, Unit
@@ -87,9 +88,7 @@ class OfToken(Pair):
     def of(self, frame: CellData, run: str) -> Array:
         own = frame.column(run, self._own).astype(np.float64)
         whole = frame.column(run, self._normalizer).astype(np.float64) if self._whole else None
-        formula = MEASURES[self.measure].formula
-        assert callable(formula)
-        return np.asarray(formula(own, whole))
+        return np.asarray(computed(MEASURES[self.measure], own, whole))
 
     @property
     def _own(self) -> Quantity:

@@ -10,7 +10,7 @@ import torch
 from torch import nn
 
 from causal_dsl.base.quick_dataclasses import dataclass
-from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, one_line, printable
 from causal_dsl.inputs import Inputs, given_to
 from causal_dsl.network.shard_group import ShardedLayers
 from causal_dsl.network.stream.weight_stream import WeightStream
@@ -60,6 +60,12 @@ class Network:
     stream: WeightStream | None = field(default=None, repr=False)
     #: its layers, where processes share their weights out
     sharded: ShardedLayers | None = field(default=None, repr=False)
+
+    def __repr__(self) -> str:
+        about = [self.facts.architecture or self.facts.kind]
+        about += [] if self.facts.layers is None else [f"{self.facts.layers} layer{'s' * (self.facts.layers != 1)}"]
+        about += [str(self.dtype).removeprefix("torch."), str(self.device)]
+        return f"<Network {printable(one_line(self.name)) or type(self.model).__name__}: {', '.join(about)}>"
 
     @property
     def given(self) -> type[Inputs]:

@@ -75,12 +75,15 @@ def read_settings(
             continue
         if argument.name is None:
             if not positional:
-                hint = ", ".join(f"{name}=…" for name in known)
+                hint = ", ".join(f"{name}=…" for name in known if not known[name].positional or name not in found)
+                bare = [f"`{name}`" for name, setting in known.items() if setting.positional]
                 diagnostics.report(
                     "E210",
-                    f"`{what}` takes its settings by name",
+                    f"`{what}` takes {len(bare)} setting{'s' * (len(bare) > 1)} without a name: {', '.join(bare)}"
+                    if bare
+                    else f"`{what}` takes its settings by name",
                     argument.span,
-                    help=f"write {hint}" if hint else f"write `{what}()`",
+                    help=f"write {hint}" if hint else "leave this out" if bare else f"write `{what}()`",
                 )
                 good = False
                 continue

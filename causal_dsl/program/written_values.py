@@ -9,7 +9,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl.base.quick_dataclasses import dataclass
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, shown_path
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, shown_path
 from causal_dsl.program.components import width
 from causal_dsl.program.indices import swept
 from causal_dsl.program.paths import run_of, steps, without_head
@@ -222,8 +222,12 @@ class ValueReader:
                     settings[name] = self._file(settings[name], expr.span)
             if settings[name] is None:
                 return None
-        value = word.kind(**settings, span=expr.span)
-        fault = word.check(value)
+        try:
+            value: Value = VALUES.call(word.name, lambda: word.kind(**settings, span=expr.span), span=expr.span)
+            fault = VALUES.call(word.name, word.check, value, span=expr.span)
+        except SpecError as error:
+            self.diagnostics.extend(error.diagnostics)
+            return None
         if fault is not None:
             self.diagnostics.report(word.code, fault[0], expr.span, help=fault[1])
             return None

@@ -18,7 +18,7 @@ from causal_dsl.checked import Checked
 from causal_dsl.checking.checking import check
 from causal_dsl.checking.checking_networks import check_to_run
 from causal_dsl.checking.specs import Options, Spec
-from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Source, Span, SpecError
 from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution
@@ -75,6 +75,7 @@ from causal_dsl.store.out import SpecFolder, opened, unwritable
 from causal_dsl.store.ran_on import is_compared
 from causal_dsl.store.rooms import kept_beside
 from causal_dsl.store.stored_only import nothing_is_made, refuse_making, refuse_unloaded, why_not_stored
+from causal_dsl.vocabulary.fault_of_package import fault_of_package
 
 
 class Interrupted(KeyboardInterrupt):
@@ -281,8 +282,22 @@ def _run_part(
         try:
             ran = _run(spec, part, options, folder, notices, later)
         except SpecError as error:
-            raise RunFault(error.diagnostics) from error
+            raise RunFault([_placed(one, checked) for one in error.diagnostics]) from error
+        except Exception as error:
+            if (found := fault_of_package(error)) is None:
+                raise
+            raise RunFault([_placed(found, checked)]) from error
     return replace(ran, faults=tuple(part.checked.cells_lost))
+
+
+def _placed(fault: Diagnostic, checked: Checked) -> Diagnostic:
+    """A fault of a package at the test that was run alone, where it has no place of its own: formulas do not know where they are asked for."""
+    tests = [] if checked.program is None else checked.program.tests
+    return (
+        replace(fault, span=tests[0].span)
+        if fault.code == "E786" and fault.span == NOWHERE and len(tests) == 1
+        else fault
+    )
 
 
 def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:

@@ -253,6 +253,8 @@ def _fitted(feature: FeatureInfo, size: str) -> Finding:
         if feature.unanswered
         else ""
     )
+    if not feature.trained and not feature.inputs:
+        return Finding("fitted", f"{feature.text}, {size}, is made from its settings alone; nothing was fitted.")
     if not feature.trained and feature.labelled:
         return Finding(
             "fitted",

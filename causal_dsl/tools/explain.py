@@ -4,11 +4,12 @@ from __future__ import annotations
 
 import re
 import sys
+from dataclasses import replace
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from causal_dsl.base.resources import resource
-from causal_dsl.diagnostics import did_you_mean, fail
+from causal_dsl.diagnostics import SpecError, did_you_mean, fail
 from causal_dsl.tools.command_line import CommandLine
 from causal_dsl.tools.output import say
 from causal_dsl.tools.terminal import for_terminal
@@ -36,7 +37,10 @@ def page_of(written: str, line: CommandLine, listed: str = "`causal-dsl explain`
     """
     from causal_dsl.tools.explained_words import explained, words_by_kind
 
-    found = explained(written)
+    try:
+        found = explained(written)
+    except SpecError as error:  # of a package: the place is where the word is written
+        raise SpecError([replace(fault, span=line.place(written)) for fault in error.diagnostics]) from error
     if found:
         return found
     pages = codes()

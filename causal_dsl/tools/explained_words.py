@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Iterable, Iterator, Mapping
+from typing import Any
 
 from causal_dsl.measures.names import FUNCTIONS
 from causal_dsl.program.counts import COUNTS
@@ -11,6 +12,7 @@ from causal_dsl.program.positions import EDGES
 from causal_dsl.report.word_pages import of_word
 from causal_dsl.tools.lsp.keyword_pages import KEYWORDS, keyword_page
 from causal_dsl.tools.lsp.settings_of_words import settings_of, told_count, told_feature, told_setting, told_value
+from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.called_words import CALLED, DRAW, FITTING
 from causal_dsl.vocabulary.ceiling_rules import CEILINGS
 from causal_dsl.vocabulary.components import COMPONENTS
@@ -18,8 +20,10 @@ from causal_dsl.vocabulary.discovery_methods import METHODS
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.findings import FINDINGS
 from causal_dsl.vocabulary.measures import MEASURES
+from causal_dsl.vocabulary.plugins import Words
 from causal_dsl.vocabulary.readings import READINGS
 from causal_dsl.vocabulary.settings import Setting
+from causal_dsl.vocabulary.values import VALUES
 from causal_dsl.vocabulary.values import words as value_words
 
 #: What the positions of any prompt are.
@@ -45,6 +49,21 @@ def _feature(word: str) -> str:
     own = {name: one for name, one in settings_of(word, through=True).items() if name not in FITTING}
     text = _with_settings(told_feature(word), own)
     return f"{text}\n\nEvery feature also takes the settings of its fit: {', '.join(f'`{name}`' for name in FITTING)}."
+
+
+def _architecture(word: str) -> str:
+    record = ARCHITECTURES[word].of_config({})
+    there = [name for name, one in COMPONENTS.items() if one.place is not None and one.place(record)]
+    order = (
+        "attention and MLP read the same residual stream"
+        if record.parallel
+        else "the MLP reads the residual stream after attention has added to it"
+    )
+    return (
+        f"Networks of `hf(…)` whose `model_type` is `{word}`: the record of their layout says where these sites are.\n\n"
+        f"- sites: {', '.join(f'`{name}`' for name in there)}\n- a layer: {order}\n\n"
+        "Other sites are found from these. Every site is proved when a network is loaded; docs/architectures.md has all model types."
+    )
 
 
 def _function(word: str) -> str:
@@ -113,6 +132,7 @@ _KINDS: tuple[tuple[str, str, Callable[[], Iterable[str]], Callable[[str], str]]
             f"`{word}(…)`, {_article(CALLED[word].kind)}: {CALLED[word].says}.", settings_of(word)
         ),
     ),
+    ("architectures", "an architecture", lambda: ARCHITECTURES, _architecture),
     ("methods that find circuits", "a method that finds circuits", lambda: METHODS, _method),
     ("functions of metrics and scores", "a function", lambda: FUNCTIONS, _function),
     ("ceilings", "a ceiling", lambda: CEILINGS, _ceiling),
@@ -122,16 +142,24 @@ _KINDS: tuple[tuple[str, str, Callable[[], Iterable[str]], Callable[[str], str]]
 )
 
 
+#: The kinds of words that packages add.
+_ADDED: tuple[Words[Any], ...] = (MEASURES, FEATURES, VALUES, ARCHITECTURES)
+
+
 def _article(kind: str) -> str:
     return f"{'an' if kind[0] in 'aeiou' else 'a'} {kind}"
 
 
 def explained(word: str) -> str:
-    """The pages of all that a word is, one after the other; empty for what is no word of the language."""
+    """The pages of all that a word is, one after the other; empty for what is no word of the language. Raises SpecError for a word of a
+    package that has two meanings (E785), or cannot be loaded (E786)."""
+    packages = [words.package(word) for words in _ADDED if word in words.added and words[word]]
     parts = [page] if (page := of_word(word)) else []
     if word in READINGS and READINGS[word].options:
         parts[-1] += "\n".join(["", *map(_line, READINGS[word].options.items()), ""])
     parts += [f"# `{word}`: {what}\n\n{page(word)}\n" for _, what, words, page in _KINDS if word in words()]
+    if packages:
+        parts.append(f"The package {' and '.join(dict.fromkeys(packages))} adds `{word}`.\n")
     return "\n".join(parts)
 
 

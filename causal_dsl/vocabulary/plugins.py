@@ -11,13 +11,14 @@ from __future__ import annotations
 import os
 import re
 import sys
-from collections.abc import Iterable, Iterator, Mapping
+from collections.abc import Callable, Iterable, Iterator, Mapping
 from functools import cached_property, lru_cache
 from importlib import import_module
 from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
+from causal_dsl.base.faults import OwnFault, raise_if_stopped
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, fail
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.record_tables import records_in, table
@@ -117,6 +118,31 @@ class Words(Mapping[str, Word], Generic[Word]):
                 found += sorted(path.parent.rglob("*.py")) if path.name == "__init__.py" else [path]
         return found
 
+    def fault(self, name: str, why: str, span: Span = NOWHERE) -> SpecError:
+        """E786 for a word whose package does not do what its record says, as a spec is checked or run."""
+        entry = self.added[name][0]
+        return fail(
+            "E786",
+            f"`{name}` fails in the package that adds it",
+            span,
+            notes=(f"{_package(entry)} adds it as `{entry.value}`", why),
+            help="ask the authors of the package, or leave the word out",
+        )
+
+    def call(self, name: str, function: Callable[..., Any], *given: Any, span: Span = NOWHERE) -> Any:
+        """The value that a function of a word gives; E786 where the word is a package's and its function raises."""
+        if name not in self.added:
+            return function(*given)
+        try:
+            return function(*given)
+        except (SpecError, OwnFault, MemoryError):
+            raise
+        except Exception as error:
+            raise_if_stopped()
+            if type(error).__name__ == "OutOfMemoryError":  # torch's: smaller batches are tried
+                raise
+            raise self.fault(name, raised(error), span) from error
+
     @property
     def added(self) -> Mapping[str, list[EntryPoint]]:
         """The entry points of the group by their words. They are looked for again once ``sys.path`` is another."""
@@ -152,7 +178,7 @@ class Words(Mapping[str, Word], Generic[Word]):
         try:
             record: Any = entry.load()
         except Exception as error:
-            raise self._broken(entry, f"{type(error).__name__}: {error}".splitlines()[0][:200], span) from error
+            raise self._broken(entry, raised(error), span) from error
         if not isinstance(record, self.kind):
             why = f"`{entry.value}` is {type(record).__name__}, and it has to be {self.kind.__name__}"
             raise self._broken(entry, why, span)
@@ -209,6 +235,11 @@ def _may_add(folder: str) -> bool:
     return False
 
 
+def raised(error: BaseException) -> str:
+    """An exception of the code of a package in one line."""
+    return f"{type(error).__name__}: {error}".splitlines()[0][:200]
+
+
 def made(dotted: str) -> Any:
     """The object that a dotted name ``module:attribute`` of a record stands for: imported now, so that the record itself is light."""
     module, _, attribute = dotted.partition(":")
@@ -223,4 +254,4 @@ def _package(entry: EntryPoint) -> str:
     return f"{about.name} {about.version}" if about is not None else entry.module
 
 
-__all__ = ["Record", "Words", "made"]
+__all__ = ["Record", "Words", "made", "raised"]

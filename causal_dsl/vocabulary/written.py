@@ -50,6 +50,9 @@ class Value:
     #: more of where it is written than the functions of its parts. Each kind that has a record says it.
     runless: ClassVar[bool] = False
 
+    #: the record of its word, which sets it
+    record: ClassVar[Written | None] = None
+
     #: where it is written in a spec
     span: Span | None = field(default=None, compare=False, repr=False, kw_only=True)
 
@@ -126,10 +129,38 @@ class Value:
         """The key of the right order of a write at ``site``: of values that are alike in it one is tried."""
         return (type(self).__name__, *(part.order(site) for part in self.parts))
 
+    def __str__(self) -> str:
+        if self.record is None:
+            return repr(self)
+        said, bare = [], True
+        for name, setting in self.record.settings.items():
+            value = getattr(self, name)
+            if value == setting.default and not setting.required:
+                bare = False  # those that follow need their names
+            elif setting.positional and bare:
+                said.append(_shown(value))
+            else:
+                said.append(f"{name}={_shown(value)}")
+        return f"{self.record.name}({', '.join(said)})" if said else self.record.name
+
     @property
     def text(self) -> str:
-        """As it is written in a spec."""
+        """As it is written in a spec: its word with the settings that are not those it has anyway, where it does not say more."""
         return str(self)
+
+
+def _shown(value: object) -> str:
+    """A setting as a spec writes it."""
+    match value:
+        case Value():
+            return value.text
+        case bool():
+            return str(value).lower()
+        case float() | int():
+            return f"{value:g}"
+        case tuple():
+            return ", ".join(map(_shown, value))
+    return f'"{value}"'
 
 
 class Hand(Protocol):
@@ -186,6 +217,8 @@ class Written:
             raise TypeError(
                 f"{self.kind.__name__} does not say whether it is `runless`: made from no run, and not by chance"
             )
+        if self.word and "record" not in vars(self.kind):
+            self.kind.record = self
 
 
 __all__ = ["Example", "Hand", "Value", "Written"]

@@ -43,6 +43,9 @@ def test_a_package_adds_a_value(tmp_path: Path, monkeypatch: pytest.MonkeyPatch)
     label = torch.tensor([int((a == b) == (c == d)) for a, b, c, d in inputs])
     assert found == pytest.approx(float(logits.gather(1, label[:, None]).mean()), rel=1e-9)
     assert repr(cd.soft(1)) == "soft(1)"
+    assert "write layer[1].out[0:4]: soft(0.25)" in cd.plan(cd.parse(SPEC.replace("SOFT", "soft(0.25)"))).text()
+    (fault,) = cd.check(cd.parse(SPEC.replace("SOFT", "soft(0.25, 2)"))).errors
+    assert (fault.code, fault.title) == ("E210", "`soft` takes 1 setting without a name: `by`")
     with pytest.raises(SpecError) as caught:
         cd.run(cd.parse(SPEC.replace("SOFT", "soft(-1)")))
     assert [d.code for d in caught.value.diagnostics] == ["E213"]

@@ -13,6 +13,8 @@ from safetensors.torch import save_file
 
 import causal_dsl as cd
 from causal_dsl.program.facts import facts_of_config
+from causal_dsl.tools.cli import main
+from causal_dsl.tools.explained_words import explained
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.features import FEATURES
 from causal_dsl.vocabulary.measures import MEASURES
@@ -60,6 +62,9 @@ def test_a_family_of_another_package(packages: Path, monkeypatch: pytest.MonkeyP
         SPEC.replace("FEATURE", 'subspace("leading.safetensors", controls=none)')
     )  # the same map, from a file
     assert scores(SPEC.replace("FEATURE", "leading(dim=3, controls=none)")) == pytest.approx(named, abs=1e-6)
+    findings = cd.run(cd.parse(SPEC.replace("FEATURE", "leading(dim=3, controls=none)")))["t"].cell().findings
+    told = [finding.text for finding in findings if finding.code == "fitted"]
+    assert told == ["leading(dim=3), 3 of 16 dimensions, is made from its settings alone; nothing was fitted."]
     with pytest.raises(cd.SpecError) as caught:
         cd.check(cd.parse(SPEC.replace("FEATURE", "leading(size=3)"))).raise_errors()
     assert "E211" in {diagnostic.code for diagnostic in caught.value.diagnostics}
@@ -113,6 +118,23 @@ def test_every_group_of_entry_points_has_a_package_on_the_page(packages: Path) -
         re.findall(r'Words\(\s*"(causal_dsl\.\w+)"', "".join(path.read_text() for path in VOCABULARY.rglob("*.py")))
     )
     assert added.keys() == groups
+
+
+def test_explain_says_which_package_adds_a_word(packages: Path, capsys: pytest.CaptureFixture[str]) -> None:
+    for word in ("leading", "soft", "confidence", "starcoder2"):
+        page = explained(word)
+        assert re.search(rf"^The package [\w-]+ [\d.]+ adds `{word}`\.$", page, re.MULTILINE), page
+        assert "variable is ." not in page
+    assert "`neurons`" in explained("starcoder2")
+    assert "package" not in explained("llama")
+    install(packages, "soft-again", {"causal_dsl.values": {"soft": "soft_again:SOFT"}})
+    sys.path.append(str(packages / "elsewhere"))  # packages are looked for again where the path is another
+    try:
+        assert main(["explain", "soft"]) == 2
+    finally:
+        sys.path.pop()
+    told = capsys.readouterr().err
+    assert "E785" in told and "causal-dsl explain soft" in told
 
 
 def test_without_the_packages_the_words_are_not_there() -> None:

@@ -70,8 +70,11 @@ def told_feature(word: str) -> str:
     if feature is None:
         return ""
     paper = f" ({feature.paper})" if feature.paper else ""
+    meaning = f"`via {word}`: the variable is {feature.meaning}{paper}."
+    if not feature.meaning:
+        meaning = f"`via {word}`: a feature whose record does not say what the variable is{paper}."
     fitted = "it is fitted on counterfactual labels" if feature.trained else ""
-    return "\n\n".join(part for part in (f"`via {word}`: the variable is {feature.meaning}{paper}.", fitted) if part)
+    return "\n\n".join(part for part in (meaning, fitted) if part)
 
 
 def told_value(word: str) -> str:
