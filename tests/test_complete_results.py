@@ -144,6 +144,7 @@ def test_ctrl_c_while_networks_are_loaded_loses_no_test(
     assert second == [("swept", "interrupted", 0, 3), ("plain", "interrupted", 0, 1)]
 
 
+@pytest.mark.slow
 def test_a_test_that_is_lost_is_a_fault(spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch) -> None:
     """Whatever keeps a test from being measured: a run never ends well without it."""
     monkeypatch.setattr(Execution, "run", lambda self: iter(()))

@@ -150,6 +150,7 @@ def test_a_function_that_only_tests_call_is_seen() -> None:
     assert codes_of(found) == {"E100"} and "dead" not in {scope.name for scope in found}
 
 
+@pytest.mark.slow
 def test_no_function_is_there_for_tests_alone() -> None:
     alive = {id(scope) for scope in reached()}
     dead = sorted({scope.name for scope in every_scope() if id(scope) not in alive} - BY_OTHERS)

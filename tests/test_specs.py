@@ -37,7 +37,7 @@ def ran(tmp_path_factory: pytest.TempPathFactory) -> Ran:
 LARGE = {"circuit_of_ioi", "induction_heads", "logic", "training_curve"}
 
 
-@pytest.mark.thinned(always=12)
+@pytest.mark.thinned(always=6)
 @pytest.mark.parametrize(
     "path",
     [

@@ -190,6 +190,7 @@ def test_what_a_filter_keeps_may_differ(runs: Path, capsys: Captured) -> None:
     assert always["value"] == 0 and not always["paired"] and always["low"] < 0 < always["high"]
 
 
+@pytest.mark.slow
 def test_other_pairs_are_not_paired(runs: Path, capsys: Captured) -> None:
     _, found = diff(capsys, "a", "seed")
     (spec,) = found["specs"]

@@ -131,7 +131,7 @@ def test_copies_are_named_where_something_else_counts_that_is_placed_nowhere(
 
 @pytest.mark.parametrize("place", ["a", NUMBER])
 @pytest.mark.parametrize("network", ["plain_beside_what_is_held_elsewhere", "c_is_shared"])
-@pytest.mark.thinned(always=2)
+@pytest.mark.thinned(always=1)
 def test_what_two_tokens_hold_together_is_no_copy(network: str, place: str, tmp_path: Path) -> None:
     """A share of c, taken alone, is another c; and copies that nothing reads are none of the answer's."""
     for draw in ("exhaustive=true", "n=200"):

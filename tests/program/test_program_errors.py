@@ -70,7 +70,7 @@ def in_folder(monkeypatch: pytest.MonkeyPatch) -> None:
 
 
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
-@pytest.mark.thinned(always=200)
+@pytest.mark.thinned(always=110)
 def test_messages(path: Path) -> None:
     checked = api.check(api.load(path.name))
     golden = path.with_suffix(".txt")

@@ -83,6 +83,7 @@ def _questions(name: str, tree: ast.Module) -> Iterator[str]:
                 yield f"{name}: {ast.unparse(node)}"
 
 
+@pytest.mark.slow
 def test_no_code_asks_of_which_kind_a_network_is() -> None:
     found = [question for name, path in _modules() for question in _questions(name, tree_of(path))]
     assert sorted(found) == sorted(COMPARED), "ask for what is needed: a field of NetworkKind, or a method of Inputs"

@@ -77,6 +77,7 @@ def test_a_table_has_all_its_records_and_no_word_twice() -> None:
     assert [one.rank for one in COMPONENTS.values()] == sorted({one.rank for one in COMPONENTS.values()})
 
 
+@pytest.mark.slow
 def test_settings_are_records_of_the_vocabulary() -> None:
     """What a word takes is told where words are: a table elsewhere would be unknown to `explain`, editors and the docs."""
     elsewhere = [
