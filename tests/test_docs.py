@@ -188,6 +188,7 @@ def test_a_full_chapter_of_diagnostics_goes_on_in_one_that_is_not(generate: dict
     )
 
 
+@pytest.mark.slow
 def test_what_records_decide_is_as_they_say(generate: dict[str, Any], capsys: pytest.CaptureFixture[str]) -> None:
     """The tables of pages, the index of diagnostics, and the defaults of the installed transformers."""
     assert len(generate["FILES"]) > 30

@@ -57,6 +57,7 @@ def test_checks_and_plans_of_shipped_specs(name: str, capsys: Captured) -> None:
     valid(printed(capsys, "plan", spec, "--json"), "Plan")
 
 
+@pytest.mark.slow
 def test_a_run_of_a_shipped_spec(capsys: Captured, tmp_path: Path) -> None:
     """Those of the others are in ``tests/test_specs.py``."""
     spec = str(ROOT / "specs" / "equality_relu.causal")

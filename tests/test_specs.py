@@ -79,6 +79,7 @@ def test_equality_in_a_small_transformer(ran: Ran) -> None:
         assert all(test.cell(l=layer, p="a").scores["iia"].value == 0.5 for layer in range(3))
 
 
+@pytest.mark.slow
 def test_equality_with_weights_derived_by_hand(ran: Ran) -> None:
     results, _ = ran("equality_relu")
     assert results.passed, results.diagnostics

@@ -262,6 +262,7 @@ def test_statements_one_after_the_other() -> None:
     assert "E330" in refused(Design((base, DrawStatement(("source",), model, 3000, 0, (), False, never, NOWHERE))))
 
 
+@pytest.mark.slow
 def test_where_that_never_holds() -> None:
     assert "on none of the 65,536 pairs" in refused(
         plain.design(plain.model(EQUALITY), where="base.a == 3 and base.b == 3 and not base.left")

@@ -135,6 +135,7 @@ def every_case() -> list[tuple[Case, bool]]:
     return [(case, case.possible) for case in map(random_case, range(160))]
 
 
+@pytest.mark.slow
 def test_there_are_cases_of_all_kinds() -> None:
     some, none = cases(True), cases(False)
     assert len(some) == MANY and len(none) == FEW

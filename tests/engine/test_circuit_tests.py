@@ -146,6 +146,7 @@ def test_every_score_has_random_circuits_and_controls_none_has_none() -> None:
     assert without.scores["completeness(gap)"] == cell.scores["completeness(gap)"]
 
 
+@pytest.mark.slow
 def test_random_sweeps_stand_beside_areas() -> None:
     more = """
 circuit upto(k in [1, 2]) : net {

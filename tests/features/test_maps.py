@@ -51,6 +51,7 @@ def off(one: torch.Tensor, other: torch.Tensor) -> float:
 
 @settings(max_examples=100, deadline=None)
 @given(features())
+@pytest.mark.slow
 def test_decode_undoes_encode(drawn: tuple[str, Feature, torch.Tensor, torch.Tensor]) -> None:
     _, feature, x, _ = drawn
     before = feature.hardened
@@ -64,6 +65,7 @@ def test_decode_undoes_encode(drawn: tuple[str, Feature, torch.Tensor, torch.Ten
 
 @settings(max_examples=100, deadline=None)
 @given(features())
+@pytest.mark.slow
 def test_a_base_that_is_its_own_source_stays(drawn: tuple[str, Feature, torch.Tensor, torch.Tensor]) -> None:
     _, feature, x, _ = drawn
     assert torch.equal(feature.swap(x, x), x)

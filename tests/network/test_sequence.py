@@ -270,6 +270,7 @@ def test_what_is_written_is_what_a_hook_writes(tmp_path: Path, component: str) -
     hold_against_a_hook(network, component)
 
 
+@pytest.mark.slow
 def test_attention_weights_are_written_where_they_leave_their_module(tmp_path: Path) -> None:
     network = own(tmp_path)
     ids = torch.tensor([[0, 1, 2, 3], [0, 4, 5, 6]])

@@ -39,6 +39,7 @@ def read_back(found: cd.Results) -> None:
     assert text(again) == text(found)
 
 
+@pytest.mark.slow
 def test_results_are_read_as_they_were_written() -> None:
     read_back(results())
 

@@ -254,6 +254,7 @@ def used() -> set[str]:
     return found
 
 
+@pytest.mark.slow
 def test_every_code_has_a_record() -> None:
     """Its row on the page follows from it."""
     assert used() <= set(FINDINGS)
