@@ -225,6 +225,7 @@ def test_what_out_keeps(folder: Path, capsys: Captured) -> None:
 
 @pytest.mark.parametrize(("name", "code"), [("good", 0), ("failing", 1), ("faulty", 2), ("nowhere", 2)])
 @pytest.mark.parametrize("words", [["run"], ["run", "--json"]], ids=" ".join)
+@pytest.mark.thinned(always=2)
 def test_exit_codes(folder: Path, capsys: Captured, words: list[str], name: str, code: int) -> None:
     assert main([*words, f"{name}.causal"]) == code
     told = capsys.readouterr()

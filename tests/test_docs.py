@@ -264,6 +264,7 @@ def test_every_setting_of_a_fit_is_on_its_page() -> None:
 
 
 @pytest.mark.parametrize("line", commands())
+@pytest.mark.thinned(always=20)
 def test_commands_exist(line: str) -> None:
     words = shlex.split(line, comments=True)
     try:

@@ -52,6 +52,7 @@ def test_every_spec_is_sound_and_laid_out(path: Path) -> None:
 
 
 @pytest.mark.parametrize("path", sorted((SPECS / "tasks").glob("*.causal")), ids=lambda path: path.stem)
+@pytest.mark.thinned(always=2)
 def test_a_task_of_the_field_takes_twenty_lines(path: Path) -> None:
     assert sum(1 for line in path.read_text(encoding="utf-8").splitlines() if line.strip()) <= 20
     assert not [d for d in cd.check(cd.load(path)).diagnostics if d.code not in ("W628", "W668")]

@@ -164,6 +164,7 @@ def test_pairs_and_chance_levels_are_those_of_the_design(number: int) -> None:
 
 
 @pytest.mark.parametrize("number", range(FEW))
+@pytest.mark.thinned(always=10)
 def test_where_a_row_can_have_no_partner_it_is_said(number: int) -> None:
     case = cases(False)[number]
     found = cd.check(cd.parse(case.text))

@@ -352,6 +352,7 @@ def test_the_interval_of_paired_shares_is_where_the_score_test_turns(ups: int, d
 
 
 @pytest.mark.parametrize("inputs", [1000, 30])
+@pytest.mark.thinned(always=1)
 def test_the_interval_of_paired_shares_holds_the_truth(inputs: int) -> None:
     """In 19 of 20 samples, where pairs share inputs too: each input has a difficulty of its own in each run."""
     random = np.random.default_rng(inputs)

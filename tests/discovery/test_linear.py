@@ -23,6 +23,7 @@ def linear() -> Iterator[Searched]:
 
 
 @pytest.mark.parametrize("way", WAYS)
+@pytest.mark.thinned(always=1)
 def test_nodes_by_gradients_have_their_exact_effects(linear: Searched, way: Way) -> None:
     found = linear.of.score_nodes(way)
     exact = linear.exact.effects([[node] for node in found.of]).T

@@ -276,6 +276,7 @@ def test_both_executors_and_all_self_checks(name: str) -> None:
 
 
 @pytest.mark.parametrize("kept", [0, 1 << 28])
+@pytest.mark.thinned(always=1)
 def test_terms_that_are_kept_or_made_again_and_edges_at_some_tokens(kept: int, monkeypatch: pytest.MonkeyPatch) -> None:
     """Tokens of a row have masks of their own here, and terms are made for each layer where none are kept."""
     monkeypatch.setattr(edge_terms, "KEPT", kept)

@@ -10,6 +10,7 @@ from tests.engine.tiny import spec_of
 
 @pytest.mark.parametrize("reference", [False, True])
 @pytest.mark.parametrize("family", ["llama", "qwen3"])
+@pytest.mark.thinned(always=1)
 def test_a_stream_of_zero_is_as_that_after_the_layer(family: str, reference: bool) -> None:
     # an MLP without biases adds nothing to a stream of zeros
     written = "base, source ~ m(n=16, controls=none) do(layer[1].{}[last] = 0) report mean(logit(o)) report kl"

@@ -206,6 +206,7 @@ test moved on al {
 @pytest.mark.parametrize(
     ("factory", "read"), [("one", "logits"), ("one", "logits[0]"), ("three", "logits[2]"), ("three", "logits")]
 )
+@pytest.mark.thinned(always=1)
 def test_a_network_of_code_gives_a_number(factory: str, read: str, tmp_path: Path) -> None:
     """Nothing is known of its logits until it is loaded: `check` refuses none, and `run` those that are not one number."""
     (tmp_path / "own.py").write_text(OWN, encoding="utf-8")

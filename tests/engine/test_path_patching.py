@@ -326,6 +326,7 @@ def test_keys_are_counted_by_themselves_and_a_query_head_reads_the_one_that_it_s
         ("embed -> layer[1].head[0].v -> layer[2].head[0].q <- source", ("a path of 2 edges from the", "frozen")),
     ],
 )
+@pytest.mark.thinned(always=1)
 def test_the_six_choices_stand_with_edges_and_paths(action: str, words: tuple[str, ...]) -> None:
     text = circuit_spec("llama", action, "change(gap)")
     (said,) = [one.text for one in api.run(api.parse(text)).tests[0].cells[0].findings if one.code == "choices"]

@@ -171,6 +171,7 @@ test NAME on at_NAME { base, source ~ hist(n=100, seed=1) do(count <- source) re
 
 
 @pytest.mark.parametrize("order", [("last", "inner"), ("inner", "last")])
+@pytest.mark.thinned(always=1)
 def test_one_prompt_is_read_at_two_tokens(order: tuple[str, str]) -> None:
     """In a network whose tokens look both ways, the tests of one spec read the same prompts, each at its own token."""
     own = {

@@ -95,6 +95,7 @@ def test_copies_of_what_the_answer_needs_are_compared(network: str, tmp_path: Pa
 
 
 @pytest.mark.parametrize("draw", spread(DRAWS, 1))
+@pytest.mark.thinned(always=1)
 def test_copies_of_which_one_is_read_are_told_from_copies_that_are_read_together(draw: str, tmp_path: Path) -> None:
     """Either moves the answer, and no part of the layer carries what is needed by itself."""
     found = run(tmp_path, "by_what_is_read", draw=draw)

@@ -414,6 +414,7 @@ def test_every_ablation_of_a_constant_is_named(value: str, draw: str, tmp_path: 
 
 
 @pytest.mark.parametrize("value", spread(["0.5", "clamp(0.4, 0.6)", "[0.5]", "0.2 * current + 0.4", "mean"], 3))
+@pytest.mark.thinned(always=1)
 def test_a_number_between_the_values_of_a_unit(value: str, tmp_path: Path) -> None:
     found = codes(tmp_path, "split_in_two", BOTH, f"do(layer[0].out[2] = {value})", BASE)
     assert "replacement_matters" in found, found

@@ -56,6 +56,7 @@ def test_a_part_that_moves_more_than_errors_of_its_own_explain_is_named(tmp_path
 
 
 @pytest.mark.parametrize("seed", spread(range(6), 3))
+@pytest.mark.thinned(always=1)
 def test_errors_that_mixtures_make_as_often_are_no_alarm(seed: int, tmp_path: Path) -> None:
     variables, placed = PLACED_W[0], PLACED_W[1].replace("WHERE", "1")
     found = run(tmp_path, "wrong_where_copies_meet", variables, placed, draw=f"n=256, seed={seed}")

@@ -58,6 +58,7 @@ def claim(folder: Path, network: str, place: str, sweep: str, draw: str, where: 
 
 
 @pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.thinned(always=1)
 def test_copies_of_what_decides_nothing_are_compared(name: str, tmp_path: Path) -> None:
     *asked, said = CLAIMS[name]
     found = claim(tmp_path, "by_copies_of_b", *asked)
@@ -65,6 +66,7 @@ def test_copies_of_what_decides_nothing_are_compared(name: str, tmp_path: Path) 
 
 
 @pytest.mark.parametrize("name", CLAIMS)
+@pytest.mark.thinned(always=1)
 def test_where_nothing_is_compared_nothing_alarms(name: str, tmp_path: Path) -> None:
     *asked, _ = CLAIMS[name]
     found = claim(tmp_path, "plain", *asked)
@@ -92,6 +94,7 @@ def test_a_claim_under_a_where_is_tried_in_other_prompts(place: str, sweep: str,
 
 
 @pytest.mark.parametrize("name", ["whole", "drawn"])
+@pytest.mark.thinned(always=1)
 def test_copies_of_what_the_answer_needs_are_compared(name: str, tmp_path: Path) -> None:
     *asked, _ = CLAIMS[name]
     found = claim(tmp_path, "by_copies_of_c", *asked)
@@ -100,6 +103,7 @@ def test_copies_of_what_the_answer_needs_are_compared(name: str, tmp_path: Path)
 
 
 @pytest.mark.parametrize(("more", "idle"), [("b", True), ("c", False)])
+@pytest.mark.thinned(always=1)
 def test_the_tokens_of_a_small_test_are_written_in_parts(more: str, idle: bool, tmp_path: Path) -> None:
     """A fifth of the cost of 96 pairs is too little for that. Nothing reads b, and c is needed as it is."""
     found = claim(tmp_path, "plain", f"a], layer[0].resid_post[{more}", "", "n=96", "")

@@ -64,6 +64,7 @@ def test_the_builder_has_its_name(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", MEASURES)
+@pytest.mark.thinned(always=8)
 def test_what_it_needs_is_asked_for(name: str) -> None:
     """A test without what it needs is refused, and one that has it is not."""
     record = MEASURES[name]

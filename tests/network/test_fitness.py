@@ -74,6 +74,7 @@ def read_last(monkeypatch: pytest.MonkeyPatch) -> None:
         ("bert", read_last),
     ],
 )
+@pytest.mark.thinned(always=1)
 def test_what_is_written_before_it_was_read_is_a_mistake_of_ours(
     name: str, trap: Any, monkeypatch: pytest.MonkeyPatch
 ) -> None:

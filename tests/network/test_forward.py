@@ -222,6 +222,7 @@ def test_a_write_at_mlp_in_is_not_seen_at_resid_mid() -> None:
 
 
 @pytest.mark.parametrize("name", ["llama", "granite", "gemma2", "gpt2", "falcon", "bert", "distilbert"])
+@pytest.mark.thinned(always=2)
 def test_what_is_there_written_back_changes_nothing(name: str) -> None:
     model = model_of(name)
     network = wrap(model, facts_of_config(model.config.to_dict(), None, NOWHERE))

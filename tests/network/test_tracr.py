@@ -58,6 +58,7 @@ def test_there_is_a_spec_of_every_program() -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.thinned(always=2)
 def test_its_sites_are_proved(name: str) -> None:
     network = opened(name)
     proof = proof_of(network)
@@ -91,6 +92,7 @@ def ids_of(name: str, rows: list[tuple[str, ...]]) -> Tensor:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.thinned(always=2)
 def test_it_computes_its_program(name: str) -> None:
     network, rows = opened(name), inputs_of(name)
     said = network.model(ids_of(name, rows))[:, -1].argmax(-1)
@@ -165,6 +167,7 @@ def test_the_compilers_table_is_where_the_variables_live(name: str) -> None:
 
 
 @pytest.mark.parametrize("name", PROGRAMS)
+@pytest.mark.thinned(always=2)
 def test_a_head_carries_what_it_writes(name: str) -> None:
     """Of each head: swapping its z changes the stream in the coordinates that its output projection writes, and in no others."""
     network, about = opened(name), program(name)

@@ -55,6 +55,7 @@ def test_a_plan_counts_the_units_that_a_run_has(
 
 
 @pytest.mark.parametrize("megabytes", [11, 16, 24, 30])
+@pytest.mark.thinned(always=1)
 def test_a_plan_keeps_to_the_memory_that_it_is_given_or_says_that_it_does_not(
     folder: Path, megabytes: int, capsys: pytest.CaptureFixture[str]
 ) -> None:

@@ -121,6 +121,7 @@ def checked(chat: str) -> Any:
     ],
     ids=["user", "system", "begun", "shots"],
 )
+@pytest.mark.thinned(always=5)
 def test_the_text_is_that_of_the_library(
     folder: Path, template: str, said: list[tuple[str, str]], inside: bool
 ) -> None:

@@ -98,6 +98,7 @@ test faulty on halves(l=0) {
 
 
 @pytest.mark.parametrize("code", FAULTY)
+@pytest.mark.thinned(always=1)
 def test_a_fault_that_shows_once_a_network_is_loaded_stops_its_own_test_alone(
     code: str, tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

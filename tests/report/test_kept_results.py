@@ -147,6 +147,7 @@ def test_damaged_results_are_refused_by_the_place(
         lambda d: d.update(tests=[]),
     ],
 )
+@pytest.mark.thinned(always=3)
 def test_a_change_that_leaves_each_field_possible_is_told(
     damage: Any, kept: tuple[Path, dict[str, Any]], capsys: Captured
 ) -> None:

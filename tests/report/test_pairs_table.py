@@ -62,6 +62,7 @@ test alone on at(0) { base ~ m(n=32, seed=0) report accuracy }
 
 
 @pytest.mark.parametrize("net", ["broken", "tied", "always_broken"])
+@pytest.mark.thinned(always=1)
 def test_an_answer_that_is_missing_is_null(net: str, tmp_path: Path) -> None:
     (tmp_path / "nets.py").write_text(NETS, encoding="utf-8")
     (tmp_path / "s.causal").write_text(SPEC.replace("NET", net), encoding="utf-8")

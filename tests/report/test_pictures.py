@@ -17,6 +17,7 @@ from tests.report.shared_results import results
 
 
 @pytest.mark.parametrize(("test", "kind"), [("mapped", "map"), ("along", "curve"), ("fails", "points")])
+@pytest.mark.thinned(always=1)
 def test_the_shape_of_a_sweep_chooses_the_picture(test: str, kind: str) -> None:
     (picture, *_) = pictures(results()[test])
     assert picture.kind == kind

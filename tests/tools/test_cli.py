@@ -129,6 +129,7 @@ def test_zoo_lists_its_networks(capsys: Captured) -> None:
 
 
 @pytest.mark.parametrize("word", [*MEASURES, *FINDINGS])
+@pytest.mark.thinned(always=30)
 def test_explain_knows_every_measure_and_finding(word: str, capsys: Captured) -> None:
     assert main(["explain", word]) == 0
     found = capsys.readouterr().out
@@ -240,6 +241,7 @@ def make():
 
 
 @pytest.mark.parametrize("words", [["run", "--json"], ["plan", "--load", "--json"]])
+@pytest.mark.thinned(always=1)
 def test_what_code_of_a_network_prints_is_in_no_document(words: list[str], folder: Path, capsys: Captured) -> None:
     (folder / "net.py").write_text(PRINTS, encoding="utf-8")
     align = "align al : m -> net {\n  a @ input[0:4] via onehot()\n  b @ logits\n}\ntest t on al {\n  base ~ m(n=4)\n  report accuracy\n}\n"

@@ -76,6 +76,7 @@ CASES = [
 @pytest.mark.parametrize(
     ("command", "action"), CASES, ids=[f"{command} {action.option_strings[-1]}" for command, action in CASES]
 )
+@pytest.mark.thinned(always=9)
 def test_each_argument_ends_in_the_options(command: str, action: argparse.Action) -> None:
     word = "n=." if action.dest == "network" else WORDS.get(getattr(action.type, "__name__", ""), "word")
     values = [] if action.nargs == 0 else [next(iter(action.choices)) if action.choices else word]
