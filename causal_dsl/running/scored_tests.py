@@ -22,6 +22,7 @@ from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.own_failures import with_own_failures
 from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import TestResult
@@ -59,6 +60,7 @@ def scored_test(
             scored = with_probes(scored, one, execution)
         else:
             scored = with_places(scored, one, execution)
+        scored = with_own_failures(scored, (one,), plan, [(cell.columns,) for cell in cells], kept)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept, ceilings), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -74,7 +76,9 @@ def scored_test(
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
     whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
-    whole = with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
+    together = list(zip(*([cell.columns for cell in one.finished] for one in outputs), strict=True))
+    whole = with_own_failures(as_far_as_measured(whole, test), test.each, plan, together, kept)
+    whole = with_ties(whole, test, plan.draw_of(test.each[0]))
     return as_meant(whole, test.scores.expectations)
 
 

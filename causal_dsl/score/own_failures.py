@@ -1,0 +1,168 @@
+"""Whether an interchange fails more often than the network does by itself, over the same pairs.
+
+The intervals of iia and of the accuracy may overlap though the interchange fails in pairs in which nothing else fails. The failures of each pair
+are therefore held against two of the network's own: that of its base, and those of the base inputs that have by themselves the values that
+the interchange gives to the base.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Mapping, Sequence
+from dataclasses import replace
+from typing import TYPE_CHECKING
+
+import numpy as np
+
+from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.measures.quantities import Columns
+from causal_dsl.score.estimates_and_findings import Estimate, Verdict
+from causal_dsl.score.format_numbers import show, show_estimate
+from causal_dsl.score.paired import difference
+from causal_dsl.score.truth import has_answer
+from causal_dsl.score.verdict import settled
+
+if TYPE_CHECKING:
+    from causal_dsl.planning.plan import Plan
+    from causal_dsl.program.program import Test
+    from causal_dsl.score.results import CellResult, TestResult
+
+#: What the interchange fails more often by no more than this share of pairs is nothing: networks are hardly ever exact.
+_RARE = 0.005
+#: The chance that a true hypothesis has of such a difference: from the failures of the base, and from those of inputs with the values.
+_LUCK, _LIKELY = 0.001, 0.025
+#: The number of standard errors on each side of an interval of 95%.
+_ERRORS = 1.96
+
+
+@dataclass(frozen=True)
+class _Own:
+    """In which pairs the network is wrong on the base [n]; how often it is wrong on base inputs with the values of the counterfactual of each pair [n]; and
+    for how many pairs each base stands in that [n]."""
+
+    base: np.ndarray
+    there: np.ndarray
+    times: np.ndarray
+
+
+def with_own_failures(
+    result: TestResult, outputs: Sequence[Test], plan: Plan, cells: Sequence[Sequence[Columns]], kept: np.ndarray | None
+) -> TestResult:
+    """The result with `partly` in the place of `supported` where the interchange fails more often than the network by itself.
+
+    outputs: the tests of single outputs that are right or wrong together
+    cells:   for each cell the columns of each output
+    kept:    which pairs a filter keeps [n]; None for all
+    """
+    first = outputs[0]
+    judged = [n for n, cell in enumerate(result.cells) if cell.verdict is not None and cell.verdict.code == "supported"]
+    if not first.swaps or not judged or any(one.readout.metric is not None for one in outputs):
+        return result
+    try:
+        labels = _labels(first, plan)
+    except SpecError:
+        return result  # the model has no answer in some row
+    rows = np.ones(len(next(iter(labels.values()))), bool) if kept is None else kept.copy()
+    for one in outputs:
+        rows &= has_answer(one, labels[one.readout.variable])
+    ids, own, found = plan.ids_of(first), None, list(result.cells)
+    for number in judged:
+        cell = result.cells[number]
+        if cell.scores["iia"].method == "exact" or (cell.scores["iia"].value or 0.0) == 1:
+            continue
+        own = own or _own(outputs, plan, labels, cells[number], rows)
+        wrong = np.zeros(len(rows), bool)
+        for one, columns in zip(outputs, cells[number], strict=True):
+            wrong |= _wrong(one, columns.patched, labels[one.readout.variable])
+        more = _more(wrong, own, rows, {role: ids[role] for role in first.roles}, len(judged))
+        if more is not None:
+            told = _partly(cell, float(wrong[rows].mean()), float(own.there[rows].mean()), more)
+            found[number] = settled(replace(cell, verdict=told))
+    return replace(result, cells=tuple(found))
+
+
+def _labels(test: Test, plan: Plan) -> dict[str, np.ndarray]:
+    """All variables of the causal model under the interchange."""
+    values = plan.draw_of(test).values
+    do = {variable: values[role][variable] for variable, role in test.swaps}
+    return dict(test.model.evaluate({name: values["base"][name] for name in test.model.exogenous}, do))
+
+
+def _wrong(test: Test, run: Mapping[object, np.ndarray], wanted: np.ndarray) -> np.ndarray:
+    said = next(column for quantity, column in run.items() if getattr(quantity, "kind", "") == "answer")
+    return ~test.model.accepted(test.readout.variable).right(said, wanted)
+
+
+def _own(
+    outputs: Sequence[Test], plan: Plan, labels: Mapping[str, np.ndarray], columns: Sequence[Columns], rows: np.ndarray
+) -> _Own:
+    base = plan.draw_of(outputs[0]).values["base"]
+    n = len(rows)
+    wrong = np.zeros(n, bool)
+    for one, own in zip(outputs, columns, strict=True):
+        wrong |= _wrong(one, own.base, base[one.readout.variable])
+    there, times = np.full(n, np.nan), np.zeros(n)
+    for names in _keys(outputs, base):
+        have = np.stack([np.asarray(base[name], np.float64) for name in names], axis=1)
+        want = np.stack([np.asarray(labels.get(name, base[name]), np.float64) for name in names], axis=1)
+        group = np.unique(np.concatenate([have, want]), axis=0, return_inverse=True)[1].reshape(-1)
+        mine, theirs = group[:n], group[n:]
+        size = np.bincount(mine, minlength=int(group.max()) + 1)
+        share = np.bincount(mine, weights=wrong, minlength=len(size)) / np.maximum(size, 1)
+        new = np.isnan(there) & (size[theirs] > 0)
+        there[new] = share[theirs[new]]
+        asked = np.bincount(theirs[new & rows], minlength=len(size))
+        times += asked[mine] / size[mine]
+    none = np.isnan(there)
+    there[none] = wrong.mean()
+    return _Own(wrong, there, times + (none & rows).sum() / n)
+
+
+def _keys(outputs: Sequence[Test], base: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
+    """Variables whose values say which base inputs stand for the counterfactual: the interchanged ones beside the inputs that reach the output by other
+    ways, beside the output's parents, and beside the output."""
+    model, swapped = outputs[0].model, tuple(name for name, _ in outputs[0].swaps)
+    names = tuple(one.readout.variable for one in outputs)
+    reaching = set().union(*(model.ancestors(name, without=swapped) for name in names))
+    direct = tuple(name for name in (*model.exogenous, "template") if name in reaching or name == "template")
+    parents = tuple(dict.fromkeys(parent for name in names for parent in model.variables[name].parents))
+    every = (
+        (*swapped, *(name for name in direct if name in base)),
+        (*swapped, *parents),
+        (*swapped, *names),
+    )
+    return [tuple(dict.fromkeys(one)) for one in every]
+
+
+def _more(
+    wrong: np.ndarray, own: _Own, rows: np.ndarray, ids: Mapping[str, np.ndarray], cells: int
+) -> Estimate | None:
+    """How much more often the interchange fails in some ``rows`` than inputs with its values, where that is no luck in any of so many ``cells``."""
+    from scipy.special import bdtrc, ndtri
+
+    if not rows.any() or wrong[rows].mean() - own.there[rows].mean() <= _RARE:
+        return None
+    likely = rows & (own.there < 0.5)
+    more, less = (int((one & ~other & likely).sum()) for one, other in ((wrong, own.base), (own.base, wrong)))
+    if more <= less or bdtrc(more - 1, more + less, 0.5) * cells > _LUCK:
+        return None
+    against = difference(wrong[likely], own.base[likely], {role: column[likely] for role, column in ids.items()})
+    # An error in a base counts as often as the base stands for another: so what both sides have of it falls out.
+    each = len(rows) / rows.sum()
+    found = replace(difference(each * (wrong & rows), each * own.times * own.base, ids), n=int(rows.sum()))
+    if any(one.low is None or one.high is None or one.low <= 0 for one in (against, found)):
+        return None
+    spread = ((found.high or 0.0) - (found.low or 0.0)) / (2 * _ERRORS)
+    return found if (found.value or 0.0) > -ndtri(_LIKELY / cells) * spread else None
+
+
+def _partly(cell: CellResult, wrong: float, own: float, more: Estimate) -> Verdict:
+    assert cell.verdict is not None
+    return Verdict(
+        "partly",
+        f"{cell.verdict.text.rstrip('.')}; but {show(wrong)} of the pairs fail, and {show(own)} of the unpatched runs on inputs with the values that the "
+        f"interchange gives (difference {show_estimate(more)} over the same pairs).",
+    )
+
+
+__all__ = ["with_own_failures"]
