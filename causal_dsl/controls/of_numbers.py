@@ -70,9 +70,7 @@ def with_number_moves(cell: CellResult, number: int, test: Test, execution: Exec
                 reason = reason or "hardly any of its inputs are answered right"
                 for one in told_of:
                     more = number_findings(one, found.least, found.usual)
-                    cell = replace(
-                        cell, unclaimed=(*cell.unclaimed, one), findings=one_of(cell.findings, more)
-                    )
+                    cell = replace(cell, unclaimed=(*cell.unclaimed, one), findings=one_of(cell.findings, more))
     return cell, "" if tried else reason
 
 
@@ -140,7 +138,13 @@ class _Rest:
         assert logits is not None and self.test.scores.context.number is not None
         quantities = [quantity for _, quantity in self.test.scores.context.number.needs("base")]
         read = self.numbers.read(
-            quantities, logits, runs.to(logits.device), self.pairs[some], np.zeros((len(some), 1), np.int64), None, False
+            quantities,
+            logits,
+            runs.to(logits.device),
+            self.pairs[some],
+            np.zeros((len(some), 1), np.int64),
+            None,
+            False,
         )
         frame = CellData(Columns(read), self.wanted[some])
         return np.asarray(self.test.scores.context.number.of(frame, "base"), np.float64)

@@ -134,9 +134,7 @@ def _keys(outputs: Sequence[Test], base: Mapping[str, np.ndarray]) -> list[tuple
     return [tuple(dict.fromkeys(one)) for one in every]
 
 
-def _more(
-    wrong: np.ndarray, own: _Own, rows: np.ndarray, ids: Mapping[str, np.ndarray], cells: int
-) -> Estimate | None:
+def _more(wrong: np.ndarray, own: _Own, rows: np.ndarray, ids: Mapping[str, np.ndarray], cells: int) -> Estimate | None:
     """How much more often the interchange fails in some ``rows`` than inputs with its values, where that is no luck in any of so many ``cells``."""
     from scipy.special import bdtrc, ndtri
 

@@ -38,9 +38,7 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
 
 def _movement(part: PairMean) -> bool:
     pair = part.pair.metric if isinstance(part.pair, AtOutput) else part.pair
-    return part.run == "patched" and (
-        isinstance(pair, Moved) or (isinstance(pair, OfDistribution) and pair.two_runs)
-    )
+    return part.run == "patched" and (isinstance(pair, Moved) or (isinstance(pair, OfDistribution) and pair.two_runs))
 
 
 def meant_to_fail(expectations: Sequence[Expectation]) -> bool:
