@@ -4,11 +4,13 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from causal_dsl.checked import Checked
 from causal_dsl.controls.beside_alignments import with_alignment
 from causal_dsl.controls.beside_circuits import with_circuits, with_runs
 from causal_dsl.controls.probing import with_places, with_probes
+from causal_dsl.controls.unpatched_sources import wrong_sources
 from causal_dsl.engine.execute import Execution
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library
@@ -60,7 +62,8 @@ def scored_test(
             scored = with_probes(scored, one, execution)
         else:
             scored = with_places(scored, one, execution)
-        scored = with_own_failures(scored, (one,), plan, [(cell.columns,) for cell in cells], kept)
+        columns, apart = [(cell.columns,) for cell in cells], partial(wrong_sources, (one,), execution)
+        scored = with_own_failures(scored, (one,), plan, columns, kept, apart)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept, ceilings), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -77,7 +80,9 @@ def scored_test(
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
     whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
     together = list(zip(*([cell.columns for cell in one.finished] for one in outputs), strict=True))
-    whole = with_own_failures(as_far_as_measured(whole, test), test.each, plan, together, kept)
+    whole = with_own_failures(
+        as_far_as_measured(whole, test), test.each, plan, together, kept, partial(wrong_sources, test.each, execution)
+    )
     whole = with_ties(whole, test, plan.draw_of(test.each[0]))
     return as_meant(whole, test.scores.expectations)
 

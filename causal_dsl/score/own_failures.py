@@ -1,13 +1,13 @@
 """Whether an interchange fails more often than the network does by itself, over the same pairs.
 
 The intervals of iia and of the accuracy may overlap though the interchange fails in pairs in which nothing else fails. The failures of each pair
-are therefore held against two of the network's own: that of its base, and those of the base inputs that have by themselves the values that
-the interchange gives to the base.
+are therefore held against two of the network's own: that of its base, and those of the inputs that have by themselves the values that the
+interchange gives to the base.
 """
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Callable, Mapping, Sequence
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -15,7 +15,7 @@ import numpy as np
 
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError
-from causal_dsl.measures.quantities import Columns
+from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.score.estimates_and_findings import Estimate, Verdict
 from causal_dsl.score.format_numbers import show, show_estimate
 from causal_dsl.score.paired import difference
@@ -30,29 +30,35 @@ if TYPE_CHECKING:
 #: What the interchange fails more often by no more than this share of pairs is nothing: networks are hardly ever exact.
 _RARE = 0.005
 #: The chance that a true hypothesis has of such a difference: from the failures of the base, and from those of inputs with the values.
-_LUCK, _LIKELY = 0.001, 0.025
+_LUCK, _LIKELY = 0.005, 0.025
 #: The number of standard errors on each side of an interval of 95%.
 _ERRORS = 1.96
 
 
 @dataclass(frozen=True)
 class _Own:
-    """In which pairs the network is wrong on the base [n]; how often it is wrong on base inputs with the values of the counterfactual of each pair [n]; and
-    for how many pairs each base stands in that [n]."""
+    """In which pairs the network is wrong on the base [n]; how often it is wrong on inputs with the values of the counterfactual of each pair [n];
+    and the errors of the inputs of each pair, each as often as it stands in that for another pair's [n]."""
 
     base: np.ndarray
     there: np.ndarray
-    times: np.ndarray
+    counted: np.ndarray
 
 
 def with_own_failures(
-    result: TestResult, outputs: Sequence[Test], plan: Plan, cells: Sequence[Sequence[Columns]], kept: np.ndarray | None
+    result: TestResult,
+    outputs: Sequence[Test],
+    plan: Plan,
+    cells: Sequence[Sequence[Columns]],
+    kept: np.ndarray | None,
+    sources: Callable[[], Mapping[str, np.ndarray]],
 ) -> TestResult:
     """The result with `partly` in the place of `supported` where the interchange fails more often than the network by itself.
 
     outputs: the tests of single outputs that are right or wrong together
     cells:   for each cell the columns of each output
     kept:    which pairs a filter keeps [n]; None for all
+    sources: gives in which pairs the network is wrong on sources [n], by role, where these may be run by themselves
     """
     first = outputs[0]
     judged = [n for n, cell in enumerate(result.cells) if cell.verdict is not None and cell.verdict.code == "supported"]
@@ -70,7 +76,7 @@ def with_own_failures(
         cell = result.cells[number]
         if cell.scores["iia"].method == "exact" or (cell.scores["iia"].value or 0.0) == 1:
             continue
-        own = own or _own(outputs, plan, labels, cells[number], rows)
+        own = own or _own(outputs, plan, labels, cells[number], rows, sources())
         wrong = np.zeros(len(rows), bool)
         for one, columns in zip(outputs, cells[number], strict=True):
             wrong |= _wrong(one, columns.patched, labels[one.readout.variable])
@@ -88,25 +94,31 @@ def _labels(test: Test, plan: Plan) -> dict[str, np.ndarray]:
     return dict(test.model.evaluate({name: values["base"][name] for name in test.model.exogenous}, do))
 
 
-def _wrong(test: Test, run: Mapping[object, np.ndarray], wanted: np.ndarray) -> np.ndarray:
-    said = next(column for quantity, column in run.items() if getattr(quantity, "kind", "") == "answer")
+def _wrong(test: Test, run: Mapping[Quantity, np.ndarray], wanted: np.ndarray) -> np.ndarray:
+    said = next(column for quantity, column in run.items() if quantity.kind == "answer")
     return ~test.model.accepted(test.readout.variable).right(said, wanted)
 
 
 def _own(
-    outputs: Sequence[Test], plan: Plan, labels: Mapping[str, np.ndarray], columns: Sequence[Columns], rows: np.ndarray
+    outputs: Sequence[Test],
+    plan: Plan,
+    labels: Mapping[str, np.ndarray],
+    columns: Sequence[Columns],
+    rows: np.ndarray,
+    sources: Mapping[str, np.ndarray],
 ) -> _Own:
-    base = plan.draw_of(outputs[0]).values["base"]
-    n = len(rows)
-    wrong = np.zeros(n, bool)
+    drawn, n = plan.draw_of(outputs[0]).values, len(rows)
+    base = np.zeros(n, bool)
     for one, own in zip(outputs, columns, strict=True):
-        wrong |= _wrong(one, own.base, base[one.readout.variable])
-    there, times = np.full(n, np.nan), np.zeros(n)
-    for names in _keys(outputs, base):
-        have = np.stack([np.asarray(base[name], np.float64) for name in names], axis=1)
-        want = np.stack([np.asarray(labels.get(name, base[name]), np.float64) for name in names], axis=1)
+        base |= _wrong(one, own.base, drawn["base"][one.readout.variable])
+    of = {"base": base, **sources}
+    wrong = np.concatenate(list(of.values()))
+    there, times = np.full(n, np.nan), np.zeros(len(wrong))
+    for names in _keys(outputs, drawn["base"]):
+        have = np.concatenate([_side_by_side(names, drawn[role]) for role in of])
+        want = _side_by_side(names, {**drawn["base"], **labels})
         group = np.unique(np.concatenate([have, want]), axis=0, return_inverse=True)[1].reshape(-1)
-        mine, theirs = group[:n], group[n:]
+        mine, theirs = group[: len(have)], group[len(have) :]
         size = np.bincount(mine, minlength=int(group.max()) + 1)
         share = np.bincount(mine, weights=wrong, minlength=len(size)) / np.maximum(size, 1)
         new = np.isnan(there) & (size[theirs] > 0)
@@ -115,11 +127,16 @@ def _own(
         times += asked[mine] / size[mine]
     none = np.isnan(there)
     there[none] = wrong.mean()
-    return _Own(wrong, there, times + (none & rows).sum() / n)
+    times += (none & rows).sum() / len(wrong)
+    return _Own(base, there, (times * wrong).reshape(len(of), n).sum(axis=0))
+
+
+def _side_by_side(names: Sequence[str], values: Mapping[str, np.ndarray]) -> np.ndarray:
+    return np.stack([np.asarray(values[name], np.float64) for name in names], axis=1)
 
 
 def _keys(outputs: Sequence[Test], base: Mapping[str, np.ndarray]) -> list[tuple[str, ...]]:
-    """Variables whose values say which base inputs stand for the counterfactual: the interchanged ones beside the inputs that reach the output by other
+    """Variables whose values say which inputs stand for the counterfactual: the interchanged ones beside the inputs that reach the output by other
     ways, beside the output's parents, and beside the output."""
     model, swapped = outputs[0].model, tuple(name for name, _ in outputs[0].swaps)
     names = tuple(one.readout.variable for one in outputs)
@@ -145,9 +162,9 @@ def _more(wrong: np.ndarray, own: _Own, rows: np.ndarray, ids: Mapping[str, np.n
     if more <= less or bdtrc(more - 1, more + less, 0.5) * cells > _LUCK:
         return None
     against = difference(wrong[likely], own.base[likely], {role: column[likely] for role, column in ids.items()})
-    # An error in a base counts as often as the base stands for another: so what both sides have of it falls out.
+    # An error counts as often as its input stands for another: so what both sides have of it falls out.
     each = len(rows) / rows.sum()
-    found = replace(difference(each * (wrong & rows), each * own.times * own.base, ids), n=int(rows.sum()))
+    found = replace(difference(each * (wrong & rows), each * own.counted, ids), n=int(rows.sum()))
     if any(one.low is None or one.high is None or one.low <= 0 for one in (against, found)):
         return None
     spread = ((found.high or 0.0) - (found.low or 0.0)) / (2 * _ERRORS)
