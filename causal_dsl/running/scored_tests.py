@@ -9,6 +9,7 @@ from functools import partial
 from causal_dsl.checked import Checked
 from causal_dsl.controls.beside_alignments import with_alignment
 from causal_dsl.controls.beside_circuits import with_circuits, with_runs
+from causal_dsl.controls.more_pairs import more_pairs
 from causal_dsl.controls.probing import with_places, with_probes
 from causal_dsl.controls.unpatched_sources import wrong_sources
 from causal_dsl.engine.execute import Execution
@@ -24,7 +25,7 @@ from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured
 from causal_dsl.score.of_run import score_run
-from causal_dsl.score.own_failures import with_own_failures
+from causal_dsl.score.own_failures import with_outputs, with_own_failures
 from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import TestResult
@@ -63,7 +64,8 @@ def scored_test(
         else:
             scored = with_places(scored, one, execution)
         columns, apart = [(cell.columns,) for cell in cells], partial(wrong_sources, (one,), execution)
-        scored = with_own_failures(scored, (one,), plan, columns, kept, apart)
+        again = partial(more_pairs, one, execution)
+        scored = with_own_failures(scored, (one,), plan, columns, kept, apart, again)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept, ceilings), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -80,9 +82,9 @@ def scored_test(
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
     whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
     together = list(zip(*([cell.columns for cell in one.finished] for one in outputs), strict=True))
-    whole = with_own_failures(
-        as_far_as_measured(whole, test), test.each, plan, together, kept, partial(wrong_sources, test.each, execution)
-    )
+    whole = as_far_as_measured(whole, test)
+    apart = partial(wrong_sources, test.each, execution)
+    whole = with_outputs(with_own_failures(whole, test.each, plan, together, kept, apart, lambda _: None))
     whole = with_ties(whole, test, plan.draw_of(test.each[0]))
     return as_meant(whole, test.scores.expectations)
 

@@ -17,7 +17,7 @@ from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.measures.quantities import Columns, Quantity
 from causal_dsl.score.estimates_and_findings import Estimate, Verdict
-from causal_dsl.score.format_numbers import show, show_estimate
+from causal_dsl.score.format_numbers import counted, show, show_estimate
 from causal_dsl.score.paired import difference
 from causal_dsl.score.truth import has_answer
 from causal_dsl.score.verdict import settled
@@ -25,14 +25,28 @@ from causal_dsl.score.verdict import settled
 if TYPE_CHECKING:
     from causal_dsl.planning.plan import Plan
     from causal_dsl.program.program import Test
-    from causal_dsl.score.results import CellResult, TestResult
+    from causal_dsl.score.results import TestResult
 
 #: What the interchange fails more often by no more than this share of pairs is nothing: networks are hardly ever exact.
 _RARE = 0.005
 #: The chance that a true hypothesis has of such a difference: from the failures of the base, and from those of inputs with the values.
-_LUCK, _LIKELY = 0.005, 0.025
+_LUCK, _LIKELY = 0.005, 0.01
+#: The same where the failures of the base alone are so different that those of inputs with the values need not be.
+_CLEAR = 0.002
 #: The number of standard errors on each side of an interval of 95%.
 _ERRORS = 1.96
+
+
+@dataclass(frozen=True)
+class MorePairs:
+    """Pairs that recombine the inputs of a test: the ``values`` of each role and the ``labels``, all variables of the causal model [n], in which of them the
+    interchange is ``wrong`` [n] and the network by itself on each role (``alone``), and the ``ids`` of their inputs."""
+
+    values: Mapping[str, Mapping[str, np.ndarray]]
+    labels: Mapping[str, np.ndarray]
+    wrong: np.ndarray
+    alone: Mapping[str, np.ndarray]
+    ids: Mapping[str, np.ndarray]
 
 
 @dataclass(frozen=True)
@@ -52,6 +66,7 @@ def with_own_failures(
     cells: Sequence[Sequence[Columns]],
     kept: np.ndarray | None,
     sources: Callable[[], Mapping[str, np.ndarray]],
+    again: Callable[[Mapping[str, object]], MorePairs | None],
 ) -> TestResult:
     """The result with `partly` in the place of `supported` where the interchange fails more often than the network by itself.
 
@@ -59,6 +74,7 @@ def with_own_failures(
     cells:   for each cell the columns of each output
     kept:    which pairs a filter keeps [n]; None for all
     sources: gives in which pairs the network is wrong on sources [n], by role, where these may be run by themselves
+    again:   gives more pairs of a cell, where these may be run
     """
     first = outputs[0]
     judged = [n for n, cell in enumerate(result.cells) if cell.verdict is not None and cell.verdict.code == "supported"]
@@ -71,19 +87,43 @@ def with_own_failures(
     rows = np.ones(len(next(iter(labels.values()))), bool) if kept is None else kept.copy()
     for one in outputs:
         rows &= has_answer(one, labels[one.readout.variable])
-    ids, own, found = plan.ids_of(first), None, list(result.cells)
+    ids, alone, found = plan.ids_of(first), dict[str, np.ndarray](), list(result.cells)
+    drawn = plan.draw_of(first).values
     for number in judged:
         cell = result.cells[number]
         if cell.scores["iia"].method == "exact" or (cell.scores["iia"].value or 0.0) == 1:
             continue
-        own = own or _own(outputs, plan, labels, cells[number], rows, sources())
+        if not alone:
+            base = np.zeros(len(rows), bool)
+            for one, columns in zip(outputs, cells[number], strict=True):
+                base |= _wrong(one, columns.base, drawn["base"][one.readout.variable])
+            alone = {"base": base, **sources()}
         wrong = np.zeros(len(rows), bool)
         for one, columns in zip(outputs, cells[number], strict=True):
             wrong |= _wrong(one, columns.patched, labels[one.readout.variable])
-        more = _more(wrong, own, rows, {role: ids[role] for role in first.roles}, len(judged))
-        if more is not None:
-            told = _partly(cell, float(wrong[rows].mean()), float(own.there[rows].mean()), more)
-            found[number] = settled(replace(cell, verdict=told))
+        told = _told(outputs, drawn, labels, wrong, alone, {role: ids[role] for role in first.roles}, rows, len(judged))
+        where = ""
+        if not told and kept is None and rows.all() and wrong.any() and (more := again(cell.cell)) is not None:
+            every = np.ones(len(more.wrong), bool)
+            told = _told(outputs, more.values, more.labels, more.wrong, more.alone, more.ids, every, len(judged))
+            where = f"of {counted(len(every))} that recombine its inputs, "
+        if told:
+            text = f"{cell.verdict.text.rstrip('.')}; but {where}{told}."  # type: ignore[union-attr]
+            found[number] = settled(replace(cell, verdict=Verdict("partly", text)))
+    return replace(result, cells=tuple(found))
+
+
+def with_outputs(result: TestResult) -> TestResult:
+    """The result of several outputs together, `partly` in the place of `supported` where one of them is."""
+    found = list(result.cells)
+    for number, cell in enumerate(result.cells):
+        if cell.verdict is None or cell.verdict.code != "supported":
+            continue
+        own = {name: one.cells[number].verdict for name, one in result.outputs.items()}
+        told = next((f"`{n}`: {v.text}" for n, v in own.items() if v is not None and v.code == "partly"), "")
+        if told:
+            text = f"{cell.verdict.text.rstrip('.')}; but of one output less. {told}"
+            found[number] = settled(replace(cell, verdict=Verdict("partly", text)))
     return replace(result, cells=tuple(found))
 
 
@@ -99,24 +139,39 @@ def _wrong(test: Test, run: Mapping[Quantity, np.ndarray], wanted: np.ndarray) -
     return ~test.model.accepted(test.readout.variable).right(said, wanted)
 
 
+def _told(
+    outputs: Sequence[Test],
+    values: Mapping[str, Mapping[str, np.ndarray]],
+    labels: Mapping[str, np.ndarray],
+    wrong: np.ndarray,
+    alone: Mapping[str, np.ndarray],
+    ids: Mapping[str, np.ndarray],
+    rows: np.ndarray,
+    cells: int,
+) -> str:
+    """How much more often the interchange fails in some ``rows`` than the network ``alone``; empty where it does not, or luck may explain it."""
+    own = _own(outputs, values, labels, alone, rows)
+    more = _more(wrong, own, rows, ids, cells)
+    if more is None:
+        return ""
+    return (
+        f"{show(float(wrong[rows].mean()))} of the pairs fail, and {show(float(own.there[rows].mean()))} of the unpatched runs on inputs with the values that the "
+        f"interchange gives (difference {show_estimate(more)} over the same pairs)"
+    )
+
+
 def _own(
     outputs: Sequence[Test],
-    plan: Plan,
+    values: Mapping[str, Mapping[str, np.ndarray]],
     labels: Mapping[str, np.ndarray],
-    columns: Sequence[Columns],
+    alone: Mapping[str, np.ndarray],
     rows: np.ndarray,
-    sources: Mapping[str, np.ndarray],
 ) -> _Own:
-    drawn, n = plan.draw_of(outputs[0]).values, len(rows)
-    base = np.zeros(n, bool)
-    for one, own in zip(outputs, columns, strict=True):
-        base |= _wrong(one, own.base, drawn["base"][one.readout.variable])
-    of = {"base": base, **sources}
-    wrong = np.concatenate(list(of.values()))
+    n, wrong = len(rows), np.concatenate(list(alone.values()))
     there, times = np.full(n, np.nan), np.zeros(len(wrong))
-    for names in _keys(outputs, drawn["base"]):
-        have = np.concatenate([_side_by_side(names, drawn[role]) for role in of])
-        want = _side_by_side(names, {**drawn["base"], **labels})
+    for names in _keys(outputs, values["base"]):
+        have = np.concatenate([_side_by_side(names, values[role]) for role in alone])
+        want = _side_by_side(names, {**values["base"], **labels})
         group = np.unique(np.concatenate([have, want]), axis=0, return_inverse=True)[1].reshape(-1)
         mine, theirs = group[: len(have)], group[len(have) :]
         size = np.bincount(mine, minlength=int(group.max()) + 1)
@@ -128,7 +183,7 @@ def _own(
     none = np.isnan(there)
     there[none] = wrong.mean()
     times += (none & rows).sum() / len(wrong)
-    return _Own(base, there, (times * wrong).reshape(len(of), n).sum(axis=0))
+    return _Own(alone["base"], there, (times * wrong).reshape(len(alone), n).sum(axis=0))
 
 
 def _side_by_side(names: Sequence[str], values: Mapping[str, np.ndarray]) -> np.ndarray:
@@ -165,19 +220,20 @@ def _more(wrong: np.ndarray, own: _Own, rows: np.ndarray, ids: Mapping[str, np.n
     # An error counts as often as its input stands for another: so what both sides have of it falls out.
     each = len(rows) / rows.sum()
     found = replace(difference(each * (wrong & rows), each * own.counted, ids), n=int(rows.sum()))
-    if any(one.low is None or one.high is None or one.low <= 0 for one in (against, found)):
+    if not _is_above(against, _ERRORS):
         return None
-    spread = ((found.high or 0.0) - (found.low or 0.0)) / (2 * _ERRORS)
-    return found if (found.value or 0.0) > -ndtri(_LIKELY / cells) * spread else None
+    if _is_above(found, -ndtri(_LIKELY / cells)):
+        return found
+    clear = _is_above(against, -ndtri(_CLEAR / cells)) and 2 * (found.value or 0.0) >= (against.value or 0.0)
+    return found if clear and _is_above(found, 1.0) else None
 
 
-def _partly(cell: CellResult, wrong: float, own: float, more: Estimate) -> Verdict:
-    assert cell.verdict is not None
-    return Verdict(
-        "partly",
-        f"{cell.verdict.text.rstrip('.')}; but {show(wrong)} of the pairs fail, and {show(own)} of the unpatched runs on inputs with the values that the "
-        f"interchange gives (difference {show_estimate(more)} over the same pairs).",
-    )
+def _is_above(found: Estimate, errors: float) -> bool:
+    """Whether a difference is above 0 by more than so many of its standard errors, and its interval if that is of 95%."""
+    if found.low is None or found.high is None or found.value is None:
+        return False
+    spread = (found.high - found.low) / (2 * _ERRORS)
+    return found.value > errors * spread and (errors < _ERRORS or found.low > 0)
 
 
-__all__ = ["with_own_failures"]
+__all__ = ["MorePairs", "with_outputs", "with_own_failures"]
