@@ -15,7 +15,7 @@ from causal_dsl.controls.by_numbers import with_numbers
 from causal_dsl.controls.in_tokens import rows_of
 from causal_dsl.controls.interchanging import with_apart, with_beyond
 from causal_dsl.controls.levelling import with_levelled
-from causal_dsl.controls.of_numbers import with_number_moves
+from causal_dsl.controls.number_moves import with_number_moves
 from causal_dsl.controls.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.controls.replacing import with_replaced
 from causal_dsl.controls.through_features import with_rest_of_features

@@ -1,4 +1,4 @@
-"""What no variable claims, taken from other inputs beside a test whose output is a number.
+"""Units that no variable claims, taken from other inputs beside a test whose output is a number.
 
 A number has no other answer to become. It moves where it changes by more than the network's usual error explains.
 """
@@ -64,7 +64,7 @@ def with_number_moves(cell: CellResult, number: int, test: Test, execution: Exec
             reason = reason or why
             if units:
                 placed = tuple(p.variable for p in here)
-                found = _Rest(execution, test, number, claim, layer.site, placed, units)
+                found = _NumberRest(execution, test, number, claim, layer.site, placed, units)
                 told_of = found.taken()
                 tried = tried or bool(told_of)
                 reason = reason or "hardly any of its inputs are answered right"
@@ -74,7 +74,7 @@ def with_number_moves(cell: CellResult, number: int, test: Test, execution: Exec
     return cell, "" if tried else reason
 
 
-class _Rest:
+class _NumberRest:
     """The unclaimed ``units`` of a layer beside a cell whose ``claim`` is that the variables ``placed`` are there."""
 
     def __init__(
@@ -160,7 +160,7 @@ class _Rest:
     # ── what is taken ───────────────────────────────────────────────────────────────────────────
 
     def taken(self) -> list[Unclaimed]:
-        """What moves the number: all units together, from inputs in which the number needs the same beside the placed variables; and of the units that do not
+        """The parts that are taken: all units together, from inputs in which the number needs the same beside the placed variables; and of the units that do not
         carry what it needs, parts from any inputs."""
         if len(self.index) < LEAST or not self.units:
             return []
