@@ -133,7 +133,7 @@ def _of_layer(
             base, other = (rows_[: len(hits[one])] for rows_ in (carrying.base, carrying.other))
             rest = erring.left(hits[one], carrying.mixed(base, other, one), one)
             left = of_pairs(rest, every)
-            if rest.sum() < hits[one].sum() and not moves(_taken(probe, one, left), natural, len(sets) + 1):
+            if rest.sum() < hits[one].sum() and not moves(_taken(probe, one, left), natural):
                 known.append(replace(_taken(probe, one, of_pairs(hits[one], every)), unexplained=left))
         moving = [one for one in moving if one not in {some.units for some in known}]
     quiet = (_unclaimed(probe, test, carrying, known, True, natural), True) if known else (None, False)
