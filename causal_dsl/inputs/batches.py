@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -121,10 +122,10 @@ def padded(
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     longest = int(lengths.max())
     offsets = longest - lengths if padding == "left" else torch.zeros_like(lengths)
-    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        start = int(offsets[row])
-        ids[row, start : start + len(prompt)] = torch.tensor(prompt)
+    written = np.zeros((len(prompts), longest), dtype=np.int64)  # numpy takes a list for a row sooner than torch does
+    for row, (start, prompt) in enumerate(zip(offsets.tolist(), prompts, strict=True)):
+        written[row, start : start + len(prompt)] = prompt
+    ids = torch.from_numpy(written)
     place = torch.arange(longest)[None, :] - offsets[:, None]
     mask = ((place >= 0) & (place < lengths[:, None])).long()
     more = {
