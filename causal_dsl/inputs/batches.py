@@ -63,7 +63,8 @@ class Batch:
 
     def index(self, places: Tensor) -> tuple[Tensor, ...]:
         """Places as the flattened leading axes number them [m], as an index of these axes."""
-        return torch.unravel_index(places, self.shape)
+        # torch.unravel_index imports sympy, which takes as long as a small run
+        return (places // self.longest, places % self.longest) if self.each == "token" else (places,)
 
     def flat(self, tensor: Tensor) -> Tensor:
         """The output of a module, as one vector for each place [m, width]."""
