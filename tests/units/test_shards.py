@@ -289,7 +289,7 @@ def test_merge_refuses_what_is_another_than_when_the_shards_ran(
 
     identity: Any = whole(kind)[1]["identity"]
     read = [home / name for name in identity["files"] if name.endswith((".safetensors", ".py"))]
-    for weights in [*read, *sorted(home.glob("model*/model.safetensors"))]:
+    for weights in dict.fromkeys([*read, *sorted(home.glob("model*/model.safetensors"))]):
         data = kept[weights]
         weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if weights.suffix != ".py" else data + b"\n# another\n")
         refused("has another content")
