@@ -55,7 +55,7 @@ class Assembling:
         test = tests[0]
         self.test, self.kept = test, kept
         self.layer = LayerVectors(execution, test, probe)
-        index, self.values = _inputs(execution, tests)
+        index, self.values = inputs_of(execution, tests)
         _, first = np.unique(index, return_index=True)
         self.stream = Stream(SEED, len(first))
         first = np.sort(self.stream.shuffled(first)[:_INPUTS])
@@ -143,7 +143,7 @@ class Assembling:
         )
 
 
-def _inputs(execution: Execution, tests: Sequence[Test]) -> tuple[np.ndarray, Columns]:
+def inputs_of(execution: Execution, tests: Sequence[Test]) -> tuple[np.ndarray, Columns]:
     """The inputs of some tests, in all of their roles that are run, and their values."""
     plan, key = execution.plan, tests[0].network.key
     index, values = [], []
@@ -157,4 +157,4 @@ def _inputs(execution: Execution, tests: Sequence[Test]) -> tuple[np.ndarray, Co
     return np.concatenate(index), {name: np.concatenate([columns[name] for columns in values]) for name in names}
 
 
-__all__ = ["SURE", "Assembling", "Mixtures"]
+__all__ = ["SURE", "Assembling", "Mixtures", "inputs_of"]

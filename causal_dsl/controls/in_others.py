@@ -13,6 +13,7 @@ from dataclasses import replace
 
 from causal_dsl.controls.carrying import Carrying
 from causal_dsl.controls.depending import SETS, Depending
+from causal_dsl.controls.erring import Erring
 from causal_dsl.controls.layer_vectors import unwritten_at
 from causal_dsl.controls.mixing import Mixing
 from causal_dsl.engine.execute import Execution
@@ -125,6 +126,17 @@ def _of_layer(
     moving.sort(key=lambda one: (len(one), -int(hits[one].sum())))
     if m < n:  # those that it is asked about are seen again, in all pairs
         hits |= dict(zip(moving[:_JUDGED], carrying.moved(moving[:_JUDGED], n), strict=True))
+    known: list[Taken] = []
+    if moving and mixing is not None:
+        erring = Erring(execution, test, _own(execution, test), probe)
+        for one in moving[:_JUDGED]:
+            base, other = (rows_[: len(hits[one])] for rows_ in (carrying.base, carrying.other))
+            rest = erring.left(hits[one], carrying.mixed(base, other, one), one)
+            left = of_pairs(rest, every)
+            if rest.sum() < hits[one].sum() and not moves(_taken(probe, one, left), natural):
+                known.append(replace(_taken(probe, one, of_pairs(hits[one], every)), unexplained=left))
+        moving = [one for one in moving if one not in {some.units for some in known}]
+    quiet = (_unclaimed(probe, test, carrying, known, True, natural), True) if known else (None, False)
     for one in moving[:_JUDGED]:
         missed, carrier = carrying.missed(one), carrying.carrier(one)
         if missed is None or carrier is None:
@@ -142,7 +154,7 @@ def _of_layer(
     if changing:
         told = [_taken(probe, some, of_pairs(hits[some], every), seen[some]) for some in changing]
         return _unclaimed(probe, test, carrying, told, False, natural), True
-    if mixing is not None and not moving and not away:
+    if mixing is not None and not moving and not known and not away:
         units, pairs = probe.units[0], len(carrying.base)
         alone = pairs >= LEAST and not next(iter(carrying.moved([units], pairs))).any()
         tried = mixing.where_nothing_is_needed() if alone else ()
@@ -150,7 +162,7 @@ def _of_layer(
         if mixed:
             return replace(_unclaimed(probe, test, carrying, mixed, True, natural), needless=True), True
     if mixing is None or not moving or carrying.carrier(()) is not None:
-        return None, False
+        return quiet
     # Nothing less than all of it is known to carry what is needed. Values that go together in some input may well move the answer.
     strange = [
         one
@@ -162,7 +174,7 @@ def _of_layer(
         )
     ]
     taken = [_taken(probe, one, of_pairs(hits[one], every), seen.get(one)) for one in strange]
-    return (_unclaimed(probe, test, carrying, taken, False, natural), True) if taken else (None, False)
+    return (_unclaimed(probe, test, carrying, taken, False, natural), True) if taken else quiet
 
 
 def _of_tokens(

@@ -15,6 +15,7 @@ from causal_dsl.controls.by_numbers import with_numbers
 from causal_dsl.controls.in_tokens import rows_of
 from causal_dsl.controls.interchanging import with_apart, with_beyond
 from causal_dsl.controls.levelling import with_levelled
+from causal_dsl.controls.number_moves import with_number_moves
 from causal_dsl.controls.placing import InPartsRun, Vectors, read_parts, with_parts
 from causal_dsl.controls.replacing import with_replaced
 from causal_dsl.controls.through_features import with_rest_of_features
@@ -128,9 +129,9 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
 
 
 def with_places(result: TestResult, test: Test, execution: Execution) -> TestResult:
-    """The result of a test whose output is a number, with what its places hold, and that no control counts answers that move."""
+    """The result of a test whose output is a number, with what its places hold, and whether what no variable claims moves the number."""
     run, seen = execution.runs[test.name], _Seen(execution, test)
-    cells = list(result.cells)
+    cells, untold = list(result.cells), dict[Finding, None]()
     for number in range(len(run.cells) if test.swaps and test.intervenes and test.controls else 0):
         values = dict(run.cells[number].node.cell)
         at = next((i for i, cell in enumerate(cells) if cell.cell == values), None)
@@ -139,9 +140,9 @@ def with_places(result: TestResult, test: Test, execution: Execution) -> TestRes
         beside = cells[at].verdict
         told = _held(test, number, seen, beside.code if beside else "", {})
         cells[at] = replace(cells[at], findings=(*cells[at].findings, *told))
-    full = any(cell.verdict is not None and cell.verdict.code in FULL for cell in cells)
-    why = f"`{test.readout.variable}` is a number, and these controls count answers that move"
-    untold = (untried_finding(why),) if full and test.swaps else ()
+        cells[at], why = with_number_moves(cells[at], number, test, execution)
+        if why and beside is not None and beside.code in FULL:
+            untold[untried_finding(why)] = None
     return replace(result, cells=tuple(cells), findings=(*result.findings, *untold))
 
 

@@ -12,6 +12,7 @@ import torch
 from causal_dsl.controls.carrying import Carrying
 from causal_dsl.controls.clear_moves import with_clear
 from causal_dsl.controls.depending import Depending
+from causal_dsl.controls.erring import with_errors
 from causal_dsl.controls.in_others import with_others
 from causal_dsl.controls.in_tokens import rest_of, taken_later
 from causal_dsl.controls.interchanging import moved
@@ -61,7 +62,8 @@ def with_unclaimed(
         iia = None if cell.beyond is None else cell.beyond.right.value
     mine = execution.runs[test.control[0]].test
     mixing = Mixing(probe, test, mine, execution, cell)
-    natural = allowed = max(1 - float(right.mean()), mixing.wrong)
+    accuracy = None if probe.beyond else cell.scores["accuracy"].value
+    natural = allowed = max(1 - float(right.mean()), mixing.wrong, 0.0 if accuracy is None else 1 - accuracy)
     holds = cell.verdict is not None and cell.verdict.code in (*FULL, "partly")
     if iia is not None and ((natural and holds) or probe.why == "alike"):
         # A network with errors of its own makes more of them where parts of two inputs meet, as they do in the test itself. Of pairs that are alike
@@ -90,6 +92,7 @@ def with_unclaimed(
         if units not in probe.units
     )
     every = with_clear(every, probe, test, execution, both, natural, allowed)
+    every = with_errors(every, probe, test, mine, execution, both, natural, allowed)
     every += tuple(mixing.taken())
     cell = replace(cell, findings=(*cell.findings, *mixing.findings))
 

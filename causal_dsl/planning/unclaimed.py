@@ -107,7 +107,7 @@ def _of_layer(
     if tokens:
         units, in_part, why = free_tokens(plan, test, here, layer.other, site)
     else:
-        units, why = _free_dims(test, here, layer.other, site)
+        units, why = free_dims(test, here, layer.other, site)
     if not units:
         return [], why
     left = _affordable(plan, test, cell, site, units[0] if tokens else 0) // of
@@ -265,7 +265,7 @@ def _written_beside(
     return tuple((i, tuple(range(count)) if at.site.dims is None else at.site.dims) for i, at in beside)
 
 
-def _free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site) -> tuple[list[int], str]:
+def free_dims(test: Test, here: Sequence[Placed], other: Sequence[Place], site: Site) -> tuple[list[int], str]:
     """The coordinates of a layer that nothing claims; or none, and the reason."""
     count = width(site, test.network.facts)
     if count is None:

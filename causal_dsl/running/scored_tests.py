@@ -4,11 +4,14 @@ from __future__ import annotations
 
 from collections.abc import Mapping
 from dataclasses import replace
+from functools import partial
 
 from causal_dsl.checked import Checked
 from causal_dsl.controls.beside_alignments import with_alignment
 from causal_dsl.controls.beside_circuits import with_circuits, with_runs
+from causal_dsl.controls.more_pairs import more_pairs
 from causal_dsl.controls.probing import with_places, with_probes
+from causal_dsl.controls.unpatched_sources import wrong_sources
 from causal_dsl.engine.execute import Execution
 from causal_dsl.fitting.fit_report import with_controls
 from causal_dsl.fitting.library import Library
@@ -22,6 +25,7 @@ from causal_dsl.score.attribution_checks import with_attributions
 from causal_dsl.score.gradient_checks import with_gradient_checks
 from causal_dsl.score.missing import as_far_as_measured, not_measured
 from causal_dsl.score.of_run import score_run
+from causal_dsl.score.own_failures import with_outputs, with_own_failures
 from causal_dsl.score.path_choices import with_choices
 from causal_dsl.score.rest_kept import with_rest_kept
 from causal_dsl.score.results import TestResult
@@ -59,6 +63,9 @@ def scored_test(
             scored = with_probes(scored, one, execution)
         else:
             scored = with_places(scored, one, execution)
+        columns, apart = [(cell.columns,) for cell in cells], partial(wrong_sources, (one,), execution)
+        again = partial(more_pairs, one, execution)
+        scored = with_own_failures(scored, (one,), plan, columns, kept, apart, again)
         scored = with_agreement(with_found(with_circuits(scored, run, execution, kept, ceilings), checked.found))
         scored = with_choices(scored, one)
         scored = with_constants(scored, constants.plan.scores[one.name], constants.courses)
@@ -74,7 +81,11 @@ def scored_test(
         return outputs[0].result
     whole = score_several(test, outputs, plan, checked.ceilings.get(test.name, {}), kept)
     whole = replace(whole, gradients=tuple(check for one in outputs for check in one.result.gradients))
-    whole = with_ties(as_far_as_measured(whole, test), test, plan.draw_of(test.each[0]))
+    together = list(zip(*([cell.columns for cell in one.finished] for one in outputs), strict=True))
+    whole = as_far_as_measured(whole, test)
+    apart = partial(wrong_sources, test.each, execution)
+    whole = with_outputs(with_own_failures(whole, test.each, plan, together, kept, apart, lambda _: None))
+    whole = with_ties(whole, test, plan.draw_of(test.each[0]))
     return as_meant(whole, test.scores.expectations)
 
 

@@ -242,6 +242,7 @@ def _unclaimed(one: Json) -> Unclaimed:
             unlike=Unlike(_estimate(t["unlike"])) if "unlike" in t else None,
             beside=tuple(t.get("beside", ())),
             clear=_estimate(t["clear"]) if "clear" in t else None,
+            unexplained=_estimate(t["unexplained"]) if "unexplained" in t else None,
         )
         for t in one["taken"]
     )

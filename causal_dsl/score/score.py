@@ -162,7 +162,10 @@ def score_test(
         elif labels is not None and iia is not None:
             cell = with_verdict(cell, known, joint[c] if joint else None, risen[c] if risen else None, all_of, passing)
         elif still:
-            cell = at_rest(cell)
+            holds = all(
+                result.passed or (result.failed_cells and name not in result.failed_cells) for result, _ in judged
+            )
+            cell = at_rest(cell, holds and not outside)
         results.append(cell)
 
     findings = []

@@ -40,6 +40,8 @@ from causal_dsl.vocabulary.findings import FINDINGS
 
 #: What one output may have while the test as a whole is sound: an interchange that is to move another output.
 _OWN = frozenset(code for code, kind in FINDINGS.items() if kind.of_one_output)
+#: What is told as information of an output that nothing is expected to move.
+_RESTING = frozenset(code for code, kind in FINDINGS.items() if kind.still) | {"outside"}
 
 
 @dataclass(frozen=True)
@@ -190,14 +192,22 @@ def _carried(of_outputs: Mapping[str, Sequence[Finding]], known: Sequence[Findin
     """The findings of single outputs, told of which; what is said of all of them is said once."""
     said = {finding.text for finding in known}
     common = set.intersection(*({finding.text for finding in found} for found in of_outputs.values()))
+    resting = {finding.code for finding in known if finding.code in _RESTING and finding.severity == "info"}
     more: dict[str, Finding] = {}
     for name, found in of_outputs.items():
+        # An output that the interchange moves in no pair by the causal model is not what the test is about.
+        apart = any(finding.code == "uninformative" for finding in found)
         for finding in found:
             if finding.code in LADDER or finding.text in said or (finding.code == "wrong_answers"):
                 continue
             text = finding.text if finding.text in common else f"`{name}`: {finding.text}"
+            if finding.code == "uninformative":
+                text = f"`{name}`: {finding.text} This test is no evidence about `{name}`."
             forbids = finding.forbids and finding.code not in _OWN
-            more.setdefault(text, replace(finding, text=text, forbids=forbids))
+            quiet = (apart and finding.code in _OWN) or finding.code in resting
+            one = replace(finding, text=text, forbids=forbids, level="info" if quiet else finding.level)
+            if text not in more or (one.severity == "alarm" and more[text].severity != "alarm"):
+                more[text] = one
     return list(more.values())
 
 

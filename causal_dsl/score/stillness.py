@@ -8,7 +8,7 @@ from dataclasses import replace
 
 from causal_dsl.measures.context import Expectation
 from causal_dsl.measures.per_cell import PairMean
-from causal_dsl.measures.per_pair import Moved, OfDistribution
+from causal_dsl.measures.per_pair import AtOutput, Moved, OfDistribution
 from causal_dsl.score.codes import AGAINST, Severity
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.results import CellResult, TestResult
@@ -37,9 +37,8 @@ def nothing_expected(expectations: Sequence[Expectation]) -> bool:
 
 
 def _movement(part: PairMean) -> bool:
-    return part.run == "patched" and (
-        isinstance(part.pair, Moved) or (isinstance(part.pair, OfDistribution) and part.pair.two_runs)
-    )
+    pair = part.pair.metric if isinstance(part.pair, AtOutput) else part.pair
+    return part.run == "patched" and (isinstance(pair, Moved) or (isinstance(pair, OfDistribution) and pair.two_runs))
 
 
 def meant_to_fail(expectations: Sequence[Expectation]) -> bool:
@@ -64,18 +63,19 @@ def _informing(findings: Sequence[Finding]) -> tuple[Finding, ...]:
     return tuple(replace(f, level="info") if f.code in AGAINST else f for f in findings)
 
 
-def at_rest(cell: CellResult) -> CellResult:
-    """The cell with its stillness told as information."""
-    return _levelled(cell, "info")
+def at_rest(cell: CellResult, holds: bool = False) -> CellResult:
+    """The cell with its stillness told as information. ``holds``: what its test expects of the answers is so; that vectors out of range were
+    written is then information, too, since nothing rests on an effect of theirs."""
+    return _levelled(cell, "info", (*_STILL, "outside") if holds else _STILL)
 
 
 def not_at_rest(cell: CellResult) -> CellResult:
     """The cell with its stillness told as an alarm again: what else was written in the same places did move the answer."""
-    return _levelled(cell, None)
+    return _levelled(cell, None, _STILL)
 
 
-def _levelled(cell: CellResult, level: Severity | None) -> CellResult:
-    findings = tuple(replace(f, level=level) if f.code in _STILL else f for f in cell.findings)
+def _levelled(cell: CellResult, level: Severity | None, codes: Sequence[str]) -> CellResult:
+    findings = tuple(replace(f, level=level) if f.code in codes else f for f in cell.findings)
     return replace(cell, findings=findings)
 
 

@@ -42,7 +42,8 @@ class Taken:
     answer then depends on the placed variables; None where that was not looked at. ``beside``: variables whose places are then taken from
     inputs with the same value of them, each from one of its own; ``moved`` is then of the mixtures that neither of the two alone moves.
     ``each``: what a unit of ``mixed`` is. ``clear``: in what share of pairs the answer becomes another one as clearly as usual, where the
-    network's own errors leave that to be asked."""
+    network's own errors leave that to be asked. ``unexplained``: in what share of pairs it moves and the network does not err by itself on inputs
+    with the same values, where that was looked at."""
 
     units: tuple[int, ...]
     told: str
@@ -54,6 +55,7 @@ class Taken:
     beside: tuple[str, ...] = ()
     each: Literal["number", "token", ""] = "number"
     clear: Estimate | None = None
+    unexplained: Estimate | None = None
 
     @property
     def how(self) -> str:
@@ -79,6 +81,8 @@ class Taken:
             found["varied"] = list(self.varied)
         if self.clear is not None:
             found["clear"] = self.clear.to_json()
+        if self.unexplained is not None:
+            found["unexplained"] = self.unexplained.to_json()
         if self.unlike is not None:
             found["unlike"] = self.unlike.share.to_json()
         return found
@@ -158,7 +162,7 @@ def moves(one: Taken, natural: float, sets: int = 1, alone: float | None = None)
     answer close to another one. So those that become others clearly are held against what the network does ``alone``, once.
     """
     clearly = one.clear is not None and exceeds(one.clear, natural if alone is None else alone, sets, once=True)
-    return clearly or exceeds(one.moved, natural, sets)
+    return clearly or exceeds(one.moved if one.unexplained is None else one.unexplained, natural, sets)
 
 
 def exceeds(share: Estimate, natural: float, sets: int, once: bool = False) -> bool:
@@ -206,6 +210,12 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
         told += (
             f" The network answers {show(found.natural)} of the inputs that were looked at wrong: it may do so more often where numbers stand "
             "together that no input gives."
+        )
+        return [Finding("unmapped_moves", told, "info", False)]
+    if most.unexplained is not None:
+        told += (
+            f" In all but {show(most.unexplained.value)} of {counted(most.unexplained.n)} in which it moves, the network errs by itself on half or more of the inputs that have the same "
+            f"values there: what is at {most.told} brings an error of the network's own with it."
         )
         return [Finding("unmapped_moves", told, "info", False)]
     if not found.allowed:

@@ -25,6 +25,8 @@ class TakenJson(TypedDict):
     "for `mixed`: variables whose places are then taken from inputs with the same value; `moved` counts the mixtures that neither moves by itself"
     clear: NotRequired[EstimateJson]
     "of a network with errors of its own: share of pairs in which the answer becomes another one as clearly as usual, in [0, 1]"
+    unexplained: NotRequired[EstimateJson]
+    "of a network with errors of its own: share of pairs in which the answer changes and the network does not err by itself on inputs with the same values there, in [0, 1]"
     unlike: NotRequired[EstimateJson]
     "for `other`: share of pairs in which the answer then depends on the placed variables as in no input by itself, in [0, 1]"
 

@@ -141,7 +141,7 @@ _ALL = (
         "cell",
         "alarm",
         "the number of off-manifold vectors: those that come from no run (zero, a number, noise, a given vector, arithmetic of vectors, a mean, or a vector that is clamped, scaled or projected) and have a number out of range at their place, as for features below; the range is that of the vectors they replace",
-        graded="alarm above 5%; info if all of them are means over runs",
+        graded="alarm above 5%; info if all of them are means over runs, and for an ablation that should move nothing and moves no more than that",
     ),
     FindingKind(
         "cancels", "cell", "alarm", "a mean `change(m)` is less than a quarter of the mean size of the changes"
