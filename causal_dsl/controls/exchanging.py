@@ -1,0 +1,154 @@
+"""Copies of a variable beside the feature that takes it, where the answer needs more than the variable.
+
+What else the answer needs is somewhere in the rest of the layer. A part of the rest that moves the answer may be a part of that. But what is
+needed may be told by a few directions: those in which inputs that need different things differ, and inputs that need the same do not. If these,
+taken from another input, give the answer that it then needs, whatever else stands in the rest, the network reads it there. All other
+directions may then be taken from other inputs. The feature and these directions stay as they are, so no answer may move. Where the network reads
+along directions that are a little askew, a mixture shifts what is needed from one value to another. It shifts it the same way in
+all inputs. So it never exchanges the answers of two inputs that need different things, nor moves the answer where nothing else is needed.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+
+import numpy as np
+import torch
+
+from causal_dsl.causal.condition_functions import Columns
+from causal_dsl.controls.assembling import SURE, Assembling
+from causal_dsl.controls.carrying import needed
+from causal_dsl.controls.kept_features import FeatureClaim
+from causal_dsl.diagnostics import SpecError
+from causal_dsl.measures.quantities import TIED
+from causal_dsl.planning.alike_pairs import told
+from causal_dsl.planning.probe_rows import LEAST
+from causal_dsl.score.through import Exchanged
+from causal_dsl.score.unmapped import exceeds, of_pairs
+
+#: Mixtures in which it is tried what the directions give; in so many of them it has to be the answer that is needed.
+_CARRY, _CARRIED = 256, 0.98
+#: Directions in which a layer varies by less than this share of the most are rounding.
+_ROUNDED = 1e-4
+#: The most mixtures of one projection.
+_MOST = 256
+
+
+def exchanged(
+    assembling: Assembling,
+    claim: FeatureClaim,
+    turned: Sequence[tuple[str, torch.Tensor]],
+    rows: int,
+    allowed: float,
+) -> Exchanged | None:
+    """The projection among ``turned`` along which mixtures exchange the most answers, in no more than so many ``rows``; None where it is not known
+    where the layer tells what the answer needs beside the claimed variables, or where no projection exchanges more than errors explain."""
+    n = min(_MOST, rows // (2 * len(turned)))
+    if n < LEAST or len(assembling.inputs) < LEAST:
+        return None
+    needs = needed(assembling.test, claim.placed, assembling.values)
+    if needs is None or not needs.max(initial=0):
+        return None
+    finding = _Exchanging(assembling, claim, needs)
+    if finding.telling is None:
+        return None
+    carried = finding.carried(min(_CARRY, rows // 4))
+    if carried is None:
+        return None
+    pairs = finding.pairs(n)
+    if pairs is None:
+        return None
+    shares = [of_pairs(finding.hits(one, *pairs), False) for _, one in turned]
+    best = max(range(len(shares)), key=lambda i: shares[i].value or 0.0)
+    if not exceeds(shares[best], allowed, len(shares)):
+        return None
+    return Exchanged(shares[best], turned[best][0], of_pairs(carried, False), bool(assembling.wrong))
+
+
+class _Exchanging:
+    """``needs`` [n]: a number for what each input needs beside the claimed variables."""
+
+    def __init__(self, assembling: Assembling, claim: FeatureClaim, needs: np.ndarray):
+        self.assembling, self.claim, self.needs = assembling, claim, needs
+        self.stream, self.vectors = assembling.stream, assembling.vectors
+        self.telling = self._telling()
+
+    def _telling(self) -> torch.Tensor | None:
+        """The projection [width, width] on the directions in which inputs that need different things differ, and those that need the same do not;
+        None where there are none."""
+        first = self.vectors[:1].expand_as(self.vectors)
+        rest = self.claim.keep(self.vectors.clone(), first.clone()).double().cpu().numpy()
+        means = np.stack([rest[self.needs == one].mean(axis=0) for one in range(int(self.needs.max()) + 1)])
+        _, sizes, within = np.linalg.svd(rest - means[self.needs], full_matrices=False)
+        scale = max(np.abs(rest - rest.mean(axis=0)).max(initial=0.0), 1e-30)
+        within = within[sizes > _ROUNDED * scale * len(rest) ** 0.5]
+        apart = means - means.mean(axis=0)
+        apart = apart - apart @ within.T @ within
+        _, sizes, directions = np.linalg.svd(apart, full_matrices=False)
+        directions = directions[sizes > 100 * _ROUNDED * scale]
+        return torch.from_numpy(directions.T @ directions) if len(directions) else None
+
+    def _said(self, base: np.ndarray, vectors: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
+        """The answers [n] with such vectors [n, width], in which the inputs ``base`` [n] give what the features take, and whether each is clear."""
+        assembling = self.assembling
+        kept = self.claim.keep(vectors, self.vectors[torch.from_numpy(base)])
+        said, gaps = assembling.layer.said(assembling.inputs[base], assembling.lines(base), kept)
+        return said, gaps >= SURE * assembling.usual
+
+    def carried(self, n: int) -> np.ndarray | None:
+        """In which mixtures [m] the telling directions of an input give, beside the features of a second and the rest of a third, the answer that is
+        then needed, where that is another one; None if it is not in nearly all."""
+        assembling, test, telling = self.assembling, self.assembling.test, self.telling
+        assert telling is not None
+        base, tells, rest = (self.stream.below(len(assembling.inputs), n) for _ in range(3))
+        try:
+            label, before = (
+                told(test.model, test.readout.variable, self.claim.placed, _rows(assembling.values, base), _rows(assembling.values, rows))
+                for rows in (tells, rest)
+            )
+        except SpecError:
+            return None
+        there = self.vectors[torch.from_numpy(rest)]
+        mixed = there + (self.vectors[torch.from_numpy(tells)] - there) @ telling.to(there)
+        said, _ = self._said(base, mixed)
+        right = np.asarray(test.model.accepted(test.readout.variable).right(said, label))
+        asked = label != before
+        if asked.sum() < LEAST or right.mean() < _CARRIED or right[asked].mean() < _CARRIED:
+            return None
+        found: np.ndarray = right[asked]
+        return found
+
+    def pairs(self, n: int) -> tuple[np.ndarray, np.ndarray, np.ndarray] | None:
+        """Two inputs in each of n mixtures, with the same values of the claimed variables and different needs, and whether their answers differ [n]. They
+        do, or no need changes the answer beside these values."""
+        assembling, values = self.assembling, self.assembling.values
+        group = np.unique(np.stack([values[name] for name in self.claim.placed], axis=1), axis=0, return_inverse=True)[1]
+        group = group.reshape(-1)
+        still = {one for one in np.unique(group).tolist() if len(np.unique(assembling.answers[group == one])) == 1}
+        one, other = (self.stream.below(len(group), 32 * n) for _ in range(2))
+        differ = assembling.answers[one] != assembling.answers[other]
+        fit = (group[one] == group[other]) & (self.needs[one] != self.needs[other])
+        fit &= differ | np.isin(group[one], list(still))
+        one, other, differ = one[fit][:n], other[fit][:n], differ[fit][:n]
+        return (one, other, differ) if len(one) >= LEAST else None
+
+    def hits(self, projection: torch.Tensor, one: np.ndarray, other: np.ndarray, differ: np.ndarray) -> np.ndarray:
+        """In which mixtures [n] the answers of two inputs are exchanged, clearly, or both move where none needs anything else, when the same is added
+        to both: the difference of two other inputs along a ``projection``, but for the telling directions."""
+        assert self.telling is not None
+        first, second = (self.vectors[torch.from_numpy(self.stream.below(len(self.needs), len(one)))] for _ in range(2))
+        added = (second - first) @ projection.to(first)
+        added = added - added @ self.telling.to(first)
+        answers = self.assembling.answers
+        said = [self._said(rows, self.vectors[torch.from_numpy(rows)] + added) for rows in (one, other)]
+        moved = np.ones(len(one), bool)
+        for (now, sure), rows, partner in zip(said, (one, other), (other, one), strict=True):
+            moved &= sure & (now != TIED) & np.where(differ, now == answers[partner], now != answers[rows])
+        return moved
+
+
+def _rows(values: Columns, rows: np.ndarray) -> Columns:
+    return {name: column[rows] for name, column in values.items()}
+
+
+__all__ = ["exchanged"]
