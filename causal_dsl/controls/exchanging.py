@@ -4,8 +4,9 @@ What else the answer needs is somewhere in the rest of the layer. A part of the 
 needed may be told by a few directions: those in which inputs that need different things differ, and inputs that need the same do not. If these,
 taken from another input, give the answer that it then needs, whatever else stands in the rest, the network reads it there. All other
 directions may then be taken from other inputs. The feature and these directions stay as they are, so no answer may move. Where the network reads
-along directions that are a little askew, a mixture shifts what is needed from one value to another. It shifts it the same way in
-all inputs. So it never exchanges the answers of two inputs that need different things, nor moves the answer where nothing else is needed.
+along directions that are askew, a mixture shifts what it reads of what is needed, the same way in all inputs. So it hardly exchanges the answers of
+two inputs that need different things, nor moves the answer where nothing else is needed; and if it does, because what is read is then none of the
+usual values, an opposite shift of the telling directions gives both answers back.
 """
 
 from __future__ import annotations
@@ -30,8 +31,12 @@ from causal_dsl.score.unmapped import exceeds, of_pairs
 _CARRY, _CARRIED = 256, 0.98
 #: Directions in which a layer varies by less than this share of the most are rounding.
 _ROUNDED = 1e-4
-#: The most mixtures of one projection.
-_MOST = 256
+#: The most mixtures of one projection, and of how many projections it is asked what gives the answers back.
+_MOST, _ASKED = 64, 2
+#: Shifts of the telling directions, in distances of what they tell.
+_SHIFTS = [half / 2 for half in range(-8, 9) if half]
+#: The most pairs of needs between which it is shifted.
+_LINES = 3
 
 
 def exchanged(
@@ -58,11 +63,16 @@ def exchanged(
     pairs = finding.pairs(n)
     if pairs is None:
         return None
-    shares = [of_pairs(finding.hits(one, *pairs), False) for _, one in turned]
-    best = max(range(len(shares)), key=lambda i: shares[i].value or 0.0)
-    if not exceeds(shares[best], allowed, len(shares)):
-        return None
-    return Exchanged(shares[best], turned[best][0], of_pairs(carried, False), bool(assembling.wrong))
+    hits = [finding.hits(one, *pairs) for _, one in turned]
+    order = sorted(range(len(hits)), key=lambda i: -int(hits[i][0].sum()))
+    for i in order[:_ASKED]:
+        moved, added = hits[i]
+        if not exceeds(of_pairs(moved, False), allowed, len(hits)):
+            break
+        moved[moved] = ~finding.given_back(added[torch.from_numpy(moved)], pairs[0][moved], pairs[1][moved])
+        if exceeds(share := of_pairs(moved, False), allowed, len(hits)):
+            return Exchanged(share, turned[i][0], of_pairs(carried, False), bool(assembling.wrong))
+    return None
 
 
 class _Exchanging:
@@ -103,7 +113,13 @@ class _Exchanging:
         base, tells, rest = (self.stream.below(len(assembling.inputs), n) for _ in range(3))
         try:
             label, before = (
-                told(test.model, test.readout.variable, self.claim.placed, _rows(assembling.values, base), _rows(assembling.values, rows))
+                told(
+                    test.model,
+                    test.readout.variable,
+                    self.claim.placed,
+                    _rows(assembling.values, base),
+                    _rows(assembling.values, rows),
+                )
                 for rows in (tells, rest)
             )
         except SpecError:
@@ -122,7 +138,9 @@ class _Exchanging:
         """Two inputs in each of n mixtures, with the same values of the claimed variables and different needs, and whether their answers differ [n]. They
         do, or no need changes the answer beside these values."""
         assembling, values = self.assembling, self.assembling.values
-        group = np.unique(np.stack([values[name] for name in self.claim.placed], axis=1), axis=0, return_inverse=True)[1]
+        group = np.unique(np.stack([values[name] for name in self.claim.placed], axis=1), axis=0, return_inverse=True)[
+            1
+        ]
         group = group.reshape(-1)
         still = {one for one in np.unique(group).tolist() if len(np.unique(assembling.answers[group == one])) == 1}
         one, other = (self.stream.below(len(group), 32 * n) for _ in range(2))
@@ -132,9 +150,11 @@ class _Exchanging:
         one, other, differ = one[fit][:n], other[fit][:n], differ[fit][:n]
         return (one, other, differ) if len(one) >= LEAST else None
 
-    def hits(self, projection: torch.Tensor, one: np.ndarray, other: np.ndarray, differ: np.ndarray) -> np.ndarray:
+    def hits(
+        self, projection: torch.Tensor, one: np.ndarray, other: np.ndarray, differ: np.ndarray
+    ) -> tuple[np.ndarray, torch.Tensor]:
         """In which mixtures [n] the answers of two inputs are exchanged, clearly, or both move where none needs anything else, when the same is added
-        to both: the difference of two other inputs along a ``projection``, but for the telling directions."""
+        to both, and what [n, width]: the difference of two other inputs along a ``projection``, but for the telling directions."""
         assert self.telling is not None
         first, second = (self.vectors[torch.from_numpy(self.stream.below(len(self.needs), len(one)))] for _ in range(2))
         added = (second - first) @ projection.to(first)
@@ -144,7 +164,24 @@ class _Exchanging:
         moved = np.ones(len(one), bool)
         for (now, sure), rows, partner in zip(said, (one, other), (other, one), strict=True):
             moved &= sure & (now != TIED) & np.where(differ, now == answers[partner], now != answers[rows])
-        return moved
+        return moved, added
+
+    def given_back(self, added: torch.Tensor, one: np.ndarray, other: np.ndarray) -> np.ndarray:
+        """In which mixtures [n] some shift between what two needs have in the telling directions gives both inputs their own answers."""
+        means = torch.stack(
+            [self.vectors[torch.from_numpy(self.needs == need)].mean(dim=0) for need in np.unique(self.needs)]
+        )
+        told = means @ self.telling.to(means) if self.telling is not None else means
+        lines = [told[j] - told[i] for i in range(len(told)) for j in range(i + 1, len(told))][:_LINES]
+        found, answers = np.zeros(len(one), bool), self.assembling.answers
+        for line in lines:
+            for shift in _SHIFTS:
+                said = [
+                    self._said(rows, self.vectors[torch.from_numpy(rows)] + added + shift * line)[0]
+                    for rows in (one, other)
+                ]
+                found |= (said[0] == answers[one]) & (said[1] == answers[other])
+        return found
 
 
 def _rows(values: Columns, rows: np.ndarray) -> Columns:

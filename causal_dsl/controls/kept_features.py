@@ -23,6 +23,10 @@ from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
 
 
+#: How often what is claimed is written, and what is rounding, of the size of the largest number.
+_WRITTEN, _ROUNDED = 24, 1e-4
+
+
 @dataclass(frozen=True, eq=False)
 class KeptPart:
     """What is kept of the vector in some ``columns`` of a layer: what a feature takes of it, or all of it."""
@@ -59,10 +63,20 @@ class FeatureClaim:
         return " and ".join(dict.fromkeys(part.ref.map.told for part in self.parts if part.ref is not None))
 
     def keep(self, mixed: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
-        """Mixed vectors [n, width] with what is claimed as the vectors ``own`` [n, width] have it."""
-        for part in self.parts:
-            part.put(mixed, own)
-        return mixed
+        """Mixed vectors [n, width] with what is claimed as the vectors ``own`` [n, width] have it.
+
+        A latent that is 0 may stand for numbers far below 0, and to write one variable may change another. So it is written until nothing changes;
+        where that does not come about, the vector is the own one.
+        """
+        scale = own.abs().max()
+        for _ in range(_WRITTEN):
+            before = mixed.clone()
+            for part in self.parts:
+                part.put(mixed, own)
+            changing = (mixed - before).abs().amax(dim=1) > _ROUNDED * scale
+            if not changing.any():
+                break
+        return torch.where(changing[:, None], own, mixed)
 
 
 def are_given(ref: FeatureRef) -> bool:

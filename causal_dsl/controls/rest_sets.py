@@ -14,6 +14,8 @@ from causal_dsl.planning.unit_sets import random_parts
 
 #: Of many units, how many random halves and how many quarters are taken.
 _HALVES, _QUARTERS = 8, 8
+#: The rows that a set of tokens' numbers needs, for each two numbers to be tried.
+_ENOUGH = 4 * LEAST
 
 
 @dataclass(frozen=True)
@@ -53,8 +55,8 @@ def ways_to_take(free: Sequence[int], wide: int, rows: int, costly: bool, stream
             ways += [_together(_some(tokens, one)) for one in random_parts(range(len(tokens)), 2, _HALVES, stream)]
             ways += [_together(some) for size in (1, 2) for some in combinations(tokens, size)]
         ways += _mixed(tokens, stream)
-    left = rows - len(ways) * LEAST
-    return list(dict.fromkeys([*ways, *_of_numbers(tuple(free), left, stream)]))
+    left = rows - len(ways) * _ENOUGH
+    return list(dict.fromkeys([*ways, *_of_numbers(tuple(free), left, stream, _ENOUGH)]))
 
 
 def _of_costly_tokens(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list[Way]:
@@ -72,7 +74,7 @@ def _mixed(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list[Way]:
     return [Way(tuple(tokens), "token"), *(Way(_some(tokens, one), "token") for one in halves if len(one) > 1)]
 
 
-def _of_numbers(free: tuple[int, ...], rows: int, stream: Stream) -> list[Way]:
+def _of_numbers(free: tuple[int, ...], rows: int, stream: Stream, least: int = LEAST) -> list[Way]:
     """All numbers, and sets of them: all there are of few; of more, random halves and quarters, each, and each two if rows suffice. The larger
     ones also with an input of its own for each number."""
     if len(free) <= ALL:
@@ -83,7 +85,7 @@ def _of_numbers(free: tuple[int, ...], rows: int, stream: Stream) -> list[Way]:
         large = [one for one in dict.fromkeys([free, *halves, *quarters]) if len(one) > 1]
         sets = [free, *halves, *quarters, *((unit,) for unit in free[:FEW])]
         pairs = list(combinations(free, 2))
-        if (2 * len(sets) + len(pairs)) * LEAST <= rows:
+        if (2 * len(sets) + len(pairs)) * least <= rows:
             sets += pairs
     ways = [_together([one]) for one in dict.fromkeys(sets)]
     if len(free) > 1:

@@ -48,9 +48,7 @@ _TURNS = 8
 _READ = 4
 
 
-def with_rest_of_features(
-    cell: CellResult, number: int, test: Test, execution: Execution, rows: int = 0
-) -> CellResult:
+def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: Execution, rows: int = 0) -> CellResult:
     """The cell ``number`` of a test, told whether the rest of the layer moves the answer where its variables are written through features: beside
     a full verdict. ``rows``: in how many prompts, where these cost."""
     site = layer_of_features(test, number)
@@ -80,9 +78,7 @@ def _ways(test: Test, execution: Execution, claim: FeatureClaim) -> list[tuple[W
 class _Rest:
     """The rest of the layer of a ``probe``, beside what a ``claim`` has there. ``rows``: how many may be run; ``costly``: each of them costs."""
 
-    def __init__(
-        self, test: Test, execution: Execution, probe: Unmapped, claim: FeatureClaim, rows: int, costly: bool
-    ):
+    def __init__(self, test: Test, execution: Execution, probe: Unmapped, claim: FeatureClaim, rows: int, costly: bool):
         self.test, self.probe, self.claim, self.costly = test, probe, claim, costly
         self.decided = probe.why == "decided"
         read = rows // _READ if costly else None
@@ -125,7 +121,7 @@ class _Rest:
         """Where something else than the claimed variables counts too: what shows only in directions that no input varies in."""
         if self.costly:
             return []
-        turned = list(self._turned())
+        turned = list(self._turned(self._varied()))
         if self.claim.given:
             one = exchanged(self.assembling, self.claim, turned, self.rows, allowed)
             if one is not None:
@@ -144,7 +140,7 @@ class _Rest:
         free = self._free()
         if not free:
             return (), (), 0.0
-        turned = list(self._turned()) if self.decided and not self.costly else []
+        turned = list(self._turned(free)) if self.decided and not self.costly else []
         ways = ways_to_take(free, self.wide, self.rows, self.costly, self.stream)
         ways = ways[: max(1, self.rows // LEAST - len(turned))]
         n = min(_ROWS, self.rows // (len(ways) + len(turned)))
@@ -154,7 +150,9 @@ class _Rest:
         donors = self._donors(base)
         if (donors == base).all():
             return (), (), 0.0
-        run: list[list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]] = [self._run(way, base, donors) for way in ways]
+        run: list[list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]] = [
+            self._run(way, base, donors) for way in ways
+        ]
         run += [[(projection, donors)] for _, projection in turned]
         found = assembling.run(base, run)
         iia = cell.scores["iia"].value
@@ -181,12 +179,14 @@ class _Rest:
 
     def _free(self) -> tuple[int, ...]:
         """The coordinates that differ between inputs that the rest may be taken from."""
-        assembling, fixed = self.assembling, self._fixed()
-        columns = range(assembling.vectors.shape[1])
-        if not fixed:
-            spread = assembling.vectors.amax(dim=0) - assembling.vectors.amin(dim=0)
-            return tuple(column for column in columns if spread[column] > 0)
-        return tuple(column for column in columns if assembling.varies([column], fixed))
+        fixed, varied = self._fixed(), self._varied()
+        return tuple(column for column in varied if not fixed or self.assembling.varies([column], fixed))
+
+    def _varied(self) -> tuple[int, ...]:
+        """The coordinates that are not the same in all inputs."""
+        vectors = self.assembling.vectors
+        spread = vectors.amax(dim=0) - vectors.amin(dim=0)
+        return tuple(torch.nonzero(spread).flatten().tolist())
 
     def _fixed(self) -> list[str]:
         """The inputs of the model in which the rest may not differ."""
@@ -200,7 +200,9 @@ class _Rest:
         fixed = self._fixed()
         return self.assembling.alike(base, fixed) if fixed else self.assembling.own(1, len(base))[0]
 
-    def _run(self, way: Way, base: np.ndarray, donors: np.ndarray) -> list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]:
+    def _run(
+        self, way: Way, base: np.ndarray, donors: np.ndarray
+    ) -> list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]:
         if not way.mixed:
             return [(way.parts[0], donors)]
         return [(one, self._donors(base)) for one in way.parts]
@@ -219,10 +221,11 @@ class _Rest:
             return str(part(site, tuple(dict.fromkeys(column // self.wide for column in way.columns)), True))
         return told_numbers(site, way.columns, self.wide)
 
-    def _turned(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Projections [width, width] on random directions: halves and quarters of all, and single ones. Copies of a value in several directions
-        become unlike each other there, though no coordinate has one of them by itself."""
-        count = self.assembling.vectors.shape[1]
+    def _turned(self, free: tuple[int, ...]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Projections [width, width] on random directions of the coordinates ``free``: halves and quarters of all, and single ones. Copies of a value in
+        several directions become unlike each other there, though no coordinate has one of them by itself. A coordinate that is the same in all
+        inputs stays so: it may say where a token is."""
+        width, count = self.assembling.vectors.shape[1], len(free)
         for word, of in (
             ("a random half of the directions", 2),
             ("a random quarter of the directions", 4),
@@ -231,7 +234,8 @@ class _Rest:
             for number in range(_TURNS):
                 size = max(1, count // of) if of else 1
                 drawn = normals(SEED + number, (count, size), f"directions {of}")
-                basis = torch.from_numpy(np.linalg.qr(drawn)[0])
+                basis = torch.zeros((width, size), dtype=torch.float64)
+                basis[list(free)] = torch.from_numpy(np.linalg.qr(drawn)[0])
                 yield f"{word} of {Place(self.probe.site)}", basis @ basis.T
 
     # ── where something else counts too ─────────────────────────────────────────────────────────
