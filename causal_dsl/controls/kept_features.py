@@ -22,7 +22,6 @@ from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
 
-
 #: How often what is claimed is written, and what is rounding, of the size of the largest number.
 _WRITTEN, _ROUNDED = 24, 1e-4
 

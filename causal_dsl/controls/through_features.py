@@ -34,7 +34,7 @@ from causal_dsl.score.numbered_values import decides, numbered
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.through import exchanged_finding, ignored_finding, through_findings
 from causal_dsl.score.unmapped import Taken, Unclaimed, exceeds, of_pairs, one_of
-from causal_dsl.vocabulary.locations import Place, Site
+from causal_dsl.vocabulary.locations import Place
 
 #: The rows of all sets together in a small network, and the most of one set.
 _ALL_ROWS, _ROWS = FREE // 4, 512
