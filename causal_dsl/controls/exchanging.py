@@ -5,8 +5,8 @@ needed may be told by a few directions: those in which inputs that need differen
 taken from another input, give the answer that it then needs, whatever else stands in the rest, the network reads it there. All other
 directions may then be taken from other inputs. The feature and these directions stay as they are, so no answer may move. Where the network reads
 along directions that are askew, a mixture shifts what it reads of what is needed, the same way in all inputs. So it hardly exchanges the answers of
-two inputs that need different things, nor moves the answer where nothing else is needed; and if it does, because what is read is then none of the
-usual values, an opposite shift of the telling directions gives both answers back.
+two inputs that need different things; and if it does, because what is read is then none of the usual values, an opposite shift of the telling
+directions gives both answers back. Nor does it move the answer where no such need changes it.
 """
 
 from __future__ import annotations
@@ -69,7 +69,8 @@ def exchanged(
         moved, added = hits[i]
         if not exceeds(of_pairs(moved, False), allowed, len(hits)):
             break
-        moved[moved] = ~finding.given_back(added[torch.from_numpy(moved)], pairs[0][moved], pairs[1][moved])
+        asked = moved & pairs[2]
+        moved[asked] = ~finding.given_back(added[torch.from_numpy(asked)], pairs[0][asked], pairs[1][asked])
         if exceeds(share := of_pairs(moved, False), allowed, len(hits)):
             return Exchanged(share, turned[i][0], of_pairs(carried, False), bool(assembling.wrong))
     return None
@@ -153,17 +154,19 @@ class _Exchanging:
     def hits(
         self, projection: torch.Tensor, one: np.ndarray, other: np.ndarray, differ: np.ndarray
     ) -> tuple[np.ndarray, torch.Tensor]:
-        """In which mixtures [n] the answers of two inputs are exchanged, clearly, or both move where none needs anything else, when the same is added
+        """In which mixtures [n] the answers of two inputs are exchanged, clearly, or one moves where no need changes it, when the same is added
         to both, and what [n, width]: the difference of two other inputs along a ``projection``, but for the telling directions."""
         assert self.telling is not None
         first, second = (self.vectors[torch.from_numpy(self.stream.below(len(self.needs), len(one)))] for _ in range(2))
         added = (second - first) @ projection.to(first)
         added = added - added @ self.telling.to(first)
         answers = self.assembling.answers
-        said = [self._said(rows, self.vectors[torch.from_numpy(rows)] + added) for rows in (one, other)]
-        moved = np.ones(len(one), bool)
-        for (now, sure), rows, partner in zip(said, (one, other), (other, one), strict=True):
-            moved &= sure & (now != TIED) & np.where(differ, now == answers[partner], now != answers[rows])
+        (first_said, first_sure), (second_said, second_sure) = (
+            self._said(rows, self.vectors[torch.from_numpy(rows)] + added) for rows in (one, other)
+        )
+        both = first_sure & second_sure & (first_said != TIED) & (second_said != TIED)
+        swapped = (first_said == answers[other]) & (second_said == answers[one])
+        moved = both & np.where(differ, swapped, (first_said != answers[one]) | (second_said != answers[other]))
         return moved, added
 
     def given_back(self, added: torch.Tensor, one: np.ndarray, other: np.ndarray) -> np.ndarray:

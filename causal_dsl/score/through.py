@@ -11,7 +11,7 @@ from causal_dsl.score.unmapped import Unclaimed, exceeds, listed, share_of
 @dataclass(frozen=True)
 class Exchanged:
     """In which ``share`` of mixtures, ``where`` of the rest is taken from other inputs, the answers to two inputs are exchanged that differ in what
-    is needed beside the placed variables, or an answer that needs nothing else moves. ``carried``: in which share of mixtures a part of the layer
+    is needed beside the placed variables, or an answer moves that no such need changes. ``carried``: in which share of mixtures a part of the layer
     that stays as it is gives by itself what is needed. ``erring``: the network has errors of its own, which may explain some."""
 
     share: Estimate
@@ -76,7 +76,7 @@ def exchanged_finding(found: Unclaimed, one: Exchanged) -> Finding:
     names, output = listed(found.placed), found.output
     told = (
         f"In {show_estimate(one.share)} of {counted(one.share.n, 'mixture')}, two inputs that differ in what `{output}` needs beside {names} exchange their "
-        f"answers, or two that need nothing else move theirs, if {one.where} is taken from another input, while what {found.through} of {names} takes at "
+        f"answers, or one that no such need changes moves, if {one.where} is taken from another input, while what {found.through} of {names} takes at "
         f"{found.site} stays as it is. So does the direction in which the layer tells what `{output}` needs beside {names}: taken alone from another input, it "
         f"gives the answer that is then needed in {show(one.carried.value)} of {counted(one.carried.n)}. No value of that gives such answers: "
         f"`{output}` depends on more that is there."
