@@ -70,7 +70,8 @@ def exchanged(
         if not exceeds(of_pairs(moved, False), allowed, len(hits)):
             break
         asked = moved & pairs[2]
-        moved[asked] = ~finding.given_back(added[torch.from_numpy(asked)], pairs[0][asked], pairs[1][asked])
+        if asked.any():
+            moved[asked] = ~finding.given_back(added[torch.from_numpy(asked)], pairs[0][asked], pairs[1][asked])
         if exceeds(share := of_pairs(moved, False), allowed, len(hits)):
             return Exchanged(share, turned[i][0], of_pairs(carried, False), bool(assembling.wrong))
     return None
@@ -148,7 +149,11 @@ class _Exchanging:
         differ = assembling.answers[one] != assembling.answers[other]
         fit = (group[one] == group[other]) & (self.needs[one] != self.needs[other])
         fit &= differ | np.isin(group[one], list(still))
-        one, other, differ = one[fit][:n], other[fit][:n], differ[fit][:n]
+        kinds = [np.flatnonzero(fit & differ), np.flatnonzero(fit & ~differ)]
+        some = np.concatenate(
+            [kind[: max(n // 2, n - len(rest))] for kind, rest in zip(kinds, kinds[::-1], strict=True)]
+        )
+        one, other, differ = one[some], other[some], differ[some]
         return (one, other, differ) if len(one) >= LEAST else None
 
     def hits(
