@@ -11,7 +11,8 @@ import torch
 from safetensors.torch import save_file
 
 import causal_dsl as cd
-from tests.honest import through
+from tests.honest import networks, through
+from tests.honest.test_known_truths import ALARMS, PAIRS, codes
 
 MODEL = """
 domain S = 0..5
@@ -37,6 +38,9 @@ test claim on at {
 """
 BALANCED = "n=256, seed=1, balance=[base.left, base.right, source.left, source.right]"
 UNBALANCED = "n=384, seed=2"
+#: Networks of vectors, and how their pairs are drawn.
+NETWORKS = ["in_directions", "masked_in_directions", "stepping_in_directions"]
+BALANCED_PAIRS = "base, source ~ pair(n=256, seed=0, balance=[base.p, source.p, base.q])"
 FEATURES = {"sae": 'sae("sae", latents=[0])', "subspace": 'subspace("left.safetensors")'}
 
 
@@ -102,3 +106,23 @@ def test_copies_that_nothing_reads_are_no_alarm(
     found = claim(tmp_path, "plain", output, within, turned, feature, right, draw)
     assert "supported" in found and not [one for one in found.values() if one.severity == "alarm"], found
     assert "unjudged_moves" not in found and "by tokens, by their numbers" in found["not_tried"].text, found
+
+
+@pytest.mark.slow
+@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.parametrize("placed", ["p", "p and q"])
+@pytest.mark.parametrize("draw", [PAIRS, BALANCED_PAIRS])
+@pytest.mark.parametrize(("network", "read"), [(name, name != "in_directions") for name in NETWORKS])
+def test_copies_along_directions_are_named_whatever_is_written(
+    network: str, read: bool, draw: str, placed: str, tmp_path: Path
+) -> None:
+    """p alone is written, and q is placed or not."""
+    by = networks.directions()
+    for number, name in enumerate("pq"):
+        save_file({"d": by[:, number][None].float().contiguous()}, tmp_path / f"{name}.safetensors")
+    places = "\n  ".join(f'{name} @ layer[0].out via subspace("{name}.safetensors")' for name in placed.split(" and "))
+    found = codes(tmp_path, network, places, "do(p <- source)", draw)
+    if read:
+        assert "unmapped_moves" in found and not {"exact", "supported"} & set(found), found
+    else:
+        assert "supported" in found and not {*ALARMS, "unmapped_moves", "unjudged_moves"} & set(found), found
