@@ -1,4 +1,4 @@
-"""What features take of a layer, which stays as it is while the rest of the layer is taken from other inputs."""
+"""The part that features take of a layer, which stays as it is while the rest of the layer is taken from other inputs."""
 
 from __future__ import annotations
 
@@ -28,7 +28,7 @@ _WRITTEN, _ROUNDED = 24, 1e-4
 
 @dataclass(frozen=True, eq=False)
 class KeptPart:
-    """What is kept of the vector in some ``columns`` of a layer: what a feature takes of it, or all of it."""
+    """A part of a layer that is kept, in some ``columns`` of its vector: what a feature takes there, or all of it."""
 
     columns: tuple[int, ...]
     ref: FeatureRef | None = None
@@ -99,7 +99,7 @@ def layer_of_features(test: Test, number: int) -> Site | None:
 
 
 def claims_at(test: Test, number: int, site: Site, execution: Execution) -> list[FeatureClaim]:
-    """What a cell claims of a layer: with all variables that the alignment puts there, and with those alone that it writes. None where the
+    """The claims of a cell on a layer: with all variables that the alignment puts there, and with those alone that it writes. None where the
     tokens of a place differ from prompt to prompt."""
     mine = {i.variable: (i.places, i.features) for i in test.cells[number].interventions if i.variable}
     others = dict(_others(test, number, site, execution))
@@ -168,7 +168,7 @@ def _refs(p: Placed, mine: Sequence[Intervention], execution: Execution) -> tupl
 
 
 def _parts(test: Test, place: Place, ref: FeatureRef | None, execution: Execution) -> list[KeptPart] | None:
-    """What is kept at a place, token by token; None where its tokens differ from prompt to prompt, or its feature cannot be made."""
+    """The parts that are kept at a place, token by token; None where its tokens differ from prompt to prompt, or its feature cannot be made."""
     site = named(place, test.network.facts).site
     whole = width(replace(site, dims=None), test.network.facts)
     tokens = _tokens(test, place, execution)

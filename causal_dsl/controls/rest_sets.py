@@ -19,7 +19,7 @@ _ENOUGH = 4 * LEAST
 
 
 @dataclass(frozen=True)
-class Way:
+class NumbersTaken:
     """Numbers of a layer that are taken from other inputs: each of the ``parts`` from an input of its own. ``each``: what a part is, where there are
     several."""
 
@@ -36,7 +36,7 @@ class Way:
         return len(self.parts) > 1
 
 
-def ways_to_take(free: Sequence[int], wide: int, rows: int, costly: bool, stream: Stream) -> list[Way]:
+def ways_to_take(free: Sequence[int], wide: int, rows: int, costly: bool, stream: Stream) -> list[NumbersTaken]:
     """All of the numbers ``free`` of a layer together, and sets of them, as far as there are ``rows``. ``wide``: of tokens the width of their
     vectors, side by side; 0 where there is one vector. ``costly``: tokens are taken as they are, not number by number."""
     if not wide:
@@ -59,7 +59,7 @@ def ways_to_take(free: Sequence[int], wide: int, rows: int, costly: bool, stream
     return list(dict.fromkeys([*ways, *_of_numbers(tuple(free), left, stream, _ENOUGH)]))
 
 
-def _of_costly_tokens(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list[Way]:
+def _of_costly_tokens(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list[NumbersTaken]:
     """The same of tokens whose runs cost: the first sets are those that show most."""
     ways = [_together(tokens)]
     if len(tokens) > 1:
@@ -68,13 +68,16 @@ def _of_costly_tokens(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list
     return list(dict.fromkeys(ways))
 
 
-def _mixed(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list[Way]:
+def _mixed(tokens: Sequence[tuple[int, ...]], stream: Stream) -> list[NumbersTaken]:
     """All tokens and halves of them, each from an input of its own."""
     halves = random_parts(range(len(tokens)), 2, _HALVES, stream)
-    return [Way(tuple(tokens), "token"), *(Way(_some(tokens, one), "token") for one in halves if len(one) > 1)]
+    return [
+        NumbersTaken(tuple(tokens), "token"),
+        *(NumbersTaken(_some(tokens, one), "token") for one in halves if len(one) > 1),
+    ]
 
 
-def _of_numbers(free: tuple[int, ...], rows: int, stream: Stream, least: int = LEAST) -> list[Way]:
+def _of_numbers(free: tuple[int, ...], rows: int, stream: Stream, least: int = LEAST) -> list[NumbersTaken]:
     """All numbers, and sets of them: all there are of few; of more, random halves and quarters, each, and each two if rows suffice. The larger
     ones also with an input of its own for each number."""
     if len(free) <= ALL:
@@ -89,7 +92,7 @@ def _of_numbers(free: tuple[int, ...], rows: int, stream: Stream, least: int = L
             sets += pairs
     ways = [_together([one]) for one in dict.fromkeys(sets)]
     if len(free) > 1:
-        ways += [Way(tuple((unit,) for unit in one), "number") for one in large]
+        ways += [NumbersTaken(tuple((unit,) for unit in one), "number") for one in large]
     return ways
 
 
@@ -97,9 +100,9 @@ def _some(tokens: Sequence[tuple[int, ...]], numbers: Sequence[int]) -> tuple[tu
     return tuple(tokens[number] for number in numbers)
 
 
-def _together(parts: Sequence[tuple[int, ...]]) -> Way:
+def _together(parts: Sequence[tuple[int, ...]]) -> NumbersTaken:
     """The parts, taken from one input."""
-    return Way((tuple(sorted(column for part in parts for column in part)),))
+    return NumbersTaken((tuple(sorted(column for part in parts for column in part)),))
 
 
-__all__ = ["Way", "ways_to_take"]
+__all__ = ["NumbersTaken", "ways_to_take"]

@@ -18,12 +18,12 @@ from causal_dsl.controls.assembling import Assembling, Mixtures
 from causal_dsl.controls.exchanging import exchanged
 from causal_dsl.controls.kept_features import FeatureClaim, claims_at, layer_of_features, same_tokens
 from causal_dsl.controls.layer_vectors import LayerVectors
-from causal_dsl.controls.rest_sets import Way, ways_to_take
+from causal_dsl.controls.rest_sets import NumbersTaken, ways_to_take
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.alike_pairs import told
 from causal_dsl.planning.claims import ways_of
-from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small, rows_of_tokens
+from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small, rows_beside_features
 from causal_dsl.planning.unclaimed import part, told_numbers
 from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped, Why
@@ -55,7 +55,7 @@ def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: 
     if site is None or cell.verdict is None or cell.verdict.code not in FULL or not same_tokens(test, execution):
         return cell
     inputs = execution.plan.inputs[test.network.key]
-    free = (_ALL_ROWS if is_small(inputs) else rows_of_tokens(inputs)) // test.unlike
+    free = (_ALL_ROWS if is_small(inputs) else rows_beside_features(inputs)) // test.unlike
     claims = [one for one in claims_at(test, number, site, execution) if test.readout.variable not in one.placed]
     for claim in claims if free else [one for one in claims[:1] if one.given and rows]:
         for why, varied in _ways(test, execution, claim):
@@ -201,18 +201,18 @@ class _Rest:
         return self.assembling.alike(base, fixed) if fixed else self.assembling.own(1, len(base))[0]
 
     def _run(
-        self, way: Way, base: np.ndarray, donors: np.ndarray
+        self, way: NumbersTaken, base: np.ndarray, donors: np.ndarray
     ) -> list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]:
         if not way.mixed:
             return [(way.parts[0], donors)]
         return [(one, self._donors(base)) for one in way.parts]
 
-    def _told(self, way: Way, said: Mixtures) -> Taken:
+    def _told(self, way: NumbersTaken, said: Mixtures) -> Taken:
         hits = of_pairs(said.moved & said.sure, False)
         varied = self.probe.varied if way.mixed else ()
         return Taken(way.columns, self._named(way), hits, mixed=way.mixed, varied=varied, each=way.each)
 
-    def _named(self, way: Way) -> str:
+    def _named(self, way: NumbersTaken) -> str:
         """The place of some coordinates, in words: of tokens, where none of their numbers is left out, these."""
         site = self.probe.site
         if not self.wide:
