@@ -13,7 +13,7 @@ from typing import Any
 
 PAGE = Path(__file__).with_suffix(".md")
 BEGIN, END = "<!-- made by docs/architectures.py -->", "<!-- end -->"
-WAYS = {"packed": "tokens", "whole": "rows", "": "no"}
+WAYS = {"ragged": "tokens", "whole": "rows", "": "no"}
 #: The columns of sites, and the components that must all be there.
 COLUMNS = {
     "stream": ("resid_pre", "resid_post"),

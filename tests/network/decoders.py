@@ -63,6 +63,9 @@ def row_of(family: str) -> Row:
     row = Row(family)
     try:
         network = network_of(family)
+    except ImportError:  # which of several is named depends on those that are there
+        row.why = "no tiny configuration of it runs here: it needs a library that is not installed"
+        return row
     except Exception as error:
         row.why = f"no tiny configuration of it runs here: {' '.join(str(error).split())[:120]}"
         return row

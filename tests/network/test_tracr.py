@@ -41,7 +41,6 @@ def opened(name: str) -> Network:
     return network
 
 
-@pytest.mark.thinned(slow=4)
 @pytest.mark.slow
 @pytest.mark.parametrize("path", SPECS, ids=lambda path: path.stem)
 def test_every_true_place_is_exact_and_no_other(path: Path) -> None:

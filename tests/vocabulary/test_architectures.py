@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import ast
+import runpy
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ import pytest
 from causal_dsl.program.sae_metadata import architectures_named
 from causal_dsl.vocabulary.architectures import ARCHITECTURES
 from causal_dsl.vocabulary.features import FEATURES
+from causal_dsl.vocabulary.network_kinds import NETWORK_KINDS
 from tests.package_trees import PACKAGE, tree_of
 
 ROOT = Path(__file__).parents[2]
@@ -54,3 +56,8 @@ def test_no_file_beside_the_records_names_one(names: dict[str, object], home: tu
 )
 def test_what_a_networks_name_says_of_its_architecture(name: str, kinds: set[str]) -> None:
     assert architectures_named(name) == kinds
+
+
+def test_the_page_of_architectures_has_words_for_each_way_of_a_pass() -> None:
+    ways = runpy.run_path(str(ROOT / "docs" / "architectures.py"))["WAYS"]
+    assert set(ways) == {"", *NETWORK_KINDS["language"].ways}
