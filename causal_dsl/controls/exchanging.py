@@ -33,6 +33,8 @@ _CARRY, _CARRIED = 256, 0.98
 _ROUNDED = 1e-4
 #: The most mixtures of one projection, and of how many projections it is asked what gives the answers back.
 _MOST, _ASKED = 64, 2
+#: Inputs of each need, on average, at the least.
+_EACH = 4
 #: Shifts of the telling directions, in distances of what they tell.
 _SHIFTS = [half / 2 for half in range(-8, 9) if half]
 #: The most pairs of needs between which it is shifted.
@@ -52,7 +54,7 @@ def exchanged(
     if n < LEAST or len(assembling.inputs) < LEAST:
         return None
     needs = needed(assembling.test, claim.placed, assembling.values)
-    if needs is None or not needs.max(initial=0):
+    if needs is None or not 0 < needs.max(initial=0) < len(needs) // _EACH:
         return None
     finding = _Exchanging(assembling, claim, needs)
     if finding.telling is None:

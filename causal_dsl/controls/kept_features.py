@@ -15,9 +15,10 @@ from causal_dsl.planning.claims import idle_claims
 from causal_dsl.planning.probe_rows import prompts_of
 from causal_dsl.planning.rest_of_layer import named, same_layer, whole_of
 from causal_dsl.program.components import width
+from causal_dsl.program.inside import across_in
 from causal_dsl.program.overlap import overlap
 from causal_dsl.program.program import Intervention, Placed, Test
-from causal_dsl.program.read_features import FeatureRef, family
+from causal_dsl.program.read_features import FeatureRef, Via, family
 from causal_dsl.program.whole_maps import writes_all
 from causal_dsl.vocabulary.locations import Place, Site
 from causal_dsl.vocabulary.values.from_run import FromRun
@@ -67,12 +68,12 @@ class FeatureClaim:
         A latent that is 0 may stand for numbers far below 0, and to write one variable may change another. So it is written until nothing changes;
         where that does not come about, the vector is the own one.
         """
-        scale = own.abs().max()
+        rounded = max(_ROUNDED, 4 * torch.finfo(own.dtype).eps) * own.abs().max()
         for _ in range(_WRITTEN):
             before = mixed.clone()
             for part in self.parts:
                 part.put(mixed, own)
-            changing = (mixed - before).abs().amax(dim=1) > _ROUNDED * scale
+            changing = (mixed - before).abs().amax(dim=1) > rounded
             if not changing.any():
                 break
         return torch.where(changing[:, None], own, mixed)
@@ -148,23 +149,28 @@ def _refs(p: Placed, mine: Sequence[Intervention], execution: Execution) -> tupl
     """The features through which a variable is placed; None where they are not at hand: not fitted in this run, nor read from a file."""
     if p.via is None:
         return ()
-    if p.via.joined:
-        return None
-    for other in execution.plan.tests:
-        for cell in other.cells:
-            for i in cell.interventions:
-                if i.variable == p.variable and i.places == p.places and i.features and not other.control[0]:
-                    alike = all(ref.chain[:-1] == p.via.chain[:-1] and not ref.reads for ref in i.features)
-                    if alike and all(ref.map in execution.features for ref in i.features):
-                        return i.features
     own = next((ref for i in mine for ref in i.features), None)
-    if own is None or not all(family(member).file is not None for member in p.via.chain):
+    if own is None or p.via.joined or across_in(p.via) is not None:
+        return None
+    for test in execution.plan.tests:
+        for i in (i for cell in test.cells for i in cell.interventions if not test.control[0]):
+            if i.variable == p.variable and i.places == p.places and i.features:
+                alike = all(_is_of(ref, p.via, own) and ref.map in execution.features for ref in i.features)
+                if alike:
+                    return i.features
+    if not all(family(member).file is not None for member in p.via.chain):
         return None
     refs = tuple(
         replace(own, variables=(p.variable,), place=place, chain=p.via.chain, fitting=p.via.fitting, block=None)
         for place in p.places
     )
     return None if any(ref.reads for ref in refs) else refs
+
+
+def _is_of(ref: FeatureRef, via: Via, own: FeatureRef) -> bool:
+    """Whether a feature is the one of a placement in the alignment of ``own``, by itself or as a block of a map that several variables share."""
+    shared = len(ref.variables) > 1 and ref.chain[:-1] == via.chain[:-1] and ref.chain[-1].name == via.chain[-1].name
+    return ref.alignment == own.alignment and (ref.chain == via.chain or shared) and not ref.reads
 
 
 def _parts(test: Test, place: Place, ref: FeatureRef | None, execution: Execution) -> list[KeptPart] | None:
