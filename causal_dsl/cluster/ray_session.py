@@ -99,6 +99,12 @@ def session(cluster: str | None, workers: int | None, place: Callable[[str], Spa
     if ray.is_initialized():
         yield Machines("the Ray session of this process", False, *_resources(ray))
         return
+    with _action_given_back():
+        yield from _begun(ray, cluster, workers, place)
+
+
+def _begun(ray: Any, cluster: str | None, workers: int | None, place: Callable[[str], Span]) -> Iterator[Machines]:
+    """A session that begins here, and ends."""
     if cluster is not None:
         address, source = address_used(cluster)
         with _own_signals():
@@ -118,6 +124,17 @@ def session(cluster: str | None, workers: int | None, place: Callable[[str], Spa
     finally:
         ray.shutdown()
         shutil.rmtree(folder, ignore_errors=True)
+
+
+@contextmanager
+def _action_given_back() -> Iterator[None]:
+    """Leave this process with the action on SIGTERM that it had before."""
+    before = signal.getsignal(signal.SIGTERM)
+    try:
+        yield
+    finally:
+        with suppress(ValueError):  # of another thread than the main one: none was set there
+            signal.signal(signal.SIGTERM, signal.SIG_DFL if before is None else before)
 
 
 @contextmanager

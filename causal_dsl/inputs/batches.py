@@ -6,6 +6,7 @@ from collections.abc import Collection, Sequence
 from dataclasses import field
 from typing import Any, Literal
 
+import numpy as np
 import torch
 from torch import Tensor
 
@@ -62,7 +63,8 @@ class Batch:
 
     def index(self, places: Tensor) -> tuple[Tensor, ...]:
         """Places as the flattened leading axes number them [m], as an index of these axes."""
-        return torch.unravel_index(places, self.shape)
+        # torch.unravel_index imports sympy, which takes as long as a small run
+        return (places // self.longest, places % self.longest) if self.each == "token" else (places,)
 
     def flat(self, tensor: Tensor) -> Tensor:
         """The output of a module, as one vector for each place [m, width]."""
@@ -121,10 +123,10 @@ def padded(
     lengths = torch.tensor([len(prompt) for prompt in prompts])
     longest = int(lengths.max())
     offsets = longest - lengths if padding == "left" else torch.zeros_like(lengths)
-    ids = torch.zeros(len(prompts), longest, dtype=torch.long)
-    for row, prompt in enumerate(prompts):
-        start = int(offsets[row])
-        ids[row, start : start + len(prompt)] = torch.tensor(prompt)
+    written = np.zeros((len(prompts), longest), dtype=np.int64)  # numpy takes a list for a row sooner than torch does
+    for row, (start, prompt) in enumerate(zip(offsets.tolist(), prompts, strict=True)):
+        written[row, start : start + len(prompt)] = prompt
+    ids = torch.from_numpy(written)
     place = torch.arange(longest)[None, :] - offsets[:, None]
     mask = ((place >= 0) & (place < lengths[:, None])).long()
     more = {

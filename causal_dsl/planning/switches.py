@@ -124,8 +124,11 @@ SWITCHES: tuple[Switch, ...] = (
 def turned_on(plan: Plan, switches: Iterable[Switch] = SWITCHES) -> Plan:
     """The plan with some switches on, the one given untouched."""
     on = tuple(switches)
+    held: Plan | None = None
     for switch in on:
-        plan = verify(switch.turn_on(plan), "economised") if strict() else switch.turn_on(plan)
+        plan = switch.turn_on(plan)
+        if strict():
+            held = verify(plan, "economised", held)
     return replace(plan, without=tuple(switch.name for switch in SWITCHES if switch not in on))
 
 

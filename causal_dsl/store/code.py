@@ -84,7 +84,7 @@ def watching(folder: Path) -> Iterator[None]:
                 continue
             if name in before and name in _theirs and name not in needed:
                 continue  # of another network in this folder
-            mine, written = name not in before or name in _theirs, os.path.abspath(file)
+            mine, written = name not in before or name in _theirs, _absolute(file)
             if not mine and not written.startswith(below):
                 continue  # of a library, as thousands are
             path = Path(written)
@@ -93,6 +93,16 @@ def watching(folder: Path) -> Iterator[None]:
             if mine and (stamp := stamp_of(path)) is not None:
                 _theirs.setdefault(name, (path, stamp))
             reads.note(path)
+
+
+def _absolute(file: str) -> str:
+    """The same path from the root. Of thousands of modules it is asked at each load: of a path that starts there it is remembered."""
+    return _normal(file) if os.path.isabs(file) else os.path.abspath(file)
+
+
+@cache
+def _normal(file: str) -> str:
+    return os.path.abspath(file)
 
 
 @contextmanager

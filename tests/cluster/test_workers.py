@@ -111,10 +111,12 @@ def test_results_of_several_workers_are_those_of_one_process(workers, monkeypatc
 
 
 def test_the_python_api_takes_workers_and_no_folder(folder):
+    before = signal.getsignal(signal.SIGTERM)
     results = cd.run("sweep.causal", cd.Options(memory=12_000_000), workers=2)
     plain = cd.run("sweep.causal", cd.Options(memory=12_000_000))
     assert [test.to_json()["cells"] for test in results.tests] == [test.to_json()["cells"] for test in plain.tests]
     assert not list(folder.glob("causal-dsl-units-*"))
+    assert signal.getsignal(signal.SIGTERM) == before  # Ray sets its own
 
 
 def test_a_store_that_takes_nothing_more_stops_the_run_and_says_what_is_stored(folder, capfd):

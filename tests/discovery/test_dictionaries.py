@@ -82,37 +82,37 @@ def test_a_latent_has_the_slope_of_hooks_by_hand() -> None:
     module = model.get_submodule(path.format(l=1))
 
     def run(ids: Tensor, by: Tensor | None = None) -> tuple[Tensor, Tensor]:
+        """The logits, and what is at the place; with ``by``, of a run for each of its rows, in which that is added there."""
         seen: list[Tensor] = []
 
         def act(tensor: Tensor) -> Tensor:
             seen.append(tensor[0].clone())
-            return tensor if by is None else tensor + by[None].to(tensor)
+            return tensor if by is None else tensor + by.to(tensor)
 
         handle = hook(module, side, act)
-        logits = model(input_ids=ids[None]).logits[0, -1]
+        logits = model(input_ids=ids.expand(1 if by is None else len(by), -1)).logits[:, -1]
         handle.remove()
         return logits, seen[0]
 
     slopes = {node: 0.0 for node in of.nodes if node.dictionary is not None and node.dictionary.count == COUNT}
     decoder, bias = numbers("standard")["W_dec"], numbers("standard")["b_dec"]
+    steps = torch.tensor([-0.02, -0.01, 0.01, 0.02], dtype=torch.float64)
     for pair, (one, other) in enumerate(zip(pairs.base, pairs.source, strict=True)):
         ids, ids_ = (torch.tensor(pairs.inputs.rows(np.array([i]))[0]) for i in (one, other))
         (plain, base), (_, source) = run(ids), run(ids_)
         f, g = (torch.stack([formula("standard", x)[0] for x in run_]) for run_ in (base, source))
         errors = [x.double() - (latents @ decoder + bias) for x, latents in ((base, f), (source, g))]
-        for node in slopes:
-            gap = errors[1] - errors[0] if node.kind == "error" else (g - f)[:, node.index, None] * decoder[node.index]
-            falls = []
-            for step in (0.01, 0.02):
-                back, on = (
-                    float(
-                        searched.objective.values(run(ids, sign * step * gap)[0][None], plain[None], np.array([pair]))[
-                            0
-                        ]
-                    )
-                    for sign in (-1, 1)
-                )
-                falls.append((back - on) / (2 * step))
+        gaps = torch.stack(
+            [
+                errors[1] - errors[0] if node.kind == "error" else (g - f)[:, node.index, None] * decoder[node.index]
+                for node in slopes
+            ]
+        )
+        by = (gaps[:, None] * steps[:, None, None]).flatten(0, 1)
+        logits, _ = run(ids, by)
+        values = searched.objective.values(logits, plain.expand(len(by), -1), np.full(len(by), pair))
+        for node, (low, lower, higher, high) in zip(slopes, values.reshape(-1, len(steps)), strict=True):
+            falls = (float(lower - higher) / 0.02, float(low - high) / 0.04)
             slopes[node] += (4 * falls[0] - falls[1]) / 3 / len(pairs)
     assert {node.kind for node in slopes} == {"latent", "error"}
     for node, slope in slopes.items():

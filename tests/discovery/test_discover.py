@@ -139,7 +139,7 @@ test t on a(l=0, p=last) {
 }
 """
     apart = {}
-    for steps in (2, 40):
+    for steps in (2, 16):
         text = spec_of("llama", more.replace("STEPS", str(steps)).replace("PATH", path))
         results = api.run(api.parse(text))
         circuit = results.tests[0].cells[0].circuit
@@ -150,7 +150,7 @@ test t on a(l=0, p=last) {
         if path == "inputs":  # the one number that it is all about: what the metric falls by
             ends = circuit.found[0].ends
             assert scale == pytest.approx(abs(ends[0] - ends[1]))
-    assert apart[40] < 0.05 * scale and apart[40] < apart[2]
+    assert apart[16] < 0.05 * scale and apart[16] < apart[2]
 
 
 def test_edges_without_a_path_are_dropped() -> None:

@@ -216,7 +216,7 @@ test t on a(l=0, p=last) {{
 def test_scores_along_a_way_are_all_that_the_metric_falls_by(baseline: str) -> None:
     """Completeness, for each pair."""
     _, _, score, exact, _ = scored(
-        f"integrated_gradients({METRIC}, baseline={baseline}, steps=300) @ layer[0].mlp_out[last]"
+        f"integrated_gradients({METRIC}, baseline={baseline}, steps=60) @ layer[0].mlp_out[last]"
     )
     assert score == pytest.approx(exact, abs=2e-3 * max(1.0, float(np.abs(exact).max())))
     assert np.abs(exact).max() > 1e-3
@@ -230,7 +230,7 @@ def test_other_families_are_complete(name: str) -> None:
 metric gap = logit(o) - logit(source.o)
 test t on a(p=last) {
   base, source ~ m(n=4, seed=3) where base.template == source.template
-  report integrated_gradients(gap, baseline=source, steps=60) @ layer[l].resid_post[last], integrated_gradients(gap, baseline=source, steps=60) @ layer[l].attn_out[all]
+  report integrated_gradients(gap, baseline=source, steps=20) @ layer[l].resid_post[last], integrated_gradients(gap, baseline=source, steps=20) @ layer[l].attn_out[all]
 }
 """
     (test,) = api.run(api.parse(spec_of(name, more))).tests

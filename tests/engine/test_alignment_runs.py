@@ -54,10 +54,17 @@ class ByHand:
         #: of each variable: the module whose output it is in, and its token
         second = layers[1] if site.endswith("resid_post[z]") else layers[1].get_submodule(layout.mlp_out[:-1])
         self.modules = {"same": (layers[0], _Y), "pick": (second, _Z)}
+        self._found: dict[Any, tuple[Tensor, dict[str, Tensor]]] = {}
+
+    def run(self, ids: list[int], sets: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
+        """The logits at the end of a prompt, and what is at the places; each distinct forward is made once."""
+        key = tuple(ids), tuple((name, vector.numpy().tobytes()) for name, vector in sorted(sets.items()))
+        if key not in self._found:
+            self._found[key] = self._run(ids, sets)
+        return self._found[key]
 
     @torch.no_grad()
-    def run(self, ids: list[int], sets: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
-        """The logits at the end of a prompt, and what is at the places."""
+    def _run(self, ids: list[int], sets: dict[str, Tensor]) -> tuple[Tensor, dict[str, Tensor]]:
         seen: dict[str, Tensor] = {}
         handles = []
         for name, (module, token) in self.modules.items():

@@ -62,9 +62,19 @@ class ByHand:
         self.final = self.model.get_submodule(network.layout.norm[:-1])
         self.size = network.facts.head_dim
         self.shared = network.facts.heads // network.facts.kv_heads
+        self._plain: dict[tuple[int, ...], tuple[Tensor, dict[Any, Tensor]]] = {}
 
     def kept(self, ids: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
-        """A plain run: heads before their projection, what MLPs add, the embedding, and the stream at every layer."""
+        """A plain run: heads before their projection, what MLPs add, the embedding, and the stream at every layer. Without
+        gradients it is made once of each prompt."""
+        if torch.is_grad_enabled():
+            return self._kept(ids)
+        key = tuple(ids.tolist())
+        if key not in self._plain:
+            self._plain[key] = self._kept(ids)
+        return self._plain[key]
+
+    def _kept(self, ids: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
         seen: dict[Any, Tensor] = {}
         handles = [self.embed.register_forward_hook(lambda m, a, o: seen.__setitem__("embed", o))]
         for number, layer in enumerate(self.layers):

@@ -19,7 +19,8 @@ from causal_dsl.planning.liveness import Accesses, PassRows, Schedule, schedule
 from causal_dsl.planning.memory import Budget
 from causal_dsl.planning.plan import CellScores, Plan
 from causal_dsl.planning.steps import Block
-from causal_dsl.planning.verify import LAWS, MADE_FROM, verify
+from causal_dsl.planning.switches import Switch, turned_on
+from causal_dsl.planning.verify import BESIDE_STEPS, LAWS, MADE_FROM, verify
 from causal_dsl.vocabulary.locations import Site
 from tests.equality import gpt2
 
@@ -179,6 +180,29 @@ def test_a_plan_that_is_made_wrong_is_found_out(law, break_it: Callable[[Plan], 
     assert next(law.broken(broken), None) is not None
     with pytest.raises(OwnFault, match=law.says):
         verify(broken, "cut")
+
+
+@pytest.mark.parametrize("break_it", BREAKS[:9], ids=[b.__name__ for b in BREAKS[:9]])
+def test_a_switch_that_breaks_a_law_is_found_out(break_it: Callable[[Plan], Plan], plan: Plan) -> None:
+    """As the first that is turned on, and after one that kept all laws."""
+    kept, breaks = Switch("kept", "", lambda plan: replace(plan)), Switch("breaks", "", break_it)
+    assert turned_on(plan, (kept, kept)).steps == plan.steps
+    for switches in ((breaks,), (kept, breaks)):
+        with pytest.raises(OwnFault):
+            turned_on(plan, switches)
+
+
+def test_laws_that_are_not_asked_again_read_no_steps(plan: Plan) -> None:
+    class Heard:
+        def __getattr__(self, name: str) -> Any:
+            read.add(name)
+            return getattr(plan, name)
+
+    for law in LAWS:
+        read: set[str] = set()
+        assert next(law.broken(Heard()), None) is None  # type: ignore[arg-type]
+        assert ("steps" in read) == law.steps, law.says
+        assert law.steps or read <= {*BESIDE_STEPS, "graph"}, law.says
 
 
 def test_a_part_that_no_block_holds_is_found_out(plan: Plan) -> None:

@@ -109,7 +109,8 @@ def test_a_network_of_each_seed_is_the_one_that_is_written_out(folder: Path) -> 
 
 @pytest.mark.slow
 def test_what_a_parameter_of_each_kind_stands_for(folder: Path) -> None:
-    """Components, dims, variables, models, where conditions, numbers of pairs and networks, in one product."""
+    """Components, dims, variables, models, where conditions, numbers of pairs and networks, in one product; half of it is
+    written out: any two values stand together there."""
     text = (
         MODEL
         + MODEL[MODEL.index("causal") :].replace("equality", "shifted").replace("left == right", "left != right")
@@ -131,14 +132,20 @@ def test_what_a_parameter_of_each_kind_stands_for(folder: Path) -> None:
     kinds = list(itertools.product(("equality", "shifted"), ("left", "right"), (2, 3), (0, 3)))
     for depth in (2, 3):
         by_hand += f'network net{depth} = torch("nets.py:build", depth={depth}, seed=1)\n'
-    for number, (model, variable, depth, k) in enumerate(kinds):
+    written = [
+        (number, kind)
+        for number, kind in enumerate(kinds)
+        if sum(value in ("shifted", "right", 3) for value in kind) % 2 == 0
+    ]
+    assert len(written) == len(kinds) / 2
+    for number, (model, variable, depth, k) in written:
         by_hand += (
             f"align a{number}(w in 2:4) : {model} -> net{depth} {{\n{INPUTS}  {variable} @ layer[1].out[0:w]\n}}\n"
         )
         by_hand += swap(f"t{number}", f"a{number}", variable, f" where base.a == {k}").replace("equality(", f"{model}(")
     alone = run(folder, by_hand)
     assert len(found.tests) == len(kinds)
-    for number, (model, variable, depth, k) in enumerate(kinds):
+    for number, (model, variable, depth, k) in written:
         named = found[f"t(m={model}, v={variable}, depth={depth}, k={k})"]
         assert scores(named) == scores(alone[f"t{number}"]), named.name
         assert named.ceilings == alone[f"t{number}"].ceilings, named.name

@@ -7,6 +7,7 @@ import os
 import subprocess
 import sys
 import tracemalloc
+from functools import cache
 from itertools import pairwise
 from pathlib import Path
 from typing import Any
@@ -83,6 +84,16 @@ def told(result: TestResult) -> str:
     return json.dumps(result.to_json(), sort_keys=True)
 
 
+@cache
+def in_memory(n: int, count: int) -> tuple[Any, list[tuple[dict[str, int], Columns]], str]:
+    """Columns, and what is told of them where they are held."""
+    scores, every = cells(n, count)
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr(intervals, "MANY", 500)
+        patch.setattr(streamed_sums, "TILE", 256)
+        return scores, every, told(score_test(scores, every, **pairs(n)))
+
+
 @pytest.mark.slow
 @settings(max_examples=8, deadline=None)
 @given(cut=st.lists(st.integers(1, 10**6), max_size=6), size=st.sampled_from([1, 20_000, 10**9]))
@@ -91,11 +102,10 @@ def test_scores_of_columns_in_files_are_those_of_columns_in_memory(
 ) -> None:
     """To the last bit, for any cut of the pairs into blocks, and of the blocks into files."""
     n = 1500
-    scores, every = cells(n, 3)
+    scores, every, held = in_memory(n, 3)
     with pytest.MonkeyPatch.context() as patch:
         patch.setattr(intervals, "MANY", 500)
         patch.setattr(streamed_sums, "TILE", 256)
-        held = told(score_test(scores, every, **pairs(n)))
         patch.setattr(column_store, "FILE_BYTES", size)
         patch.setattr(streamed_sums, "HELD", 10_000)
         stored = put_down(every, n, cut, tmp_path_factory.mktemp("columns"))

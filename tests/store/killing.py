@@ -17,6 +17,8 @@ import sys
 import time
 from collections import Counter
 from collections.abc import Mapping
+from functools import cache
+from importlib.metadata import packages_distributions
 from pathlib import Path
 from typing import Any
 
@@ -24,7 +26,7 @@ from typing import Any
 LIMIT = 60.0
 #: Seconds that the server may take to import everything.
 STARTS_WITHIN = 120.0
-#: What the server imports before it forks; what a run imports beside them it learns from the first run.
+#: What the server imports before it forks; what a run imports beside them it learns from each run.
 FIRST = ("causal_dsl.running.running", "causal_dsl.tools.cli", "pandas", "pyarrow.parquet", "transformers")
 STEPS, SAID, HANGS, MODULES = "steps.log", "said.log", "hangs.log", "modules.json"
 
@@ -71,7 +73,7 @@ def serve() -> None:
 
     load_grammar()
     answer({"threads": threads()})
-    learned = False
+    known: set[str] = set()
     for line in sys.stdin:
         asked = json.loads(line)
         child = os.fork()
@@ -81,11 +83,11 @@ def serve() -> None:
             finally:
                 os._exit(99)  # whatever happens: there is one server
         code = ended(child, asked["limit"] + 5)
-        names = [] if code or learned else json.loads((Path(asked["home"]) / MODULES).read_text())
+        modules = Path(asked["home"]) / MODULES  # of a run that was not killed
+        names = set(json.loads(modules.read_text())) - known if modules.exists() else set()
         answer({"code": code, "threads": threads()})  # what asks for the next run removes that file
-        if names:
-            learn(names)
-            learned = True
+        learn(sorted(names))
+        known |= names
     sys.stdout.flush()
     os._exit(0)  # to take down all that was imported takes seconds
 
@@ -104,14 +106,20 @@ def ended(child: int, limit: float) -> int | None:
 
 
 def learn(names: list[str]) -> None:
-    """Import what a run imported of the packages that are here: not the code of its spec."""
+    """Import what a run imported of the packages that are installed: not the code of its spec."""
     for name in names:
         top = name.partition(".")[0]
-        if name not in sys.modules and (top in sys.modules or top in sys.stdlib_module_names):
+        if name not in sys.modules and (top in sys.modules or top in sys.stdlib_module_names or top in installed()):
             try:
                 importlib.import_module(name)
             except Exception:  # made by other means than a file: a run makes it again
                 continue
+
+
+@cache
+def installed() -> frozenset[str]:
+    """The names under which installed packages are imported."""
+    return frozenset(packages_distributions())
 
 
 def threads() -> int | None:

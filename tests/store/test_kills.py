@@ -39,6 +39,8 @@ KILLS = [
     *(("training", "part", k) for k in (2, 4, 7)),
     *(("training", "results", k) for k in (1, 2)),
 ]
+#: Kills after which all is run a third time.
+THRICE = [("training", "training step", 3), ("blocks", "sweep", 2), ("fits", "fit", 3)]
 #: Steps that are done once however often a run is killed, and those of which the last may be done again.
 ONCE = ("sweep", "fit", "training")
 CHECKPOINTS = ("fit step", "training step")
@@ -108,9 +110,7 @@ def killed_and_taken_up(kind: str, step: str, count: int, server: Server, whole:
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
 @pytest.mark.slow
-@pytest.mark.parametrize(
-    ("kind", "step", "count"), [("training", "training step", 3), ("blocks", "sweep", 2), ("fits", "fit", 3)]
-)
+@pytest.mark.parametrize(("kind", "step", "count"), THRICE)
 def test_a_run_that_is_killed_goes_on(
     kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path
 ) -> None:
@@ -120,7 +120,15 @@ def test_a_run_that_is_killed_goes_on(
 
 
 @pytest.mark.skipif(os.name != "posix", reason="there is no SIGKILL")
-@pytest.mark.parametrize(("kind", "step", "count"), nightly_rest(KILLS, lambda kill: kill[1]))
+@pytest.mark.parametrize(
+    ("kind", "step", "count"),
+    [
+        pytest.param(*kill.values, marks=pytest.mark.nightly)
+        if kill.values[:2] in [once[:2] for once in THRICE]
+        else kill
+        for kill in nightly_rest(KILLS, lambda kill: kill[1])
+    ],
+)
 def test_a_kill_after_every_kind_of_step(
     kind: str, step: str, count: int, server: Server, whole: Any, tmp_path: Path
 ) -> None:

@@ -14,6 +14,8 @@ from pathlib import Path
 
 import pytest
 
+from tests.equality import relu
+
 ROOT = Path(__file__).parents[2]
 SPEC = """
 domain Shape = {"arrow", "circle"}
@@ -36,6 +38,20 @@ test holds on al {
 """
 
 
+#: The same on a network of vectors: a process that runs it imports no transformers, which takes longer than all else.
+VECTORS = relu(
+    "left @ layer[1].out[0:2]",
+    tests="\ntest holds on halves {\n  base, source ~ equality(n=16)\n  do(left <- source)\n  expect iia >= BOUND\n}\n",
+)
+
+
+@pytest.fixture
+def vectors(tmp_path: Path) -> Path:
+    path = tmp_path / "v.causal"
+    path.write_text(VECTORS.replace("BOUND", "90%"))
+    return path
+
+
 @pytest.fixture
 def spec(tmp_path: Path) -> Path:
     path = tmp_path / "s.causal"
@@ -56,8 +72,8 @@ def results_in(text: str) -> Path:
 
 
 @pytest.mark.slow
-def test_a_full_standard_output_loses_nothing(spec: Path) -> None:
-    done = tool(["run", str(spec), "--json"], "> /dev/full")
+def test_a_full_standard_output_loses_nothing(vectors: Path) -> None:
+    done = tool(["run", str(vectors), "--json"], "> /dev/full")
     assert done.returncode == 2
     assert "E765" in done.stderr
     kept = results_in(done.stderr)
@@ -81,8 +97,8 @@ def test_a_full_standard_output_is_told_of_by_each_command(words: list[str], spe
 
 
 @pytest.mark.nightly
-def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
-    done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], "> /dev/full")
+def test_a_full_standard_output_with_out(vectors: Path, tmp_path: Path) -> None:
+    done = tool(["run", str(vectors), "--out", str(tmp_path / "kept")], "> /dev/full")
     assert done.returncode == 2
     assert "E765" in done.stderr and "kept" in done.stderr
     assert list((tmp_path / "kept").rglob("results.json"))
@@ -95,10 +111,10 @@ def test_a_full_standard_output_with_out(spec: Path, tmp_path: Path) -> None:
         for case in product([">&-", "2>&-", ">&- 2>&- <&-"], [0, 1])
     ],
 )
-def test_closed_streams_lose_nothing(closed: str, code: int, spec: Path, tmp_path: Path) -> None:
+def test_closed_streams_lose_nothing(closed: str, code: int, vectors: Path, tmp_path: Path) -> None:
     if code:
-        spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
-    done = tool(["run", str(spec), "--out", str(tmp_path / "kept")], closed)
+        vectors.write_text(VECTORS.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
+    done = tool(["run", str(vectors), "--out", str(tmp_path / "kept")], closed)
     assert done.returncode == (2 if ">&-" in closed.split(" ")[0] and closed[0] == ">" else code)
     assert "E765" in done.stderr or closed != ">&-"
     written = next((tmp_path / "kept").rglob("results.json")).read_text()
@@ -106,9 +122,9 @@ def test_closed_streams_lose_nothing(closed: str, code: int, spec: Path, tmp_pat
 
 
 @pytest.mark.slow
-def test_a_reader_that_goes_keeps_the_exit_code(spec: Path) -> None:
-    spec.write_text(SPEC.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
-    done = tool(["run", str(spec)], "| true; exit ${PIPESTATUS[0]}")
+def test_a_reader_that_goes_keeps_the_exit_code(vectors: Path) -> None:
+    vectors.write_text(VECTORS.replace("expect iia >= BOUND", "expect accuracy <= 1%"))
+    done = tool(["run", str(vectors)], "| true; exit ${PIPESTATUS[0]}")
     assert done.returncode == 1
     assert "Traceback" not in done.stderr
 

@@ -40,7 +40,7 @@ def test_training_puts_the_variables_where_they_are_to_be(tmp_path: Path) -> Non
     """On the task alone the places hold nothing; trained towards the model they hold all, and the rest is inert."""
     scores = {}
     for name, settings in {
-        "plain": "interchange=0, steps=400, batch=64, rate=0.02",
+        "plain": "interchange=0, steps=250, batch=64, rate=0.02",
         "taught": "strict=1, steps=500, batch=64, rate=0.02, seed=1",
     }.items():
         made = spec(settings, tmp_path)

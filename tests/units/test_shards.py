@@ -62,6 +62,8 @@ COMPUTED = ("sweep", "fit step", "fit", "training step", "training", "circuits",
 def prepare(kind: str, home: Path) -> None:
     if kind in ("blocks", "training"):
         prepared_for_kills(kind, home)
+        if kind == "blocks":
+            swap(home / "s.causal", "n=1000, seed=0", "n=500, seed=0")  # of its memory six blocks
         return
     spec = language(home)
     if kind == "fits":
@@ -247,7 +249,7 @@ def test_shards_of_another_run_are_refused(
     words = ["run", *MORE["blocks"], "--out", "parts"]
     assert server.run([*words, "--shard", "1/2"], home)[0] == 0
     if change == "spec":
-        swap(home / "s.causal", "n=1000, seed=0", "n=1000, seed=5")
+        swap(home / "s.causal", "n=500, seed=0", "n=500, seed=5")
     if change == "weights":
         file = home / "model" / "model.safetensors"
         data = bytearray(file.read_bytes())
@@ -287,7 +289,7 @@ def test_merge_refuses_what_is_another_than_when_the_shards_ran(
 
     identity: Any = whole(kind)[1]["identity"]
     read = [home / name for name in identity["files"] if name.endswith((".safetensors", ".py"))]
-    for weights in [*read, *sorted(home.glob("model*/model.safetensors"))]:
+    for weights in dict.fromkeys([*read, *sorted(home.glob("model*/model.safetensors"))]):
         data = kept[weights]
         weights.write_bytes(data[:-1] + bytes([data[-1] ^ 1]) if weights.suffix != ".py" else data + b"\n# another\n")
         refused("has another content")
@@ -396,7 +398,7 @@ def test_merge_replaces_no_results_of_another_run_unasked(server: Server, whole:
     first = numbers(home)
     (blocks,) = (home / "parts").rglob("units/blocks")
     assert len(list(blocks.iterdir())) == 1
-    swap(home / "s.causal", "n=1000, seed=0", "n=1000, seed=5")
+    swap(home / "s.causal", "n=500, seed=0", "n=500, seed=5")
     assert server.run(words, home)[0] == 0
     assert "W658" in said(home) and len(list(blocks.iterdir())) == 1, "blocks of the run before went"
     for done in (blocks.parent / "done").glob("*.json"):
