@@ -49,16 +49,23 @@ class Mixtures:
 class Assembling:
     """Distinct inputs of tests that the network answers right, and the vectors that the layer of a ``probe`` has in them."""
 
-    def __init__(self, execution: Execution, tests: Sequence[Test], probe: Unmapped, kept: Kept | None = None):
+    def __init__(
+        self,
+        execution: Execution,
+        tests: Sequence[Test],
+        probe: Unmapped,
+        kept: Kept | None = None,
+        most: int | None = None,
+    ):
         """``tests``: whose inputs these are, the first of them the one whose answers are read; ``kept``: what of the rows that mixtures are
-        made from stays in them."""
+        made from stays in them; ``most``: inputs that are read, where these cost."""
         test = tests[0]
         self.test, self.kept = test, kept
         self.layer = LayerVectors(execution, test, probe)
         index, self.values = inputs_of(execution, tests)
         _, first = np.unique(index, return_index=True)
         self.stream = Stream(SEED, len(first))
-        first = np.sort(self.stream.shuffled(first)[:_INPUTS])
+        first = np.sort(self.stream.shuffled(first)[: _INPUTS if most is None else most])
         index = index[first]
         self.values = {name: column[first] for name, column in self.values.items()}
         self.inputs = index

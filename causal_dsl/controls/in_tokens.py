@@ -31,11 +31,11 @@ def rest_of(rows: int) -> int:
     return max(rows - int(rows * _OWN), min(rows, FLOOR))
 
 
-def rows_of(test: Test, execution: Execution, cells: Sequence[CellResult]) -> list[int]:
+def rows_of(test: Test, execution: Execution, cells: Sequence[CellResult], more: int = 1) -> list[int]:
     """How many rows each of the ``cells`` of a test may be looked at in by :func:`taken_later` and what follows it: those that are called
-    true, from the highest iia down."""
+    true, from the highest iia down. ``more``: times the share of the test that is left for these."""
     found = [0] * len(cells)
-    share = execution.plan.inputs[test.network.key].later_share
+    share = execution.plan.inputs[test.network.key].later_share * more
     if not share:
         return found
     left = max(FLOOR, int(share * execution.plan.draw_of(test).n * test.unlike))

@@ -50,6 +50,8 @@ _ANSWER = Quantity("answer")
 _LOOKED_AT = 512
 #: Prompts in which a module is looked at; and, of the size of float32 numbers, what is rounding after a few steps.
 _PROMPTS, _ROUNDED = 64, 1e-4
+#: Beside features nothing is taken within the plan. So many times as much is left for what is taken later.
+_OF_FEATURES = 3
 #: Two values that differ by less, as a share of the largest that a site holds, are one.
 _ALIKE = 1e-6
 
@@ -107,6 +109,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
                 partial(seen.changed, test, probe),
             )
     if test.swaps and test.intervenes:
+        spared = rows_of(test, execution, cells, _OF_FEATURES)
         for i, cell in enumerate(cells):
             number = next(n for n, one in enumerate(run.cells) if dict(one.node.cell) == cell.cell)
             if test.firsts[number] < number:
@@ -120,7 +123,7 @@ def with_probes(result: TestResult, test: Test, execution: Execution) -> TestRes
             }
             beside = cell.verdict.code if cell.verdict else ""
             cells[i] = replace(cell, findings=(*cell.findings, *_held(test, number, seen, beside, used)))
-            cells[i] = with_rest_of_features(cells[i], number, test, execution)
+            cells[i] = with_rest_of_features(cells[i], number, test, execution, spared[i])
             cells[i] = with_numbers(cells[i], number, test, execution)
             cells[i] = with_levelled(cells[i], number, test, execution)
     cells = _shared(cells, result.cells, test)

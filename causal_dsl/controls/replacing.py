@@ -45,21 +45,26 @@ def with_replaced(
         mine = {role: column[some] for role, column in ids.items()}
         return share(hits[name][some], mine) if weights is None else _exact(hits[name][some], weights[some])
 
-    def apart(one: str, other: str, some: np.ndarray | slice) -> Estimate:
+    def apart(one: np.ndarray, other: np.ndarray, some: np.ndarray | slice) -> Estimate:
         mine = {role: column[some] for role, column in ids.items()}
         if weights is None:
-            return difference(hits[one][some], hits[other][some], mine)
-        return _exact(hits[one][some].astype(float) - hits[other][some], weights[some])
+            return difference(one[some], other[some], mine)
+        return _exact(one[some].astype(float) - other[some], weights[some])
 
     every = slice(None)
     found = OtherValues(
         probe.own,
         {name: of(name, every) for name in hits},
-        {name: apart(name, probe.own, every) for name in probe.names},
+        {name: apart(hits[name], hits[probe.own], every) for name in probe.names},
     )
+    if {ANEW, "resample"} <= hits.keys():
+        short = apart(hits["resample"].astype(float) - hits[ANEW], hits[probe.own], every)
+        found = replace(found, short=short)
     some = changed() if is_open(found) else None
     if some is not None and some.any():
-        found = replace(found, changed=(of(ANEW, some), of("resample", some), apart("resample", ANEW, some)))
+        found = replace(
+            found, changed=(of(ANEW, some), of("resample", some), apart(hits["resample"], hits[ANEW], some))
+        )
     matters = replacement_findings(found)
     cell = not_at_rest(cell) if matters else cell
     return replace(cell, replaced=found, findings=(*cell.findings, *matters))

@@ -8,7 +8,6 @@ from __future__ import annotations
 
 from collections.abc import Iterator, Sequence
 from dataclasses import replace
-from itertools import combinations
 
 import numpy as np
 import torch
@@ -16,202 +15,239 @@ import torch
 from causal_dsl.base.counter import Stream, normals
 from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.controls.assembling import Assembling, Mixtures
+from causal_dsl.controls.exchanging import exchanged
+from causal_dsl.controls.kept_features import FeatureClaim, claims_at, layer_of_features, same_tokens
+from causal_dsl.controls.layer_vectors import LayerVectors
+from causal_dsl.controls.rest_sets import NumbersTaken, ways_to_take
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.alike_pairs import told
 from causal_dsl.planning.claims import ways_of
-from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small
-from causal_dsl.planning.rest_of_layer import named, whole_of
-from causal_dsl.planning.unclaimed import ALL, FEW, part
-from causal_dsl.planning.unit_sets import random_parts
-from causal_dsl.program.probed import Unmapped
-from causal_dsl.program.program import Intervention, Test
-from causal_dsl.program.whole_maps import writes_all
+from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small, rows_beside_features
+from causal_dsl.planning.unclaimed import part, told_numbers
+from causal_dsl.program.components import width
+from causal_dsl.program.probed import Unmapped, Why
+from causal_dsl.program.program import Test
 from causal_dsl.score.codes import FULL
-from causal_dsl.score.estimates_and_findings import Estimate
+from causal_dsl.score.estimates_and_findings import Estimate, Finding
 from causal_dsl.score.numbered_values import decides, numbered
 from causal_dsl.score.results import CellResult
-from causal_dsl.score.unmapped import Taken, Unclaimed, exceeds, ignored_finding, of_pairs, through_findings
-from causal_dsl.vocabulary.locations import Place, Site
-from causal_dsl.vocabulary.values.from_run import FromRun
+from causal_dsl.score.through import exchanged_finding, ignored_finding, through_findings
+from causal_dsl.score.unmapped import Taken, Unclaimed, exceeds, of_pairs, one_of
+from causal_dsl.vocabulary.locations import Place
 
-#: Of many coordinates, how many random halves and how many quarters are taken; the rows of all sets together, and the most of one set.
-_HALVES, _QUARTERS, _ALL_ROWS, _ROWS = 8, 8, FREE // 4, 512
+#: The rows of all sets together in a small network, and the most of one set.
+_ALL_ROWS, _ROWS = FREE // 4, 512
 #: In so many mixtures the coordinates that stay have to give the answer that is needed; and in how many sets that is asked.
 _CARRIED, _JUDGED = 0.98, 8
 #: Decimals in which two numbers are one.
 _DIGITS = 6
 #: How many projections on random directions there are of each size.
 _TURNS = 8
+#: Where rows cost, one of so many is spent on reading an input.
+_READ = 4
 
 
-def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: Execution) -> CellResult:
-    """The cell ``number`` of a test, told whether the rest of the layer moves the answer where its variables are written through features:
-    in a small vector network, beside a full verdict."""
-    site = _layer(test, number)
-    small = is_small(execution.plan.inputs[test.network.key])
-    if site is None or not small or cell.verdict is None or cell.verdict.code not in FULL:
+def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: Execution, rows: int = 0) -> CellResult:
+    """The cell ``number`` of a test, told whether the rest of the layer moves the answer where its variables are written through features: beside
+    a full verdict. ``rows``: in how many prompts, where these cost."""
+    site = layer_of_features(test, number)
+    if site is None or cell.verdict is None or cell.verdict.code not in FULL or not same_tokens(test, execution):
         return cell
-    mine = [i for i in test.cells[number].interventions if i.variable]
-    placed = tuple(dict.fromkeys(i.variable for i in mine if i.variable))
-    ways = [way for way in ways_of(test, execution.plan.draw_of(test), placed, False) if way[1]]
-    if not ways or test.readout.variable in placed:
-        return cell
-    given = cell.learned is not None and all(feature.given for feature in cell.learned.features)
-    decided = ways[0][0] == "decided"
-    if not decided:
-        # What reaches the answer through a variable changes all that goes with its feature, of which a part may make no sense; nor is all of it
-        # clean of what a fit misses of the variable.
-        idle = [way for way in ways if way[0] == "idle"]
-        if not (idle or given):
-            return cell
-        ways = idle or ways
-    why = ways[0][0]
-    varied = tuple(dict.fromkeys(name for _, names in ways for name in names))
-    probe = Unmapped(number, site, ((),), placed, varied, why, False)
-    rest = _Rest(test, mine, execution, probe)
-    taken, judged, allowed = rest.taken(cell, decided, varied)
-    if not taken:
-        return cell
-    output, natural = test.readout.variable, rest.assembling.wrong
-    refs = {ref.map: ref.told for i in mine for ref in i.features}
-    found = Unclaimed(str(Place(site)), placed, varied, why, False, output, taken, natural, judged, allowed)
-    found = replace(found, through=" and ".join(dict.fromkeys(refs.values())))
-    told_of = through_findings(found, given)
-    if not told_of and not decided and (ignored := rest.ignored(allowed)) is not None:
-        told_of = [ignored_finding(found, *ignored)]
-    return replace(cell, unclaimed=(*cell.unclaimed, found), findings=(*cell.findings, *told_of))
+    inputs = execution.plan.inputs[test.network.key]
+    free = (_ALL_ROWS if is_small(inputs) else rows_beside_features(inputs)) // test.unlike
+    claims = [one for one in claims_at(test, number, site, execution) if test.readout.variable not in one.placed]
+    for claim in claims if free else [one for one in claims[:1] if one.given and rows]:
+        for why, varied in _ways(test, execution, claim):
+            probe = Unmapped(number, site, ((),), claim.placed, varied, why, inputs.traits.positions)
+            if probe.tokens and LayerVectors(execution, test, probe).unfit:
+                return cell
+            cell = _Rest(test, execution, probe, claim, free or rows, not free).told_to(cell)
+        if any(one.code == "unmapped_moves" and one.severity == "alarm" for one in cell.findings):
+            break
+    return cell
 
 
-def _layer(test: Test, number: int) -> Site | None:
-    """The layer at which all variables of a cell are written, some of them through features that have not all of their places; else None."""
-    mine = [i for i in test.cells[number].interventions if i.variable]
-    facts = test.network.facts
-    if not mine or all(writes_all(i, facts) for i in mine):
-        return None
-    for i in mine:
-        value = i.value
-        plain = isinstance(value, FromRun) and value.places == i.places and not (i.add or i.to or i.inside)
-        if not plain or any(ref.joined or ref.reads for ref in i.features):
-            return None
-    sites = {whole_of(named(place, facts).site) for i in mine for place in i.places}
-    return next(iter(sites)) if len(sites) == 1 else None
+def _ways(test: Test, execution: Execution, claim: FeatureClaim) -> list[tuple[Why, tuple[str, ...]]]:
+    """In which inputs of the model the rest may differ: in any if the claimed variables determine the answer; else in those that do not reach it, and in
+    those that reach it through these variables alone. With the last goes all that goes with a feature, also what a fit misses of it."""
+    ways = [way for way in ways_of(test, execution.plan.draw_of(test), claim.placed, False) if way[1]]
+    return [way for way in ways if way[0] in ("decided", "idle") or (way[0] == "through" and claim.given)]
 
 
 class _Rest:
-    """The rest of the layer of a ``probe``, beside what the interventions ``mine`` write there."""
+    """The rest of the layer of a ``probe``, beside what a ``claim`` has there. ``rows``: how many may be run; ``costly``: each of them costs."""
 
-    def __init__(self, test: Test, mine: Sequence[Intervention], execution: Execution, probe: Unmapped):
-        self.test, self.probe = test, probe
-        facts = test.network.facts
-        self.written = [
-            (named(place, facts).site.dims, ref)
-            for i in mine
-            for place, ref in zip(i.places, i.features or (None,) * len(i.places), strict=True)
-        ]
-        self.features = {ref.map: execution.features[ref.map] for _, ref in self.written if ref is not None}
-        self.assembling = Assembling(execution, (test,), probe, self._kept)
+    def __init__(self, test: Test, execution: Execution, probe: Unmapped, claim: FeatureClaim, rows: int, costly: bool):
+        self.test, self.probe, self.claim, self.costly = test, probe, claim, costly
+        self.decided = probe.why == "decided"
+        read = rows // _READ if costly else None
+        self.rows = rows - 2 * (read or 0)
+        self.assembling = Assembling(execution, (test,), probe, self._kept, read)
         self.stream = Stream(SEED, "rest of features", probe.cell)
+        self.wide = (width(probe.site, test.network.facts) or 0) if probe.tokens else 0
 
     def _kept(self, mixed: torch.Tensor, base: np.ndarray) -> torch.Tensor:
-        """Mixed vectors [n, width] with what is written in place as the inputs ``base`` [n] have it."""
-        own = self.assembling.vectors[torch.from_numpy(base)]
-        for dims, ref in self.written:
-            at = list(range(mixed.shape[1]) if dims is None else dims)
-            put = own[:, at]
-            if ref is not None:
-                block = None if ref.block is None else slice(*ref.block)
-                put = self.features[ref.map].swap(mixed[:, at], put, block)
-            mixed[:, at] = put.to(mixed)
-        return mixed
+        """Mixed vectors [n, width] with what is claimed as the inputs ``base`` [n] have it."""
+        return self.claim.keep(mixed, self.assembling.vectors[torch.from_numpy(base)])
 
-    def taken(
-        self, cell: CellResult, decided: bool, varied: tuple[str, ...]
-    ) -> tuple[tuple[Taken, ...], tuple[bool, ...], float]:
+    def told_to(self, cell: CellResult) -> CellResult:
+        """The cell, told what moves the answer."""
+        taken, judged, allowed = self._taken(cell)
+        if not taken:
+            return cell
+        probe, claim = self.probe, self.claim
+        found = Unclaimed(
+            str(Place(probe.site)),
+            probe.placed,
+            probe.varied,
+            probe.why,
+            probe.tokens,
+            self.test.readout.variable,
+            taken,
+            self.assembling.wrong,
+            judged,
+            allowed,
+            inside=self.costly,
+            through=claim.through,
+            numbers=probe.tokens,
+        )
+        findings = through_findings(found, claim.given)
+        if not self.decided and not findings:
+            findings = self._beside_directions(found, allowed)
+        return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, findings))
+
+    def _beside_directions(self, found: Unclaimed, allowed: float) -> list[Finding]:
+        """Where something else than the claimed variables counts too: what shows only in directions that no input varies in."""
+        if self.costly:
+            return []
+        turned = list(self._turned(self._varied()))
+        if self.claim.given:
+            one = exchanged(self.assembling, self.claim, turned, self.rows, allowed)
+            if one is not None:
+                return [exchanged_finding(found, one)]
+        ignored = self._ignored(allowed, turned)
+        return [] if ignored is None else [ignored_finding(found, *ignored)]
+
+    # ── what is taken ───────────────────────────────────────────────────────────────────────────
+
+    def _taken(self, cell: CellResult) -> tuple[tuple[Taken, ...], tuple[bool, ...], float]:
         """Sets of coordinates and in which share of mixtures the answer moves, whether each must leave it as it is, and what share
         the network's own errors and those of the interchange explain."""
         assembling = self.assembling
         if len(assembling.inputs) < LEAST:
             return (), (), 0.0
-        held = assembling.vectors.double().cpu().numpy()
-        free = tuple(np.flatnonzero(np.ptp(held, axis=0) > 0).tolist())
-        sets = [free] if self.probe.why == "through" else self._sets(free)
-        n = min(_ROWS, _ALL_ROWS // self.test.unlike // (1 + _HALVES + _QUARTERS + len(sets)))
-        if not free or n < LEAST:
+        free = self._free()
+        if not free:
+            return (), (), 0.0
+        turned = list(self._turned(free)) if self.decided and not self.costly else []
+        ways = ways_to_take(free, self.wide, self.rows, self.costly, self.stream)
+        ways = ways[: max(1, self.rows // LEAST - len(turned))]
+        n = min(_ROWS, self.rows // (len(ways) + len(turned)))
+        if n < LEAST:
             return (), (), 0.0
         base = assembling.rows(n)
-        donors = self._donors(base, decided, varied)
+        donors = self._donors(base)
         if (donors == base).all():
             return (), (), 0.0
-        ways: list[list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]] = [[(one, donors)] for one in sets]
-        wide = [one for one in sets[: 1 + _HALVES + _QUARTERS] if len(one) > 1 and len(sets) > 1]
-        ways += [[((unit,), self._donors(base, decided, varied)) for unit in one] for one in wide]
-        turned = (
-            list(self._turned()) if decided else []
-        )  # what the answer needs else is in many of these directions, and moves with them
-        ways += [[(projection, donors)] for _, projection in turned]
-        found = assembling.run(base, ways)
+        run: list[list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]] = [
+            self._run(way, base, donors) for way in ways
+        ]
+        run += [[(projection, donors)] for _, projection in turned]
+        found = assembling.run(base, run)
         iia = cell.scores["iia"].value
         allowed = max(assembling.wrong, 0.0 if iia is None else 1 - iia)
-        kinds = [*((one, False) for one in sets), *((one, True) for one in wide)]
-        taken = [self._told(one, mixed, said, varied) for (one, mixed), said in zip(kinds, found, strict=False)]
+        taken = [self._told(way, said) for way, said in zip(ways, found, strict=False)]
         taken += [
             Taken(free, name, of_pairs(said.moved & said.sure, False))
-            for (name, _), said in zip(turned, found[len(kinds) :], strict=True)
+            for (name, _), said in zip(turned, found[len(ways) :], strict=True)
         ]
-        judged = [
-            decided or not i for i in range(len(taken))
-        ]  # all of them from one input: a rest that the network has by itself
+        # What the answer needs else may be in parts of the rest; all of it from one input is a rest that the network has by itself.
+        judged = [self.decided or not i for i in range(len(taken))]
+        held = assembling.vectors.double().cpu().numpy()
         moving = [
-            i for i, one in enumerate(taken[: len(kinds)]) if not judged[i] and exceeds(one.moved, allowed, len(taken))
+            i for i, one in enumerate(taken[: len(ways)]) if not judged[i] and exceeds(one.moved, allowed, len(taken))
         ]
         moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0.0)))
-        for i in moving[:_JUDGED]:
-            one, mixed = kinds[i]  # seen again, in more mixtures
-            again = assembling.rows(_ROWS // 2)
-            few = [one] if not mixed else [(unit,) for unit in one]
-            (said,) = assembling.run(again, [[(some, self._donors(again, decided, varied)) for some in few]])
-            taken[i] = self._told(one, mixed, said, varied)
+        for i in moving[: 0 if self.costly else _JUDGED]:
+            again = assembling.rows(_ROWS // 2)  # seen again, in more mixtures
+            (said,) = assembling.run(again, [self._run(ways[i], again, self._donors(again))])
+            taken[i] = self._told(ways[i], said)
             missed = 1 - self._carried(held, taken[i].units)
             judged[i] = missed <= 1 - _CARRIED and exceeds(taken[i].moved, max(allowed, missed), len(taken))
         return tuple(taken), tuple(judged), allowed
 
-    def _sets(self, free: tuple[int, ...]) -> list[tuple[int, ...]]:
-        """All coordinates, and sets of them: all there are of few; of more, random halves and quarters, each, and each two if rows suffice."""
-        if len(free) <= ALL:
-            return [free, *(some for size in range(1, len(free)) for some in combinations(free, size))]
-        sets = [free]
-        for count, of in ((_HALVES, 2), (_QUARTERS, 4)):
-            sets += random_parts(free, of, count, self.stream)
-        sets += [(unit,) for unit in free[:FEW]]
-        pairs = list(combinations(free, 2))
-        if (2 * len(sets) + len(pairs)) * LEAST <= _ALL_ROWS // self.test.unlike:
-            sets += pairs
-        return list(dict.fromkeys(sets))
+    def _free(self) -> tuple[int, ...]:
+        """The coordinates that differ between inputs that the rest may be taken from."""
+        fixed, varied = self._fixed(), self._varied()
+        return tuple(column for column in varied if not fixed or self.assembling.varies([column], fixed))
 
-    def _turned(self) -> Iterator[tuple[str, torch.Tensor]]:
-        """Projections [width, width] on random directions: halves and quarters of all, and single ones. Copies of a value in several directions
-        become unlike each other there, though no coordinate has one of them by itself."""
-        width = self.assembling.vectors.shape[1]
+    def _varied(self) -> tuple[int, ...]:
+        """The coordinates that are not the same in all inputs."""
+        vectors = self.assembling.vectors
+        spread = vectors.amax(dim=0) - vectors.amin(dim=0)
+        return tuple(torch.nonzero(spread).flatten().tolist())
+
+    def _fixed(self) -> list[str]:
+        """The inputs of the model in which the rest may not differ."""
+        if self.decided:
+            return []
+        names = (*self.test.model.exogenous, "template")
+        return [name for name in names if name not in self.probe.varied and name in self.assembling.values]
+
+    def _donors(self, base: np.ndarray) -> np.ndarray:
+        """For each of the inputs ``base`` [n] another one: any, or one that differs from it in what may differ alone."""
+        fixed = self._fixed()
+        return self.assembling.alike(base, fixed) if fixed else self.assembling.own(1, len(base))[0]
+
+    def _run(
+        self, way: NumbersTaken, base: np.ndarray, donors: np.ndarray
+    ) -> list[tuple[Sequence[int] | torch.Tensor, np.ndarray]]:
+        if not way.mixed:
+            return [(way.parts[0], donors)]
+        return [(one, self._donors(base)) for one in way.parts]
+
+    def _told(self, way: NumbersTaken, said: Mixtures) -> Taken:
+        hits = of_pairs(said.moved & said.sure, False)
+        varied = self.probe.varied if way.mixed else ()
+        return Taken(way.columns, self._named(way), hits, mixed=way.mixed, varied=varied, each=way.each)
+
+    def _named(self, way: NumbersTaken) -> str:
+        """The place of some coordinates, in words: of tokens, where none of their numbers is left out, these."""
+        site = self.probe.site
+        if not self.wide:
+            return str(part(site, way.columns, False))
+        if way.each == "token" or (not way.mixed and self.costly):
+            return str(part(site, tuple(dict.fromkeys(column // self.wide for column in way.columns)), True))
+        return told_numbers(site, way.columns, self.wide)
+
+    def _turned(self, free: tuple[int, ...]) -> Iterator[tuple[str, torch.Tensor]]:
+        """Projections [width, width] on random directions of the coordinates ``free``: halves and quarters of all, and single ones. Copies of a value in
+        several directions become unlike each other there, though no coordinate has one of them by itself. A coordinate that is the same in all
+        inputs stays so: it may say where a token is."""
+        width, count = self.assembling.vectors.shape[1], len(free)
         for word, of in (
             ("a random half of the directions", 2),
             ("a random quarter of the directions", 4),
             ("a random direction", 0),
         ):
             for number in range(_TURNS):
-                count = max(1, width // of) if of else 1
-                drawn = normals(SEED + number, (width, count), f"directions {of}")
-                basis = torch.from_numpy(np.linalg.qr(drawn)[0])
+                size = max(1, count // of) if of else 1
+                drawn = normals(SEED + number, (count, size), f"directions {of}")
+                basis = torch.zeros((width, size), dtype=torch.float64)
+                basis[list(free)] = torch.from_numpy(np.linalg.qr(drawn)[0])
                 yield f"{word} of {Place(self.probe.site)}", basis @ basis.T
 
-    def ignored(self, allowed: float) -> tuple[Estimate, str] | None:
+    # ── where something else counts too ─────────────────────────────────────────────────────────
+
+    def _ignored(self, allowed: float, turned: Sequence[tuple[str, torch.Tensor]]) -> tuple[Estimate, str] | None:
         """The largest share of mixtures in which no other value of the placed variables changes the answer, clearly, when random directions of
         the rest are taken from other inputs, and which; of those mixtures in which such a value does count once what no input varies in is left
         out of them: copies of a value in several directions are unlike each other there alone. None where it is no more than errors
         explain, or where the causal model has inputs in which the value changes no answer."""
         assembling, output, values = self.assembling, self.test.readout.variable, self.assembling.values
-        natural, turned = self._varying(), list(self._turned())
-        n = min(_ROWS // 2, _ALL_ROWS // self.test.unlike // (2 * len(turned)))
+        natural = self._varying()
+        n = min(_ROWS // 2, self.rows // (2 * len(turned)))
         if natural is None or n < LEAST or len(assembling.inputs) < LEAST:
             return None
         base, partner = assembling.rows(n), assembling.own(1, n)[0]
@@ -249,24 +285,11 @@ class _Rest:
         some = directions[sizes > 1e-4 * sizes.max(initial=0)]
         return None if len(some) == held.shape[1] else torch.from_numpy(some.T @ some)
 
-    def _donors(self, base: np.ndarray, decided: bool, varied: tuple[str, ...]) -> np.ndarray:
-        """For each of the inputs ``base`` [n] another one: any, or one that differs from it in ``varied`` alone."""
-        if decided:
-            return self.assembling.own(1, len(base))[0]
-        values = self.assembling.values
-        fixed = [name for name in (*self.test.model.exogenous, "template") if name not in varied and name in values]
-        return self.assembling.alike(base, fixed) if fixed else self.assembling.own(1, len(base))[0]
-
-    def _told(self, one: tuple[int, ...], mixed: bool, said: Mixtures, varied: tuple[str, ...]) -> Taken:
-        hits = of_pairs(said.moved & said.sure, False)
-        told_of = str(part(self.probe.site, one, False))
-        return Taken(one, told_of, hits, mixed=mixed, varied=varied if mixed else ())
-
     def _carried(self, held: np.ndarray, units: Sequence[int]) -> float:
         """The largest share of mixtures in which other coordinates, taken from an input that needs another answer, give it: then ``units`` are
         needed for nothing. These are all others, or those that are no copies of them; ``held`` [inputs, width] is what they are."""
         assembling, model, output = self.assembling, self.test.model, self.test.readout.variable
-        n = min(_ROWS, _ALL_ROWS // _JUDGED)
+        n = min(_ROWS, self.rows // _JUDGED)
         base, other = assembling.rows(n), assembling.own(1, n)[0]
         first, second = (_rows(assembling.values, rows) for rows in (base, other))
         try:

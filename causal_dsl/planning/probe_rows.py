@@ -32,7 +32,7 @@ LEAST, MOST, MANY = 8, 256, 2048
 SEED = 77_003
 
 #: Prompts of a language network whose runs cost next to nothing, beside a test that would be called true.
-_PROMPTS = 2**12
+_PROMPTS, _FEWER = 2**12, 8
 
 
 def made_test(
@@ -76,6 +76,15 @@ def rows_of_tokens(inputs: Inputs) -> int:
     """How many prompts of a language network may be run once verdicts are known, since they cost next to nothing; 0 where they do cost."""
     short = len(inputs) and costs_of(inputs.traits).is_short(inputs.facts, int(inputs.lengths.max()))
     return _PROMPTS if short else 0
+
+
+def rows_beside_features(inputs: Inputs) -> int:
+    """The same beside variables that are written through features: of prompts that cost up to ``_FEWER`` times as much, as many times fewer."""
+    if not len(inputs):
+        return 0
+    costs, longest = costs_of(inputs.traits), int(inputs.lengths.max())
+    times = (n for n in range(1, _FEWER + 1) if costs.is_short(inputs.facts, -(-longest // n)))
+    return _PROMPTS // found if (found := next(times, 0)) else 0
 
 
 def prompts_of(plan: Plan, test: Test) -> np.ndarray:

@@ -285,7 +285,7 @@ def _replaced(one: Json) -> OtherValues:
     apart = {name: _estimate(each) for name, each in one["differences"].items()}
     changed = {name: _estimate(each) for name, each in one.get("changed", {}).items()}
     three = (changed["anew"], changed["resample"], changed["difference"]) if changed else None
-    return OtherValues(one["own"], moved, apart, three)
+    return OtherValues(one["own"], moved, apart, three, _estimate(one["short"]) if "short" in one else None)
 
 
 # ── circuits ────────────────────────────────────────────────────────────────────────────────────

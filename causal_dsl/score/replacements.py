@@ -21,12 +21,14 @@ DIFFERENT, LESS = 0.1, 1 / 3
 class OtherValues:
     """An ablation beside the other ways of taking its place away: the share of moved answers of each on the same pairs,
     and the ``differences`` of each other way from the test's own. ``changed``: the shares of `anew` and `resample` in those
-    pairs alone in which they write different values, and their difference there; None where that was not looked at."""
+    pairs alone in which they write different values, and their difference there; None where that was not looked at. ``short``: by how much `anew`
+    falls short of `resample`, less what the test's own value moves; None where `anew` was not run."""
 
     own: str
     moved: Mapping[str, Estimate]
     differences: Mapping[str, Estimate]
     changed: tuple[Estimate, Estimate, Estimate] | None = None
+    short: Estimate | None = None
 
     def to_json(self) -> shapes.ReplacedJson:
         found: shapes.ReplacedJson = {
@@ -37,6 +39,8 @@ class OtherValues:
         if self.changed is not None:
             names = ("anew", "resample", "difference")
             found["changed"] = {name: e.to_json() for name, e in zip(names, self.changed, strict=True)}
+        if self.short is not None:
+            found["short"] = self.short.to_json()
         return found
 
 
@@ -79,7 +83,8 @@ def _differs(found: OtherValues, name: str) -> bool:
 
     What a test writes at will may well move less than another run in place: a part is taken away, and the rest is needed. If what it
     writes of another run in place moves as little, it is not that: then the places count while they hold what they hold in some run, and
-    no longer as they are written.
+    no longer as they are written. Nor is it if that moves less than another run in place by more than the test's own value moves: what is left
+    of the part is read as another value in as many of these runs as of the test's own.
     """
     difference = found.differences[name]
     if found.own in ("zero", "mean"):
@@ -91,14 +96,17 @@ def _differs(found: OtherValues, name: str) -> bool:
     anew = found.moved.get("anew")
     if anew is None or _apart(anew.value, found.moved[name].value):
         return True
+    if found.short is not None and (found.short.value or 0.0) > DIFFERENT and _is_sure(found.short):
+        return True
     return found.changed is not None and _far_apart(*found.changed)
 
 
 def is_open(found: OtherValues) -> bool:
     """Whether it depends on the pairs in which `anew` and `resample` write different values: in the others they move the same answers,
     and hide how far they are apart."""
-    names = {"anew", "resample"} <= found.moved.keys()
-    return names and _far(found, found.own, "resample") and not _differs(found, "resample")
+    if not {"anew", "resample"} <= found.moved.keys() or not _far(found, found.own, "resample"):
+        return False
+    return not _apart(found.moved["anew"].value, found.moved["resample"].value)
 
 
 def _far(found: OtherValues, own: str, name: str) -> bool:

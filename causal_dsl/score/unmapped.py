@@ -194,7 +194,7 @@ def unmapped_findings(found: Unclaimed) -> list[Finding]:
     single = sorted((o for o in told_of if len(o.units) == 1 and not o.mixed), key=lambda o: -(o.moved.value or 0))
     plain = [one for one in told_of if not one.beside] or told_of
     most = single[0] if single else max(plain, key=lambda one: (one.moved.value or 0, -len(one.units)))
-    told = f"The answer moves in {_share(most)} if {most.how}"
+    told = f"The answer moves in {share_of(most)} if {most.how}"
     more = [f"{one.told} in {show(one.moved.value)}" for one in single[1:_NAMED]]
     if more:
         told += f" ({', '.join(more)}{', …' if len(single) > _NAMED else ''})"
@@ -251,56 +251,6 @@ def levelled_finding(moved: Estimate, name: str, places: str) -> Finding:
     )
 
 
-def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
-    """`unmapped_moves` and `unjudged_moves` of the rest of a layer beside what features take there. A feature that is not ``given`` was
-    fitted, and may miss a part of its variable: then it is no alarm."""
-    pairs = [
-        (one, must)
-        for i, (one, must) in enumerate(zip(found.taken, found.judged, strict=True))
-        if exceeds(one.moved, found.allowed, len(found.taken) if i else 1)
-    ]
-    if not pairs:
-        return []
-    erring = bool(found.natural)  # a network with errors of its own may err more often in mixtures
-    most, must = min(
-        pairs,
-        key=lambda pair: (not pair[1], pair[0].mixed and erring, len(pair[0].units), -(pair[0].moved.value or 0.0)),
-    )
-    names = listed(found.placed)
-    because = f"The inputs differ only in {listed(found.varied)}, and that changes no answer of the causal model as long as {names} stay{'s' * (len(found.placed) == 1)} as before"
-    if found.why == "decided":
-        because = f"In the causal model {names} alone determine{'s' * (len(found.placed) == 1)} `{found.output}`"
-    told = (
-        f"The answer moves in {_share(most)} if {most.how}, while what {found.through} of {names} takes at {found.site} stays as it is. "
-        f"{because}."
-    )
-    code = "unmapped_moves" if must else "unjudged_moves"
-    if not must:
-        told += (
-            f" It was not decided whether {most.told} and the rest of the layer hold together what `{found.output}` needs beside {names}; if not, the "
-            "network uses that place for what the alignment says is elsewhere."
-        )
-    elif found.why != "decided" and most is not found.taken[0]:
-        told += f" Other coordinates, taken alone from inputs that need another answer, give it: what `{found.output}` needs beside {names} is there."
-    if must and not given:
-        told += f" The feature was fitted: it may miss a part of {names}, which then stands in the rest."
-    return [
-        Finding(code, told) if must and given and not (most.mixed and erring) else Finding(code, told, "info", False)
-    ]
-
-
-def ignored_finding(found: Unclaimed, share: Estimate, where: str) -> Finding:
-    """`unjudged_moves`, where directions beside a feature switch off the variable that it takes."""
-    names = listed(found.placed)
-    return Finding(
-        "unjudged_moves",
-        f"No other value of {names} changes the answer in {show_estimate(share)} of {counted(share.n, 'mixture')} if {where} is taken from another input, "
-        f"while what {found.through} of {names} takes at {found.site} stays as it is. In the causal model another value of {names} changes the answer of each of "
-        f"these inputs, and in the network it does without the mixture, or if the mixture is kept to the directions in which the layer varies by itself: "
-        f"copies in other directions may count where they differ.",
-    )
-
-
 def one_of(told: Sequence[Finding], more: Sequence[Finding]) -> tuple[Finding, ...]:
     """The findings of a cell and those of one more control of this kind: an alarm stands alone, and of others the first of a code."""
     kinds = ("unmapped_moves", "unjudged_moves")
@@ -332,7 +282,7 @@ def _unjudged(found: Unclaimed) -> list[Finding]:
     return [
         Finding(
             "unjudged_moves",
-            f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
+            f"The answer moves in {share_of(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {open_}",
         )
     ]
 
@@ -345,7 +295,7 @@ def unlike_findings(found: Unclaimed) -> list[Finding]:
     return [
         Finding(
             "unmapped_moves",
-            f"The answer moves in {_share(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
+            f"The answer moves in {share_of(most)} if {most.how}. {_placed(most)}, and {_because(found, most, False)}. {_unlike(found, most.unlike)} "
             f"{most.told} holds all that `{found.output}` needs beside {listed(found.placed)}, and so do other unclaimed parts: where "
             f"these differ, `{found.output}` depends on {listed(found.placed)} in another way.",
         )
@@ -373,7 +323,7 @@ def _as_in_some(found: Unclaimed, one: Taken) -> str:
     )
 
 
-def _share(one: Taken) -> str:
+def share_of(one: Taken) -> str:
     """In how many of which inputs it moves the answer."""
     of = counted(one.moved.n, "mixture" if one.mixed else "pair")
     return f"{show_estimate(one.moved)} of {of} of inputs that the network answers right"
@@ -425,14 +375,13 @@ __all__ = [
     "Unclaimed",
     "Unlike",
     "exceeds",
-    "ignored_finding",
     "levelled_finding",
     "listed",
     "moves",
     "of_pairs",
     "one_of",
     "places_finding",
-    "through_findings",
+    "share_of",
     "unlike_findings",
     "unmapped_findings",
 ]

@@ -30,13 +30,12 @@ _WHOLE = "What is unclaimed of a token was taken all together, not number by num
 
 
 def coordinates_finding(found: Unclaimed) -> Finding:
-    """`not_tried`: beside a feature the rest of the layer was taken by coordinates and by random directions, or all together."""
+    """`not_tried`: how the rest of the layer was taken beside a feature."""
     told = f"What {found.through} of {listed(found.placed)} leaves at {found.site} was taken from other inputs"
-    if found.why == "through":
-        return Finding(
-            "not_tried", f"{told} all together. What needs a part of it to change by itself does not show there."
-        )
-    by = "by coordinates and by random directions" if found.why == "decided" else "by coordinates"
+    if found.inside:
+        return Finding("not_tried", f"{told} by tokens. {_WHOLE}")
+    by = "by tokens, by their numbers" if found.tokens else "by coordinates"
+    by += " and by random directions" if found.why == "decided" else ""
     return Finding(
         "not_tried",
         f"{told} {by}: all of them together, and some sets of them. What needs certain other directions to change "

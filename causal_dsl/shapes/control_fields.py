@@ -65,6 +65,8 @@ class ReplacedJson(TypedDict):
     "of each other way from the test's own"
     changed: NotRequired[dict[str, EstimateJson]]
     "`anew` and `resample` in the pairs alone in which they write different values, and their `difference`"
+    short: NotRequired[EstimateJson]
+    "by how much `anew` moves fewer answers than `resample`, less what the test's own way moves"
 
 
 class WrittenApartJson(TypedDict):

@@ -625,3 +625,36 @@ def nine_votes() -> Network:
 def graded() -> Network:
     """The first unit is how far x lies above y, and what counts of it is its sign."""
     return Network(lambda x: units(x[:, 0] - x[:, 1], q(x), x[:, 3]), lambda h: differ((h[:, 0] > 0).double(), h[:, 1]))
+
+
+# ── copies in directions that are no coordinates ────────────────────────────────────────────────
+
+
+def directions() -> Tensor:
+    generator = torch.Generator().manual_seed(3)
+    return torch.linalg.qr(torch.randn(8, 8, generator=generator, dtype=torch.float64))[0]
+
+
+def in_directions(read: Callable[[Tensor, Tensor, Tensor], Tensor] = lambda p, one, two: p) -> Network:
+    """p, q, two small copies of p, and inputs that nothing reads, along eight directions; ``read``: of p and its copies."""
+    by = directions()
+
+    def answer(h: Tensor) -> Tensor:
+        own = h @ by
+        one, two = ((own[:, number] > 0.1).double() for number in (2, 3))
+        return differ(read((own[:, 0] > 0.5).double(), one, two), (own[:, 1] > 0.5).double())
+
+    return Network(
+        lambda x: units(p(x), q(x), p(x) / 5, p(x) / 5, x[:, 2] / 9, x[:, 3] / 9, x[:, 0] / 9, 0 * x[:, 0]) @ by.T,
+        answer,
+    )
+
+
+def masked_in_directions() -> Network:
+    """p is turned round where its copies are unlike."""
+    return in_directions(lambda p, one, two: differ(p, differ(one, two)))
+
+
+def stepping_in_directions() -> Network:
+    """A copy of p counts in its place where it is unlike the other."""
+    return in_directions(lambda p, one, two: torch.where(one != two, one, p))

@@ -114,3 +114,15 @@ def test_values_that_are_left_alone_hide_no_other_place_that_steps_in(value: str
     if value != LEFT_ALONE[-1]:
         assert changed["anew"]["value"] == 0.0 and changed["resample"]["value"] > 0.3
         assert changed["anew"]["n"] < cell.to_json()["replaced"]["moved"]["anew"]["n"]
+
+
+@pytest.mark.thinned(always=1, values=True)
+@pytest.mark.parametrize("value", ["= scale(0.75)", "= clamp(0.25, 1.75)", "= scale(0.1)"])
+@pytest.mark.parametrize("draw", [BASE, "base ~ pair(n=400, seed=3, balance=[base.q, base.p])"])
+def test_they_hide_none_through_a_given_feature_either(value: str, draw: str, tmp_path: Path) -> None:
+    """A number that is 0 stays so, and moves as much as untouched. What is written of another input falls short of that, all the same."""
+    save_file({"directions": torch.eye(1)}, tmp_path / "own.safetensors")
+    do = f'do(layer[0].out[0] via subspace("own.safetensors") {value})\n  expect moved <= 5%'
+    assert "replacement_matters" in codes(tmp_path, "at_odd_values", "q @ layer[0].out[0]", do, draw)
+    do = do.replace(value, "= scale(0.5)").replace("5%", "0%")
+    assert "replacement_matters" not in codes(tmp_path, "halved", "p @ layer[0].out[0]", do, draw)
