@@ -22,6 +22,7 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import SEED
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
+from causal_dsl.score.numbered_values import firsts
 
 #: Inputs that are put together.
 _INPUTS = 512
@@ -63,7 +64,7 @@ class Assembling:
         self.test, self.kept = test, kept
         self.layer = LayerVectors(execution, test, probe)
         index, self.values = inputs_of(execution, tests)
-        _, first = np.unique(index, return_index=True)
+        first = firsts(index)
         self.stream = Stream(SEED, len(first))
         first = np.sort(self.stream.shuffled(first)[: _INPUTS if most is None else most])
         index = index[first]

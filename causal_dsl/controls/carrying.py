@@ -27,7 +27,7 @@ from causal_dsl.planning.probe_rows import FREE, SEED, is_small
 from causal_dsl.planning.rest_of_layer import ends_its_layer
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
-from causal_dsl.score.numbered_values import decides, in_order, numbered
+from causal_dsl.score.numbered_values import decides, firsts, in_order, numbered
 
 #: Inputs that are paired; pairs in which units are tried, the same where rows cost more than next to nothing, and the fewest.
 _INPUTS, _MANY, _PAIRS, _FEWEST = 128, 256, 64, 4
@@ -62,7 +62,7 @@ class Carrying:
         roles = [role for role in ("base", "other") if Forward(key, draw, role) in plan.rows]
         index = np.concatenate([plan.rows[Forward(key, draw, role)] for role in roles])
         values = {name: np.concatenate([drawn.values[r][name] for r in roles]) for name in drawn.values["base"]}
-        _, first = np.unique(index, return_index=True)
+        first = firsts(index)
         stream = Stream(SEED, len(first))
         cheap = is_small(plan.inputs[key])
         #: how many rows may be run for it
@@ -124,6 +124,14 @@ class Carrying:
         columns = self.layer.columns(units)
         found = self.vectors[torch.from_numpy(base)].clone()
         found[:, columns] = self.vectors[torch.from_numpy(other)][:, columns]
+        return found
+
+    def apart(self, units: Sequence[int], hits: np.ndarray) -> np.ndarray:
+        """Of some pairs [n], the first that give each vector and own answer where some units are as in the other input [k]: a network is the same in the
+        others, so that an error of it may stand in many pairs."""
+        base, other = self.base[: len(hits)], self.other[: len(hits)]
+        mixed = np.round(self.mixed(base, other, units).double().cpu().numpy(), _DIGITS)
+        found: np.ndarray = hits[firsts(np.column_stack([mixed, self.answers[base]]))]
         return found
 
     def lines(self, rows: np.ndarray) -> np.ndarray | None:

@@ -20,7 +20,7 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import LEAST, is_small
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
-from causal_dsl.score.numbered_values import numbered
+from causal_dsl.score.numbered_values import firsts, numbered
 from causal_dsl.score.unmapped import Taken, exceeds, moves, of_pairs
 
 #: Distinct inputs that are looked at, the pairs in which a set of units is taken, and how many sets.
@@ -35,8 +35,8 @@ class Erring:
     def __init__(self, execution: Execution, test: Test, own: Test, probe: Unmapped):
         self.layer = LayerVectors(execution, test, probe)
         index, values = inputs_of(execution, (test,) if probe.beyond else (test, own))
-        index, first = np.unique(index, return_index=True)
-        index, first = index[:_INPUTS], first[:_INPUTS]
+        first = firsts(index)[:_INPUTS]
+        index = index[first]
         lines = values["template"][first] if "template" in values else None
         said, _ = self.layer.said(index, lines)
         output = test.readout.variable
@@ -114,11 +114,19 @@ def with_errors(
         new, _ = erring.layer.said(base, lines, mixed)
         hits = (new != said) & (new != TIED)
         rest = erring.left(hits, mixed, taken[i].units)
+        apart = firsts(np.column_stack([mixed.double().cpu().numpy(), said]))
+        if hits.sum() == rest.sum() and len(apart) == len(hits):
+            continue
+        every = probe.all_pairs and len(rows) == int(both.sum())
+        if len(apart) < len(
+            hits
+        ):  # pairs that give one vector are one case of the network, of which an error may stand in many
+            found[i] = replace(found[i], moved=of_pairs(hits[apart], every))
         if hits.sum() == rest.sum():
             continue
-        left = of_pairs(rest, probe.all_pairs and len(rows) == int(both.sum()))
+        left = of_pairs(rest[apart], every)
         clear = taken[i].clear if exceeds(left, natural, len(taken), once=True) else None
-        found[i] = replace(taken[i], unexplained=left, clear=clear)
+        found[i] = replace(found[i], unexplained=left, clear=clear)
     return tuple(found)
 
 

@@ -11,6 +11,8 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import replace
 
+import numpy as np
+
 from causal_dsl.controls.carrying import Carrying
 from causal_dsl.controls.depending import SETS, Depending
 from causal_dsl.controls.erring import Erring
@@ -122,7 +124,11 @@ def _of_layer(
     sets = sets[: max(1, rows // cells // m)]
     every = m == n and not carrying.unseen
     hits = dict(zip(sets, carrying.moved(sets, m), strict=True))
-    moving = [one for one in sets if moves(_taken(probe, one, of_pairs(hits[one], every)), natural, len(sets) + 1)]
+
+    def taken_as(one: tuple[int, ...], hits: np.ndarray, unlike: Unlike | None = None) -> Taken:
+        return _taken(probe, one, of_pairs(carrying.apart(one, hits) if natural else hits, every), unlike)
+
+    moving = [one for one in sets if hits[one].any() and moves(taken_as(one, hits[one]), natural, len(sets) + 1)]
     moving.sort(key=lambda one: (len(one), -int(hits[one].sum())))
     if m < n:  # those that it is asked about are seen again, in all pairs
         hits |= dict(zip(moving[:_JUDGED], carrying.moved(moving[:_JUDGED], n), strict=True))
@@ -132,9 +138,9 @@ def _of_layer(
         for one in moving[:_JUDGED]:
             base, other = (rows_[: len(hits[one])] for rows_ in (carrying.base, carrying.other))
             rest = erring.left(hits[one], carrying.mixed(base, other, one), one)
-            left = of_pairs(rest, every)
-            if rest.sum() < hits[one].sum() and not moves(_taken(probe, one, left), natural):
-                known.append(replace(_taken(probe, one, of_pairs(hits[one], every)), unexplained=left))
+            left = taken_as(one, rest)
+            if rest.sum() < hits[one].sum() and not moves(left, natural):
+                known.append(replace(taken_as(one, hits[one]), unexplained=left.moved))
         moving = [one for one in moving if one not in {some.units for some in known}]
     quiet = (_unclaimed(probe, test, carrying, known, True, natural), True) if known else (None, False)
     for one in moving[:_JUDGED]:
@@ -143,7 +149,7 @@ def _of_layer(
             continue
         allowed = max(natural, missed)
         apart = [some for some in moving if not set(carrier) & set(some)]
-        taken = [_taken(probe, some, of_pairs(hits[some], every)) for some in apart]
+        taken = [taken_as(some, hits[some]) for some in apart]
         taken = [some for some in taken if moves(some, allowed, len(sets) + 1)]
         if taken:
             at = told_part(probe, carrier)
@@ -152,7 +158,7 @@ def _of_layer(
         carrying.left = rows  # what was spent on finding what carries it is spent
     changing, seen = _unlike(carrying, execution, probe, test, moving, m)
     if changing:
-        told = [_taken(probe, some, of_pairs(hits[some], every), seen[some]) for some in changing]
+        told = [taken_as(some, hits[some], seen[some]) for some in changing]
         return _unclaimed(probe, test, carrying, told, False, natural), True
     if mixing is not None and not moving and not known and not away:
         units, pairs = probe.units[0], len(carrying.base)
@@ -168,12 +174,12 @@ def _of_layer(
         one
         for one in moving
         if moves(
-            _taken(probe, one, of_pairs(hits[one] & ~carrying.natural_mix(one, len(hits[one])), every)),
+            taken_as(one, hits[one] & ~carrying.natural_mix(one, len(hits[one]))),
             natural,
             len(sets) + 1,
         )
     ]
-    taken = [_taken(probe, one, of_pairs(hits[one], every), seen.get(one)) for one in strange]
+    taken = [taken_as(one, hits[one], seen.get(one)) for one in strange]
     return (_unclaimed(probe, test, carrying, taken, False, natural), True) if taken else quiet
 
 

@@ -12,7 +12,7 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.features.base import Feature
 from causal_dsl.planning.claims import idle_claims
-from causal_dsl.planning.probe_rows import prompts_of
+from causal_dsl.planning.probe_rows import in_tokens, prompts_of
 from causal_dsl.planning.rest_of_layer import named, same_layer, whole_of
 from causal_dsl.program.components import width
 from causal_dsl.program.inside import across_in
@@ -197,7 +197,7 @@ def _parts(test: Test, place: Place, ref: FeatureRef | None, execution: Executio
 def _tokens(test: Test, place: Place, execution: Execution) -> tuple[int, ...] | None:
     """The tokens of a place, if they are the same in all prompts of a test."""
     inputs = execution.plan.inputs[test.network.key]
-    if not inputs.traits.positions:
+    if not in_tokens(inputs):
         return (0,)
     try:
         there = {inputs.where(place.position, index) for index in prompts_of(execution.plan, test).tolist()}
@@ -209,7 +209,7 @@ def _tokens(test: Test, place: Place, execution: Execution) -> tuple[int, ...] |
 def same_tokens(test: Test, execution: Execution) -> bool:
     """Whether all prompts of a test have as many tokens; vectors have one place each."""
     inputs = execution.plan.inputs[test.network.key]
-    return not inputs.traits.positions or len(set(inputs.lengths[prompts_of(execution.plan, test)].tolist())) == 1
+    return not in_tokens(inputs) or len(set(inputs.lengths[prompts_of(execution.plan, test)].tolist())) == 1
 
 
 __all__ = ["FeatureClaim", "KeptPart", "are_given", "claims_at", "layer_of_features", "same_tokens"]

@@ -14,7 +14,7 @@ from causal_dsl.controls.layer_vectors import LayerVectors
 from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probe_rows import SEED, is_small, prompts_of, rows_of_tokens
+from causal_dsl.planning.probe_rows import SEED, in_tokens, is_small, prompts_of, rows_of_tokens
 from causal_dsl.planning.rest_of_layer import layers_of
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Cell, Test
@@ -75,7 +75,7 @@ def _layer(test: Test, number: int, cell: Cell, execution: Execution) -> LayerVe
     if len(layers) != 1 or len(written) < len(cell.interventions) or layers[0].early:
         return None
     inputs = execution.plan.inputs[test.network.key]
-    tokens = bool(inputs.traits.positions)
+    tokens = in_tokens(inputs)
     if tokens and len(set(inputs.lengths[prompts_of(execution.plan, test)].tolist())) > 1:
         return None
     layer = LayerVectors(execution, test, Unmapped(number, layers[0].site, ((),), written, (), "decided", tokens))

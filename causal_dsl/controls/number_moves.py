@@ -31,7 +31,7 @@ from causal_dsl.planning.unclaimed import ALL, claimed, free_dims, told_part
 from causal_dsl.planning.unit_sets import random_parts
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Cell, Test
-from causal_dsl.score.numbered_values import decides, numbered
+from causal_dsl.score.numbered_values import decides, firsts, numbered
 from causal_dsl.score.numbers_moved import number_findings
 from causal_dsl.score.results import CellResult
 from causal_dsl.score.unmapped import Taken, Unclaimed, of_pairs, one_of
@@ -92,12 +92,12 @@ class _NumberRest:
         plan, key = execution.plan, test.network.key
         self.network, self.encoded = execution.networks[key], plan.inputs[key]
         drawn = plan.draw_of(test)
-        index, first = np.unique(
-            plan.rows[Forward(key, plan.scores[test.name][0].label.draw, "base")], return_index=True
-        )
+        index = plan.rows[Forward(key, plan.scores[test.name][0].label.draw, "base")]
+        first = firsts(index)
         self.stream = Stream(SEED, len(first), "numbers")
         chosen = np.sort(self.stream.shuffled(np.arange(len(first)))[:_INPUTS])
-        index, self.pairs = index[chosen], first[chosen]
+        self.pairs = first[chosen]
+        index = index[self.pairs]
         self.wanted = drawn.values["base"][test.readout.variable][self.pairs]
         self.numbers, self.index = self._reader(), index
         own = self.said(np.arange(len(index)))

@@ -26,7 +26,7 @@ from causal_dsl.engine.written_there import written_there
 from causal_dsl.measures.quantities import Quantity
 from causal_dsl.network.forward import SiteRead, forward
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probe_rows import rows_of_tokens
+from causal_dsl.planning.probe_rows import in_tokens, rows_of_tokens
 from causal_dsl.planning.rest_of_layer import named
 from causal_dsl.program.probed import AlignmentRuns, Apart, Beyond, CircuitRuns, InParts, Replaced, Unmapped
 from causal_dsl.program.program import Intervention, Test
@@ -37,7 +37,7 @@ from causal_dsl.score.copied import SAME, as_read, copied_inputs, mixed
 from causal_dsl.score.estimates_and_findings import Finding
 from causal_dsl.score.held import held as held_there
 from causal_dsl.score.held import held_findings, lie_apart
-from causal_dsl.score.numbered_values import numbered
+from causal_dsl.score.numbered_values import firsts, numbered
 from causal_dsl.score.results import CellResult, TestResult
 from causal_dsl.score.untried_findings import untried_finding
 from causal_dsl.score.verdict import settled
@@ -185,8 +185,9 @@ class _Seen:
     def inputs(self, test: Test) -> tuple[np.ndarray, np.ndarray]:
         """The distinct base inputs of a test, as many as are looked at, and the first row of each."""
         draw = self.plan.scores[test.name][0].label.draw
-        distinct, first = np.unique(self.plan.rows[Forward(self.key, draw, "base")], return_index=True)
-        return distinct[:_LOOKED_AT], first[:_LOOKED_AT]
+        rows = self.plan.rows[Forward(self.key, draw, "base")]
+        first = firsts(rows)[:_LOOKED_AT]
+        return rows[first], first
 
     @torch.no_grad()
     def vectors(self, site: Site, indices: np.ndarray) -> np.ndarray:
@@ -322,7 +323,7 @@ def _copied(
     above = [n for n in test.model.exogenous if n in ancestors]
     places = ", ".join(map(str, written))
     given = plan.inputs[test.network.key]
-    tokens = given.traits.positions
+    tokens = in_tokens(given)
     if tokens:
         if len(above) > 1 and all(_before_all(place.site) for place in written):
             return [Finding("input_copy", f"`{name}` is not computed at {places}: no layer runs before that point.")]

@@ -23,7 +23,7 @@ from causal_dsl.diagnostics import SpecError
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.alike_pairs import told
 from causal_dsl.planning.claims import ways_of
-from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, is_small, rows_beside_features
+from causal_dsl.planning.probe_rows import FREE, LEAST, SEED, in_tokens, is_small, rows_beside_features
 from causal_dsl.planning.unclaimed import part, told_numbers
 from causal_dsl.program.components import width
 from causal_dsl.program.probed import Unmapped, Why
@@ -59,7 +59,7 @@ def with_rest_of_features(cell: CellResult, number: int, test: Test, execution: 
     claims = [one for one in claims_at(test, number, site, execution) if test.readout.variable not in one.placed]
     for claim in claims if free else [one for one in claims[:1] if one.given and rows]:
         for why, varied in _ways(test, execution, claim):
-            probe = Unmapped(number, site, ((),), claim.placed, varied, why, inputs.traits.positions)
+            probe = Unmapped(number, site, ((),), claim.placed, varied, why, in_tokens(inputs))
             if probe.tokens and LayerVectors(execution, test, probe).unfit:
                 return cell
             cell = _Rest(test, execution, probe, claim, free or rows, not free).told_to(cell)
@@ -76,12 +76,12 @@ def _ways(test: Test, execution: Execution, claim: FeatureClaim) -> list[tuple[W
 
 
 class _Rest:
-    """The rest of the layer of a ``probe``, beside what a ``claim`` has there. ``rows``: how many may be run; ``costly``: each of them costs."""
+    """The rest of the layer of a ``probe``, beside what a ``claim`` has there. ``rows``: how many may be run; ``few``: each of them costs."""
 
-    def __init__(self, test: Test, execution: Execution, probe: Unmapped, claim: FeatureClaim, rows: int, costly: bool):
-        self.test, self.probe, self.claim, self.costly = test, probe, claim, costly
+    def __init__(self, test: Test, execution: Execution, probe: Unmapped, claim: FeatureClaim, rows: int, few: bool):
+        self.test, self.probe, self.claim, self.few = test, probe, claim, few
         self.decided = probe.why == "decided"
-        read = rows // _READ if costly else None
+        read = rows // _READ if few else None
         self.rows = rows - 2 * (read or 0)
         self.assembling = Assembling(execution, (test,), probe, self._kept, read)
         self.stream = Stream(SEED, "rest of features", probe.cell)
@@ -108,7 +108,7 @@ class _Rest:
             self.assembling.wrong,
             judged,
             allowed,
-            inside=self.costly,
+            inside=self.few,
             through=claim.through,
             numbers=probe.tokens,
         )
@@ -119,7 +119,7 @@ class _Rest:
 
     def _beside_directions(self, found: Unclaimed, allowed: float) -> list[Finding]:
         """Where something else than the claimed variables counts too: what shows only in directions that no input varies in."""
-        if self.costly:
+        if self.few:
             return []
         turned = list(self._turned(self._varied()))
         if self.claim.given:
@@ -140,8 +140,8 @@ class _Rest:
         free = self._free()
         if not free:
             return (), (), 0.0
-        turned = list(self._turned(free)) if self.decided and not self.costly else []
-        ways = ways_to_take(free, self.wide, self.rows, self.costly, self.stream)
+        turned = list(self._turned(free)) if self.decided and not self.few else []
+        ways = ways_to_take(free, self.wide, self.rows, self.few, self.stream)
         ways = ways[: max(1, self.rows // LEAST - len(turned))]
         n = min(_ROWS, self.rows // (len(ways) + len(turned)))
         if n < LEAST:
@@ -169,7 +169,7 @@ class _Rest:
             i for i, one in enumerate(taken[: len(ways)]) if not judged[i] and exceeds(one.moved, allowed, len(taken))
         ]
         moving.sort(key=lambda i: (len(taken[i].units), -(taken[i].moved.value or 0.0)))
-        for i in moving[: 0 if self.costly else _JUDGED]:
+        for i in moving[: 0 if self.few else _JUDGED]:
             again = assembling.rows(_ROWS // 2)  # seen again, in more mixtures
             (said,) = assembling.run(again, [self._run(ways[i], again, self._donors(again))])
             taken[i] = self._told(ways[i], said)
@@ -217,7 +217,7 @@ class _Rest:
         site = self.probe.site
         if not self.wide:
             return str(part(site, way.columns, False))
-        if way.each == "token" or (not way.mixed and self.costly):
+        if way.each == "token" or (not way.mixed and self.few):
             return str(part(site, tuple(dict.fromkeys(column // self.wide for column in way.columns)), True))
         return told_numbers(site, way.columns, self.wide)
 

@@ -9,7 +9,7 @@ import numpy as np
 from causal_dsl.controls.layer_vectors import LayerVectors
 from causal_dsl.engine.execute import Execution
 from causal_dsl.planning.graph import Forward
-from causal_dsl.planning.probe_rows import is_small, rows_of_tokens
+from causal_dsl.planning.probe_rows import in_tokens, is_small, rows_of_tokens
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
 from causal_dsl.vocabulary.locations import Site
@@ -22,7 +22,7 @@ def wrong_sources(outputs: Sequence[Test], execution: Execution) -> dict[str, np
     if not is_small(inputs) and not rows_of_tokens(inputs):
         return {}
     for one in outputs:
-        probe = Unmapped(0, Site("embed"), ((),), (), (), "decided", bool(inputs.traits.positions))
+        probe = Unmapped(0, Site("embed"), ((),), (), (), "decided", in_tokens(inputs))
         runs, drawn = LayerVectors(execution, one, probe), plan.draw_of(one)
         if runs.unfit:
             return {}

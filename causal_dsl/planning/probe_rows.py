@@ -35,6 +35,11 @@ SEED = 77_003
 _PROMPTS, _FEWER = 2**12, 8
 
 
+def in_tokens(inputs: Inputs) -> bool:
+    """Whether the units of a layer are tokens, each of several numbers, or the numbers of one vector."""
+    return inputs.traits.positions
+
+
 def made_test(
     test: Test, what: str, number: int, drawn: Drawn, cells: tuple[Cell, ...], probe: object, called: str = ""
 ) -> Test:

@@ -31,6 +31,7 @@ from causal_dsl.planning.probe_rows import (
     MOST,
     SEED,
     SHARE,
+    in_tokens,
     is_small,
     made_test,
     paired,
@@ -94,7 +95,7 @@ def _of_layer(
     here = claimed(test, layer.placed)
     names = " and ".join(f"`{p.variable}`" for p in here)
     placed = tuple(p.variable for p in here)
-    tokens = plan.inputs[test.network.key].traits.positions
+    tokens = in_tokens(plan.inputs[test.network.key])
     beyond = drawn is not plan.draw_of(test)
     what += " beyond the `where`" if beyond else ""
     ways = ways_of(test, drawn, placed, tokens)

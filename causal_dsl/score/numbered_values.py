@@ -14,6 +14,12 @@ def numbered(rows: np.ndarray) -> np.ndarray:
     return found
 
 
+def firsts(rows: np.ndarray) -> np.ndarray:
+    """Where each of the different rows [n, …] stands first [k], in order."""
+    found: np.ndarray = np.sort(np.unique(rows, axis=0, return_index=True)[1])
+    return found
+
+
 def decides(code: np.ndarray, other: np.ndarray) -> bool:
     """Whether a code [n] of few values, at most one in two inputs, tells another [n]."""
     return 2 * (int(code.max()) + 1) <= len(other) and tells(code, other)
@@ -33,4 +39,4 @@ def in_order(code: np.ndarray, other: np.ndarray) -> bool:
     return int((ordered[1:] != ordered[:-1]).sum() + 1) * _RUN <= len(other)
 
 
-__all__ = ["decides", "in_order", "numbered", "tells"]
+__all__ = ["decides", "firsts", "in_order", "numbered", "tells"]

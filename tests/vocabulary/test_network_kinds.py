@@ -29,7 +29,7 @@ COMPARED = {
 #: used as they are do not count.
 ASKED = {
     "seen": (15, "what is not known before a network is loaded is neither refused nor warned of"),
-    "positions": (8, "tokens, or the numbers of one vector, are what controls take apart; a site takes a position; and what reaches an answer"),
+    "positions": (7, "tokens, or the numbers of one vector, are what controls take apart; a site takes a position; and what reaches an answer"),
     "speaks": (4, "answers are words, or classes"),
     "by_record": (8, "layers, and the unembedding, are where a record says; or layers are what a module calls so"),
     "prompted": (1, "a metric needs a prompt"),
