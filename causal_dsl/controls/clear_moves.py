@@ -20,7 +20,6 @@ from causal_dsl.planning.graph import Forward
 from causal_dsl.planning.probe_rows import LEAST, is_small, rows_of_tokens
 from causal_dsl.program.probed import Unmapped
 from causal_dsl.program.program import Test
-from causal_dsl.score.numbered_values import firsts
 from causal_dsl.score.unmapped import Taken, exceeds, of_pairs
 
 #: Of how many sets it is asked, and in how many pairs at most.
@@ -66,7 +65,6 @@ def with_clear(
         mixed[:, columns] = there[:, columns]
         said, gap = layer.said(base, lines, mixed)
         hits = (said != own) & (said != TIED) & (gap >= SURE * usual)
-        hits = hits[firsts(np.column_stack([mixed.double().cpu().numpy(), own]))]
         found[i] = replace(taken[i], clear=of_pairs(hits, False))
     return tuple(found)
 
