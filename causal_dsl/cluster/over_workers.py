@@ -26,18 +26,17 @@ from causal_dsl.cluster.worker_pool import WorkerPool
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
 from causal_dsl.messages.typed_words import place_of_option
 from causal_dsl.program.weights_held import refuse_in_group
-from causal_dsl.report.out_folder import save_results
 from causal_dsl.report.which_progress import every_step_told, progress
 from causal_dsl.running.ran import with_faults
-from causal_dsl.running.running import Interrupted, not_run, run_specs
+from causal_dsl.running.running import Interrupted, run_specs
 from causal_dsl.running.session import Session
+from causal_dsl.running.unrun import not_run
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.score.spec_results import Results, SpecResult
+from causal_dsl.score.spec_results import Results
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
 from causal_dsl.store.keys import versions
 from causal_dsl.store.locks import Held, holding
 from causal_dsl.store.mirror import Mirror, mirrored
-from causal_dsl.store.out import RESULTS, opened, unwritable
 from causal_dsl.store.stored_only import stored_only
 from causal_dsl.units import unit_folder, units_of
 
@@ -312,20 +311,7 @@ def _each(specs: Sequence[Spec], options: Options, faults: Mapping[int, _Faults]
             except SpecError as error:
                 mine = tuple(dict.fromkeys((*mine, *error.diagnostics)))
                 unrun = with_faults(not_run(spec, check(spec, options), mine[0].code), mine)
-                results = Results((_kept(spec, unrun, options),))
+                results = Results((unrun,))
         one = results.specs[0]
         found.append(with_faults(one, mine) if mine else one)
     return Results(tuple(found))
-
-
-def _kept(spec: Spec, unrun: SpecResult, options: Options) -> SpecResult:
-    """A spec of which nothing could be scored, in its folder, which says why; results that are there already stay."""
-    assert options.folder is not None
-    with opened(options.folder, spec.name) as folder:
-        try:
-            if not (folder.folder / RESULTS).exists():
-                save_results(folder, unrun, True)
-        except OSError as error:
-            fault = unwritable(options.folder, spec.name, error)
-            return replace(unrun, warnings=(*unrun.warnings, *fault.diagnostics))
-    return unrun
