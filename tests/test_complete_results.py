@@ -291,3 +291,12 @@ def test_a_folder_that_was_not_taken_keeps_its_numbers(spec: str, capsys: Captur
     Path(spec).write_text(Path(spec).read_text().replace("both <- source", "nothing <- source"))
     assert main(["run", spec, "--trust", "--out", "kept"]) == 2
     assert Path("kept/one/results.json").read_bytes() == before
+
+
+def test_with_workers_a_fault_leaves_no_numbers_of_a_run_before(spec: str, capsys: Captured) -> None:
+    """The fault shows as the work is cut, before any worker is started."""
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 1
+    break_network("made")
+    assert main(["run", spec, "--trust", "--out", "kept", "--workers", "1"]) == 2
+    assert [(t["status"], t["fault"]) for t in kept("kept", "one")["tests"]] == [("interrupted", "E639")] * 2
+    assert "not run (E639): 0 of 3 cells measured" in reported("kept", capsys)

@@ -30,15 +30,16 @@ from causal_dsl.report.which_progress import every_step_told, progress
 from causal_dsl.running.ran import with_faults
 from causal_dsl.running.running import Interrupted, run_specs
 from causal_dsl.running.session import Session
-from causal_dsl.running.unrun import not_run
+from causal_dsl.running.unrun import keep_unrun, not_run, stopped_by
 from causal_dsl.score.format_numbers import counted
 from causal_dsl.score.spec_results import Results
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
 from causal_dsl.store.keys import versions
 from causal_dsl.store.locks import Held, holding
 from causal_dsl.store.mirror import Mirror, mirrored
+from causal_dsl.store.out import opened, unwritable
 from causal_dsl.store.stored_only import stored_only
-from causal_dsl.units import unit_folder, units_of
+from causal_dsl.units import Unit, unit_folder, units_of
 
 #: How the file begins by which workers see that a store is the driver's.
 _TOKEN = ".driver-"
@@ -111,7 +112,7 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
     stored: set[str] = set()
     assert alone.folder is not None
     for number, spec in enumerate(specs):
-        mine = [Task(number, unit) for unit in units_of(spec, alone)]
+        mine = [Task(number, unit) for unit in _units(spec, alone)]
         found = unit_folder(alone.folder, spec).among(task.unit.key for task in mine)
         stored |= {task.key for task in mine if task.unit.key in found}
         tasks += mine
@@ -142,6 +143,24 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         if every_step_told():
             print(_who_ran(scheduler, workers, len(stored), machines.where), file=sys.stderr)
     return _faults(scheduler, pool, options)
+
+
+def _units(spec: Spec, options: Options) -> Sequence[Unit]:
+    """The units of a spec, for which its networks are loaded. The folder of a spec that cannot be cut says why, as where it is run in one process."""
+    try:
+        return units_of(spec, options)
+    except SpecError as error:
+        assert options.folder is not None
+        try:
+            with opened(options.folder, spec.name) as folder:
+                checked = check(spec, options)
+                keep_unrun(folder, spec, checked, stopped_by(spec, checked, error.diagnostics))
+        except SpecError as unkept:
+            raise SpecError(dict.fromkeys((*error.diagnostics, *unkept.diagnostics))) from error
+        except OSError as full:
+            fault = unwritable(options.folder, spec.name, full)
+            raise SpecError(dict.fromkeys((*error.diagnostics, *fault.diagnostics))) from error
+        raise
 
 
 def _who_ran(scheduler: Scheduler[Task], workers: int, before: int, where: str) -> str:
