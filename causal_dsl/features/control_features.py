@@ -63,7 +63,7 @@ def _apart(feature: Feature, dim: int, seed: int) -> Tensor:
         return first
     least, found = 1.0, first
     for number in range(_DRAWN):
-        drawn = haar(feature.width, dim, key(seed, "apart", number)) if number else first
+        drawn = haar(feature.width, dim, int(key(seed, "apart", number))) if number else first
         shared = float((written.T @ drawn).square().sum()) / dim
         if shared < least:
             least, found = shared, drawn
