@@ -91,7 +91,7 @@ class _Exchanging:
         """The projection [width, width] on the directions in which inputs that need different things differ, and those that need the same do not;
         None where there are none."""
         first = self.vectors[:1].expand_as(self.vectors)
-        rest = self.claim.keep(self.vectors.clone(), first.clone()).double().cpu().numpy()
+        rest = self.claim.keep(self.vectors.clone(), first.clone(), self.vectors).double().cpu().numpy()
         means = np.stack([rest[self.needs == one].mean(axis=0) for one in range(int(self.needs.max()) + 1)])
         _, sizes, within = np.linalg.svd(rest - means[self.needs], full_matrices=False)
         scale = max(np.abs(rest - rest.mean(axis=0)).max(initial=0.0), 1e-30)
@@ -105,7 +105,7 @@ class _Exchanging:
     def _said(self, base: np.ndarray, vectors: torch.Tensor) -> tuple[np.ndarray, np.ndarray]:
         """The answers [n] with such vectors [n, width], in which the inputs ``base`` [n] give what the features take, and whether each is clear."""
         assembling = self.assembling
-        kept = self.claim.keep(vectors, self.vectors[torch.from_numpy(base)])
+        kept = self.claim.keep(vectors, self.vectors[torch.from_numpy(base)], self.vectors)
         said, gaps = assembling.layer.said(assembling.inputs[base], assembling.lines(base), kept)
         return said, gaps >= SURE * assembling.usual
 

@@ -44,6 +44,10 @@ class KeptPart:
             new = self.feature.swap(mixed[:, at].to(self.feature.device), new.to(self.feature.device), block)
         mixed[:, at] = new.to(mixed)
 
+    def before(self, vectors: torch.Tensor) -> torch.Tensor | None:
+        """The numbers [n, size] of which the feature cuts some off, in vectors [n, width]; None where it cuts nothing off."""
+        return None if self.feature is None else self.feature.before(vectors[:, list(self.columns)])
+
 
 @dataclass(frozen=True, eq=False)
 class FeatureClaim:
@@ -62,11 +66,12 @@ class FeatureClaim:
         """The features, in words."""
         return " and ".join(dict.fromkeys(part.ref.map.told for part in self.parts if part.ref is not None))
 
-    def keep(self, mixed: torch.Tensor, own: torch.Tensor) -> torch.Tensor:
+    def keep(self, mixed: torch.Tensor, own: torch.Tensor, natural: torch.Tensor) -> torch.Tensor:
         """Mixed vectors [n, width] with what is claimed as the vectors ``own`` [n, width] have it.
 
         A latent that is 0 may stand for numbers far below 0, and to write one variable may change another. So it is written until nothing changes;
-        where that does not come about, the vector is the own one.
+        where that does not come about, the vector is the own one. So it is where such a number is further below than in any of the ``natural``
+        vectors [m, width]: what the latent cuts off there is no rest of the layer, and the network may read it.
         """
         rounded = max(_ROUNDED, 4 * torch.finfo(own.dtype).eps) * own.abs().max()
         for _ in range(_WRITTEN):
@@ -76,6 +81,12 @@ class FeatureClaim:
             changing = (mixed - before).abs().amax(dim=1) > rounded
             if not changing.any():
                 break
+        for part in self.parts:
+            there, known = part.before(mixed), part.before(natural)
+            if there is not None and known is not None and len(known):
+                low = known.amin(dim=0)
+                below = there < low - max(_ROUNDED, 4 * torch.finfo(low.dtype).eps) * (1 + low.abs())
+                changing |= below.any(dim=1).to(changing.device)
         return torch.where(changing[:, None], own, mixed)
 
 

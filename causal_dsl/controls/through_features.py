@@ -89,7 +89,8 @@ class _Rest:
 
     def _kept(self, mixed: torch.Tensor, base: np.ndarray) -> torch.Tensor:
         """Mixed vectors [n, width] with what is claimed as the inputs ``base`` [n] have it."""
-        return self.claim.keep(mixed, self.assembling.vectors[torch.from_numpy(base)])
+        vectors = self.assembling.vectors
+        return self.claim.keep(mixed, vectors[torch.from_numpy(base)], vectors)
 
     def told_to(self, cell: CellResult) -> CellResult:
         """The cell, told what moves the answer."""

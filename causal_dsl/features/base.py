@@ -95,6 +95,10 @@ class Feature(nn.Module):
         with self._judged():
             return self._encode(x.to(self._work(x)))
 
+    def before(self, x: Tensor) -> Tensor | None:
+        """The numbers [m, size] of which some f are cut off, as latents below 0 are; None where nothing is cut off."""
+        return None
+
     def decode(self, f: Tensor, rest: Rest) -> Tensor:
         """The vectors [m, width] that have this f and this rest; with hard gates."""
         with self._judged():

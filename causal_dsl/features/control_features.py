@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import torch
 from torch import Tensor, nn
 
-from causal_dsl.base.counter import key, permutation
+from causal_dsl.base.counter import key, normals, permutation
 from causal_dsl.features.base import Feature, Gates, Rest
 from causal_dsl.features.chain import Chain
 from causal_dsl.features.elementwise import Mask
@@ -19,8 +19,9 @@ def random_like(feature: Feature, seed: int) -> Feature:
     """A feature of the same size as ``feature`` is judged with, drawn at random, hardened and with nothing to fit.
 
     For a mask: as many open gates, drawn among the same gates. For a chain whose members before the last have nothing
-    to fit: those, then a random one in place of the last. For anything else: a subspace drawn evenly among all of
-    :meth:`~causal_dsl.features.base.Feature.effective_size` dimensions (at most the width).
+    to fit: those, then a random one in place of the last. For anything else: a subspace of
+    :meth:`~causal_dsl.features.base.Feature.effective_size` dimensions (at most the width), drawn evenly among all; in a
+    narrow layer (:data:`NARROW`), among those that share at most ``SHARED`` with what ``feature`` writes.
     """
     found = _random(feature, seed)
     found.requires_grad_(False)
@@ -44,7 +45,46 @@ def _random(feature: Feature, seed: int) -> Feature:
             mask.logits[order[: feature.gates().open]] = 1
         return _beside(feature, mask)
     dim = min(feature.effective_size(), feature.width)
-    return _beside(feature, Rotation(haar(feature.width, dim, seed), feature.dtype, "random"))
+    return _beside(feature, Rotation(_apart(feature, dim, seed), feature.dtype, "random"))
+
+
+#: In a layer of so few numbers a subspace drawn evenly often holds most of the one that a feature writes, and is no control of it. The share
+#: of the feature's directions that one may hold, and how many are drawn until one does not hold more.
+NARROW, SHARED = 32, 0.25
+_DRAWN, _PAIRS = 64, 64
+
+
+def _apart(feature: Feature, dim: int, seed: int) -> Tensor:
+    """A random subspace [width, dim]; in a narrow layer the first of several that shares at most ``SHARED`` with what a feature writes, else the one
+    that shares least."""
+    first = haar(feature.width, dim, seed)
+    written = _written(feature) if 0 < dim < feature.width <= NARROW else None
+    if written is None:
+        return first
+    least, found = 1.0, first
+    for number in range(_DRAWN):
+        drawn = haar(feature.width, dim, int(key(seed, "apart", number))) if number else first
+        shared = float((written.T @ drawn).square().sum()) / dim
+        if shared < least:
+            least, found = shared, drawn
+        if least <= SHARED:
+            break
+    return found
+
+
+@torch.no_grad()
+def _written(feature: Feature) -> Tensor | None:
+    """Orthonormal directions [width, r] in which a feature writes, found from what it writes into random vectors; None where it writes nothing
+    there, or in every direction."""
+    vectors = torch.from_numpy(normals(_PARTNERS, (2 * _PAIRS, feature.width), "written")).to(feature.dtype)
+    base, source = vectors.to(feature.device).split(_PAIRS)
+    change = (feature.swap(base, source) - base).double().cpu()
+    size = float(change.abs().max())
+    if not size or not torch.isfinite(change).all():
+        return None
+    _, spread, axes = torch.linalg.svd(change, full_matrices=False)
+    found = axes[spread > 1e-4 * spread[0]].T
+    return found if found.shape[1] < feature.width else None
 
 
 def random_sites(features: Sequence[Feature], seed: int) -> list[Feature]:

@@ -84,6 +84,11 @@ class Sae(Feature):
         top = before.topk(self.k, dim=1)
         return torch.zeros_like(before).scatter(1, top.indices, top.values.relu())[:, self.get_buffer("latents")]
 
+    def before(self, x: Tensor) -> Tensor | None:
+        read, _ = self._normalised(x.to(self._work(x)))
+        found = (read - self._numbers("centre", read)) @ self._numbers("into", read) + self._numbers("bias", read)
+        return found[:, self.get_buffer("latents")] if self.kind == "topk" else found
+
     def _decoded(self, f: Tensor, scale: Tensor | None) -> Tensor:
         found = f @ self._numbers("out", f)
         return found if scale is None else found * scale

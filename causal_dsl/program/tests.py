@@ -175,7 +175,7 @@ def _numbers_fit(test: Test, found: Diagnostics) -> bool:
     if test.solved:
         why, help = "`solved` keeps the runs that answer right", "leave the filter out, and look at `r2_unpatched`"
     elif learned(test):
-        why, help = "a learned feature is fitted on answers", "interchange the whole site, or dimensions of it"
+        why, help = "a feature is judged by answers", "interchange the whole site, or dimensions of it"
     if why:
         _refuse_number(number, why, help, test.span, found)
     return not why
@@ -198,7 +198,7 @@ def _unstated_fit(test: Test, found: Diagnostics) -> bool:
     if test.solved:
         why, help = "`solved` keeps the runs that answer right", "leave the filter out"
     elif learned(test):
-        why, help = "a learned feature is fitted on answers", "interchange the whole site, or dimensions of it"
+        why, help = "a feature is judged by answers", "interchange the whole site, or dimensions of it"
     if why:
         _refuse_unstated(test.readout, why, help, test.span, found)
     return len(found.errors) == errors

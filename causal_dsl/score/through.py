@@ -23,11 +23,12 @@ class Exchanged:
 def through_findings(found: Unclaimed, given: bool) -> list[Finding]:
     """`unmapped_moves` and `unjudged_moves` of the rest of a layer beside what features take there. A feature that is not ``given`` was
     fitted, and may miss a part of its variable: then it is no alarm. What differs in that reaches the answer through the placed variables alone
-    is not told where it was not decided: a feature lies along many coordinates."""
+    is not told of coordinates where it was not decided: a feature lies along many of these. It is told of whole tokens."""
     pairs = [
         (one, must)
         for i, (one, must) in enumerate(zip(found.taken, found.judged, strict=True))
-        if exceeds(one.moved, found.allowed, len(found.taken) if i else 1) and (must or found.why != "through")
+        if exceeds(one.moved, found.allowed, len(found.taken) if i else 1)
+        and (must or found.why != "through" or one.each == "token")
     ]
     if not pairs:
         return []

@@ -238,6 +238,18 @@ def test_random_controls_are_of_the_same_size(name: str) -> None:
         assert not torch.equal(control.swap(base, source), random_like(feature, 2).swap(base, source))
 
 
+@pytest.mark.parametrize("width", [2, 3, 4, 8, 16])
+def test_random_controls_of_narrow_layers_hold_little_of_the_feature(width: int) -> None:
+    """One drawn evenly among the directions of eight numbers holds half of a given one in one of seven draws."""
+    base, source, feature = draw(40, width, seed=3), draw(40, width), fitted("rotation", width, 1)
+
+    def written(one: Feature) -> torch.Tensor:
+        return torch.linalg.svd((one.swap(base, source) - base).detach())[2][0]
+
+    for seed in range(30):
+        assert float(written(feature) @ written(random_like(feature, seed))) ** 2 <= 0.25 + 1e-9
+
+
 def test_random_masks_open_other_gates_of_the_same_kind() -> None:
     feature = fitted("mask_heads", 12, 3, seed=1)
     control = random_like(feature, 0)

@@ -126,3 +126,44 @@ def test_copies_along_directions_are_named_whatever_is_written(
         assert "unmapped_moves" in found and not {"exact", "supported"} & set(found), found
     else:
         assert "supported" in found and not {*ALARMS, "unmapped_moves", "unjudged_moves"} & set(found), found
+
+
+SUM = """
+causal m {
+  x, z ~ 0..7
+  p := x mod 3
+  q := if z > 5 then 2 else if z == 0 then 1 else 0
+  output y := (p + q) mod 3
+}
+network net = torch("through.py:sum_along_directions")
+align at : m -> net {
+  x @ input[0:1] via scalar()
+  z @ input[1:2] via scalar()
+  p @ layer[0].out via sae("sae", latents=[0])
+  q @ layer[0].out via sae("sae", latents=[1])
+  y @ logits
+}
+test claim on at {
+  base, source ~ m(n=512, seed=0)
+  do(p <- source)
+  report iia
+}
+"""
+
+
+def test_what_a_latent_cuts_off_is_no_rest_of_the_layer(tmp_path: Path) -> None:
+    """Coordinates that are taken from another input leave numbers below 0 along the direction of a latent, which it does not give and the network reads."""
+    shutil.copy(Path(through.__file__), tmp_path / "through.py")
+    (tmp_path / "sae").mkdir()
+    by = through.turn()[:6, :6].double().contiguous()
+    by = torch.linalg.qr(by)[0].float()[:, :2]
+    tensors = {"W_enc": by, "W_dec": by.T, "b_enc": torch.zeros(2), "b_dec": torch.zeros(6)}
+    save_file({k: v.contiguous() for k, v in tensors.items()}, tmp_path / "sae" / "sae_weights.safetensors")
+    about = {"architecture": "standard", "hook_name": "layers.0.out", "d_in": 6, "d_sae": 2, "dtype": "float32"}
+    about |= {"normalize_activations": "none", "apply_b_dec_to_input": False}
+    (tmp_path / "sae" / "cfg.json").write_text(json.dumps(about))
+    (tmp_path / "claim.causal").write_text(SUM)
+    test = cd.run(cd.load(tmp_path / "claim.causal"), cd.Options(trust=True))["claim"]
+    told = {one.code: one.severity for one in (*test.findings, *test.cell().findings)}
+    assert "alarm" not in told.values(), told
+    assert test.cell().verdict is not None and test.cell().verdict.code == "supported", test.cell().verdict

@@ -144,3 +144,28 @@ def name_of(read: str, output: str, within: bool, turned: bool) -> str:
 
 
 globals().update(_every())
+
+
+class Sum(nn.Module):
+    """p = x mod 3 and q of z along two directions of six, and their sum mod 3, whatever p and q are."""
+
+    def __init__(self) -> None:
+        super().__init__()
+        self.in_features = 2
+        self.weight = nn.Parameter(torch.linalg.qr(turn()[:6, :6].double())[0].float())
+        self.layers, self.head = nn.ModuleList([Step(self._held)]), Step(self._said)
+
+    def _held(self, x: Tensor) -> Tensor:
+        p, z = torch.remainder(x[:, 0], 3), x[:, 1]
+        return torch.stack([p, 2.0 * (z > 5) + (z == 0)], 1).float() @ self.weight[:, :2].T
+
+    def _said(self, h: Tensor) -> Tensor:
+        p, q = (h @ self.weight[:, :2]).round().T
+        return -((torch.remainder(p + q, 3)[:, None] - torch.arange(3)).abs())
+
+    def forward(self, x: Tensor) -> Tensor:
+        return self.head(self.layers[0](x))
+
+
+def sum_along_directions() -> Sum:
+    return Sum()
