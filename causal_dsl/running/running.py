@@ -34,6 +34,7 @@ from causal_dsl.planning.show import PrintedPlan, printed
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.told_once import told_once
+from causal_dsl.program.trust import needs_trust, refuse_untrusted
 from causal_dsl.program.weights_held import is_follower, unshared
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
@@ -98,7 +99,8 @@ def run_specs(
     ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
-    interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
+    interrupted, its errors among the diagnostics of its spec (``Results.faults``). So does a mistake of this package (E799). Where
+    no spec was run, it is raised.
     """
     if is_follower() and options.out is not None:
         options = replace(options, out=None)
@@ -125,6 +127,13 @@ def run_specs(
                 found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
                 faults += found
                 unrun = not_run(spec, checked, error.code)
+                result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
+            except Exception as error:
+                if len(specs) == 1 or strict() or not is_ours(error):
+                    raise
+                found = (unexpected(error, Span(spec.source_text, 0, 0)), *notices)
+                faults += found
+                unrun = not_run(spec, checked, found[0].code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:
@@ -276,6 +285,7 @@ def _run_part(
 ) -> RanPart:
     """The tests of a spec, or those on one of its networks, which is then called ``name``."""
     options = session.options
+    _refuse_untrusted(checked)
     part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
@@ -288,6 +298,17 @@ def _run_part(
                 raise
             raise RunFault([_placed(found, checked)]) from error
     return replace(ran, faults=tuple(part.checked.cells_lost))
+
+
+def _refuse_untrusted(checked: Checked) -> None:
+    """Raise E346 before a network is loaded; where it is of some of the tests alone, as a fault that leaves the others to be run."""
+    tests = checked.program.tests if checked.program is not None else ()
+    try:
+        refuse_untrusted(tests)
+    except SpecError as error:
+        if all(needs_trust(test) for test in tests):
+            raise
+        raise RunFault(error.diagnostics) from error
 
 
 def _placed(fault: Diagnostic, checked: Checked) -> Diagnostic:
