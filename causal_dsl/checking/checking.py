@@ -220,7 +220,7 @@ def _plan(
         if not known or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
-            check_beginnings(test, tokens, found, seen)
+            check_beginnings(test, drawn, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
         # Tests on one alignment have one read-out, and all that is said of its answers is said once.
         at = id(test.alignment), id(test.readout), id(tokens), None if test.readout.span else test.name
