@@ -16,7 +16,7 @@ from typing import Any
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import BOOL, LIMIT, Domain, Finite, Real, Text, Value, show, type_of
 from causal_dsl.causal.named_files import read_text
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.store.code import opening, run_file, watching
 
 _PLAIN: dict[str, Domain] = {"bool": BOOL, "int": Finite(range(1 - LIMIT, LIMIT)), "float": Real(), "str": Text()}

@@ -336,6 +336,7 @@ def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> PrintedPlan:
     """The plan as it will be run on the networks, which are loaded and proved for it."""
     assert checked.program is not None
+    refuse_untrusted(checked.program.tests)
     used = {test.network.key: test.network for test in checked.program.tests}
     session = Session(options)
     networks = session.networks(used.values())
