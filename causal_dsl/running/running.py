@@ -23,7 +23,7 @@ from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
-from causal_dsl.messages.unexpected import unexpected
+from causal_dsl.messages.unexpected import of_one_spec, unexpected
 from causal_dsl.network.at_hand import prove_at_hand
 from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.described import described
@@ -99,7 +99,7 @@ def run_specs(
     ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
-    interrupted, its errors among the diagnostics of its spec (``Results.faults``). So does a mistake of this package (E799). Where
+    interrupted, its errors among the diagnostics of its spec (``Results.faults``). So does an exception that nobody foresaw (E799). Where
     no spec was run, it is raised.
     """
     if is_follower() and options.out is not None:
@@ -123,17 +123,13 @@ def run_specs(
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
                 left = [not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
-            except SpecError as error:
-                found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
-                faults += found
-                unrun = not_run(spec, checked, error.code)
-                result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
             except Exception as error:
-                if len(specs) == 1 or strict() or not is_ours(error):
+                if len(specs) == 1 and not isinstance(error, SpecError):
                     raise
-                found = (unexpected(error, Span(spec.source_text, 0, 0)), *notices)
+                fault = of_one_spec(error, Span(spec.source_text, 0, 0))
+                found = tuple(dict.fromkeys((*fault.diagnostics, *notices)))
                 faults += found
-                unrun = not_run(spec, checked, found[0].code)
+                unrun = not_run(spec, checked, fault.code)
                 result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
         done.append(result)
         if interrupted:

@@ -13,6 +13,7 @@ from causal_dsl.base.faults import OwnFault
 from causal_dsl.checked import Checked
 from causal_dsl.running import running
 from causal_dsl.tools.cli import main
+from causal_dsl.units import shards
 from tests.equality import relu
 
 Captured = pytest.CaptureFixture[str]
@@ -120,3 +121,33 @@ def test_a_mistake_of_this_package_in_one_spec_keeps_no_other_from_being_printed
     assert "OwnFault: of all things" in told["notes"]
     assert main(["run", "broken.causal"]) == 2
     assert "error[E799]" in capsys.readouterr().err
+
+
+def test_shards_of_the_other_specs_are_made_and_united(capsys: Captured) -> None:
+    assert main(["run", "--json", "good.causal"]) == 0
+    (good,) = scores(capsys).values()
+    assert main("run --json --shard 1/1 --out kept bad.causal good.causal".split()) == 2
+    made = json.loads(capsys.readouterr().out)["specs"]
+    assert [spec["path"] for spec in made if "shard" in spec] == ["good.causal"]
+    assert {one["code"] for spec in made for one in spec["diagnostics"] if one["code"][0] == "E"} == {"E346"}
+    assert main("merge --json kept --out whole".split()) == 0
+    assert scores(capsys) == {"holds": good}
+
+
+def test_a_mistake_of_this_package_in_one_shard_keeps_no_other_from_being_made(
+    monkeypatch: pytest.MonkeyPatch, capsys: Captured
+) -> None:
+    real = shards.run_shard
+
+    def broken(spec: api.Spec, *more: object) -> object:
+        if spec.name == "broken.causal":
+            raise OwnFault("of all things")
+        return real(spec, *more)  # type: ignore[arg-type]
+
+    Path("broken.causal").write_text(GOOD)
+    monkeypatch.setattr(faults, "fall_back", True)
+    monkeypatch.setattr(shards, "run_shard", broken)
+    assert main("run --json --shard 1/1 --out kept broken.causal good.causal".split()) == 2
+    made = {spec["path"]: spec for spec in json.loads(capsys.readouterr().out)["specs"]}
+    assert "shard" in made["good.causal"]
+    assert [one["code"] for one in made["broken.causal"]["diagnostics"]] == ["E799"]
