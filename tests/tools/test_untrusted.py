@@ -71,6 +71,7 @@ def test_trust_is_asked_for_where_a_function_is_imported(words: str, capsys: Cap
     assert not Path("RAN").exists()
 
 
+@pytest.mark.slow
 def test_with_trust_it_is_the_same_model(capsys: Captured) -> None:
     assert main(["run", "--json", "good.causal"]) == 0
     good = scores(capsys)
@@ -79,7 +80,9 @@ def test_with_trust_it_is_the_same_model(capsys: Captured) -> None:
     assert main(["plan", "--trust", "bad.causal"]) == 0
 
 
-@pytest.mark.parametrize("words", ["bad.causal good.causal", "good.causal bad.causal"])
+@pytest.mark.parametrize(
+    "words", ["bad.causal good.causal", pytest.param("good.causal bad.causal", marks=pytest.mark.slow)]
+)
 def test_the_other_specs_are_run_and_printed(words: str, capsys: Captured) -> None:
     assert main(["run", "--json", "good.causal"]) == 0
     (good,) = scores(capsys).values()
@@ -123,6 +126,7 @@ def test_a_mistake_of_this_package_in_one_spec_keeps_no_other_from_being_printed
     assert "error[E799]" in capsys.readouterr().err
 
 
+@pytest.mark.slow
 def test_shards_of_the_other_specs_are_made_and_united(capsys: Captured) -> None:
     assert main(["run", "--json", "good.causal"]) == 0
     (good,) = scores(capsys).values()
