@@ -13,8 +13,40 @@ Faults raise :class:`SpecError`, whose ``diagnostics`` say where, why and what t
 Names are imported when they are first used: the pytest plugin loads this package in every pytest run.
 """
 
-from importlib import import_module
-from typing import TYPE_CHECKING, Any
+import os as _os
+import sys as _sys
+
+
+def _is_command() -> bool:
+    """Whether this process is the command ``causal-dsl``, and not one that imports the package or that the command has started."""
+    typed, script = _sys.orig_argv[1:], (_sys.argv or [""])[0]
+    if script == "-m":  # as long as Python looks for the module that it is to run
+        return "-m" in typed[:-1] and typed[typed.index("-m") + 1].partition(".")[0] == __name__
+    return script in typed and _os.path.basename(script).partition(".")[0] == "causal-dsl"
+
+
+def _stopped(*_: object) -> None:
+    """End at a Ctrl-C that comes before the command line heeds it, as at one that comes later: quietly, and with its exit code."""
+    try:
+        _os.write(2, b"stopped\n")
+    finally:  # standard error may be closed
+        _os._exit(130)
+
+
+try:
+    if _is_command():
+        import signal as _signal
+
+        if (
+            _signal.getsignal(_signal.SIGINT) is _signal.default_int_handler
+        ):  # not where it is ignored, as behind `nohup`
+            _signal.signal(_signal.SIGINT, _stopped)
+    from importlib import import_module
+    from typing import TYPE_CHECKING, Any
+except KeyboardInterrupt:
+    if not _is_command():
+        raise
+    _stopped()
 
 if TYPE_CHECKING:
     from causal_dsl.api import (

@@ -16,7 +16,7 @@ from typing import Any
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import BOOL, LIMIT, Domain, Finite, Real, Text, Value, show, type_of
 from causal_dsl.causal.named_files import read_text
-from causal_dsl.diagnostics import Diagnostics, Span, did_you_mean, fail, shown_path
+from causal_dsl.diagnostics import Diagnostics, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.store.code import opening, run_file, watching
 
 _PLAIN: dict[str, Domain] = {"bool": BOOL, "int": Finite(range(1 - LIMIT, LIMIT)), "float": Real(), "str": Text()}
@@ -40,17 +40,21 @@ class PythonFunction:
     _loaded: Callable[..., Any] | None = field(default=None, repr=False, compare=False)
     _known: dict[tuple[tuple[str, Value], ...], Value] = field(default_factory=dict, repr=False, compare=False)
 
+    def refusal(self) -> SpecError:
+        """E346, which is raised where it would be called without trust."""
+        return fail(
+            "E346",
+            f"`{self.name}` is Python code, which runs only if it is trusted",
+            self.span,
+            label=f"from {shown_path(self.path)}",
+            notes=("`check` reads its annotations and never runs it",),
+            help="read the file, then pass --trust",
+        )
+
     def load(self) -> Callable[..., Any]:
         """The function itself. Raises SpecError if it is not trusted (E346) or its file fails (E347)."""
         if not self.trusted:
-            raise fail(
-                "E346",
-                f"`{self.name}` is Python code, which runs only if it is trusted",
-                self.span,
-                label=f"from {shown_path(self.path)}",
-                notes=("`check` reads its annotations and never runs it",),
-                help="read the file, then pass --trust",
-            )
+            raise self.refusal()
         if self._loaded is None:
             self._loaded = self._execute()
         return self._loaded

@@ -65,6 +65,7 @@ from causal_dsl.program.read import read_program
 from causal_dsl.program.searches import Discovery, Scores
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.program.told_once import told_once
+from causal_dsl.program.trust import refuse_untrusted
 from causal_dsl.program.unused import unused_parameters
 from causal_dsl.program.variants import write_out
 from causal_dsl.score.chance_warnings import warn_of_chance
@@ -219,7 +220,7 @@ def _plan(
         if not known or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
-            check_beginnings(test, tokens, found, seen)
+            check_beginnings(test, drawn, tokens, found, seen)
             check_endings(test.alignment, test.readout, found)
         # Tests on one alignment have one read-out, and all that is said of its answers is said once.
         at = id(test.alignment), id(test.readout), id(tokens), None if test.readout.span else test.name
@@ -385,8 +386,10 @@ def _digest(spec: Spec, loader: Loader) -> str:
 
 
 def planned(checked: Checked, options: Options) -> PrintedPlan:
-    """The plan of a spec that was checked, cut to memory; E703 where that needs more of a network than its files say."""
+    """The plan of a spec that was checked, cut to memory; E703 where that needs more of a network than its files say, E346 where it needs
+    Python code that is not trusted."""
     if checked.plan is None:
+        refuse_untrusted(checked.program.tests if checked.program else ())
         networks = list(checked.program.networks.values()) if checked.program else []
         names = ", ".join(f"`{n.name}`" for n in networks)
         code = [one for one in networks if one.kind == "torch"]

@@ -25,6 +25,7 @@ from causal_dsl.cluster.scheduler import DOUBLES, Limits, Scheduler
 from causal_dsl.cluster.worker_pool import WorkerPool
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, shown_path
 from causal_dsl.messages.typed_words import place_of_option
+from causal_dsl.messages.unexpected import of_one_spec
 from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.report.which_progress import every_step_told, progress
 from causal_dsl.running.ran import with_faults
@@ -327,8 +328,11 @@ def _each(specs: Sequence[Spec], options: Options, faults: Mapping[int, _Faults]
                 results = run_specs([spec], options, active)
             except Interrupted as stopped:
                 results = stopped.results
-            except SpecError as error:
-                mine = tuple(dict.fromkeys((*mine, *error.diagnostics)))
+            except Exception as error:
+                if len(specs) == 1 and not isinstance(error, SpecError):
+                    raise
+                fault = of_one_spec(error, Span(spec.source_text, 0, 0))
+                mine = tuple(dict.fromkeys((*mine, *fault.diagnostics)))
                 unrun = with_faults(not_run(spec, check(spec, options), mine[0].code), mine)
                 results = Results((unrun,))
         one = results.specs[0]

@@ -8,7 +8,8 @@ import sys
 import traceback
 from pathlib import Path
 
-from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, real_path
+from causal_dsl.base.faults import raise_if_stopped, raise_if_strict
+from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, SpecError, real_path
 
 DEBUG = "CAUSAL_DSL_DEBUG"
 #: What :func:`origin` says of an exception that came from none of our lines.
@@ -41,6 +42,16 @@ def unexpected(error: BaseException, span: Span = NOWHERE) -> Diagnostic:
         notes=(f"{type(error).__name__}: {said}" if said else type(error).__name__, "raised " + origin(error)),
         help=f"please report it with the spec and this message; {DEBUG}=1 shows the traceback",
     )
+
+
+def of_one_spec(error: Exception, span: Span) -> SpecError:
+    """The fault of one of several specs, of which the others are told all the same. Where mistakes of this package are looked for, an
+    exception that no stage foresaw is raised."""
+    raise_if_stopped()
+    if isinstance(error, SpecError):
+        return error
+    raise_if_strict(error)
+    return SpecError([unexpected(error, span)])
 
 
 def origin(error: BaseException) -> str:

@@ -10,6 +10,9 @@ import json
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
+import numpy as np
+
+from causal_dsl.causal.designs import Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.read_features import family
@@ -21,10 +24,12 @@ if TYPE_CHECKING:
     from causal_dsl.program.program import Alignment, Test
 
 
-def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen: dict[Any, str | None]) -> None:
+def check_beginnings(
+    test: Test, drawn: Drawn, tokens: Tokens, diagnostics: Diagnostics, seen: dict[Any, str | None]
+) -> None:
     """Report W515 for a prompt that begins with two marks of the beginning, W516 for one without the mark that the network,
-    or a sparse autoencoder of the test, was made with. ``seen`` are the prompts that were looked at within this check, with
-    the mark of each, and the marks of tokenizers' folders."""
+    or a sparse autoencoder of the test, was made with. ``drawn`` has the prompts of the test, one of which is shown. ``seen`` are the
+    prompts that were looked at within this check, with the mark of each, and the marks of tokenizers' folders."""
     alignment, facts = test.alignment, test.network.facts
     encoders = _encoders_of_marked(test)
     asked = (alignment.origin, test.network.key, *encoders)
@@ -34,10 +39,12 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen:
     if folder not in seen:
         seen[folder] = None if folder is None else mark_of(folder, tokens)
     mark = seen[asked] = seen[folder]
-    for line in alignment.prompts:
-        encoded = encoded_example(alignment, line.template, tokens)
+    for number, line in enumerate(alignment.prompts):
+        read = drawn_example(alignment, number, drawn, tokens)
+        encoded = read or encoded_example(alignment, line.template, tokens)
         if encoded is None or not encoded.ids:
             continue
+        shown = () if read is None else (f"the network reads {_shown(tokens, read)}",)
         first = tokens.token(encoded.ids[0])
         special = {i for i, token in tokens.tokenizer.get_added_tokens_decoder().items() if token.special}
         if len(encoded) > 1 and encoded.ids[0] == encoded.ids[1] and (encoded.special[0] or first == mark):
@@ -46,7 +53,7 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen:
                 "W515",
                 f"the prompt begins with `{first}` twice",
                 line.span,
-                notes=(f"the network reads {_shown(tokens, encoded)}", once),
+                notes=(*shown, once),
                 help=f"leave {'' if encoded.special[0] else 'one '}`{first}` out of the prompt",
             )
         elif mark is not None and first != mark and not line.chat:  # its chat template is what it was made with
@@ -56,7 +63,7 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen:
                 f"the prompt does not begin with `{mark}`",
                 line.span,
                 notes=(
-                    f"the network reads {_shown(tokens, encoded)}",
+                    *shown,
                     f"the files of its tokenizer name `{mark}` as the token that texts begin with, and do not add it",
                 ),
                 help=f'begin the prompt with it: prompt "{mark}…"'
@@ -70,7 +77,7 @@ def check_beginnings(test: Test, tokens: Tokens, diagnostics: Diagnostics, seen:
                 "the sparse autoencoder was made on texts that begin with a mark, and the prompt has none",
                 span,
                 others=((line.span, "this prompt"),),
-                notes=(f"{shown_path(path)} says prepend_bos", f"the network reads {_shown(tokens, encoded)}"),
+                notes=(f"{shown_path(path)} says prepend_bos", *shown),
                 help="begin the prompt with the tokenizer's mark of the beginning, as it is called there",
             )
 
@@ -87,6 +94,17 @@ def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:
                         made = made_for(path)
                         found[path] = (path, ref.span or test.span) if made is not None and made.begins else None
     return [told for told in found.values() if told is not None]
+
+
+def drawn_example(alignment: Alignment, line: int, drawn: Drawn, tokens: Tokens) -> Encoded | None:
+    """The tokens of the first prompt of a line that a test draws; None where it draws none."""
+    model, template = alignment.model, alignment.prompts[line].template
+    for role, columns in drawn.values.items():
+        rows = np.flatnonzero(drawn.templates(role) == line)[:1]
+        if len(rows) and all(name in columns and name in model.variables for name in template.placeholders):
+            values = {name: show_value(model.decode(name, columns[name][rows])[0]) for name in template.placeholders}
+            return tokens.encode(render(template, values).text)
+    return None
 
 
 def encoded_example(alignment: Alignment, template: Template, tokens: Tokens) -> Encoded | None:
@@ -156,4 +174,4 @@ def _shown(tokens: Tokens, encoded: Encoded) -> str:
     return " ".join(f"[{tokens.token(i)}]" for i in encoded.ids[:4]) + (" …" if len(encoded) > 4 else "")
 
 
-__all__ = ["check_beginnings", "encoded_example", "mark_of"]
+__all__ = ["check_beginnings", "drawn_example", "encoded_example", "mark_of"]

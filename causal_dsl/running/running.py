@@ -22,7 +22,7 @@ from causal_dsl.discovery.place_gradients import with_gradients
 from causal_dsl.engine.cautions import cautions
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.stored_blocks import ChunkStore
-from causal_dsl.messages.unexpected import unexpected
+from causal_dsl.messages.unexpected import of_one_spec, unexpected
 from causal_dsl.network.at_hand import prove_at_hand
 from causal_dsl.network.before_and_after import Before, before
 from causal_dsl.network.described import described
@@ -33,6 +33,7 @@ from causal_dsl.planning.show import PrintedPlan, printed
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.program.program import NetworkRef
 from causal_dsl.program.told_once import told_once
+from causal_dsl.program.trust import needs_trust, refuse_untrusted
 from causal_dsl.program.weights_held import is_follower, unshared
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
@@ -98,7 +99,8 @@ def run_specs(
     ``session`` has networks that were loaded for other specs; those whose weights are ``still`` needed stay in it.
 
     A fault that shows only as one of several specs is run loses nothing of the others: its tests stand in the results as
-    interrupted, its errors among the diagnostics of its spec (``Results.faults``). Where no spec was run, it is raised.
+    interrupted, its errors among the diagnostics of its spec (``Results.faults``). So does an exception that nobody foresaw (E799). Where
+    no spec was run, it is raised.
     """
     if is_follower() and options.out is not None:
         options = replace(options, out=None)
@@ -121,8 +123,11 @@ def run_specs(
             except KeyboardInterrupt:  # networks were loaded or features fitted: finished fits are found the next time
                 left = [not_run(*rest) for rest in zip(specs[number:], checks[number:], strict=True)]
                 raise Interrupted(Results((*done, *left))) from None
-            except SpecError as error:
-                found = tuple(dict.fromkeys((*error.diagnostics, *notices)))
+            except Exception as error:
+                if len(specs) == 1 and not isinstance(error, SpecError):
+                    raise
+                fault = of_one_spec(error, Span(spec.source_text, 0, 0))
+                found = tuple(dict.fromkeys((*fault.diagnostics, *notices)))
                 faults += found
                 result, interrupted = stopped_by(spec, checked, found), False
         done.append(result)
@@ -190,7 +195,7 @@ def _held(
                 raise SpecError(dict.fromkeys((*error.diagnostics, *unkept))) from error
             raise
         except Exception as error:
-            fault = unexpected(error, Span(Source(spec.name, ""), 0, 0))
+            fault = unexpected(error, Span(spec.source_text, 0, 0))
             if unkept := _unkept(spec, checked, session.options, folder, stopped_by(spec, checked, [fault])):
                 raise SpecError((fault, *unkept)) from error
             raise
@@ -313,6 +318,7 @@ def _run_part(
 ) -> RanPart:
     """The tests of a spec, or those on one of its networks, which is then called ``name``."""
     options = session.options
+    _refuse_untrusted(checked)
     part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
@@ -325,6 +331,17 @@ def _run_part(
                 raise
             raise RunFault([_placed(found, checked)]) from error
     return replace(ran, faults=tuple(part.checked.cells_lost))
+
+
+def _refuse_untrusted(checked: Checked) -> None:
+    """Raise E346 before a network is loaded; where it is of some of the tests alone, as a fault that leaves the others to be run."""
+    tests = checked.program.tests if checked.program is not None else ()
+    try:
+        refuse_untrusted(tests)
+    except SpecError as error:
+        if all(needs_trust(test) for test in tests):
+            raise
+        raise RunFault(error.diagnostics) from error
 
 
 def _placed(fault: Diagnostic, checked: Checked) -> Diagnostic:
@@ -340,6 +357,7 @@ def _placed(fault: Diagnostic, checked: Checked) -> Diagnostic:
 def loaded_plan(spec: Spec, checked: Checked, options: Options) -> PrintedPlan:
     """The plan as it will be run on the networks, which are loaded and proved for it."""
     assert checked.program is not None
+    refuse_untrusted(checked.program.tests)
     used = {test.network.key: test.network for test in checked.program.tests}
     session = Session(options)
     networks = session.networks(used.values())

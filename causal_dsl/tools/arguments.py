@@ -214,6 +214,13 @@ class _CommandParser(argparse.ArgumentParser):
         super().__init__(*given, **more)
         self._negative_number_matcher = re.compile(r"-\.?\d")
 
+    def print_help(self, file: Any = None) -> None:
+        """``--help``. argparse itself loses the text in silence where standard output cannot be written."""
+        if file is None:
+            say(self.format_help(), end="")
+        else:
+            super().print_help(file)
+
 
 class _ShowVersions(argparse.Action):
     """``--version``: read when it is asked for, and without importing what it names."""

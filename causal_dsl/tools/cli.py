@@ -84,14 +84,18 @@ def _acted(typed: list[str], stops: _Stops, alone: bool) -> int:
         with importing():
             from causal_dsl.tools.arguments import parser
             from causal_dsl.tools.command_line import CommandLine
+        line = CommandLine(typed, alone)
+        line.main = main
+        place = line.place(" ".join(typed))
         arguments = parser().parse_args(typed)
         if arguments.command == "run":  # a batch system and `timeout` send it, and what is finished is kept
             stops.heed(signal.SIGTERM)
-        line = CommandLine(typed, alone)
-        line.main = main
         place = line.place(arguments.command)
     except (KeyboardInterrupt, SystemExit):
         raise
+    except OutputFault as full:  # of what is printed while words are read: `--version`, `--help`
+        tell(unwritten(full, place).render())
+        return 2
     except Exception:
         if stops.stopped:
             raise KeyboardInterrupt from None

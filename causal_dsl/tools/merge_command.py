@@ -9,7 +9,8 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl import api
-from causal_dsl.diagnostics import Diagnostic, SpecError, fail, printable, render_all
+from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, printable, render_all, shown_path
+from causal_dsl.messages.unexpected import of_one_spec
 from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.store.addresses import is_address
 from causal_dsl.tools.ci_output import add_ci_options
@@ -90,8 +91,10 @@ def run_shards(files: list[Path], options: api.Options, shard: Shard, arguments:
     for file in files:
         try:
             ran = run_shard(api.load(file), options, shard)
-        except SpecError as error:
-            faults += error.diagnostics
+        except Exception as error:
+            if len(files) == 1 and not isinstance(error, SpecError):
+                raise
+            faults += of_one_spec(error, Span(Source(shown_path(file), ""), 0, 0)).diagnostics
             continue
         warnings = [warning.to_json() for warning in ran.warnings]
         documents.append({"path": ran.path, "diagnostics": warnings, "tests": [], "shard": ran.to_json()})
@@ -177,10 +180,11 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
         try:
             with comparing(one.ran_on), stored_only((fault,)):
                 found += run_specs([one.spec], options).specs
-        except SpecError as error:  # the others are scored all the same
+        except Exception as error:  # the others are scored all the same
             if len(specs) == 1 and not faults:
                 raise
-            found.append(with_faults(not_run(one.spec, check(one.spec, options), error.code), error.diagnostics))
+            own = of_one_spec(error, Span(one.spec.source_text, 0, 0))
+            found.append(with_faults(not_run(one.spec, check(one.spec, options), own.code), own.diagnostics))
     ununited = [
         SpecResult(name, "", (), versions(), cost={"seconds": 0.0}, warnings=tuple(fault.diagnostics))
         for name, fault in faults.items()

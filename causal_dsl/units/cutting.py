@@ -13,6 +13,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.planning.plan import Plan
 from causal_dsl.planning.work_units import WorkUnit, units_of_plan
 from causal_dsl.program.identity import NetworkKey
+from causal_dsl.program.trust import refuse_untrusted
 from causal_dsl.running.session import Session
 
 
@@ -30,6 +31,7 @@ def units_of(
         checked.raise_errors()
     plan = checked.plan
     if plan is None:
+        refuse_untrusted(checked.program.tests if checked.program is not None else ())
         plan = _with_shapes(spec, options, checked, session or Session(options))
     if plan is None:
         return ()

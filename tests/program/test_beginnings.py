@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import re
 from pathlib import Path
 
 import pytest
@@ -10,6 +11,7 @@ from tokenizers import Tokenizer, models, pre_tokenizers, processors
 
 from causal_dsl import api
 from causal_dsl.diagnostics import Diagnostic
+from causal_dsl.tools.cli import main
 
 NAMED = ["Ann", "Bob", "Cy", "Di", "Ed", "Flo"]
 WORDS = ["<unk>", "<s>", "</s>", "<|turn|>", *NAMED, "saw", "and", "was", '"', "(", "said", ":", "it"]
@@ -106,6 +108,27 @@ def test_the_mark_of_the_beginning(name: str, tmp_path: Path) -> None:
     for told in found:
         assert told.span.text == f'"{prompt}"' or told.span.text.endswith(f'"{prompt}"')
         assert "<s>" in told.help and "the network reads" in told.notes[0]
+
+
+@pytest.mark.parametrize("drawn", [True, False])
+def test_the_example_is_a_prompt_that_the_test_draws(
+    drawn: bool, tmp_path: Path, capsys: pytest.CaptureFixture[str]
+) -> None:
+    write(tmp_path, False, NAMES)
+    said(tmp_path, "{a} saw {b} and")
+    spec = tmp_path / "spec.causal"
+    text = spec.read_text().replace("\n  output", "\n    where a != b\n  output")
+    if not drawn:
+        text = text.replace('{b} and"', '{b} and" where a != "Ann"\n  prompt "{b} and {a} saw" where a == "Ann"')
+        text = text.replace("seed=0)", 'seed=0) where base.a != "Ann" and source.a != "Ann"')
+    spec.write_text(text)
+    assert main(["check", "--json", str(spec)]) == 0
+    found = json.loads(capsys.readouterr().out)["specs"][0]["diagnostics"]
+    notes = ["".join(one["notes"]) for one in found if one["code"] == "W516"]
+    examples = [re.findall(r"the network reads \[(\w+)\] \[saw\] \[(\w+)\] \[and\]", note) for note in notes]
+    (first,) = examples[0]
+    assert first[0] != first[1] and set(first) <= set(NAMED)
+    assert drawn or (first[0] != "Ann" and len(notes) == 2 and "the network reads" not in notes[1])
 
 
 @pytest.mark.parametrize("adds", [False, True])

@@ -14,6 +14,7 @@ from pathlib import Path
 
 import pytest
 
+from causal_dsl.tools.cli import main
 from tests.equality import relu
 
 ROOT = Path(__file__).parents[2]
@@ -94,6 +95,33 @@ def test_a_full_standard_output_is_told_of_by_each_command(words: list[str], spe
     done = tool([*words, str(spec)], "> /dev/full")
     assert done.returncode == 2
     assert "E765" in done.stderr and "E799" not in done.stderr
+
+
+@pytest.mark.skipif(not Path("/dev/full").exists(), reason="a file that is always full")
+@pytest.mark.parametrize("words", ["--version", "--help", "run --help", "zoo --help", "explain E201"])
+def test_texts_about_the_command_that_are_lost_are_told_of(
+    words: str, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
+) -> None:
+    with open("/dev/full", "w") as full, monkeypatch.context() as patched:
+        patched.setattr(sys, "stdout", full)
+        assert main(words.split()) == 2
+    told = capsys.readouterr().err
+    assert told.startswith("error[E765]") and "Traceback" not in told
+
+
+@pytest.mark.parametrize("words", ["--version", "--help", "run --help"])
+@pytest.mark.slow
+def test_texts_about_the_command_without_a_standard_output(words: str) -> None:
+    done = tool(words.split(), ">&-")
+    assert done.returncode == 2 and "E765" in done.stderr and "Traceback" not in done.stderr
+
+
+@pytest.mark.parametrize("words", ["--version", "--help"])
+def test_texts_about_the_command_that_are_printed_end_with_0(words: str, capsys: pytest.CaptureFixture[str]) -> None:
+    with pytest.raises(SystemExit) as ended:
+        main([words])
+    printed = capsys.readouterr()
+    assert ended.value.code == 0 and "causal-dsl" in printed.out and not printed.err
 
 
 @pytest.mark.nightly
