@@ -188,3 +188,115 @@ def test_a_fault_in_every_spec_is_raised(spec: str, capsys: Captured) -> None:
     assert "it has no weights" in told.err and not told.out
     with pytest.raises(cd.SpecError):
         cd.run(cd.load(spec), cd.Options(trust=True))
+
+
+def kept(folder: str, name: str) -> dict:
+    return json.loads(Path(folder, name, "results.json").read_text())
+
+
+def reported(folder: str, capsys: Captured) -> str:
+    capsys.readouterr()
+    assert main(["report", folder]) == 0
+    return capsys.readouterr().out
+
+
+def break_network(how: str) -> None:
+    """Another `net.py`, whose network is not made, or is made and cannot be run."""
+    if how == "made":
+        Path("net.py").write_text(FAULTY)
+    else:
+        Path("net.py").write_text(
+            "import torch\nfrom torch import nn\n\n\nclass Stop(nn.Linear):\n    def forward(self, x):\n"
+            "        raise ValueError('it has no weights')\n\n\ndef make():\n    torch.manual_seed(0)\n"
+            "    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), Stop(6, 2))\n"
+        )
+
+
+@pytest.mark.parametrize("beside", [False, True])
+@pytest.mark.parametrize("how", ["made", "run"])
+def test_numbers_of_a_run_before_do_not_stay_where_a_fault_ends_a_run(
+    spec: str, how: str, beside: bool, capsys: Captured
+) -> None:
+    """`report` tells of the last run: the folder has the fault in the place of the numbers. Blocks stay, and the same network finds them."""
+    good = Path("net.py").read_text()
+    Path("two.causal").write_text(Path("two.causal").read_text().replace("net.py:make", "other.py:make"))
+    Path("other.py").write_text(good)
+    words = ["run", spec, *(["two.causal"] if beside else []), "--trust", "--out", "kept"]
+    assert main(words) == 1
+    scores = [[cell["scores"] for cell in test["cells"]] for test in kept("kept", "one")["tests"]]
+    assert all(scores)
+    break_network(how)
+    capsys.readouterr()
+    assert main([*words, "--json"]) == 2
+    said = json.loads(capsys.readouterr().out)
+    stored = kept("kept", "one")
+    (code,) = {d["code"] for d in stored["diagnostics"] if d["code"].startswith("E")}
+    assert [(t["status"], t["fault"], t["cells"]) for t in stored["tests"]] == [("interrupted", code, [])] * 2
+    assert stored["interrupted"]
+    told = reported("kept", capsys)
+    assert f"not run ({code}): 0 of 3 cells measured" in told and f"not run ({code}): 0 of 1 cell measured" in told
+    assert f"{4 if beside else 2} tests, 2 not run because of a fault" in told
+    assert ("one.causal:13" in told) and ("two.causal:13" in told) == beside
+    assert Path("kept/one/source/net.py").read_text() == Path("net.py").read_text()
+    if beside:
+        document = said["specs"][0]
+        assert (document["tests"], document["diagnostics"]) == (stored["tests"], stored["diagnostics"])
+        assert [t["status"] for t in kept("kept", "two")["tests"]] == ["finished", "failed"]
+    Path("net.py").write_text(good)
+    capsys.readouterr()
+    assert main(words) == 1
+    assert "W65" not in capsys.readouterr().err
+    again = kept("kept", "one")
+    assert [[cell["scores"] for cell in test["cells"]] for test in again["tests"]] == scores and not again[
+        "interrupted"
+    ]
+    assert again["cost"]["stored_blocks"] == again["cost"]["blocks"] > 0
+
+
+def test_a_fault_in_a_fresh_folder_is_reported_beside_the_other_spec(spec: str, capsys: Captured) -> None:
+    Path("two.causal").write_text(Path("two.causal").read_text().replace("net.py:make", "faulty.py:make"))
+    Path("faulty.py").write_text(FAULTY)
+    assert main(["run", spec, "two.causal", "--trust", "--out", "kept"]) == 2
+    told = [
+        line
+        for line in capsys.readouterr().out.splitlines()
+        if line.startswith("4 tests, 2 not run because of a fault")
+    ]
+    assert len(told) == 1 and told[0] in reported("kept", capsys).splitlines()
+
+
+@pytest.mark.parametrize("stop", [KeyboardInterrupt(), MemoryError("too much"), RuntimeError("a mistake of ours")])
+def test_whatever_ends_a_run_is_in_the_place_of_the_numbers_of_a_run_before(
+    spec: str, stop: BaseException, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Ctrl-C as networks are loaded, a machine without memory, a mistake of the package: none leaves the old numbers."""
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 1
+
+    def load(*_: object) -> object:
+        raise stop
+
+    monkeypatch.setattr(session, "load", load)
+    ctrl_c = isinstance(stop, KeyboardInterrupt)
+    assert main(["run", spec, "--trust", "--out", "kept"]) == (130 if ctrl_c else 2)
+    stored = kept("kept", "one")
+    fault = None if ctrl_c else "E799"
+    assert [(t["status"], t.get("fault"), t["cells"]) for t in stored["tests"]] == [("interrupted", fault, [])] * 2
+    assert ("interrupted: 0 of 3 cells" if ctrl_c else "not run (E799): 0 of 3 cells") in reported("kept", capsys)
+
+
+def test_a_folder_that_was_not_taken_keeps_its_numbers(spec: str, capsys: Captured) -> None:
+    """A fault of the text shows before the folder is taken, as for `check`: that run measured nothing and wrote nothing."""
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 1
+    before = Path("kept/one/results.json").read_bytes()
+    Path(spec).write_text(Path(spec).read_text().replace("both <- source", "nothing <- source"))
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 2
+    assert Path("kept/one/results.json").read_bytes() == before
+
+
+def test_with_workers_a_fault_leaves_no_numbers_of_a_run_before(spec: str, capsys: Captured) -> None:
+    """The fault shows as the work is cut, before any worker is started."""
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 1
+    break_network("made")
+    assert main(["run", spec, "--trust", "--out", "kept", "--workers", "1"]) == 2
+    assert [(t["status"], t["fault"]) for t in kept("kept", "one")["tests"]] == [("interrupted", "E639")] * 2
+    assert "not run (E639): 0 of 3 cells measured" in reported("kept", capsys)

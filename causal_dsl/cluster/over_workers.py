@@ -27,20 +27,20 @@ from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, sh
 from causal_dsl.messages.typed_words import place_of_option
 from causal_dsl.messages.unexpected import of_one_spec
 from causal_dsl.program.weights_held import refuse_in_group
-from causal_dsl.report.out_folder import save_results
 from causal_dsl.report.which_progress import every_step_told, progress
 from causal_dsl.running.ran import with_faults
-from causal_dsl.running.running import Interrupted, not_run, run_specs
+from causal_dsl.running.running import Interrupted, run_specs
 from causal_dsl.running.session import Session
+from causal_dsl.running.unrun import keep_unrun, not_run, stopped_by
 from causal_dsl.score.format_numbers import counted
-from causal_dsl.score.spec_results import Results, SpecResult
+from causal_dsl.score.spec_results import Results
 from causal_dsl.store.addresses import Address, Unreachable, is_address, unreachable
 from causal_dsl.store.keys import versions
 from causal_dsl.store.locks import Held, holding
 from causal_dsl.store.mirror import Mirror, mirrored
-from causal_dsl.store.out import RESULTS, opened, unwritable
+from causal_dsl.store.out import opened, unwritable
 from causal_dsl.store.stored_only import stored_only
-from causal_dsl.units import unit_folder, units_of
+from causal_dsl.units import Unit, unit_folder, units_of
 
 #: How the file begins by which workers see that a store is the driver's.
 _TOKEN = ".driver-"
@@ -113,7 +113,7 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
     stored: set[str] = set()
     assert alone.folder is not None
     for number, spec in enumerate(specs):
-        mine = [Task(number, unit) for unit in units_of(spec, alone)]
+        mine = [Task(number, unit) for unit in _units(spec, alone)]
         found = unit_folder(alone.folder, spec).among(task.unit.key for task in mine)
         stored |= {task.key for task in mine if task.unit.key in found}
         tasks += mine
@@ -144,6 +144,24 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
         if every_step_told():
             print(_who_ran(scheduler, workers, len(stored), machines.where), file=sys.stderr)
     return _faults(scheduler, pool, options)
+
+
+def _units(spec: Spec, options: Options) -> Sequence[Unit]:
+    """The units of a spec, for which its networks are loaded. The folder of a spec that cannot be cut says why, as where it is run in one process."""
+    try:
+        return units_of(spec, options)
+    except SpecError as error:
+        assert options.folder is not None
+        try:
+            with opened(options.folder, spec.name) as folder:
+                checked = check(spec, options)
+                keep_unrun(folder, spec, checked, stopped_by(spec, checked, error.diagnostics))
+        except SpecError as unkept:
+            raise SpecError(dict.fromkeys((*error.diagnostics, *unkept.diagnostics))) from error
+        except OSError as full:
+            fault = unwritable(options.folder, spec.name, full)
+            raise SpecError(dict.fromkeys((*error.diagnostics, *fault.diagnostics))) from error
+        raise
 
 
 def _who_ran(scheduler: Scheduler[Task], workers: int, before: int, where: str) -> str:
@@ -316,20 +334,7 @@ def _each(specs: Sequence[Spec], options: Options, faults: Mapping[int, _Faults]
                 fault = of_one_spec(error, Span(spec.source_text, 0, 0))
                 mine = tuple(dict.fromkeys((*mine, *fault.diagnostics)))
                 unrun = with_faults(not_run(spec, check(spec, options), mine[0].code), mine)
-                results = Results((_kept(spec, unrun, options),))
+                results = Results((unrun,))
         one = results.specs[0]
         found.append(with_faults(one, mine) if mine else one)
     return Results(tuple(found))
-
-
-def _kept(spec: Spec, unrun: SpecResult, options: Options) -> SpecResult:
-    """A spec of which nothing could be scored, in its folder, which says why; results that are there already stay."""
-    assert options.folder is not None
-    with opened(options.folder, spec.name) as folder:
-        try:
-            if not (folder.folder / RESULTS).exists():
-                save_results(folder, unrun, True)
-        except OSError as error:
-            fault = unwritable(options.folder, spec.name, error)
-            return replace(unrun, warnings=(*unrun.warnings, *fault.diagnostics))
-    return unrun

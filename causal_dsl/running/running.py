@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 import os
-import platform
 import sys
 import time
 from collections.abc import Mapping, Sequence, Set
@@ -54,10 +53,11 @@ from causal_dsl.running.preparing import (
     with_blanks,
 )
 from causal_dsl.running.provenance import code_of, files_of, identity_of, inputs_of, machine_of
-from causal_dsl.running.ran import RanPart, in_order, joined, keep, with_faults
+from causal_dsl.running.ran import RanPart, joined, keep, with_faults
 from causal_dsl.running.scored_tests import scored_test
 from causal_dsl.running.session import Session
-from causal_dsl.score.missing import not_measured, refuse_missing
+from causal_dsl.running.unrun import all_versions, keep_unrun, not_run, stopped_by
+from causal_dsl.score.missing import refuse_missing
 from causal_dsl.score.results import TestResult
 from causal_dsl.score.setting_of_test import models_of, setting_of
 from causal_dsl.score.spec_results import Results, SpecResult
@@ -67,7 +67,7 @@ from causal_dsl.score.truth import labels_of
 from causal_dsl.store.addresses import is_address
 from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import cache_root, of_bytes, rehashing
-from causal_dsl.store.keys import told, versions
+from causal_dsl.store.keys import told
 from causal_dsl.store.later import Later
 from causal_dsl.store.mirror import mirrored
 from causal_dsl.store.notices import collecting
@@ -129,8 +129,7 @@ def run_specs(
                 fault = of_one_spec(error, Span(spec.source_text, 0, 0))
                 found = tuple(dict.fromkeys((*fault.diagnostics, *notices)))
                 faults += found
-                unrun = not_run(spec, checked, fault.code)
-                result, interrupted = replace(unrun, warnings=(*unrun.warnings, *found)), False
+                result, interrupted = stopped_by(spec, checked, found), False
         done.append(result)
         if interrupted:
             left = [not_run(*rest) for rest in zip(specs[number + 1 :], checks[number + 1 :], strict=True)]
@@ -172,16 +171,54 @@ def _held(
     later: Later,
     needed: Set[NetworkKey],
 ) -> tuple[SpecResult, bool]:
-    """:func:`_run_spec` with the folder of its results held."""
+    """:func:`_run_spec` with the folder of its results held. Where a fault or Ctrl-C stops it before anything was measured, the folder says so
+    in the place of the numbers of a run before."""
     options = session.options
     with ExitStack() as held:
         held.enter_context(rehashing(options.rehash))
         folder = held.enter_context(opened(options.folder, spec.name)) if options.folder is not None else None
         held.enter_context(kept_beside(None, () if folder is None else (units_in(folder),)))
         try:
-            return _run_spec(spec, checked, session, folder, notices, later, needed)
-        except CannotWrite as error:
-            raise _unwritable(error, options, spec) from error
+            try:
+                return _run_spec(spec, checked, session, folder, notices, later, needed)
+            except CannotWrite as error:
+                raise _unwritable(error, options, spec) from error
+        except KeyboardInterrupt:
+            result = not_run(spec, checked)
+            unkept = _unkept(spec, checked, session.options, folder, result)
+            return replace(result, warnings=(*result.warnings, *unkept)), True
+        except SpecError as error:
+            if error.code == "E903":  # the shards are of another run than the results that are there
+                raise
+            result = stopped_by(spec, checked, _told_of(error, notices))
+            if unkept := _unkept(spec, checked, session.options, folder, result):
+                raise SpecError(dict.fromkeys((*error.diagnostics, *unkept))) from error
+            raise
+        except Exception as error:
+            fault = unexpected(error, Span(spec.source_text, 0, 0))
+            if unkept := _unkept(spec, checked, session.options, folder, stopped_by(spec, checked, [fault])):
+                raise SpecError((fault, *unkept)) from error
+            raise
+
+
+def _told_of(error: SpecError, notices: Sequence[Diagnostic]) -> list[Diagnostic]:
+    """The faults that stopped a spec, after those for which workers did not store what it needs."""
+    behind = () if is_compared() else why_not_stored()
+    return list(dict.fromkeys((*behind, *error.diagnostics, *notices)))
+
+
+def _unkept(
+    spec: Spec, checked: Checked, options: Options, folder: SpecFolder | None, result: SpecResult
+) -> tuple[Diagnostic, ...]:
+    """Keep the result of a spec that was not run; why it could not be written."""
+    if folder is None:
+        return ()
+    try:
+        keep_unrun(folder, spec, checked, result)
+    except OSError as error:
+        told = error if isinstance(error, CannotWrite) else CannotWrite(folder.folder, error)
+        return _unwritable(told, options, spec).diagnostics
+    return ()
 
 
 def _run_spec(
@@ -252,7 +289,8 @@ def _run_spec(
     result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *_told_once(faults)))))
     if interrupted and why_not_stored():
         result = with_faults(result, why_not_stored())
-    if folder is not None and any(part.plan is not None for part in parts):
+    refuse_missing(checked.program.tests, result.tests, interrupted or bool(faults))
+    if folder is not None and (faults or any(part.plan is not None for part in parts)):
         try:
             keep(folder, spec, result, parts, interrupted)
             if not interrupted and not faults and all(part.plan is not None for part in parts):
@@ -261,7 +299,6 @@ def _run_spec(
             result = _unstored(result, error, folder, session.options, spec)
         # what was found damaged as they were stored
         result = replace(result, warnings=tuple(dict.fromkeys((*result.warnings, *notices))))
-    refuse_missing(checked.program.tests, result.tests, interrupted or bool(faults))
     return result, interrupted
 
 
@@ -314,18 +351,6 @@ def _placed(fault: Diagnostic, checked: Checked) -> Diagnostic:
         replace(fault, span=tests[0].span)
         if fault.code == "E786" and fault.span == NOWHERE and len(tests) == 1
         else fault
-    )
-
-
-def not_run(spec: Spec, checked: Checked, fault: str = "") -> SpecResult:
-    """A spec that was not come to, or that a fault stopped: all of its tests stand there as not measured."""
-    tests = checked.program.tests if checked.program is not None else []
-    unrun = tuple(not_measured(test, checked.ceilings.get(test.name, {}), fault) for test in tests)
-    return SpecResult(
-        *(spec.name, checked.digest, in_order((*unrun, *checked.lost), checked), _versions()),
-        warnings=tuple(checked.diagnostics),
-        text=spec.source_text.text,
-        imports=checked.imports,
     )
 
 
@@ -473,10 +498,6 @@ def _columns(name: str, folder: SpecFolder | None) -> Path | None:
     return folder.columns / of_bytes(name.encode())[:12] if name else folder.columns
 
 
-def _versions() -> dict[str, str]:
-    return {**versions(), "python": platform.python_version()}
-
-
 def _result(
     spec: Spec,
     checked: Checked,
@@ -503,11 +524,11 @@ def _result(
     warnings += tuple(dict.fromkeys(notices))
     ended, ran_on = datetime.now(UTC).isoformat(timespec="seconds"), machine_of(networks.values())
     return SpecResult(
-        *(spec.name, checked.digest, tuple(tests), _versions(), shown, cost, warnings, identity, ran_on, ended),
+        *(spec.name, checked.digest, tuple(tests), all_versions(), shown, cost, warnings, identity, ran_on, ended),
         text=spec.source_text.text,
         imports=checked.imports,
         models=models_of(checked.program.tests),
     )
 
 
-__all__ = ["Interrupted", "loaded_plan", "not_run", "run_specs"]
+__all__ = ["Interrupted", "loaded_plan", "run_specs"]

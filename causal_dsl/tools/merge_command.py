@@ -152,7 +152,8 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
     """Unite shards and score them; nothing is computed again."""
     from causal_dsl.checking.checking import check
     from causal_dsl.running.ran import with_faults
-    from causal_dsl.running.running import not_run, run_specs
+    from causal_dsl.running.running import run_specs
+    from causal_dsl.running.unrun import not_run
     from causal_dsl.score.format_numbers import counted
     from causal_dsl.score.spec_results import Results, SpecResult
     from causal_dsl.store.keys import versions
@@ -185,7 +186,8 @@ def merge(arguments: Namespace, line: CommandLine) -> int:
             own = of_one_spec(error, Span(one.spec.source_text, 0, 0))
             found.append(with_faults(not_run(one.spec, check(one.spec, options), own.code), own.diagnostics))
     ununited = [
-        SpecResult(name, "", (), versions(), warnings=tuple(fault.diagnostics)) for name, fault in faults.items()
+        SpecResult(name, "", (), versions(), cost={"seconds": 0.0}, warnings=tuple(fault.diagnostics))
+        for name, fault in faults.items()
     ]
     results = Results((*found, *ununited))
     if all(test.fault for test in results.tests):
