@@ -32,7 +32,7 @@ SURE = 0.5
 _AT_ONCE, _NUMBERS = 2**14, 2**23
 
 #: From assembled vectors [n, width] and the rows [n] that they are made from to the vectors that are run.
-Kept = Callable[[torch.Tensor, np.ndarray], torch.Tensor]
+Kept = Callable[[torch.Tensor, np.ndarray, bool], torch.Tensor]
 
 
 @dataclass(frozen=True)
@@ -134,7 +134,9 @@ class Assembling:
                         mixed += (self.vectors[torch.from_numpy(donors)] - self.vectors[here]) @ columns.to(mixed)
                         continue
                     mixed[:, list(columns)] = self.vectors[torch.from_numpy(donors)][:, list(columns)]
-                vectors.append(mixed if self.kept is None else self.kept(mixed, base if placed is None else placed))
+                vectors.append(
+                    mixed if self.kept is None else self.kept(mixed, base if placed is None else placed, placed is None)
+                )
             every = None if lines is None else np.tile(lines, len(some))
             said, gaps = self.layer.said(self.inputs[np.tile(base, len(some))], every, torch.cat(vectors))
             for parts, one, gap in zip(some, said.reshape(-1, n), gaps.reshape(-1, n), strict=True):

@@ -42,6 +42,8 @@ _ALL_ROWS, _ROWS = FREE // 4, 512
 _CARRIED, _JUDGED = 0.98, 8
 #: Decimals in which two numbers are one.
 _DIGITS = 6
+#: In so many mixtures, and as many again, random directions may hold what is needed half-way, so that no value changes the answer.
+_HELD = 0.05
 #: How many projections on random directions there are of each size.
 _TURNS = 8
 #: Where rows cost, one of so many is spent on reading an input.
@@ -87,10 +89,11 @@ class _Rest:
         self.stream = Stream(SEED, "rest of features", probe.cell)
         self.wide = (width(probe.site, test.network.facts) or 0) if probe.tokens else 0
 
-    def _kept(self, mixed: torch.Tensor, base: np.ndarray) -> torch.Tensor:
-        """Mixed vectors [n, width] with what is claimed as the inputs ``base`` [n] have it."""
+    def _kept(self, mixed: torch.Tensor, base: np.ndarray, own: bool) -> torch.Tensor:
+        """Mixed vectors [n, width] with what is claimed as the inputs ``base`` [n] have it. ``own``: these are mixtures of the same inputs, so that their
+        vectors may stand for what is no mixture."""
         vectors = self.assembling.vectors
-        return self.claim.keep(mixed, vectors[torch.from_numpy(base)], vectors)
+        return self.claim.keep(mixed, vectors[torch.from_numpy(base)], vectors if own else vectors[:0])
 
     def told_to(self, cell: CellResult) -> CellResult:
         """The cell, told what moves the answer."""
@@ -114,8 +117,9 @@ class _Rest:
             numbers=probe.tokens,
         )
         findings = through_findings(found, claim.given)
-        if not self.decided and not findings:
-            findings = self._beside_directions(found, allowed)
+        if not self.decided and not any(one.code == "unmapped_moves" for one in findings):
+            more = self._beside_directions(found, allowed)
+            findings = more if any(one.code == "unmapped_moves" for one in more) else findings or more
         return replace(cell, unclaimed=(*cell.unclaimed, found), findings=one_of(cell.findings, findings))
 
     def _beside_directions(self, found: Unclaimed, allowed: float) -> list[Finding]:
@@ -277,7 +281,8 @@ class _Rest:
             for (same, sure), (still, _) in zip(mixed, within, strict=True)
         ]
         best = max(range(len(shares)), key=lambda i: shares[i].value or 0.0)
-        return (shares[best], turned[best][0]) if exceeds(shares[best], allowed, len(shares)) else None
+        told_of = exceeds(shares[best], max(allowed, _HELD), len(shares))
+        return (shares[best], turned[best][0]) if told_of else None
 
     def _varying(self) -> torch.Tensor | None:
         """The projection [width, width] on the directions in which the layer varies; None where these are all there are."""
