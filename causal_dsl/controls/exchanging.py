@@ -91,7 +91,7 @@ class _Exchanging:
         """The projection [width, width] on the directions in which inputs that need different things differ, and those that need the same do not;
         None where there are none."""
         first = self.vectors[:1].expand_as(self.vectors)
-        rest = self.claim.keep(self.vectors.clone(), first.clone(), self.vectors).double().cpu().numpy()
+        rest = self.claim.keep(self.vectors.clone(), first.clone(), self.vectors[:0]).double().cpu().numpy()
         means = np.stack([rest[self.needs == one].mean(axis=0) for one in range(int(self.needs.max()) + 1)])
         _, sizes, within = np.linalg.svd(rest - means[self.needs], full_matrices=False)
         scale = max(np.abs(rest - rest.mean(axis=0)).max(initial=0.0), 1e-30)
