@@ -108,7 +108,7 @@ def reached() -> list[Scope]:
     return reachable(every_scope())
 
 
-#: Called by libraries, by their names: by the parser for each rule of the grammar, by pytest, sympy, pygls, Pygments, `logging` and `io`; and
+#: Called by libraries, by their names: by the parser for each rule of the grammar, by pytest, sympy, argparse, pygls, Pygments, `logging` and `io`; and
 #: what a user calls on an object that the package gave (docs/language.md).
 BY_OTHERS = {
     *re.findall(r"[a-z_]\w*", (ROOT / "grammar" / "causal.lark").read_text(encoding="utf-8")),
@@ -123,6 +123,7 @@ BY_OTHERS = {
         "runtest",
         "repr_failure",
         "reportinfo",
+        "print_help",
         "emit",
         "handle_message",  # pygls calls these two
         "structure_message",

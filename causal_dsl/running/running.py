@@ -171,7 +171,7 @@ def _held(
     later: Later,
     needed: Set[NetworkKey],
 ) -> tuple[SpecResult, bool]:
-    """:func:`_run_spec` with the folder of its results held. Where a fault or Ctrl-C stops it before anything was measured, the folder says so
+    """:func:`run_spec` with the folder of its results held. Where a fault or Ctrl-C stops it before anything was measured, the folder says so
     in the place of the numbers of a run before."""
     options = session.options
     with ExitStack() as held:
@@ -180,7 +180,7 @@ def _held(
         held.enter_context(kept_beside(None, () if folder is None else (units_in(folder),)))
         try:
             try:
-                return _run_spec(spec, checked, session, folder, notices, later, needed)
+                return run_spec(spec, checked, session, folder, notices, later, needed)
             except CannotWrite as error:
                 raise _unwritable(error, options, spec) from error
         except KeyboardInterrupt:
@@ -221,7 +221,7 @@ def _unkept(
     return ()
 
 
-def _run_spec(
+def run_spec(
     spec: Spec,
     checked: Checked,
     session: Session,

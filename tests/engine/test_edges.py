@@ -66,8 +66,9 @@ class ByHand:
 
     def kept(self, ids: Tensor) -> tuple[Tensor, dict[Any, Tensor]]:
         """A plain run: heads before their projection, what MLPs add, the embedding, and the stream at every layer. Without
-        gradients it is made once of each prompt."""
-        if torch.is_grad_enabled():
+        gradients, and without hooks of a test's own, it is made once of each prompt."""
+        hooked = any(module._forward_hooks or module._forward_pre_hooks for module in self.model.modules())
+        if torch.is_grad_enabled() or hooked:
             return self._kept(ids)
         key = tuple(ids.tolist())
         if key not in self._plain:

@@ -106,7 +106,7 @@ def test_the_other_tests_of_a_spec_are_run(capsys: Captured) -> None:
 def test_a_mistake_of_this_package_in_one_spec_keeps_no_other_from_being_printed(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
 ) -> None:
-    real = running._run_spec
+    real = running.run_spec
 
     def broken(spec: api.Spec, checked: Checked, *more: object) -> object:
         if spec.name == "broken.causal":
@@ -115,7 +115,7 @@ def test_a_mistake_of_this_package_in_one_spec_keeps_no_other_from_being_printed
 
     Path("broken.causal").write_text(GOOD)
     monkeypatch.setattr(faults, "fall_back", True)
-    monkeypatch.setattr(running, "_run_spec", broken)
+    monkeypatch.setattr(running, "run_spec", broken)
     assert main(["run", "--json", *words.split()]) == 2
     found = {spec["path"]: spec for spec in json.loads(capsys.readouterr().out)["specs"]}
     assert found["good.causal"]["tests"][0]["cells"]
