@@ -13,7 +13,7 @@ from causal_dsl.causal.condition_functions import Columns
 from causal_dsl.causal.row_candidates import BLOCK, RowCandidates
 
 #: Candidates that are looked at first. Each look after it is of twice as many.
-FIRST = 2**10
+FIRST = 2**11
 
 
 @dataclass(frozen=True, eq=False)

@@ -41,8 +41,9 @@ class Listed:
     numbers: np.ndarray
 
 
-#: The last one: tests that differ in their seed alone follow one another.
-_latest: Listed | None = None
+#: The last ones, as many as have ``_KEPT`` combinations together: tests that differ in their seed alone have one list.
+_latest: list[Listed] = []
+_KEPT = 2 * SHARED
 
 
 class RowCandidates:
@@ -87,27 +88,25 @@ class RowCandidates:
 
     def shared(self) -> Listed | None:
         """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
-        global _latest
         supports = [s.support for s in self.samplers if s.support is not None]
         if self.where is not None or not self.statement.balance or len(supports) < len(self.samplers):
             return None
         if math.prod(support.n for support in supports) > SHARED:
             return None
         asked = tuple(s.role for s in self.samplers), self.statement.balance
-        known = _latest
-        if (
-            known is None
-            or known.asked != asked
-            or any(a is not b for a, b in zip(known.supports, supports, strict=True))
-        ):
-            every = joint(self.samplers, None, self.statement.balance)
-            if every is None:
-                return None
-            columns = every.columns(self.samplers, self.wanted)
-            balanced = [np.asarray(columns[role][name]) for role, name in self.statement.balance]
-            cells = Cells(np.stack(balanced, axis=1))
-            known = _latest = Listed(supports, asked, every, cells, cells.of(balanced, every.n))
-        return known
+        for known in _latest:
+            if known.asked == asked and all(a is b for a, b in zip(known.supports, supports, strict=True)):
+                return known
+        every = joint(self.samplers, None, self.statement.balance)
+        if every is None:
+            return None
+        columns = every.columns(self.samplers, self.wanted)
+        balanced = [np.asarray(columns[role][name]) for role, name in self.statement.balance]
+        cells = Cells(np.stack(balanced, axis=1))
+        _latest.insert(0, Listed(supports, asked, every, cells, cells.of(balanced, every.n)))
+        while sum(known.joint.n for known in _latest) > _KEPT:
+            del _latest[-1]
+        return _latest[0]
 
     @property
     def empty(self) -> bool:
