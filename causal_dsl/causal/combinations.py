@@ -108,7 +108,7 @@ def table_of(
             return None
         sides[role] = side
     slow = SLOW if any(model.functions for model in design.models.values()) else 1
-    statements = design.statements
+    statements: Sequence[DrawStatement] = design.statements
     if _NARROWED <= math.prod(len(side.weights) for side in sides.values()) <= COMBINATIONS // slow:
         sides, statements = _narrowed(sides, statements, asked)
     table = Combinations(sides, {}, np.ones(1, np.int64), np.ones(1, np.int64), np.ones(1), design.exhaustive)

@@ -121,8 +121,8 @@ class RowDrawer:
             step = max(1, BLOCK // width)
             for start in range(0, len(pending), step):
                 block = pending[start : start + step]
-                early = ahead is not None and self.builder is None and len(block) == len(pending) <= FIRST
-                taken, more = (ahead.take if early else self._take)(block, attempt, width)
+                early = ahead if self.builder is None and len(block) == len(pending) <= FIRST else None
+                taken, more = (self._take if early is None else early.take)(block, attempt, width)
                 done[start + taken] = True
                 tried, accepted = tried + len(block) * width, accepted + more
             attempt += width
