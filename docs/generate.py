@@ -442,6 +442,7 @@ READING_ORDER = (
     "tutorial",
     "language",
     "measures",
+    "controls",
     "features",
     "running",
     "scale",
