@@ -182,7 +182,7 @@ def findings() -> str:
 def findings_of_features() -> str:
     """The findings of learned features."""
     rows = [
-        (f"`{f.code}`", f.says, f.severity + _MEANT * f.against, "yes" if f.forbids else "")
+        (f"`{f.code}`", f.says, _weight(f), f.forbids_when or ("yes" if f.forbids else ""))
         for f in FINDINGS.values()
         if f.about == "feature"
     ]
@@ -442,6 +442,7 @@ READING_ORDER = (
     "tutorial",
     "language",
     "measures",
+    "controls",
     "features",
     "running",
     "scale",

@@ -18,9 +18,11 @@ from typing import Any
 import pytest
 
 import causal_dsl as cd
+from causal_dsl.report.word_pages import of_word
 from causal_dsl.syntax import tree
 from causal_dsl.tools.arguments import parser
 from causal_dsl.tools.cli import main
+from causal_dsl.vocabulary.findings import FINDINGS
 
 ROOT = Path(__file__).parents[1]
 PAGES = [ROOT / "README.md", ROOT / "CONTRIBUTING.md", *sorted((ROOT / "docs").glob("*.md"))]
@@ -250,6 +252,20 @@ def test_a_file_that_is_not_as_they_say_is_named_and_left(
     assert capsys.readouterr().out == "docs/features.md\n" and page.read_text(encoding="utf-8") != right
     assert generate["main"]([]) == 0
     assert page.read_text(encoding="utf-8") == right
+
+
+def test_a_finding_of_a_control_leads_to_its_section() -> None:
+    """The sections that records name, and `explain` with them, are those of the index of the page."""
+    page = (ROOT / "docs" / "controls.md").read_text("utf-8")
+    index = re.findall(r"^\| \[(.+)\]\(#.+\) \| .+ \| (`.+) \|$", page, re.MULTILINE)
+    listed: dict[str, list[str]] = {}
+    for section, codes in index:
+        assert f"\n## {section}\n" in page
+        for code in re.findall(r"`(\w+)`", codes):
+            listed.setdefault(code, []).append(section)
+    named = {code: finding.control for code, finding in FINDINGS.items() if finding.control}
+    assert named == {code: sections[0] for code, sections in listed.items()}
+    assert all(f"docs/controls.md, {section}" in of_word(code) for code, section in named.items())
 
 
 def test_every_setting_of_a_fit_is_on_its_page() -> None:

@@ -108,19 +108,29 @@ class _Faults:
 
 
 def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: str) -> dict[int, _Faults]:
-    """Let workers compute the units of specs into the store; why some were not, by the number of their spec."""
+    """Let workers compute the units of specs into the store; why some were not, by the number of their spec. A fault of a spec that
+    shows as its networks are loaded loses nothing of the others; it is raised where it is the only one, or all have one."""
     tasks: list[Task] = []
     stored: set[str] = set()
+    uncut: dict[int, _Faults] = {}
     assert alone.folder is not None
     for number, spec in enumerate(specs):
-        mine = [Task(number, unit) for unit in _units(spec, alone)]
+        try:
+            mine = [Task(number, unit) for unit in _units(spec, alone)]
+        except Exception as error:
+            if len(specs) == 1:
+                raise
+            uncut[number] = _Faults(list(of_one_spec(error, Span(spec.source_text, 0, 0)).diagnostics))
+            continue
         found = unit_folder(alone.folder, spec).among(task.unit.key for task in mine)
         stored |= {task.key for task in mine if task.unit.key in found}
         tasks += mine
+    if len(uncut) == len(specs):
+        raise SpecError(list(dict.fromkeys(told for found in uncut.values() for told in found.told)))
     if all(task.key in stored for task in tasks):
         where = f"; the cluster {address_used(options.cluster)[0]} is not asked" if options.cluster else ""
         print(f"all {counted(len(tasks), 'unit')} are stored already, so no worker is started{where}", file=sys.stderr)
-        return {}
+        return uncut
     with ExitStack() as held, session(options.cluster, _asked(options), _place(options)) as machines:
         for root, spec in {unit_folder(alone.folder, spec).root: spec for spec in specs}.items():
             _hold(held, root, spec)
@@ -143,7 +153,7 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
             drive(scheduler, pool, bar)
         if every_step_told():
             print(_who_ran(scheduler, workers, len(stored), machines.where), file=sys.stderr)
-    return _faults(scheduler, pool, options)
+    return {**uncut, **_faults(scheduler, pool, options)}
 
 
 def _units(spec: Spec, options: Options) -> Sequence[Unit]:

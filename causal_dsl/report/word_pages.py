@@ -60,6 +60,8 @@ def of_word(word: str) -> str:
             lines[-1] += (
                 f"\n- forbids a full verdict: {finding.forbids_when or ('always' if finding.forbids else 'never')}"
             )
+        if finding.control:
+            lines[-1] += f"\n- an example, how to read it, and its rules: docs/controls.md, {finding.control}"
         parts.append("\n\n".join(lines) + "\n")
     return "\n".join(parts)
 

@@ -41,9 +41,9 @@ class UnclaimedJson(TypedDict):
     varied: list[str]
     "the inputs in which the other run differs"
     why: Literal["decided", "idle", "through", "alike", "other"]
-    "why it must not move the answer (docs/measures.md)"
+    "why it must not move the answer (docs/controls.md)"
     natural: Share
-    "share of answers that may move without being said, in [0, 1]"
+    "share of the inputs that were looked at that the network answers wrong, in [0, 1]"
     taken: list[TakenJson]
     "each set of units; for `other`, those that move the answer"
     carrier: NotRequired[str]

@@ -23,7 +23,8 @@ class FindingKind:
     is information if each expectation is one that a network fails in which the hypothesis holds (``iia <= 60%``). ``refutes``: beside it no
     verdict is ``exact``, even where it leaves a verdict be, because a pair was seen that the hypothesis rules out. ``still``: it says that
     nothing moved. ``of_one_output``: one output may have it while the test as a whole is sound. ``told``: its turn in a report after the
-    verdicts; 0 for those that come last, in the order in which they were found.
+    verdicts; 0 for those that come last, in the order in which they were found. ``control``: the section of docs/controls.md that defines
+    the control which finds it.
     """
 
     code: str
@@ -38,6 +39,7 @@ class FindingKind:
     still: bool = False
     of_one_output: bool = False
     told: int = 0
+    control: str = ""
 
 
 _ALL = (
@@ -185,6 +187,7 @@ _ALL = (
         "alarm",
         "the pairs were so drawn that another variable, interchanged instead, has the same counterfactual answer in each",
         forbids=True,
+        control="Variables that the draw ties",
     ),
     FindingKind(
         "multiple", "cell", "info", "the number of cells that lie above the ceiling, and the number expected by luck"
@@ -255,12 +258,14 @@ _ALL = (
         against=True,
         refutes=True,
         told=4,
+        control="Units that no variable claims",
     ),
     FindingKind(
         "unjudged_moves",
         "beside",
         "info",
         "a part of the unclaimed units moves the answer, and it was not decided whether it may",
+        control="Units that no variable claims",
     ),
     FindingKind(
         "not_tried",
@@ -370,6 +375,7 @@ _ALL = (
         forbids_when="if it is an alarm; `exact` always",
         against=True,
         refutes=True,
+        control="Variables written together",
     ),
     FindingKind(
         "only_there",
@@ -378,6 +384,7 @@ _ALL = (
         "beside `exact` or `supported`: what a test claims under its `where` is not so in pairs that do not pass it, or in other inputs; or what it writes beside its variables takes away units that move the answer",
         graded="alarm; info if the network does not do the task there, and of what is taken away",
         against=True,
+        control="Beyond the conditions of a test",
     ),
     FindingKind(
         "idle_place",
@@ -386,6 +393,7 @@ _ALL = (
         "beside `exact` or `supported`: one of several places of a variable changes no answer, alone or beside the others",
         graded="alarm; info if the place tells the variable all the same, and for some numbers of one place unless they are half of four or fewer",
         against=True,
+        control="Several places",
     ),
     FindingKind(
         "replacement_matters",
@@ -393,6 +401,7 @@ _ALL = (
         "alarm",
         "one replacement of an ablation says that the place is needed, another that it is not",
         told=6,
+        control="Other values in place of an ablation",
     ),
     FindingKind(
         "input_copy",
@@ -401,12 +410,14 @@ _ALL = (
         "the place of a variable holds no more than the inputs from which it is computed",
         against=True,
         told=5,
+        control="Copies of the inputs",
     ),
     FindingKind(
         "holds_less",
         "beside",
         "info",
         "beside `exact` or `supported`: the place of a variable takes fewer vectors than the variable has values",
+        control="More than the variable",
     ),
     FindingKind(
         "holds_more",
@@ -415,6 +426,7 @@ _ALL = (
         "the place of a variable distinguishes inputs for which the variable has the same value",
         graded="alarm for a code of its inputs beside `exact`, `supported` or `partly`, otherwise info",
         against=True,
+        control="More than the variable",
     ),
 )
 FINDINGS: Mapping[str, FindingKind] = table("findings", _ALL, "code")

@@ -110,6 +110,27 @@ def test_results_of_several_workers_are_those_of_one_process(workers, monkeypatc
     assert after == before, "what is stored was computed again"
 
 
+@pytest.mark.parametrize(
+    "words", ["broken.causal fits.causal", pytest.param("fits.causal broken.causal", marks=pytest.mark.nightly)]
+)
+def test_a_network_that_fails_as_it_is_loaded_keeps_no_other_spec_from_being_run(words, folder, capfd):
+    (folder / "nets.py").write_text("def build():\n    raise ValueError('no such weights')\n")
+    network = re.compile(r"^network .*$", re.MULTILINE)
+    (folder / "broken.causal").write_text(network.sub('network mlp = torch("nets.py:build")', FITS))
+    several = ["run", *words.split(), "--trust", "--json", "--workers", "2", "--out", "several"]
+    assert main(several) == 2
+    found = {spec["path"]: spec for spec in json.loads(capfd.readouterr().out)["specs"]}
+    assert main(["run", "fits.causal", "--out", "one"]) == 0
+    same(Path("one") / "fits", Path("several") / "fits")
+    assert found["fits.causal"]["tests"][0]["cells"] and not found["broken.causal"]["tests"][0]["cells"]
+    (fault,) = found["broken.causal"]["diagnostics"]
+    assert "no such weights" in json.dumps(fault)
+    assert found["broken.causal"]["tests"][0]["fault"] == fault["code"]
+    capfd.readouterr()
+    assert main(["run", "broken.causal", "broken.causal", "--trust", "--workers", "2"]) == 2
+    assert "no such weights" in capfd.readouterr().err, "nothing could be run"
+
+
 def test_the_python_api_takes_workers_and_no_folder(folder):
     before = signal.getsignal(signal.SIGTERM)
     results = cd.run("sweep.causal", cd.Options(memory=12_000_000), workers=2)
