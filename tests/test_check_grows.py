@@ -74,7 +74,7 @@ def test_tests_of_one_feature(tmp_path: Path) -> None:
     """Whether a test reads what a feature is fitted on is asked of all its fits at once."""
 
     def text(n: int) -> str:
-        spec = HEAD.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=8)")
+        spec = HEAD.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=64)")
         return spec + "".join(
             f"test t{i} on al {{\n  base, source ~ m(n=4, seed={i})\n  do(left <- source)\n  report iia\n}}\n"
             for i in range(n)
