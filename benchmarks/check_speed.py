@@ -1,14 +1,18 @@
 """How long `check` takes on large specs, as CPU seconds and in units of a loop of Python on the same machine.
 
-python -m benchmarks.check_speed [WORD …]    only those whose line has one of the words
+python -m benchmarks.check_speed [--before FOLDER] [WORD …]    only those whose line has one of the words
+
+``--before``: another checkout of this repository, of which the same is timed in turn, and the ratio of the two is said.
 """
 
 from __future__ import annotations
 
+import os
 import subprocess
 import sys
 import tempfile
 import time
+from argparse import ArgumentParser
 from collections.abc import Iterator
 from pathlib import Path
 from resource import RUSAGE_CHILDREN, getrusage
@@ -27,6 +31,24 @@ align al : m -> net {
     .replace("  right :=", "\n  right :=")
     .replace("  output same", "\n  output same")
 )
+VECTORS = """
+domain Shape = 0..3
+causal m {
+  a, b, c, d ~ Shape
+  left := a == b
+  right := c == d
+  output same := left == right
+}
+network net = zoo("equality-mlp")
+align al : m -> net {
+  a @ input[0:4]   via embedding(dim=4, seed=0)
+  b @ input[4:8]   via embedding(dim=4, seed=0)
+  c @ input[8:12]  via embedding(dim=4, seed=0)
+  d @ input[12:16] via embedding(dim=4, seed=0)
+  left @ layer[1].out[0:8]
+  same @ logits
+}
+"""
 
 
 def specs(folder: Path) -> Iterator[tuple[str, Path]]:
@@ -51,6 +73,11 @@ def specs(folder: Path) -> Iterator[tuple[str, Path]]:
     yield written("pairs of seven variables, balanced: 1,000,000", seven(10**6))
     yield written("tests of several kinds: 2,000", mixed(2000))
     yield written("tests with a condition each: 2,000", HEAD + "".join(conditions(test, 2000)))
+    balanced = test.replace("seed={i})", "seed={i}, balance=[base.left, source.left])")
+    yield written("balanced tests: 2,000", HEAD + "".join(balanced.format(i=i, n=64) for i in range(2000)))
+    yield written("vector tests with a condition each: 2,000", VECTORS + "".join(vector_conditions(test, 2000)))
+    learned = VECTORS.replace("out[0:8]", "out via rotation(dim=2, n=128)")
+    yield written("tests of a feature: 200", learned + "".join(test.format(i=i, n=32) for i in range(200)))
     where = test.replace("seed={i})", 'seed={i}) where base.a != "w{i}" and base.b != source.b')
     words = ", ".join(f'"w{i}"' for i in range(2000))
     own = "".join(where.format(i=i, n=16) for i in range(500))
@@ -131,6 +158,14 @@ def conditions(test: str, n: int) -> Iterator[str]:
         yield test.replace("seed={i})", asked).format(i=i, n=16)
 
 
+def vector_conditions(test: str, n: int) -> Iterator[str]:
+    """The same on a network of vectors, of numbers."""
+    for i in range(n):
+        first, second, third = i % 4, i // 4 % 4, i // 16 % 4
+        asked = f"seed={{i}}) where base.left != source.left and base.a != {first} and (base.b == source.c or base.d != {second}) and base.c != {third}"
+        yield test.replace("seed={i})", asked).format(i=i, n=64)
+
+
 def loop() -> float:
     """CPU seconds of ten million additions."""
     start, total = time.process_time(), 0
@@ -139,19 +174,36 @@ def loop() -> float:
     return time.process_time() - start
 
 
+def checked(path: Path, checkout: Path) -> tuple[float, subprocess.CompletedProcess[bytes]]:
+    """CPU seconds of `check` by a checkout, and what came of it."""
+    before = getrusage(RUSAGE_CHILDREN)
+    command = [sys.executable, "-m", "causal_dsl.tools.cli", "check", str(path)]
+    environment = {**os.environ, "PYTHONPATH": str(checkout)}
+    done = subprocess.run(command, capture_output=True, env=environment, cwd=checkout)
+    after = getrusage(RUSAGE_CHILDREN)
+    return after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime, done
+
+
 def main(given: list[str]) -> int:
+    parser = ArgumentParser(prog="python -m benchmarks.check_speed")
+    parser.add_argument("--before", type=Path)
+    parser.add_argument("words", nargs="*")
+    asked = parser.parse_args(given)
+    own = Path(__file__).parents[1]
     with tempfile.TemporaryDirectory() as name:
         unit = loop()
         for told, path in specs(Path(name)):
-            if given and not any(word in told for word in given):
+            if asked.words and not any(word in told for word in asked.words):
                 continue
-            before = getrusage(RUSAGE_CHILDREN)
-            done = subprocess.run(
-                [sys.executable, "-m", "causal_dsl.tools.cli", "check", str(path)], capture_output=True
+            ratio = ""
+            if asked.before is not None:
+                earlier, _ = checked(path, asked.before.resolve())
+            seconds, done = checked(path, own)
+            if asked.before is not None:
+                ratio = f"  before {earlier:6.2f} s, {earlier / seconds:5.2f} times as long"
+            print(
+                f"{told:<44} exit {done.returncode}  {seconds:5.2f} s  {seconds / unit:5.1f} loops{ratio}", flush=True
             )
-            after = getrusage(RUSAGE_CHILDREN)
-            seconds = after.ru_utime + after.ru_stime - before.ru_utime - before.ru_stime
-            print(f"{told:<36} exit {done.returncode}  {seconds:5.2f} s  {seconds / unit:5.1f} loops", flush=True)
             if done.returncode:
                 print(done.stderr.decode()[:2000] or done.stdout.decode()[:2000])
     return 0

@@ -69,6 +69,20 @@ def test_tests(tmp_path: Path) -> None:
     assert grows(text, 40, tmp_path) < 4.8
 
 
+@pytest.mark.slow
+def test_tests_of_one_feature(tmp_path: Path) -> None:
+    """Whether a test reads what a feature is fitted on is asked of all its fits at once."""
+
+    def text(n: int) -> str:
+        spec = HEAD.replace("resid_post[b]", "resid_post[b] via rotation(dim=1, n=64)")
+        return spec + "".join(
+            f"test t{i} on al {{\n  base, source ~ m(n=4, seed={i})\n  do(left <- source)\n  report iia\n}}\n"
+            for i in range(n)
+        )
+
+    assert grows(text, 12, tmp_path) < 4.8
+
+
 def test_variables_in_a_chain(tmp_path: Path) -> None:
     def text(n: int) -> str:
         lines = [f"  v{i} := (v{i - 1} + {i % 7}) mod 10" for i in range(1, n + 1)]

@@ -18,7 +18,7 @@ import numpy as np
 from causal_dsl.base.counter import bits, key
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, UNKNOWN, Accepted
-from causal_dsl.causal.combinations import Combinations, Side, combinations, cut_of
+from causal_dsl.causal.combinations import Combinations, combinations, cut_of
 from causal_dsl.causal.designs import Design, Drawn
 from causal_dsl.causal.domains import Finite
 from causal_dsl.causal.exact import exact_scores, whole
@@ -128,8 +128,8 @@ def _exact(design: Design, interventions: Sequence[tuple[str, str]], output: Out
     return {name: Ceiling(value, True, table.n) for name, value in scores.items()}
 
 
-#: Scores of small tables by model, with their sides: many conditions let through the same combinations.
-_SCORES: WeakKeyDictionary[CausalModel, dict[Any, tuple[tuple[Side, ...], dict[str, float]]]] = WeakKeyDictionary()
+#: Scores of small tables by model: many conditions let through the same combinations.
+_SCORES: WeakKeyDictionary[CausalModel, dict[Any, dict[str, float]]] = WeakKeyDictionary()
 _SMALL, _MOST_SCORES = 2**12, 256
 
 
@@ -139,16 +139,15 @@ def _scores(
     """:func:`~causal_dsl.causal.exact.exact_scores`, of equal tables found once."""
     if len(table) > _SMALL or accepted is not SINGLE:
         return exact_scores(table, labels, sources, accepted)
-    sides = tuple(table.sides.values())
     columns = (*table.indices.values(), table.tops, table.bottoms, labels)
-    told = (tuple(sources), tuple(table.sides), tuple(map(id, sides)), tuple(table.indices))
-    asked = (*told, *((column.dtype.str, column.tobytes()) for column in columns))
+    sides = tuple((role, *side.told) for role, side in table.sides.items())
+    asked = (tuple(sources), sides, tuple(table.indices), *((one.dtype.str, one.tobytes()) for one in columns))
     kept = _SCORES.setdefault(model, {})
     if asked not in kept:
         if len(kept) >= _MOST_SCORES:
             kept.clear()
-        kept[asked] = (sides, exact_scores(table, labels, sources, accepted))
-    return kept[asked][1]
+        kept[asked] = exact_scores(table, labels, sources, accepted)
+    return kept[asked]
 
 
 def of_rows(

@@ -12,50 +12,25 @@ import math
 from collections.abc import Collection, Iterator, Mapping, Sequence
 from dataclasses import field, replace
 from typing import Any
-from weakref import WeakKeyDictionary
 
 import numpy as np
 
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.balance_cells import Cells
-from causal_dsl.causal.condition_functions import Columns
+from causal_dsl.causal.condition_functions import Columns, Condition
 from causal_dsl.causal.designs import Design, DrawStatement
-from causal_dsl.causal.domains import Finite
-from causal_dsl.causal.groups import first_rows, groups_of
-from causal_dsl.causal.input_list import Support
+from causal_dsl.causal.groups import groups_of
 from causal_dsl.causal.minimal import alike_rows
 from causal_dsl.causal.model import CausalModel, column_of
-from causal_dsl.causal.sampling import with_templates
-from causal_dsl.causal.splits import restrict
-from causal_dsl.causal.support import enumerate_support, matters
+from causal_dsl.causal.sides import SLOW, Side, side_of
 from causal_dsl.causal.together import Outputs, names_of
-from causal_dsl.diagnostics import SpecError
 
-#: Inputs of a role that are listed at most.
-LISTED = 1_000_000
 #: Combinations of interfaces that are kept at most, and those that a `where` is asked about.
 COMBINATIONS = 4_000_000
 PROPOSED = 16_000_000
-#: A Python function is asked row by row, which takes a hundred times as long.
-_SLOW = 10
+#: Combinations of interfaces from which on it is worth the time to make them fewer.
+_NARROWED = 200
 _CHUNK = 2**20
-
-
-@dataclass(eq=False)
-class Side:
-    """The inputs of one role. Interfaces: ``columns`` of codes ``[k]``, how many draws and how many inputs each stands for.
-
-    The answers are a sparse table: interface ``at`` ``[m]`` has ``answers`` ``[m]`` in ``shares`` ``[m]`` of its draws.
-    ``times`` is how many values the variables have that do not matter (real ones not counted).
-    """
-
-    columns: Columns
-    weights: np.ndarray
-    counts: np.ndarray
-    at: np.ndarray
-    answers: np.ndarray
-    shares: np.ndarray
-    times: int
 
 
 @dataclass
@@ -122,17 +97,22 @@ def table_of(
     """All that a design can draw of the variables ``asked`` of each role and of those that it reads itself; ``answering`` roles have
     their answers. None where it is too much, or nothing."""
     for statement in design.statements:
-        for role, name in (*(statement.where.mentions if statement.where is not None else ()), *statement.even):
+        for role, name in statement.even:
             asked[role].add(name)
+    read = {(role, name) for one in design.statements if one.where is not None for role, name in one.where.mentions}
     sides: dict[str, Side] = {}
     for role in design.models:
-        side = _side(design, role, sorted(asked[role]), output if role in answering else None)
+        names = sorted(asked[role] | {name for own, name in read if own == role})
+        side = side_of(design, role, names, output if role in answering else None)
         if side is None:
             return None
         sides[role] = side
+    slow = SLOW if any(model.functions for model in design.models.values()) else 1
+    statements: Sequence[DrawStatement] = design.statements
+    if _NARROWED <= math.prod(len(side.weights) for side in sides.values()) <= COMBINATIONS // slow:
+        sides, statements = _narrowed(sides, statements, asked)
     table = Combinations(sides, {}, np.ones(1, np.int64), np.ones(1, np.int64), np.ones(1), design.exhaustive)
-    slow = _SLOW if any(model.functions for model in design.models.values()) else 1
-    for statement in design.statements:
+    for statement in statements:
         joined = _join(table, statement, slow, design)
         if joined is None:
             return None
@@ -140,6 +120,30 @@ def table_of(
     if design.exhaustive:
         table.bottoms = np.full(len(table), table.tops.sum())
     return table
+
+
+def _narrowed(
+    sides: dict[str, Side], statements: Sequence[DrawStatement], asked: Mapping[str, set[str]]
+) -> tuple[dict[str, Side], Sequence[DrawStatement]]:
+    """The same where what a condition says of one role alone is asked of its interfaces: these need not tell apart what nothing else asks."""
+    if any(statement.like for statement in statements):
+        return sides, statements
+    own: dict[str, Mapping[Any, Condition]] = {}
+    found = []
+    for statement in statements:
+        if statement.where is not None:
+            parts, left = statement.where.apart(statement.roles)
+            own |= parts
+            statement = replace(statement, where=left)
+        found.append(statement)
+    if not own:
+        return sides, statements
+    names = {role: set(known) for role, known in asked.items()}
+    for role, name in (one for statement in found if statement.where is not None for one in statement.where.mentions):
+        names[role].add(name)
+    return {
+        role: side.where(own[role], sorted(names[role])) if role in own else side for role, side in sides.items()
+    }, found
 
 
 def cut_of(model: CausalModel, do: frozenset[str], output: Outputs) -> tuple[str, ...]:
@@ -165,81 +169,6 @@ def cut_of(model: CausalModel, do: frozenset[str], output: Outputs) -> tuple[str
         else:
             found[name] = None
     return tuple(found)
-
-
-# ── one role ────────────────────────────────────────────────────────────────────────────────────
-
-
-#: Small sides by model: tests that differ in their conditions alone list the same inputs.
-_SIDES: WeakKeyDictionary[CausalModel, dict[Any, Side]] = WeakKeyDictionary()
-_SMALL, _MOST_SIDES = 2**12, 256
-
-
-def _side(design: Design, role: str, names: Sequence[str], output: Outputs | None) -> Side | None:
-    model = design.models[role]
-    if model.needs_trust:
-        return None
-    kept = _SIDES.setdefault(model, {})
-    told = (model.lines, design.splits[role], design.templates, design.exhaustive, tuple(names), output)
-    if told in kept:
-        return kept[told]
-    side = _listed_side(design, role, names, output)
-    if side is not None and max(len(side.weights), len(side.at)) <= _SMALL:
-        if len(kept) >= _MOST_SIDES:
-            kept.clear()
-        kept[told] = side
-    return side
-
-
-def _listed_side(design: Design, role: str, names: Sequence[str], output: Outputs | None) -> Side | None:
-    model = design.models[role]
-    support, asked = _support(design, role, {*names, *(names_of(output) if output else ())})
-    if support is None or not support.n:
-        return None
-    values, mass = support.values, np.ones(support.n, np.int64) if design.exhaustive else support.weights
-    group = groups_of([values[name] for name in names]) if names else np.zeros(support.n, np.int64)
-    first = first_rows(group)
-    weights, counts = np.zeros(len(first), np.int64), np.zeros(len(first), np.int64)
-    np.add.at(weights, group, mass)
-    np.add.at(counts, group, 1)
-    at = answers = shares = np.zeros(0, np.int64)
-    if output:
-        told = column_of(model, values, output)
-        cell = groups_of([group, told])
-        rows = first_rows(cell)
-        shares = np.zeros(len(rows), np.int64)
-        np.add.at(shares, cell, mass)
-        at, answers = group[rows], told[rows]
-        order = np.argsort(at, kind="stable")
-        at, answers, shares = at[order], answers[order], shares[order]
-    others = [model.variables[name].domain for name in set(model.exogenous) - matters(model, asked)]
-    times = math.prod(domain.size for domain in others if isinstance(domain, Finite))
-    return Side({name: values[name][first] for name in names}, weights, counts, at, answers, shares, times)
-
-
-def _support(design: Design, role: str, names: set[str]) -> tuple[Support | None, set[str]]:
-    """All settings of some variables of a role, with their weights, and the variables that had to be listed for them.
-
-    For a part of the inputs these are all that decide about what is in it. All rows of an exhaustive
-    draw are one for each prompt line that an input fits, whether or not a condition mentions the line.
-    """
-    model, split = design.models[role], design.splits[role]
-    templated = bool(design.templates) and ("template" in names or design.exhaustive)
-    asked = names - {"template"}
-    if templated:
-        asked |= {name for where in design.templates if where is not None for _, name in where.mentions}
-    if split:
-        asked |= set(model.telling)
-    support = enumerate_support(model, LISTED // (_SLOW if model.functions else 1), sorted(asked))
-    if support is None:
-        return None, asked
-    support = restrict(model, support, split)
-    if templated and support.n:
-        try:
-            support = with_templates(model, support, design.templates)
-        except SpecError:  # drawing tells of it
-            return None, asked
-    return support, asked
 
 
 # ── all roles ───────────────────────────────────────────────────────────────────────────────────

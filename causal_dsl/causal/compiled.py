@@ -29,6 +29,25 @@ def compile_lines(
     Expressions may use the symbols of arguments and of earlier lines. What occurs in several of them is computed once.
     The function takes numpy columns of one length; a result may be a scalar where it depends on no argument.
     """
+    if helpers:
+        return _compiled(arguments, lines, results, helpers)
+    return _compiled_before(tuple(arguments), tuple(lines), tuple(results))
+
+
+@lru_cache(1024)
+def _compiled_before(
+    arguments: tuple[Symbol, ...], lines: tuple[tuple[Symbol, Any], ...], results: tuple[Symbol, ...]
+) -> Callable[..., list[Any]]:
+    """The same for conditions and mechanisms that say alike, which are many."""
+    return _compiled(arguments, lines, results, {})
+
+
+def _compiled(
+    arguments: Sequence[Symbol],
+    lines: Sequence[tuple[Symbol, Any]],
+    results: Sequence[Symbol],
+    helpers: Mapping[str, Any],
+) -> Callable[..., list[Any]]:
     # Numbers have names, too: conditions that differ in them alone are one text, which is compiled once.
     numbers = {f"n{i}": number for i, number in enumerate(_numbers_of(lines))}
     names = {number: name for name, number in numbers.items()}

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterable, Mapping
+from collections.abc import Callable, Collection, Iterable, Mapping
 from dataclasses import field
 from typing import Any
 
@@ -12,7 +12,7 @@ from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.compiled import compile_lines, run
 from causal_dsl.causal.evaluate import dtype_of, guard_fault
 from causal_dsl.causal.scope import Strings
-from causal_dsl.causal.terms import TRUE, And, Symbol
+from causal_dsl.causal.terms import TRUE, And, Symbol, every
 from causal_dsl.causal.typed import Guard
 from causal_dsl.diagnostics import Span, SpecError
 
@@ -94,6 +94,26 @@ class Predicate:
             Predicate(part, self.span, self.said, self.foreign_of(part), self._strings)
             for part in self.condition.parts()
         ]
+
+    def apart(self, roles: Collection[str]) -> tuple[dict[str, dict[Any, Condition]], Predicate | None]:
+        """The conjuncts that read one of these roles alone, by role and by what they say, and the condition that is left; None: nothing is.
+
+        All of it is left where it divides, calls functions of its own, or compares texts that are coded differently.
+        """
+        whole, own, others = self.condition, dict[str, dict[Any, Condition]](), []
+        if whole.guards or whole.helpers or self._foreign:
+            return {}, self
+        for part in whole.parts():
+            read = {role for role, _ in part.inputs}
+            if len(read) == 1 and read <= set(roles):
+                said = part.expr, tuple((name, part.symbols[role, name]) for role, name in part.inputs)
+                own.setdefault(read.pop(), {})[said] = part
+            else:
+                others.append(part.expr)
+        if not own or not others:
+            return own, None if own else self
+        left = compile_condition(every(others), (), whole.symbols, whole.types, {}, whole.span)
+        return own, Predicate(left, self.span, self.said, {}, self._strings)
 
     @property
     def recoded(self) -> bool:

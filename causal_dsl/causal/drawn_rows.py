@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
 
 import numpy as np
@@ -10,6 +11,8 @@ from causal_dsl.base.counter import below, bits, key, permutation, unit
 from causal_dsl.causal.balance_cells import Cells, RowCells, handed_out
 from causal_dsl.causal.built import Builder, store
 from causal_dsl.causal.condition_functions import Columns
+from causal_dsl.causal.domains import Finite
+from causal_dsl.causal.lookahead import FIRST, Lookahead
 from causal_dsl.causal.minimal import Partners
 from causal_dsl.causal.no_rows import NoRows
 from causal_dsl.causal.row_candidates import BLOCK, RowCandidates
@@ -97,6 +100,7 @@ class RowDrawer:
     def _reject(self) -> bool:
         candidates = self.candidates
         pending = np.arange(self.n)
+        ahead = Lookahead(candidates, self.row_cells, self.found) if candidates.sure else None
         tried = accepted = attempt = 0
         asked = False  # what can be built
         weighed = bool(self.statement.model.weight) and any(sampler.support is None for sampler in candidates.samplers)
@@ -117,7 +121,8 @@ class RowDrawer:
             step = max(1, BLOCK // width)
             for start in range(0, len(pending), step):
                 block = pending[start : start + step]
-                taken, more = self._take(block, attempt, width)
+                early = ahead if self.builder is None and len(block) == len(pending) <= FIRST else None
+                taken, more = (self._take if early is None else early.take)(block, attempt, width)
                 done[start + taken] = True
                 tried, accepted = tried + len(block) * width, accepted + more
             attempt += width
@@ -280,6 +285,8 @@ class RowDrawer:
             columns = candidates.joint.columns(candidates.samplers, candidates.wanted)
         else:
             pilot = np.arange(_PILOT)
+            if (few := self._few(pilot[:FIRST])) is not None:
+                return few, False
             at, _, columns = candidates.propose(pilot % self.n, _APART + pilot)
             builder = candidates.builder() if len(at) < _PILOT / 64 else None
             if builder is not None:
@@ -290,6 +297,17 @@ class RowDrawer:
                 _, _, columns = candidates.build(builder, pilot % self.n, _APART + pilot)
         stacked = np.stack([columns[role][name] for role, name in self.statement.spread], axis=1)
         return Cells(stacked), builder is not None
+
+    def _few(self, pilot: np.ndarray) -> Cells | None:
+        """The combinations of the balanced values, where the first of the candidates that would be looked at have all that there can be."""
+        candidates, spread = self.candidates, self.statement.spread
+        domains = [self.statement.model.variables[name].domain for _, name in spread]
+        most = math.prod(domain.size if isinstance(domain, Finite) else len(pilot) for domain in domains)
+        if candidates.where is not None or not candidates.sure or 8 * most > len(pilot):
+            return None
+        _, _, columns = candidates.propose(pilot % self.n, _APART + pilot)
+        cells = Cells(np.stack([columns[role][name] for role, name in spread], axis=1))
+        return cells if len(cells) == most else None
 
     def _stratified(self) -> RowCells:
         """Give each stratum the rows that its probability says, to the nearest whole number above or below, by one random

@@ -11,8 +11,9 @@ import numpy as np
 from causal_dsl.base.counter import bits, key
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.accepted import SINGLE, Accepted
-from causal_dsl.causal.combinations import Combinations, Side
+from causal_dsl.causal.combinations import Combinations
 from causal_dsl.causal.groups import first_rows, groups_of
+from causal_dsl.causal.sides import Side
 
 #: Rows that a table of answers may grow to.
 _GROWN = 8_000_000

@@ -14,8 +14,6 @@ from causal_dsl.causal.sampling import NEVER, report_rare
 from causal_dsl.causal.splits import report_empty
 from causal_dsl.diagnostics import Diagnostics, Span
 
-#: A `where` that holds less often is worth a warning.
-_RARE = 1e-3
 #: Combinations of balanced values that no row has, of which the message gives the values.
 _SHOWN = 4
 
@@ -175,7 +173,7 @@ class NoRows:
     def warn_if_rare(self) -> None:
         """Most draws were thrown away, where few different ones are left (W330)."""
         one = self.candidates
-        if self.where is None or one.asked < 1000 or one.held >= one.asked * _RARE:
+        if one.asked < 1000 or not one.may_be_rare():
             return
         names = [(r, name) for r in self.statement.roles for name in (*self.statement.model.exogenous, "template")]
         stacked = [one.values[role][name] for role, name in names if name in one.values[role]]

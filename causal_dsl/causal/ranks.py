@@ -7,7 +7,7 @@ from collections.abc import Sequence
 import numpy as np
 
 #: Rows up to which a loop is faster than sorting columns.
-_FEW = 500
+FEW = 500
 #: Whole numbers of at most so short a range stand for their ranks.
 _NARROW = 64
 
@@ -29,7 +29,7 @@ def ranks(column: np.ndarray) -> tuple[np.ndarray, int]:
 
 def combined(columns: Sequence[np.ndarray], start: np.ndarray) -> tuple[np.ndarray, int]:
     """The rank of each row among the different combinations of ``start`` and the columns, ``[n]``, and their number."""
-    if len(start) <= _FEW:
+    if len(start) <= FEW:
         rows = list(zip(*(column.tolist() for column in (start, *columns)), strict=True))
         places = {row: place for place, row in enumerate(sorted(set(rows)))}
         return np.array([places[row] for row in rows], np.int64), len(places)
@@ -57,7 +57,7 @@ def _digits(column: np.ndarray, most: int) -> tuple[np.ndarray, int]:
 
 def distinct_count(column: np.ndarray) -> int:
     """How many different values there are."""
-    return len(set(column.tolist())) if len(column) <= _FEW else ranks(column)[1]
+    return len(set(column.tolist())) if len(column) <= FEW else ranks(column)[1]
 
 
 def firsts(group: np.ndarray, count: int) -> np.ndarray:
@@ -69,7 +69,7 @@ def firsts(group: np.ndarray, count: int) -> np.ndarray:
 
 def different(columns: Sequence[np.ndarray]) -> tuple[np.ndarray, np.ndarray]:
     """The first row of each combination of codes, in the order of the rows, and for each row which of these it is like."""
-    if len(columns[0]) <= _FEW:
+    if len(columns[0]) <= FEW:
         seen: dict[tuple[float, ...], int] = {}
         numbers = [seen.setdefault(row, len(seen)) for row in zip(*(c.tolist() for c in columns), strict=True)]
         back = np.array(numbers, np.int64)

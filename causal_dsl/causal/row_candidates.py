@@ -24,6 +24,8 @@ if TYPE_CHECKING:
 
 #: Candidates in one block.
 BLOCK = 2**17
+#: A `where` that holds less often is worth a warning.
+_RARE = 1e-3
 #: Combinations up to which a list is kept for the next draw.
 SHARED = 2**18
 
@@ -39,8 +41,9 @@ class Listed:
     numbers: np.ndarray
 
 
-#: The last one: tests that differ in their seed alone follow one another.
-_latest: Listed | None = None
+#: The last ones, as many as have ``_KEPT`` combinations together: tests that differ in their seed alone have one list.
+_latest: list[Listed] = []
+_KEPT = 2 * SHARED
 
 
 class RowCandidates:
@@ -85,27 +88,25 @@ class RowCandidates:
 
     def shared(self) -> Listed | None:
         """The list and its cells, which are the same whatever the seed; kept where no condition says more than the inputs do."""
-        global _latest
         supports = [s.support for s in self.samplers if s.support is not None]
         if self.where is not None or not self.statement.balance or len(supports) < len(self.samplers):
             return None
         if math.prod(support.n for support in supports) > SHARED:
             return None
         asked = tuple(s.role for s in self.samplers), self.statement.balance
-        known = _latest
-        if (
-            known is None
-            or known.asked != asked
-            or any(a is not b for a, b in zip(known.supports, supports, strict=True))
-        ):
-            every = joint(self.samplers, None, self.statement.balance)
-            if every is None:
-                return None
-            columns = every.columns(self.samplers, self.wanted)
-            balanced = [np.asarray(columns[role][name]) for role, name in self.statement.balance]
-            cells = Cells(np.stack(balanced, axis=1))
-            known = _latest = Listed(supports, asked, every, cells, cells.of(balanced, every.n))
-        return known
+        for known in _latest:
+            if known.asked == asked and all(a is b for a, b in zip(known.supports, supports, strict=True)):
+                return known
+        every = joint(self.samplers, None, self.statement.balance)
+        if every is None:
+            return None
+        columns = every.columns(self.samplers, self.wanted)
+        balanced = [np.asarray(columns[role][name]) for role, name in self.statement.balance]
+        cells = Cells(np.stack(balanced, axis=1))
+        _latest.insert(0, Listed(supports, asked, every, cells, cells.of(balanced, every.n)))
+        while sum(known.joint.n for known in _latest) > _KEPT:
+            del _latest[-1]
+        return _latest[0]
 
     @property
     def empty(self) -> bool:
@@ -168,9 +169,27 @@ class RowCandidates:
                 return True
         return False
 
+    # ── how often the condition holds ───────────────────────────────────────────────────────────
+
+    @cached_property
+    def sure(self) -> bool:
+        """Whether no candidate at random can be at fault: the inputs were listed, and the condition can be asked about all of them."""
+        listed = all(s.support is not None and s.support.n for s in self.samplers)
+        called = any(model.functions for model in self.design.models.values())
+        return listed and not called and (self.where is None or not self.where.condition.guards)
+
+    def count(self, asked: int, held: int) -> None:
+        self.asked, self.held = self.asked + asked, self.held + held
+
+    def may_be_rare(self, more: int = 0) -> bool:
+        """Whether the condition held on so few candidates that it is worth a warning, or would if it held on none of so many more."""
+        return self.where is not None and self.held < (self.asked + more) * _RARE
+
     # ── proposals ───────────────────────────────────────────────────────────────────────────────
 
-    def propose(self, rows: np.ndarray, attempts: np.ndarray) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
+    def propose(
+        self, rows: np.ndarray, attempts: np.ndarray, counted: bool = True
+    ) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
         """Candidates at random that satisfy everything but the balance: their indices, and their columns, proposed and completed."""
         at = np.arange(len(rows))
         proposed: list[Columns] = []
@@ -181,18 +200,18 @@ class RowCandidates:
                 at = at[kept]
                 proposed = [{name: codes[kept] for name, codes in other.items()} for other in proposed]
             proposed.append(columns)
-        return self._allowed(rows, at, proposed, self.samplers)
+        return self._allowed(rows, at, proposed, self.samplers, counted)
 
     def build(
         self, builder: Builder, rows: np.ndarray, attempts: np.ndarray
     ) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
         """Like :meth:`propose`, from what can be built."""
-        return self._allowed(rows, *builder.propose(rows, attempts), builder.samplers)
+        return self._allowed(rows, *builder.propose(rows, attempts), builder.samplers, False)
 
     def _allowed(
-        self, rows: np.ndarray, at: np.ndarray, proposed: list[Columns], samplers: list[Sampler]
+        self, rows: np.ndarray, at: np.ndarray, proposed: list[Columns], samplers: list[Sampler], counted: bool
     ) -> tuple[np.ndarray, list[Columns], dict[str, Columns]]:
-        """Those of the candidates ``at`` on which the condition holds. Counted are those that were not built for it."""
+        """Those of the candidates ``at`` on which the condition holds."""
         complete = {
             s.role: s.complete(c, self.wanted[s.role], len(at)) for s, c in zip(samplers, proposed, strict=True)
         }
@@ -201,8 +220,8 @@ class RowCandidates:
             for role, name in self.context:
                 settings.setdefault(role, {})[name] = self.values[role][name][rows[at]]
             keep = self.where(settings, len(at))
-            if samplers is self.samplers:
-                self.asked, self.held = self.asked + len(keep), self.held + int(keep.sum())
+            if counted:
+                self.count(len(keep), int(keep.sum()))
             if not keep.all():
                 keep = np.flatnonzero(keep)  # once, not once a column
                 at = at[keep]

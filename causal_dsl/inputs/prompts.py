@@ -12,7 +12,7 @@ import numpy as np
 from causal_dsl.base.counter import below, bits, key
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.causal.ranks import different
+from causal_dsl.causal.ranks import FEW, different
 from causal_dsl.diagnostics import Diagnostics, Span, fail
 from causal_dsl.inputs.conditions import NONE, Choices
 from causal_dsl.inputs.protocol import InputRows, Inputs, Receiver, spread
@@ -169,8 +169,9 @@ class PromptInputs(Inputs):
         lines = [line.template for line in alignment.prompts]
         names = sorted({placeholder for template in lines for placeholder in template.placeholders})
         chosen = settings["template"] if len(lines) > 1 or "template" in settings else np.zeros(n, dtype=np.int64)
-        columns = (chosen, *(settings[name] for name in names), *(holds.astype(np.int64) for holds in choices.values()))
-        first, back = different(list(columns))
+        columns = [chosen, *(settings[name] for name in names), *(holds.astype(np.int64) for holds in choices.values())]
+        # Few rows are looked up faster than it is found which of them are alike.
+        first, back = different(columns) if n > FEW else (np.arange(n), np.arange(n))
         shown = [str(template) for template in lines]
         read_at = alignment.read_at
         if read_at is not None:
@@ -180,7 +181,14 @@ class PromptInputs(Inputs):
         kinds = tuple(model.variables[name].type for name in names)
         _, known = self._coded.setdefault((id(model.strings), kinds, tuple(choices), *shown), (model.strings, {}))
         rows = list(zip(*(column[first].tolist() for column in columns), strict=True))
-        new = np.array([at for at, row in enumerate(rows) if row not in known], np.int64)
+        before = list(map(known.get, rows))
+        if None not in before:
+            return np.array(before, dtype=np.int64)[back]
+        fresh: dict[tuple[Any, ...], int] = {}
+        for at, row in enumerate(rows):
+            if before[at] is None:
+                fresh.setdefault(row, at)
+        new = np.array(list(fresh.values()), np.int64)
         texts = {
             name: [show_value(value) for value in model.decode(name, settings[name][first[new]])] for name in names
         }

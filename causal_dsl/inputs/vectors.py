@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from functools import lru_cache
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
@@ -114,16 +115,21 @@ class VectorInputs(Inputs):
 
 def encode(placement: InputPlacement, model: CausalModel, codes: np.ndarray) -> np.ndarray:
     """The numbers [n, stop - start] by which the values of a variable enter a vector network."""
-    different, back = np.unique(codes, return_inverse=True)  # each value is decoded once
-    values = model.decode(placement.variable, different)
+    variable = model.variables[placement.variable]
     if placement.encoding == "scalar":
-        return np.array([[float(value)] for value in values])[back.reshape(-1)]
-    domain = model.variables[placement.variable].domain
-    assert isinstance(domain, Finite)
-    order = {value: i for i, value in enumerate(domain.values)}
+        assert variable.type in ("bool", "int", "real")
+        return codes.astype(np.float64)[:, None]  # a code is the number itself
+    assert isinstance(variable.domain, Finite)
+    every = model.codes(placement.variable)
+    order = np.argsort(every, kind="stable")
+    places = order[np.searchsorted(every, codes, sorter=order)]
     if placement.encoding == "onehot":
-        table = np.eye(len(order))
-    else:
-        settings = dict(placement.settings)
-        table = normals(settings["seed"], (len(order), settings["dim"]))
-    return table[[order[value] for value in values]][back.reshape(-1)]
+        return (places[:, None] == np.arange(len(every))).astype(np.float64)
+    settings = dict(placement.settings)
+    return _embeddings(settings["seed"], len(every), settings["dim"])[places]
+
+
+@lru_cache(64)
+def _embeddings(seed: int, n: int, dim: int) -> np.ndarray:
+    """A vector for each value, the same in all tests."""
+    return normals(seed, (n, dim))

@@ -2,8 +2,9 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping, Sequence
+from collections.abc import Iterable, Mapping, Sequence
 from dataclasses import field
+from functools import cached_property
 
 import numpy as np
 
@@ -121,19 +122,27 @@ def _one_way(unit: FitUnit) -> None:
 
 def refuse_overlap(tests: Sequence[Test], declared: Sequence[Test], plan: Plan, fits: Fits) -> None:
     """Refuse to judge a feature on an input that it was fitted on (E711)."""
-    twins = Twins(plan, fits.plan)
+    twins, units = Twins(plan, fits.plan), dict[FeatureRef, list[FitUnit]]()
+    for unit in fits.units:
+        for ref in unit.maps:
+            units.setdefault(ref, []).append(unit)
+    used = {id(unit): twins.used(unit.network, _draws_of(unit)) for unit in fits.units}
     for test in tests:
         if not learned(test):
             continue
-        wanted = {ref for cell in test.cells for ref in maps_of(cell)}
-        for unit in fits.units:
-            if unit.fitting.file or not wanted & set(unit.maps):
+        wanted = {id(unit) for cell in test.cells for ref in maps_of(cell) for unit in units.get(ref, ())}
+        for unit in (unit for unit in fits.units if id(unit) in wanted):
+            if unit.fitting.file or not twins.reads(test, unit.network, used[id(unit)]):
                 continue
-            for experiment in unit.experiments:
-                for run in (experiment.fit.base, experiment.validation.base):
-                    shared = shared_input(plan, test, fits.plan, unit.network, run.draw, twins)
-                    if shared is not None:
-                        _refuse(test, shared, bool(declared_for(test, declared)))
+            for node in _draws_of(unit):
+                shared = shared_input(plan, test, fits.plan, unit.network, node, twins)
+                if shared is not None:
+                    _refuse(test, shared, bool(declared_for(test, declared)))
+
+
+def _draws_of(unit: FitUnit) -> list[g.DrawNode]:
+    """The draws that maps are fitted on, and those that end the fit."""
+    return [run.draw for one in unit.experiments for run in (one.fit.base, one.validation.base)]
 
 
 @dataclass(frozen=True)
@@ -149,19 +158,11 @@ def shared_input(
     plan: Plan, test: Test, fits: Plan, network: NetworkKey, draw: g.DrawNode, twins: Twins
 ) -> Shared | None:
     """The first row of a test whose tokens (or vector) a fit on a network reads, too, in whatever role; else None."""
-    theirs, fitted_rows = (
-        fits.inputs[network],
-        [rows for run, rows in fits.rows.items() if run.draw == draw and run.network == network],
-    )
+    theirs, fitted_rows = fits.inputs[network], [rows for _, rows in twins.fitted_rows.get((network, draw), ())]
     own, inputs = plan.scores[test.name][0].label.draw, plan.inputs[test.network.key]
-    used = np.zeros(len(theirs) + 1, dtype=bool)  # the last for what has no twin
-    for rows in fitted_rows:
-        used[theirs.runs[rows]] = True
-    read = used[twins.of(test.network.key, network)]
+    read = twins.used(network, [draw])[twins.of(test.network.key, network)]
     first: tuple[int, str, int] | None = None
-    for run, rows in plan.rows.items():
-        if run.draw != own or run.network != test.network.key:
-            continue
+    for run, rows in twins.rows.get((test.network.key, own), ()):
         hit = np.flatnonzero(read[rows])
         if len(hit) and (first is None or hit[0] < first[0]):
             first = int(hit[0]), run.role, int(rows[hit[0]])
@@ -174,6 +175,17 @@ def shared_input(
     return Shared(settings, inputs.text(index), theirs.text(fitted))
 
 
+#: The runs of a draw on a network, each with its rows.
+RowsOfDraws = dict[tuple[NetworkKey, g.DrawNode], list[tuple[g.Forward, np.ndarray]]]
+
+
+def _by_draw(plan: Plan) -> RowsOfDraws:
+    found: RowsOfDraws = {}
+    for run, rows in plan.rows.items():
+        found.setdefault((run.network, run.draw), []).append((run, rows))
+    return found
+
+
 @dataclass
 class Twins:
     """Which inputs of a plan are those of its fits, found once for each two networks."""
@@ -181,6 +193,29 @@ class Twins:
     plan: Plan
     fits: Plan
     _known: dict[tuple[NetworkKey, NetworkKey], np.ndarray] = field(default_factory=dict)
+
+    @cached_property
+    def rows(self) -> RowsOfDraws:
+        return _by_draw(self.plan)
+
+    @cached_property
+    def fitted_rows(self) -> RowsOfDraws:
+        return _by_draw(self.fits)
+
+    def used(self, fitted: NetworkKey, draws: Iterable[g.DrawNode]) -> np.ndarray:
+        """Which inputs of a network of the fits some draws read, the last for what has no twin."""
+        theirs = self.fits.inputs[fitted]
+        found, runs = np.zeros(len(theirs) + 1, dtype=bool), theirs.runs
+        for node in dict.fromkeys(draws):
+            for _, rows in self.fitted_rows.get((fitted, node), ()):
+                found[runs[rows]] = True
+        return found
+
+    def reads(self, test: Test, fitted: NetworkKey, used: np.ndarray) -> bool:
+        """Whether a test reads any of the inputs that are used."""
+        network, draw = test.network.key, self.plan.scores[test.name][0].label.draw
+        read = used[self.of(network, fitted)]
+        return any(bool(read[rows].any()) for _, rows in self.rows.get((network, draw), ()))
 
     def of(self, network: NetworkKey, fitted: NetworkKey) -> np.ndarray:
         """For every input of a network of the plan the first input of a network of the fits that is read alike, -1 where none is."""

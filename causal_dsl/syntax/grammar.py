@@ -24,7 +24,7 @@ class Grammar:
     """``tables`` parses tokens; ``keywords`` and ``symbols`` give the terminal of a word and of a sign.
 
     ``scanner`` matches the next token at a position: its ``lastgroup`` is the terminal, or ``SYMBOL``. ``actions`` are the
-    tables by state and symbol: the state to go to, or the rule to reduce by with its size and what it makes.
+    tables by state and symbol: the state to go to, or the rule to reduce by with its size and what it makes (None: it is its one part).
     """
 
     tables: Lark
@@ -53,16 +53,25 @@ class Grammar:
                     values.append(token)
                     break
                 origin, size, made = action
-                if size:
-                    parts = values[-size:]
-                    del states[-size:], values[-size:]
+                if made is None:  # what it stands for is its one part
+                    states[-1] = actions[states[-2]][origin]
                 else:
                     parts = []
-                states.append(actions[states[-1]][origin])
-                values.append(made(parts))
+                    if size:
+                        parts = values[-size:]
+                        del states[-size:], values[-size:]
+                    states.append(actions[states[-1]][origin])
+                    values.append(made(parts))
                 if states[-1] == end and kind == "$END":
                     return values[-1], len(tokens)
         raise ValueError("the last token is the end")
+
+
+def _single(rule: Any) -> bool:
+    """Whether a rule makes nothing of its own, as a sum of one term: in its place stands its one part."""
+    parts = rule.expansion
+    alone = len(parts) == 1 and not parts[0].is_term and not parts[0].name.startswith("_")
+    return alone and rule.options.expand1 and not rule.alias
 
 
 @cache
@@ -83,7 +92,9 @@ def load_grammar() -> Grammar:
     callbacks = tables._callbacks
     actions = {
         state: {
-            kind: argument if action is Shift else (argument.origin.name, len(argument.expansion), callbacks[argument])
+            kind: argument
+            if action is Shift
+            else (argument.origin.name, len(argument.expansion), None if _single(argument) else callbacks[argument])
             for kind, (action, argument) in row.items()
         }
         for state, row in table.states.items()
