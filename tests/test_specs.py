@@ -118,8 +118,8 @@ def test_a_network_trained_from_nothing(ran: Ran) -> None:
 
 
 #: Those whose run takes long, and those that take as long as all others: they train ten networks, or fit in each of them.
-LONG = ["logic", "attributes", "rotated_and", "train"]
-LONGEST = ["equality_mlp", "equality_mlp_das"]
+LONG = ["logic", "rotated_and", "train"]
+LONGEST = ["attributes", "equality_mlp", "equality_mlp_das"]
 
 
 @pytest.mark.parametrize(

@@ -255,11 +255,11 @@ def workers_of(driver: int) -> list[int]:
 @pytest.mark.parametrize(
     ("most", "drivers", "between"),
     [
-        pytest.param(4, 1, 2, marks=pytest.mark.slow),
+        pytest.param(2, 1, 1, marks=pytest.mark.slow),
         pytest.param(20, 3, 5, marks=pytest.mark.nightly),
         pytest.param(20, 0, 99, marks=pytest.mark.nightly),
     ],
-    ids=["four", "twenty", "twenty, one driver"],
+    ids=["two", "twenty", "twenty, one driver"],
 )
 def test_kills_of_workers_and_of_drivers_lose_nothing(most, drivers, between, monkeypatch):
     """``most`` kills of workers, ``between`` of them before each kill of one of the ``drivers``; a driver that is not killed ends well."""
@@ -289,7 +289,9 @@ def test_kills_of_workers_and_of_drivers_lose_nothing(most, drivers, between, mo
         same(Path("one") / name, Path("several") / name)
 
 
-@pytest.mark.parametrize(("sent", "code"), [(signal.SIGINT, 130), (signal.SIGTERM, 143)])
+@pytest.mark.parametrize(
+    ("sent", "code"), [(signal.SIGTERM, 143), pytest.param(signal.SIGINT, 130, marks=pytest.mark.nightly)]
+)
 def test_a_run_that_is_stopped_leaves_what_is_finished(sent, code):
     driver = started("sweep.causal", "--workers", "2", "--out", "several", "--batch-memory", "12MB")
     until = time.monotonic() + 120

@@ -91,16 +91,26 @@ def test_pairs_in_which_only_the_interchange_fails_make_it_partly(tmp_path: Path
     assert (iia.high or 0) > (accuracy.low or 0)  # the intervals overlap
 
 
-@pytest.mark.slow
+#: A few seeds, and many at night.
+SEEDS = pytest.mark.parametrize(
+    "seeds",
+    [
+        pytest.param(range(2), marks=pytest.mark.slow, id="two"),
+        pytest.param(range(2, 20), marks=pytest.mark.nightly, id="eighteen more"),
+    ],
+)
+
+
+@SEEDS
 @pytest.mark.parametrize(
     ("network", "balance"), [("copy_in_few", BALANCE), ("copy_in_few", ""), ("copy_in_fewer", BALANCE)]
 )
-def test_a_copy_that_is_read_in_few_inputs_is_named(network: str, balance: str, tmp_path: Path) -> None:
-    found = run(tmp_path, network, drawn(range(6), 2048, balance))
-    assert all(is_named(found[f"s{seed}"]) for seed in range(6)), [told(found[f"s{seed}"]) for seed in range(6)]
+def test_a_copy_that_is_read_in_few_inputs_is_named(network: str, balance: str, seeds: range, tmp_path: Path) -> None:
+    found = run(tmp_path, network, drawn(seeds, 2048, balance))
+    assert all(is_named(found[f"s{seed}"]) for seed in seeds), [told(found[f"s{seed}"]) for seed in seeds]
 
 
-@pytest.mark.slow
+@SEEDS
 @pytest.mark.parametrize(
     ("network", "balance", "right"),
     spread(
@@ -110,12 +120,14 @@ def test_a_copy_that_is_read_in_few_inputs_is_named(network: str, balance: str, 
             for balance in (BALANCE, "")
             for right in (RIGHT, "")
         ],
-        6,
+        3,
     ),
 )
-def test_a_truth_of_a_network_with_errors_stays_one(network: str, balance: str, right: str, tmp_path: Path) -> None:
-    found = run(tmp_path, network, drawn(range(20), 1024, balance), right=right)
-    tests = [found[f"s{seed}"] for seed in range(20)]
+def test_a_truth_of_a_network_with_errors_stays_one(
+    network: str, balance: str, right: str, seeds: range, tmp_path: Path
+) -> None:
+    found = run(tmp_path, network, drawn(seeds, 1024, balance), right=right)
+    tests = [found[f"s{seed}"] for seed in seeds]
     assert not [one.name for one in tests if "alarm" in told(one).values()]
     assert {one.verdict.code for one in tests if one.verdict is not None} == {"supported"}
 

@@ -269,7 +269,9 @@ def test_shards_of_another_run_are_refused(
 
 @pytest.mark.slow
 @pytest.mark.skipif(os.name != "posix", reason="runs are forked")
-@pytest.mark.parametrize("kind", ["fits", "training", "networks"])
+@pytest.mark.parametrize(
+    "kind", ["training", *(pytest.param(kind, marks=pytest.mark.nightly) for kind in ("fits", "networks"))]
+)
 def test_merge_refuses_what_is_another_than_when_the_shards_ran(
     kind: str, server: Server, whole: Whole, tmp_path: Path
 ) -> None:
