@@ -335,14 +335,12 @@ def _copied(
             return []
     drawn = plan.draw_of(test)
     distinct, first = seen.inputs(test)
-    refs = intervention.features or (None,) * len(written)
+    through = dict(zip(intervention.places, intervention.features, strict=False))  # a part of a place is not of them
     held = seen.at_places(written, distinct) if tokens else None
     if held is None and tokens:
         return []
     if held is None:
-        held = np.concatenate(
-            [seen.written(p.site, ref, distinct) for p, ref in zip(written, refs, strict=False)], axis=1
-        )
+        held = np.concatenate([seen.written(p.site, through.get(p), distinct) for p in written], axis=1)
     if not np.isfinite(held).all():
         return []  # they hold nothing, and `non_finite` says so
     values = {n: column[first] for n, column in drawn.values["base"].items()}

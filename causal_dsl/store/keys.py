@@ -152,8 +152,8 @@ def changes(before: Any, now: Any, path: str = "") -> list[str]:
     if isinstance(before, str) and isinstance(now, str) and len(before) == len(now) == 64:
         return [f"{path} has another content"]
     if path == "tests":  # also those of a run without `--test`, and each output that a test reads
-        was, now = (", ".join(map(str, names)) or "nothing" for names in (before, now))
-        return [f"other tests were run: {_cut(was)}; now {_cut(now)}"]
+        was, here = (", ".join(map(str, names or ())) or "nothing" for names in (before, now))
+        return [f"other tests were run: {_cut(was)}; now {_cut(here)}"]
     return [f"{OPTIONS.get(path, path)} was {_shown(before)}, and is {_shown(now)}"]
 
 

@@ -273,6 +273,8 @@ def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span
     except (OSError, ValueError, KeyError, TypeError):
         found = [f"its `{RESULTS}` cannot be read"]  # whatever it is, no run of these shards wrote it
     else:
+        if not before and not any(test.get("cells") for test in kept.get("tests", ())):
+            return  # of a run that measured nothing
         said, own = shards[0].said["identity"], shards[0].said["versions"]
         listed = ("tests", "networks")  # the tests of all parts, and the names alone of networks
         now = {one.name: said[one.name] for one in fields(RunInputs) if one.name in said and one.name not in listed}

@@ -413,6 +413,20 @@ def test_merge_replaces_no_results_of_another_run_unasked(server: Server, whole:
     assert code in (0, 1) and numbers(home) != first
 
 
+@pytest.mark.slow
+@pytest.mark.skipif(os.name != "posix", reason="runs are forked")
+def test_a_merge_that_could_not_run_keeps_no_later_one_from_it(server: Server, whole: Whole, tmp_path: Path) -> None:
+    before, expected, table, _ = whole("training")
+    home = tmp_path / "run"
+    copytree(before, home)
+    assert server.run(["run", *MORE["training"], "--shard", "1/1", "--out", "parts"], home)[0] == 0
+    code, _ = server.run(["merge", "parts", "--out", "out"], home)
+    assert code == 2 and "E646" in said(home), said(home)
+    assert not any(test["cells"] for test in json.loads((home / "out" / "v" / "results.json").read_text())["tests"])
+    merge(server, home, "parts")
+    assert numbers(home) == expected and pairs(home) == table
+
+
 def test_torchrun_shares_out_the_work_by_itself(
     tmp_path: Path, monkeypatch: pytest.MonkeyPatch, capsys: pytest.CaptureFixture[str]
 ) -> None:

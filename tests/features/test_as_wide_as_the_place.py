@@ -1,0 +1,75 @@
+"""Features with as many dimensions as the place has numbers: what is written through them is the place, whatever holds nothing there."""
+
+from __future__ import annotations
+
+from pathlib import Path
+
+import pytest
+
+import causal_dsl as cd
+from causal_dsl.api import Options
+from causal_dsl.vocabulary.features import FEATURES
+
+NETWORK = """
+import torch
+from torch import nn
+
+
+class Layer(nn.Module):
+    def forward(self, x):
+        left = (x[:, 0] == x[:, 1]).to(x.dtype)
+        return torch.stack([2 * left - 1, torch.sin(x[:, 0] + 2 * x[:, 2]), 2 * (x[:, 2] == x[:, 3]).to(x.dtype) - 1], 1)
+
+
+class Net(nn.Module):
+    def __init__(self):
+        super().__init__()
+        self.in_features = 4
+        self.layers = nn.ModuleList([Layer()])
+        self.head = nn.Parameter(torch.ones(1))
+
+    def forward(self, x):
+        h = self.layers[0](x.to(self.head.dtype))
+        same = torch.sign(h[:, 0]) * torch.sign(h[:, 2]) * self.head
+        return torch.stack([-same, same], 1)
+"""
+SPEC = """
+domain Shape = 0..3
+causal equality {
+  a, b, c, d ~ Shape
+  left := a == b
+  right := c == d
+  output same := left == right
+}
+network net = torch("net.py:Net")
+align halves : equality -> net {
+  a, b, c, d @ input via scalar()
+  left @ layer[0].out[0:2] via FEATURE
+  right @ layer[0].out[2]
+  same @ logits
+}
+test swap on halves {
+  base, source ~ equality(n=128, seed=0)
+  do(left <- source)
+  report iia
+}
+"""
+#: How each family of records whose size is a setting is written with two dimensions; what is compared with them is another test's.
+WIDE = {
+    name: f"{name}({family.dim}=2{'' if name == 'pca' else ', n=64, epochs=1, controls=none'})"
+    for name, family in ((name, FEATURES[name]) for name in FEATURES)
+    if family.dim
+}
+
+
+@pytest.mark.parametrize(
+    "feature", [WIDE["pca"], *(pytest.param(WIDE[n], marks=pytest.mark.slow) for n in WIDE if n != "pca")]
+)
+def test_a_place_of_which_a_part_holds_nothing(feature: str, tmp_path: Path) -> None:
+    (tmp_path / "net.py").write_text(NETWORK)
+    inputs = "\n".join(f"  {name} @ input[{at}:{at + 1}] via scalar()" for at, name in enumerate("abcd"))
+    text = SPEC.replace("FEATURE", feature).replace("  a, b, c, d @ input via scalar()", inputs)
+    (tmp_path / "s.causal").write_text(text)
+    (test,) = cd.run(tmp_path / "s.causal", Options(trust=True)).tests
+    assert test.cell().scores["iia"].value == 1
+    assert any(part.idle for part in test.cell().parts), "one of the two numbers decides nothing"
