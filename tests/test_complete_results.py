@@ -201,19 +201,19 @@ def reported(folder: str, capsys: Captured) -> str:
 
 
 def break_network(how: str) -> None:
-    """Another `net.py`, whose network is not made, or is made and cannot be run."""
+    """Another `net.py`, whose network is not ``made``, or is made, and ``how`` is all that its forward does."""
     if how == "made":
         Path("net.py").write_text(FAULTY)
     else:
         Path("net.py").write_text(
             "import torch\nfrom torch import nn\n\n\nclass Stop(nn.Linear):\n    def forward(self, x):\n"
-            "        raise ValueError('it has no weights')\n\n\ndef make():\n    torch.manual_seed(0)\n"
+            f"        {how}\n\n\ndef make():\n    torch.manual_seed(0)\n"
             "    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), Stop(6, 2))\n"
         )
 
 
 @pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("how", ["made", "run"])
+@pytest.mark.parametrize("how", ["made", "raise ValueError('it has no weights')", "raise SystemExit(0)"])
 def test_numbers_of_a_run_before_do_not_stay_where_a_fault_ends_a_run(
     spec: str, how: str, beside: bool, capsys: Captured
 ) -> None:
@@ -300,3 +300,52 @@ def test_with_workers_a_fault_leaves_no_numbers_of_a_run_before(spec: str, capsy
     assert main(["run", spec, "--trust", "--out", "kept", "--workers", "1"]) == 2
     assert [(t["status"], t["fault"]) for t in kept("kept", "one")["tests"]] == [("interrupted", "E639")] * 2
     assert "not run (E639): 0 of 3 cells measured" in reported("kept", capsys)
+
+
+LATE = """import torch
+from torch import nn
+
+
+class Gone(BaseException):
+    pass
+
+
+class Late(nn.Linear):
+    runs = 0
+
+    def forward(self, x):
+        self.runs += 1
+        if self.runs > 29 and x.shape[0] > 16:
+            raise END
+        return super().forward(x)
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), Late(6, 2))
+"""
+
+
+@pytest.mark.parametrize("end", ["SystemExit(0)", "Gone('for good')", "GeneratorExit", "ValueError('too many')"])
+def test_a_network_that_fails_in_the_middle_of_a_run_is_at_fault(spec: str, end: str, capsys: Captured) -> None:
+    """The fault names the network and the line of its code. The test that it does not reach is run all the same."""
+    Path("net.py").write_text(LATE.replace("END", end))
+    Path(spec).write_text(Path(spec).read_text().replace("n=40", "n=2000"))
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 2
+    told = capsys.readouterr()
+    assert "error[E639]: the code of `net` raises an exception as the network is run" in told.err
+    assert f"= note: {end.partition('(')[0]}" in told.err and "raised at line 15 of net.py" in told.err
+    statuses = [(t["name"], t["status"], t.get("fault")) for t in kept("kept", "one")["tests"]]
+    assert statuses == [("swept", "interrupted", "E639"), ("plain", "failed", None)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [["--workers", "1"], ["--shard", "1/1"]])
+def test_a_network_that_ends_its_process_is_at_fault_on_workers_and_in_shards(
+    spec: str, how: list[str], capsys: Captured
+) -> None:
+    Path("net.py").write_text(LATE.replace("END", "SystemExit(0)"))
+    Path(spec).write_text(Path(spec).read_text().replace("n=40", "n=2000"))
+    assert main(["run", spec, "--trust", "--out", "kept", *how]) == 2
+    told = capsys.readouterr()
+    assert "SystemExit" in told.err + told.out

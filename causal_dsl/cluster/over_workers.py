@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import field, replace
 from pathlib import Path
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.checking.checking import check
 from causal_dsl.checking.specs import Options, Spec
@@ -159,7 +160,8 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
 def _units(spec: Spec, options: Options) -> Sequence[Unit]:
     """The units of a spec, for which its networks are loaded. The folder of a spec that cannot be cut says why, as where it is run in one process."""
     try:
-        return units_of(spec, options)
+        with foreign:
+            return units_of(spec, options)
     except SpecError as error:
         assert options.folder is not None
         try:

@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.base.faults import is_ours, raise_if_stopped, strict
+from causal_dsl.base.faults import foreign, is_ours, raise_if_stopped, strict
 from causal_dsl.checked import Checked
 from causal_dsl.checking.checking import check
 from causal_dsl.checking.checking_networks import check_to_run
@@ -38,6 +38,7 @@ from causal_dsl.program.weights_held import is_follower, unshared
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.which_progress import progress
+from causal_dsl.running.fault_of_code import fault_of_code
 from causal_dsl.running.preparing import (
     LoadedPart,
     RunFault,
@@ -319,15 +320,17 @@ def _run_part(
     """The tests of a spec, or those on one of its networks, which is then called ``name``."""
     options = session.options
     _refuse_untrusted(checked)
-    part = loaded(spec, checked, name, session, folder)
+    with foreign:
+        part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
         try:
-            ran = _run(spec, part, options, folder, notices, later)
+            with foreign:
+                ran = _run(spec, part, options, folder, notices, later)
         except SpecError as error:
             raise RunFault([_placed(one, checked) for one in error.diagnostics]) from error
         except Exception as error:
-            if (found := fault_of_package(error)) is None:
+            if (found := fault_of_package(error) or fault_of_code(error, part.used.values())) is None:
                 raise
             raise RunFault([_placed(found, checked)]) from error
     return replace(ran, faults=tuple(part.checked.cells_lost))

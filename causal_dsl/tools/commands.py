@@ -11,6 +11,7 @@ from pathlib import Path
 from typing import Any
 
 from causal_dsl import api
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.garbage import importing, rarely_collected
 from causal_dsl.diagnostics import (
     Diagnostic,
@@ -66,7 +67,8 @@ def _each(
     documents, faulty = [], False
     for file in files:
         try:
-            documents.append(act(file))
+            with foreign:
+                documents.append(act(file))
             continue
         except SpecError as error:
             fault = error
