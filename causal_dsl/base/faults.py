@@ -41,6 +41,10 @@ class Stop(BaseException):
     """Stops what this package does, as Ctrl-C does: no code in between may take it for a fault."""
 
 
+class NotBegun(KeyboardInterrupt):
+    """Ctrl-C before a run began: nothing was written."""
+
+
 class Ended(Exception):
     """An exception by which code that is not ours would have ended this process. The name of its class, and what it says, are those of
     what was raised."""
