@@ -29,6 +29,7 @@ from causal_dsl.network.wrapped import in_eval_mode, vector_layers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.store.code import importing, run_file, watching
+from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -187,7 +188,7 @@ def _vector_facts(model: nn.Module, span: Span, kind: str, dtype: torch.dtype | 
 
 
 def _import(path: Path, span: Span) -> ModuleType:
-    name = f"causal_dsl_user_{abs(hash(real_path(path)))}"
+    name = f"causal_dsl_user_{of_bytes(str(real_path(path)).encode('utf-8', 'surrogatepass'))[:16]}"
     if path.suffix != ".py":
         raise fail("E637", f"{shown_path(path)} is not a Python file", span)
     with importing([path.parent]):
