@@ -68,7 +68,7 @@ class Resampling:
         """``draws``: the rows are independent draws, and what is asked is what more such draws would give."""
         self.n = len(next(iter(ids.values()))) if ids else 0
         self.draws = draws
-        inverses = [np.unique(np.asarray(column), return_inverse=True)[1].reshape(-1) for column in ids.values()]
+        inverses = [_numbered(column) for column in ids.values()]
         #: Which input each pair has, of each role that matters: ``[n]``, numbered from 0.
         self.inverses = _without_nested(inverses) if self.n and not draws else [np.arange(self.n)][: self.n]
 
@@ -191,11 +191,20 @@ def _refines(fine: np.ndarray, coarse: np.ndarray) -> bool:
 
 def halves(base_ids: np.ndarray) -> np.ndarray:
     """Which pairs belong to the choosing half: a fixed split of the distinct base inputs, as booleans ``[n]``."""
-    distinct, inverse = np.unique(np.asarray(base_ids), return_inverse=True)
-    order = np.argsort(step(step(np.arange(len(distinct), dtype=np.uint64)) + np.uint64(SEED)), kind="stable")
-    first = np.zeros(len(distinct), bool)
-    first[order[: len(distinct) // 2]] = True
-    return first[inverse.reshape(-1)]
+    inputs = _numbered(base_ids)
+    count = int(inputs.max(initial=-1)) + 1
+    order = np.argsort(step(step(np.arange(count, dtype=np.uint64)) + np.uint64(SEED)), kind="stable")
+    first = np.zeros(count, bool)
+    first[order[: count // 2]] = True
+    return first[inputs]
+
+
+def _numbered(ids: np.ndarray) -> np.ndarray:
+    """The inputs of some pairs in the order in which they come up, from 0: what else a run numbers decides nothing."""
+    first, inverse = np.unique(np.asarray(ids), return_index=True, return_inverse=True)[1:]
+    places = np.empty(len(first), np.int64)
+    places[np.argsort(first, kind="stable")] = np.arange(len(first))
+    return places[inverse.reshape(-1)]
 
 
 def percentiles(replicates: np.ndarray) -> tuple[float, float] | None:
