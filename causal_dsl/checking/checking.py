@@ -259,7 +259,7 @@ def _plan(
     beside_it = (checked.searches, checked.constants, None if checked.fits is None else checked.fits.plan)
     for made in [one for one in beside_it if one is not None]:
         for test in made.tests:
-            if test.network.facts.traits.seen and (tokens := tokenizers(test.network)) is not None:
+            if (tokens := tokenizers(test.network)) is not None:
                 beginnings.check(test, made.draw_of(test), tokens, found)
     before = WorkBefore(checked.searches, checked.searched, checked.constants)
     plan = replace(plan, fits=checked.fits, answers=checked.answers, before=before)
