@@ -6,10 +6,11 @@ from collections.abc import Mapping
 from dataclasses import field
 from typing import Any
 
+from causal_dsl.base.options_shown import here
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.ceilings import Ceiling
 from causal_dsl.causal.memo import Memo
-from causal_dsl.diagnostics import Diagnostic, SpecError, render_all
+from causal_dsl.diagnostics import Diagnostic, SpecError, render_all, shown_path
 from causal_dsl.messages.displayed import Shown
 from causal_dsl.planning.plan import Fits, Plan
 from causal_dsl.program.answers import Answers
@@ -18,6 +19,7 @@ from causal_dsl.program.modules import Definition
 from causal_dsl.program.options import Refused
 from causal_dsl.program.program import Program, Test
 from causal_dsl.program.searches import Discovery
+from causal_dsl.program.trust import untrusted_of
 from causal_dsl.score.chance import show_ceilings, show_distinct
 from causal_dsl.score.results import TestResult
 from causal_dsl.store.reads import Reads
@@ -91,6 +93,7 @@ class Checked(Shown):
                 "ceilings": _ceilings_json(self.ceilings.get(test.name, {})),
                 "distinct": self.distinct.get(test.name, {}),
                 **({"outputs": self._outputs(test)} if test.parts else {}),
+                **({"untrusted": [one.name for one in untrusted]} if (untrusted := untrusted_of(test)) else {}),
             }
             for test in (self.program.tests if self.program else [])
         ]
@@ -99,6 +102,13 @@ class Checked(Shown):
     def _outputs(self, test: Test) -> dict[str, Any]:
         """The ceilings of each output by itself."""
         return {p.readout.variable: _ceilings_json(self.ceilings.get(p.name, {})) for p in test.parts}
+
+    def without_ceilings(self, test: Test) -> str:
+        """Why a test has no ceilings, in the words of the place where it is shown."""
+        if untrusted := untrusted_of(test):
+            of = ", ".join(f"`{function.name}` of {shown_path(function.path)}" for function in untrusted)
+            return here().told(f"known only with --trust, since the model calls {of}")
+        return "not known" if test.swaps else "no variable is interchanged"
 
     def text(self) -> str:
         """The print of the terminal: diagnostics, then the chance level of each test."""
@@ -110,7 +120,7 @@ class Checked(Shown):
             inputs = show_distinct(self.distinct.get(test.name, {}))
             if found and id(found) not in shown:
                 shown[id(found)] = show_ceilings(found)
-            told = shown[id(found)] if found else "nothing is interchanged"
+            told = shown[id(found)] if found else self.without_ceilings(test)
             lines.append(f"  {test.name}: {told}")
             for part in test.parts if found else ():
                 lines.append(f"    {part.readout.variable}: {show_ceilings(self.ceilings.get(part.name, {}))}")

@@ -204,8 +204,8 @@ def nearest(name: str, candidates: Iterable[str]) -> str | None:
 
 
 def did_you_mean(name: str, candidates: Iterable[str], otherwise: str = "") -> str:
-    """A help line with the nearest candidate, or the short list of them, or ``otherwise``."""
-    pool = list(dict.fromkeys(candidates))
+    """A help line with the nearest candidate, or the short list of them in their order, or ``otherwise``. Those of a set have none, and are sorted."""
+    pool = list(dict.fromkeys(sorted(candidates) if isinstance(candidates, set | frozenset) else candidates))
     close = nearest(name, pool)
     if close is not None:
         return f"did you mean `{close}`?"

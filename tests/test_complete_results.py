@@ -5,14 +5,17 @@ from __future__ import annotations
 import json
 from collections.abc import Iterator
 from pathlib import Path
+from typing import Any
 
+import pyarrow.parquet as pq
 import pytest
 
 import causal_dsl as cd
 from causal_dsl.engine.execute import Execution
 from causal_dsl.engine.measured_cells import MeasuredCells
-from causal_dsl.running import session
+from causal_dsl.running import running, session
 from causal_dsl.running.running import Interrupted
+from causal_dsl.tools import commands
 from causal_dsl.tools.cli import main
 
 SPEC = """causal m {
@@ -201,19 +204,19 @@ def reported(folder: str, capsys: Captured) -> str:
 
 
 def break_network(how: str) -> None:
-    """Another `net.py`, whose network is not made, or is made and cannot be run."""
+    """Another `net.py`, whose network is not ``made``, or is made, and ``how`` is all that its forward does."""
     if how == "made":
         Path("net.py").write_text(FAULTY)
     else:
         Path("net.py").write_text(
             "import torch\nfrom torch import nn\n\n\nclass Stop(nn.Linear):\n    def forward(self, x):\n"
-            "        raise ValueError('it has no weights')\n\n\ndef make():\n    torch.manual_seed(0)\n"
+            f"        {how}\n\n\ndef make():\n    torch.manual_seed(0)\n"
             "    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), Stop(6, 2))\n"
         )
 
 
 @pytest.mark.parametrize("beside", [False, True])
-@pytest.mark.parametrize("how", ["made", "run"])
+@pytest.mark.parametrize("how", ["made", "raise ValueError('it has no weights')", "raise SystemExit(0)"])
 def test_numbers_of_a_run_before_do_not_stay_where_a_fault_ends_a_run(
     spec: str, how: str, beside: bool, capsys: Captured
 ) -> None:
@@ -300,3 +303,177 @@ def test_with_workers_a_fault_leaves_no_numbers_of_a_run_before(spec: str, capsy
     assert main(["run", spec, "--trust", "--out", "kept", "--workers", "1"]) == 2
     assert [(t["status"], t["fault"]) for t in kept("kept", "one")["tests"]] == [("interrupted", "E639")] * 2
     assert "not run (E639): 0 of 3 cells measured" in reported("kept", capsys)
+
+
+@pytest.mark.parametrize("same", [True, False])
+@pytest.mark.parametrize("when", ["imports", "check", "load", "run"])
+def test_what_is_said_of_a_run_that_ctrl_c_ends_is_true(
+    spec: str, when: str, same: bool, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """Before a run begins it writes nothing; after that, no number of another run stays."""
+    words = ["run", spec, "--trust", "--out", "kept"]
+    if same:
+        Path("new").mkdir()
+        with monkeypatch.context() as early:
+            early.setattr(commands, "importing", interrupting)
+            assert main([*words[:-1], "new"]) == 130
+        assert not list(Path("new").iterdir())
+        assert capsys.readouterr().err == "stopped before the run began; nothing was written to new\n"
+    assert main(words) == 1
+    before = Path("kept/one/results.json").read_bytes()
+    if not same:
+        Path(spec).write_text(Path(spec).read_text().replace("seed=2", "seed=3"))
+    place = {"imports": (commands, "importing"), "check": (running, "check_to_run"), "load": (session, "load")}
+    monkeypatch.setattr(*place.get(when, (Execution, "run")), interrupting)
+    capsys.readouterr()
+    assert main(words) == 130
+    said = capsys.readouterr().err.splitlines()[-1]
+    if when in ("imports", "check"):
+        assert said == "stopped before the run began; nothing was written to kept"
+        assert Path("kept/one/results.json").read_bytes() == before
+    else:
+        told = "stopped before a cell was measured; what it stored is in kept, and the same command goes on from there"
+        assert said == told
+        assert [(t["status"], t["cells"]) for t in kept("kept", "one")["tests"]] == [("interrupted", [])] * 2
+
+
+def interrupting(*_: object) -> Any:
+    """Ctrl-C in the place of what is called."""
+    raise KeyboardInterrupt
+
+
+LATE = """import torch
+from torch import nn
+
+
+class Gone(BaseException):
+    pass
+
+
+class Late(nn.Linear):
+    runs = 0
+
+    def forward(self, x):
+        self.runs += 1
+        if self.runs > 29 and x.shape[0] > 16:
+            raise END
+        return super().forward(x)
+
+
+def make():
+    torch.manual_seed(0)
+    return nn.Sequential(nn.Linear(8, 6), nn.ReLU(), Late(6, 2))
+"""
+
+
+@pytest.mark.parametrize("end", ["SystemExit(0)", "Gone('for good')", "GeneratorExit", "ValueError('too many')"])
+def test_a_network_that_fails_in_the_middle_of_a_run_is_at_fault(spec: str, end: str, capsys: Captured) -> None:
+    """The fault names the network and the line of its code. The test that it does not reach is run all the same."""
+    Path("net.py").write_text(LATE.replace("END", end))
+    Path(spec).write_text(Path(spec).read_text().replace("n=40", "n=2000"))
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 2
+    told = capsys.readouterr()
+    assert "error[E639]: the code of `net` raises an exception as the network is run" in told.err
+    assert f"= note: {end.partition('(')[0]}" in told.err and "raised at line 15 of net.py" in told.err
+    statuses = [(t["name"], t["status"], t.get("fault")) for t in kept("kept", "one")["tests"]]
+    assert statuses == [("swept", "interrupted", "E639"), ("plain", "failed", None)]
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("how", [["--workers", "1"], ["--shard", "1/1"]])
+def test_a_network_that_ends_its_process_is_at_fault_on_workers_and_in_shards(
+    spec: str, how: list[str], capsys: Captured
+) -> None:
+    Path("net.py").write_text(LATE.replace("END", "SystemExit(0)"))
+    Path(spec).write_text(Path(spec).read_text().replace("n=40", "n=2000"))
+    assert main(["run", spec, "--trust", "--out", "kept", *how]) == 2
+    told = capsys.readouterr()
+    assert "SystemExit" in told.err + told.out
+
+
+def watched(monkeypatch: pytest.MonkeyPatch) -> list[tuple[str, list[str], int]]:
+    """What lies in the folder of results as a network is loaded and as interventions begin: whoever kills the run then leaves that."""
+    seen: list[tuple[str, list[str], int]] = []
+
+    def look(when: str) -> None:
+        tests = kept("kept", "one")["tests"]
+        seen.append((when, [t["status"] for t in tests], pq.read_table("kept/one/pairs.parquet").num_rows))
+
+    plain_load, plain_run = session.Session.networks, Execution.run
+
+    def networks(self: session.Session, refs: Any) -> Any:
+        look("load")
+        return plain_load(self, refs)
+
+    def run(self: Execution) -> Iterator[str]:
+        look("run")
+        yield from plain_run(self)
+
+    monkeypatch.setattr(session.Session, "networks", networks)
+    monkeypatch.setattr(Execution, "run", run)
+    return seen
+
+
+@pytest.mark.parametrize(
+    "other",
+    [
+        "spec",
+        "weights",
+        *(pytest.param(other, marks=pytest.mark.slow) for other in ("code", "module", "option", "tests")),
+    ],
+)
+def test_numbers_of_another_run_give_way_before_a_run_begins(
+    spec: str, other: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    """A process that is killed says nothing; what it leaves tells of no numbers but its own. The run before gives its results again."""
+    good = "import helper\n" + Path("net.py").read_text().replace("manual_seed(0)", "manual_seed(helper.seed())")
+    Path("net.py").write_text(good)
+    helper = "import os\n\n\ndef seed():\n    return int(os.environ.get('SEED_OF_THE_TEST', '0'))\n"
+    Path("helper.py").write_text(helper)
+    text, words = Path(spec).read_text(), ["run", spec, "--trust", "--out", "kept"]
+    assert main(words) == 1
+    before = kept("kept", "one")
+    rows = pq.read_table("kept/one/pairs.parquet").num_rows
+    seen = watched(monkeypatch)
+    assert main(words) == 1
+    there = ["finished", "failed"]
+    assert (seen[0], seen[-1]) == (("load", there, rows), ("run", there, rows)) and rows == 140
+    seen.clear()
+    more: list[str] = []
+    match other:
+        case "spec":
+            Path(spec).write_text(text.replace("seed=2", "seed=3"))
+        case "code":
+            Path("net.py").write_text(good.replace("8, 6", "8, 5").replace("6, 2", "5, 2"))
+        case "module":
+            Path("helper.py").write_text(helper.replace("'0'", "'1'"))
+        case "option":
+            more = ["--seed", "5"]
+        case "tests":
+            more = ["--test", "swept"]
+        case "weights":
+            monkeypatch.setenv("SEED_OF_THE_TEST", "7")
+    main([*words, *more])
+    gone = ["interrupted"] * (1 if other == "tests" else 2)
+    found = ("load", there, rows) if other == "weights" else ("load", gone, 0)
+    assert (seen[0], seen[-1]) == (found, ("run", gone, 0))
+    seen.clear()
+    Path(spec).write_text(text)
+    Path("net.py").write_text(good)
+    Path("helper.py").write_text(helper)
+    monkeypatch.delenv("SEED_OF_THE_TEST", raising=False)
+    assert main(words) == 1
+    again = kept("kept", "one")
+    assert [t["cells"] for t in again["tests"]] == [t["cells"] for t in before["tests"]]
+
+
+@pytest.mark.slow
+def test_numbers_of_another_run_give_way_before_workers_begin(
+    spec: str, capsys: Captured, monkeypatch: pytest.MonkeyPatch
+) -> None:
+    assert main(["run", spec, "--trust", "--out", "kept"]) == 1
+    Path(spec).write_text(Path(spec).read_text().replace("seed=2", "seed=3"))
+    seen = watched(monkeypatch)
+    assert main(["run", spec, "--trust", "--out", "kept", "--workers", "1"]) == 1
+    assert seen[0] == ("load", ["interrupted"] * 2, 0)
+    assert [t["status"] for t in kept("kept", "one")["tests"]] == ["finished", "failed"]

@@ -313,5 +313,7 @@ def test_what_was_meant() -> None:
     assert did_you_mean("lefd", ["left", "right"]) == "did you mean `left`?"
     assert did_you_mean("LEFT", ["left", "right"]) == "did you mean `left`?"
     assert did_you_mean("zzz", ["left", "right"]) == "there is `left`, `right`"
+    assert did_you_mean("zzz", ["right", "left"]) == "there is `right`, `left`"
+    assert did_you_mean("zzz", {"right", "left", "middle"}) == "there is `left`, `middle`, `right`"
     assert did_you_mean("zzz", [], "nothing") == "nothing"
     assert did_you_mean("zzz", [f"name{i}" for i in range(40)], "nothing") == "nothing"

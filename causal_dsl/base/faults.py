@@ -37,6 +37,37 @@ def raise_if_stopped() -> None:
         raise KeyboardInterrupt
 
 
+class Stop(BaseException):
+    """Stops what this package does, as Ctrl-C does: no code in between may take it for a fault."""
+
+
+class NotBegun(KeyboardInterrupt):
+    """Ctrl-C before a run began: nothing was written."""
+
+
+class Ended(Exception):
+    """An exception by which code that is not ours would have ended this process. The name of its class, and what it says, are those of
+    what was raised."""
+
+
+class _Foreign:
+    """Within runs code that is not ours. An exception of it that would end this process, such as SystemExit, becomes an ordinary one
+    (:class:`Ended`), and so the fault of that code; Ctrl-C stays."""
+
+    def __enter__(self) -> None:
+        return None
+
+    def __exit__(self, kind: object, error: BaseException | None, trace: TracebackType | None) -> None:
+        if error is None or isinstance(error, Exception | KeyboardInterrupt | Stop):
+            return
+        raise_if_stopped()
+        ended = type(type(error).__name__, (Ended,), {})
+        raise ended(*error.args).with_traceback(trace) from None
+
+
+foreign = _Foreign()
+
+
 def is_ours(error: BaseException) -> bool:
     """Whether an exception came out of this package's own code: what a model's code raises is the model's affair.
 

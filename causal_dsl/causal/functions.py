@@ -13,6 +13,7 @@ from dataclasses import field
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.domains import BOOL, LIMIT, Domain, Finite, Real, Text, Value, show, type_of
 from causal_dsl.causal.named_files import read_text
@@ -65,9 +66,9 @@ class PythonFunction:
             raise fail("E344", f"`{self.path.name}` is not a Python file", self.span, help="give it the suffix .py")
         before = sys.modules.get(name)
         try:
-            with watching(self.path.parent):
+            with foreign, watching(self.path.parent):
                 found = getattr(run_file(self.path, name), self.name)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             raise fail("E347", f"`{self.path.name}` fails when it is run", self.span, label=_told(error)) from error
         finally:
             if before is None:
@@ -93,9 +94,9 @@ class PythonFunction:
         function = self.load()
         called = f"{self.name}({', '.join(map(show, arguments))})"
         try:
-            with opening(self.path.parent):
+            with foreign, opening(self.path.parent):
                 value = function(*arguments)
-        except (Exception, SystemExit) as error:
+        except Exception as error:
             raise fail("E347", f"`{called}` raises {type(error).__name__}", self.span, label=_told(error)) from error
         if self.result.type == "real" and type(value) is int and abs(value) < 2**53:
             value = float(value)

@@ -8,7 +8,7 @@ from collections.abc import Iterator, Mapping
 from dataclasses import replace
 from pathlib import Path
 from types import MappingProxyType
-from typing import TYPE_CHECKING, Any
+from typing import TYPE_CHECKING
 
 import numpy as np
 
@@ -40,7 +40,7 @@ from causal_dsl.planning.show import PrintedPlan, printed
 from causal_dsl.planning.switches import turned_on, without
 from causal_dsl.planning.unknown import refuse_other_words, warn_of_unknown_words
 from causal_dsl.program.answers import Answers, answers_of, check_answers, check_numbers
-from causal_dsl.program.beginnings import check_beginnings
+from causal_dsl.program.beginnings import PromptBeginnings
 from causal_dsl.program.definitions import by_network
 from causal_dsl.program.derived_tests import (
     FitTest,
@@ -194,7 +194,7 @@ def _plan(
     memo: Memo,
 ) -> Plan | None:
     """Metrics, chance levels, answers and the plan of every test; None where a fault or a missing tokenizer forbids it."""
-    ready, seen, told = [], dict[Any, str | None](), dict[object, Answers | None]()
+    ready, beginnings, told = [], PromptBeginnings(), dict[object, Answers | None]()
     every = [one for test in program.tests for one in test.each]
     wholes = {one.name: test for test in program.tests for one in test.parts}
     for test in program.tests:
@@ -220,7 +220,7 @@ def _plan(
         if not known or (tokens is None and test.alignment.prompts):
             continue
         if tokens is not None:
-            check_beginnings(test, drawn, tokens, found, seen)
+            beginnings.check(test, drawn, tokens, found)
             check_endings(test.alignment, test.readout, found)
         # Tests on one alignment have one read-out, and all that is said of its answers is said once.
         at = id(test.alignment), id(test.readout), id(tokens), None if test.readout.span else test.name
@@ -256,6 +256,11 @@ def _plan(
     checked.searches = _searches(program, ready, checked, tokenizers, found, memo)
     checked.constants = _constants(program, ready, checked, tokenizers, found, memo)
     checked.fits = _fits(program, ready, plan, checked, tokenizers, found, memo)
+    beside_it = (checked.searches, checked.constants, None if checked.fits is None else checked.fits.plan)
+    for made in [one for one in beside_it if one is not None]:
+        for test in made.tests:
+            if (tokens := tokenizers(test.network)) is not None:
+                beginnings.check(test, made.draw_of(test), tokens, found)
     before = WorkBefore(checked.searches, checked.searched, checked.constants)
     plan = replace(plan, fits=checked.fits, answers=checked.answers, before=before)
     plan = by_reference(plan) if options.reference else unfit_networks(plan)

@@ -16,6 +16,7 @@ from dataclasses import replace
 from pathlib import Path
 from typing import Any
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.checking.specs import Options, Spec
 from causal_dsl.cluster.answer import Answer
@@ -151,7 +152,7 @@ class Host:
     def _tried(self, act: Callable[[], object], stores: bool) -> Answer:
         started = time.perf_counter()
         try:
-            with progress_shown_by(lambda: _Counting(self)), _silent():
+            with progress_shown_by(lambda: _Counting(self)), _silent(), foreign:
                 if self._mirror is not None:
                     self._mirror.pull()
                 act()

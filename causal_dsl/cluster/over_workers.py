@@ -15,6 +15,7 @@ from contextlib import ExitStack, contextmanager
 from dataclasses import field, replace
 from pathlib import Path
 
+from causal_dsl.base.faults import NotBegun, foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.checking.checking import check
 from causal_dsl.checking.specs import Options, Spec
@@ -28,6 +29,7 @@ from causal_dsl.messages.typed_words import place_of_option
 from causal_dsl.messages.unexpected import of_one_spec
 from causal_dsl.program.weights_held import refuse_in_group
 from causal_dsl.report.which_progress import every_step_told, progress
+from causal_dsl.running.earlier_results import EarlierResults
 from causal_dsl.running.ran import with_faults
 from causal_dsl.running.running import Interrupted, run_specs
 from causal_dsl.running.session import Session
@@ -54,8 +56,11 @@ def run_on_workers(specs: Sequence[Spec], options: Options) -> Results:
     """
     option = option_of(options)
     refuse_in_group(option, _place(options)(option))
-    for spec in specs:
-        check(spec, options).raise_errors()
+    try:
+        for spec in specs:
+            check(spec, options).raise_errors()
+    except KeyboardInterrupt:
+        raise NotBegun from None
     with ExitStack() as held:
         alone, store, mirror = _store(options, held)
         faults: dict[int, _Faults] = {}
@@ -157,11 +162,18 @@ def _computed(specs: Sequence[Spec], alone: Options, options: Options, store: st
 
 
 def _units(spec: Spec, options: Options) -> Sequence[Unit]:
-    """The units of a spec, for which its networks are loaded. The folder of a spec that cannot be cut says why, as where it is run in one process."""
+    """The units of a spec, for which its networks are loaded. The folder of a spec that cannot be cut says why, as where it is run in one process;
+    results of another run give way there."""
+    assert options.folder is not None
+    with opened(options.folder, spec.name) as folder:
+        try:
+            EarlierResults(folder, spec, check(spec, options), options).begin()
+        except OSError as error:
+            raise unwritable(options.folder, spec.name, error) from error
     try:
-        return units_of(spec, options)
+        with foreign:
+            return units_of(spec, options)
     except SpecError as error:
-        assert options.folder is not None
         try:
             with opened(options.folder, spec.name) as folder:
                 checked = check(spec, options)

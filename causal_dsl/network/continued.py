@@ -59,9 +59,7 @@ class Beginnings:
     def _begun(self, ids: Tensor, where: Tensor, mask: Tensor) -> list[tuple[Tensor, Tensor]]:
         """The keys and values [rows, heads, tokens, head] of each layer."""
         cache = self._cache()
-        self.network.model(
-            input_ids=ids, position_ids=where, attention_mask=mask, use_cache=True, past_key_values=cache
-        )
+        self.network.run(input_ids=ids, position_ids=where, attention_mask=mask, use_cache=True, past_key_values=cache)
         return [(layer.keys, layer.values) for layer in cache.layers]
 
     def _cache(self) -> Cache:
@@ -110,9 +108,9 @@ class Beginnings:
         if batch.arguments or batch.longest <= _LEFT_OUT or bool((batch.last(torch.arange(batch.rows)) < 1).any()):
             return False
         try:
-            whole = _last(network.model(**batch.named), batch)
+            whole = _last(network.run(**batch.named), batch)
             after = self.goes_on(batch, _LEFT_OUT)
-            found = _last(network.model(**after.named), after)
+            found = _last(network.run(**after.named), after)
         except Exception:  # the forward is the network's own: it takes no such cache, and is run whole
             return False
         close = ROUNDINGS * torch.finfo(whole.dtype).eps * float(whole.abs().max())

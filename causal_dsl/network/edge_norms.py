@@ -102,7 +102,7 @@ def _seen(network: Network) -> dict[str, str]:
                 stack.callback(module.register_forward_hook(partial(after, path)).remove)
         [prompts] = network.given.standard(network.facts)
         batch = network.given.batch(network, prompts, network.padding)
-        network.model(*batch.arguments, **batch.named)
+        network.run(*batch.arguments, **batch.named)
     return found
 
 

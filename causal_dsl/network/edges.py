@@ -406,7 +406,7 @@ def adds_up(network: Network, inputs: InputRows, padding: str) -> bool:
     handle = hook_tensor(network.layers[-1], "out", keep)
     try:
         with edges.hooked(), torch.no_grad():
-            network.model(*batch.arguments, **batch.named)
+            network.run(*batch.arguments, **batch.named)
     finally:
         handle.remove()
     return edges.whole(Port("logits"), behind[0])

@@ -104,7 +104,7 @@ class Ending:
 
         handle = self.unembed.register_forward_hook(instead)
         try:
-            result = network.model(*batch.arguments, **batch.named)
+            result = network.run(*batch.arguments, **batch.named)
         finally:
             handle.remove()
         found = getattr(result, "logits", result)

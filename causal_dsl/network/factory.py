@@ -20,6 +20,7 @@ from typing import Any
 import torch
 from torch import nn
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.diagnostics import Span, SpecError, did_you_mean, fail, real_path, shown_path
 from causal_dsl.network.beside import given_tokens
 from causal_dsl.network.compare import told
@@ -28,6 +29,7 @@ from causal_dsl.network.wrapped import in_eval_mode, vector_layers
 from causal_dsl.program.tokens import Tokens
 from causal_dsl.store import reads
 from causal_dsl.store.code import importing, run_file, watching
+from causal_dsl.store.hashes import of_bytes
 from causal_dsl.store.tensor_headers import header_fault
 from causal_dsl.vocabulary.network_facts import Facts
 
@@ -147,7 +149,8 @@ def _vector_facts(model: nn.Module, span: Span, kind: str, dtype: torch.dtype | 
     handles += [module.register_forward_hook(see(path)) for path, module in model.named_modules() if path]
     first = next((p for p in model.parameters() if p.is_floating_point()), torch.zeros(1))
     try:
-        output = model(torch.zeros(2, width, dtype=dtype or first.dtype, device=first.device))
+        with foreign:
+            output = model(torch.zeros(2, width, dtype=dtype or first.dtype, device=first.device))
     except Exception as error:
         raise fail(
             "E639",
@@ -185,7 +188,7 @@ def _vector_facts(model: nn.Module, span: Span, kind: str, dtype: torch.dtype | 
 
 
 def _import(path: Path, span: Span) -> ModuleType:
-    name = f"causal_dsl_user_{abs(hash(real_path(path)))}"
+    name = f"causal_dsl_user_{of_bytes(str(real_path(path)).encode('utf-8', 'surrogatepass'))[:16]}"
     if path.suffix != ".py":
         raise fail("E637", f"{shown_path(path)} is not a Python file", span)
     with importing([path.parent]):
@@ -195,10 +198,11 @@ def _import(path: Path, span: Span) -> ModuleType:
 
 def _call(function: Callable[[], Any], path: Path, span: Span, what: str) -> Any:
     try:
-        return function()
+        with foreign:
+            return function()
     except (MemoryError, torch.OutOfMemoryError):
         raise
-    except (Exception, SystemExit) as error:
+    except Exception as error:
         frames = [frame for frame in traceback.extract_tb(error.__traceback__) if frame.filename == str(path)]
         line = getattr(error, "lineno", None) if isinstance(error, SyntaxError) else None
         line = line or (frames[-1].lineno if frames else None)

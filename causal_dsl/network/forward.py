@@ -105,7 +105,7 @@ def forward(
         needed.select(stack, jobs)
         stack.enter_context(tapped(network, tape, wanted, batch))
         try:
-            result = network.model(*batch.arguments, **batch.named)
+            result = network.run(*batch.arguments, **batch.named)
         except Done:
             return tape.outcome(None)
         for steps in stepwise:

@@ -17,6 +17,7 @@ from typing import Any, Literal
 import torch
 from torch import nn
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.garbage import importing
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Span, SpecError, did_you_mean, fail, shown_path
@@ -347,7 +348,8 @@ def _refuse_without_pictures(model: nn.Module, architecture: str, span: Span) ->
     getter: Any = model.get_input_embeddings
     try:
         weight = getter().weight
-        model(input_ids=torch.arange(4, 8, device=weight.device)[None])
+        with foreign:
+            model(input_ids=torch.arange(4, 8, device=weight.device)[None])
     except (MemoryError, torch.OutOfMemoryError):
         raise
     except Exception as error:

@@ -4,11 +4,12 @@ from __future__ import annotations
 
 from dataclasses import field
 from itertools import chain
-from typing import Literal
+from typing import Any, Literal
 
 import torch
 from torch import nn
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import NOWHERE, Diagnostic, Span, one_line, printable
 from causal_dsl.inputs import Inputs, given_to
@@ -66,6 +67,12 @@ class Network:
         about += [] if self.facts.layers is None else [f"{self.facts.layers} layer{'s' * (self.facts.layers != 1)}"]
         about += [str(self.dtype).removeprefix("torch."), str(self.device)]
         return f"<Network {printable(one_line(self.name)) or type(self.model).__name__}: {', '.join(about)}>"
+
+    def run(self, *arguments: Any, **named: Any) -> Any:
+        """The output of the model. An exception of its code that would end this process is an ordinary one
+        (:data:`causal_dsl.base.faults.foreign`)."""
+        with foreign:
+            return self.model(*arguments, **named)
 
     @property
     def given(self) -> type[Inputs]:

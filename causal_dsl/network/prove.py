@@ -210,7 +210,7 @@ class _Trial:
             record is not None and not record.inferred
         ):  # what its own code makes of logits may depend on how many there are
             batch = self.network.given.batch(self.network, [self.prompts[_SHORTEST]], "right")
-            plain = self.network.model(*batch.arguments, **batch.named)
+            plain = self.network.run(*batch.arguments, **batch.named)
             plain = getattr(plain, "logits", plain)
             plain = plain[0] if isinstance(plain, tuple) else plain
             self._hold("logits of one token = those of a plain run", single, plain[:, -1], tuple(self.names))

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.base.counter import below, bits, key, normals
+from causal_dsl.base.faults import foreign
 from causal_dsl.diagnostics import Span, SpecError, fail
 from causal_dsl.network.compare import told
 from causal_dsl.network.forward import hook_tensor
@@ -27,7 +28,8 @@ class TokenRun:
 
     def __call__(self, ids: Tensor) -> Any:
         ids = ids.to(self.device)
-        found = self.model(input_ids=ids) if "input_ids" in self.accepts else self.model(ids)
+        with foreign:
+            found = self.model(input_ids=ids) if "input_ids" in self.accepts else self.model(ids)
         found = getattr(found, "logits", found)
         return found[0] if isinstance(found, tuple) and found else found
 

@@ -159,7 +159,9 @@ def _of(ablation: Ablation, circuit: Members, wanted: set[str]) -> dict[str, tup
             more[inflated(j, True)] = partial(lambda path, one: keep(less(joined(circuit, path), one)), path, one)
     found = {name: make() for name, make in more.items() if name in wanted}
     if kept_without_node(0) in wanted and not nodes:  # a circuit without nodes has none to leave out
-        found |= {name: keep(circuit) for name in wanted if name.startswith("@keep without") and name not in found}
+        found |= {
+            name: keep(circuit) for name in sorted(wanted) if name.startswith("@keep without") and name not in found
+        }
     return found
 
 

@@ -7,13 +7,14 @@ takes up attention that has nowhere else to go. What is said here is read from t
 from __future__ import annotations
 
 import json
+from collections.abc import Iterator, Mapping, Sequence
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 import numpy as np
 
+from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Drawn
-from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.read_features import family
 from causal_dsl.program.sae_metadata import made_for
@@ -21,65 +22,117 @@ from causal_dsl.program.templates import Template, render, show_value
 from causal_dsl.program.tokens import Encoded, Tokens
 
 if TYPE_CHECKING:
-    from causal_dsl.program.program import Alignment, Test
+    from causal_dsl.program.program import Alignment, PromptLine, Test
 
 
-def check_beginnings(
-    test: Test, drawn: Drawn, tokens: Tokens, diagnostics: Diagnostics, seen: dict[Any, str | None]
+class PromptBeginnings:
+    """How the prompts of tests begin, with what was looked at within one check."""
+
+    def __init__(self) -> None:
+        self._looked: dict[Any, Drawn] = {}
+        self._told: set[Any] = set()
+        self._marks: dict[Path | None, str | None] = {}
+        self._special: dict[int, tuple[Tokens, dict[int, str]]] = {}
+
+    def check(self, test: Test, drawn: Drawn, tokens: Tokens, diagnostics: Diagnostics) -> None:
+        """Report W515 for prompts that begin with two marks of the beginning, W516 for those without the mark that the network,
+        or a sparse autoencoder of the test, was made with: of those that are ``drawn``, in which single values may have a mark."""
+        encoders = _encoders_of_marked(test)
+        asked = (test.alignment.origin, test.network.key.trained, *encoders)
+        if self._looked.get((asked, id(drawn))) is drawn:
+            return
+        self._looked[asked, id(drawn)] = drawn
+        folder = None if test.network.facts.both_ways else tokens.folder
+        if folder not in self._marks:
+            self._marks[folder] = None if folder is None else mark_of(folder, tokens)
+        special, mark = self._special_of(tokens), self._marks[folder]
+        marks = tuple(dict.fromkeys((*special.values(), *(() if mark is None else (mark,)))))
+        for number, line in enumerate(test.alignment.prompts):
+            kinds = [
+                (_beginning(one.encoded, line, tokens, mark, special, bool(encoders)), one)
+                for one in drawn_beginnings(test.alignment, number, drawn, tokens, marks)
+            ]
+            for code in ("W515", "W516", "prepend_bos"):
+                those = [one for kind, one in kinds if kind == code]
+                if those and (asked, number, code) not in self._told:
+                    self._told.add((asked, number, code))
+                    others = sum(one.count for kind, one in kinds if kind != code)
+                    _tell(code, line, those, others, tokens, mark, encoders, diagnostics)
+
+    def _special_of(self, tokens: Tokens) -> dict[int, str]:
+        """The special tokens of a tokenizer, by their ids."""
+        if id(tokens) not in self._special:
+            added = tokens.tokenizer.get_added_tokens_decoder()
+            self._special[id(tokens)] = tokens, {i: token.content for i, token in added.items() if token.special}
+        return self._special[id(tokens)][1]
+
+
+def _beginning(
+    encoded: Encoded, line: PromptLine, tokens: Tokens, mark: str | None, special: Mapping[int, str], marked: bool
+) -> str:
+    """The code of the fault in the beginning of a prompt, or the setting of a sparse autoencoder; empty where it is fine. ``marked``: an autoencoder was made on texts with a mark."""
+    if not encoded.ids:
+        return ""
+    first = tokens.token(encoded.ids[0])
+    if len(encoded) > 1 and encoded.ids[0] == encoded.ids[1] and (encoded.special[0] or first == mark):
+        return "W515"
+    if mark is not None and first != mark and not line.chat:  # its chat template is what it was made with
+        return "W516"
+    return "prepend_bos" if marked and not encoded.special[0] and encoded.ids[0] not in special else ""
+
+
+def _tell(
+    code: str,
+    line: PromptLine,
+    those: Sequence[Beginning],
+    others: int,
+    tokens: Tokens,
+    mark: str | None,
+    encoders: Sequence[tuple[Path, Span]],
+    diagnostics: Diagnostics,
 ) -> None:
-    """Report W515 for a prompt that begins with two marks of the beginning, W516 for one without the mark that the network,
-    or a sparse autoencoder of the test, was made with. ``drawn`` has the prompts of the test, one of which is shown. ``seen`` are the
-    prompts that were looked at within this check, with the mark of each, and the marks of tokenizers' folders."""
-    alignment, facts = test.alignment, test.network.facts
-    encoders = _encoders_of_marked(test)
-    asked = (alignment.origin, test.network.key, *encoders)
-    if asked in seen:
+    """Report what is wrong with some of the prompts that are drawn of a line; ``others`` of them begin otherwise."""
+    encoded, count = those[0].encoded, sum(one.count for one in those)
+    shown = [f"the network reads {_shown(tokens, encoded)}"]
+    shown += (
+        [f"so {'do' if code == 'W515' else 'begin'} {count} of the {count + others} drawn prompts"] if others else []
+    )
+    first = tokens.token(encoded.ids[0])
+    written = "".join(segment.text for segment in line.template.segments[:1] if not segment.placeholder)
+    if code == "W515":
+        place = "the prompt" if first in written and not others else f"the values of {{{those[0].placeholder}}}"
+        diagnostics.report(
+            "W515",
+            f"{'some prompts begin' if others else 'the prompt begins'} with `{first}` twice",
+            line.span,
+            notes=(*shown, "the tokenizer puts it there" if encoded.special[0] else "once is enough"),
+            help=f"leave {'' if encoded.special[0] else 'one '}`{first}` out of {place}",
+        )
         return
-    folder = None if facts.both_ways else tokens.folder
-    if folder not in seen:
-        seen[folder] = None if folder is None else mark_of(folder, tokens)
-    mark = seen[asked] = seen[folder]
-    for number, line in enumerate(alignment.prompts):
-        read = drawn_example(alignment, number, drawn, tokens)
-        encoded = read or encoded_example(alignment, line.template, tokens)
-        if encoded is None or not encoded.ids:
-            continue
-        shown = () if read is None else (f"the network reads {_shown(tokens, read)}",)
-        first = tokens.token(encoded.ids[0])
-        special = {i for i, token in tokens.tokenizer.get_added_tokens_decoder().items() if token.special}
-        if len(encoded) > 1 and encoded.ids[0] == encoded.ids[1] and (encoded.special[0] or first == mark):
-            once = "the tokenizer puts it there" if encoded.special[0] else "once is enough"
-            diagnostics.report(
-                "W515",
-                f"the prompt begins with `{first}` twice",
-                line.span,
-                notes=(*shown, once),
-                help=f"leave {'' if encoded.special[0] else 'one '}`{first}` out of the prompt",
-            )
-        elif mark is not None and first != mark and not line.chat:  # its chat template is what it was made with
-            added = any(token.content == mark for token in tokens.tokenizer.get_added_tokens_decoder().values())
-            diagnostics.report(
-                "W516",
-                f"the prompt does not begin with `{mark}`",
-                line.span,
-                notes=(
-                    *shown,
-                    f"the files of its tokenizer name `{mark}` as the token that texts begin with, and do not add it",
-                ),
-                help=f'begin the prompt with it: prompt "{mark}…"'
-                if added
-                else "let the post_processor of tokenizer.json put it there",
-            )
-        elif encoders and not encoded.special[0] and encoded.ids[0] not in special:
-            path, span = encoders[0]
-            diagnostics.report(
-                "W516",
-                "the sparse autoencoder was made on texts that begin with a mark, and the prompt has none",
-                span,
-                others=((line.span, "this prompt"),),
-                notes=(f"{shown_path(path)} says prepend_bos", *shown),
-                help="begin the prompt with the tokenizer's mark of the beginning, as it is called there",
-            )
+    once = f"begin every prompt with it once: {others} of them have it in a value"
+    if code == "W516":
+        added = any(token.content == mark for token in tokens.tokenizer.get_added_tokens_decoder().values())
+        write = f'begin the prompt with it: prompt "{mark}…"' if not others else once
+        diagnostics.report(
+            "W516",
+            f"{'some prompts do' if others else 'the prompt does'} not begin with `{mark}`",
+            line.span,
+            notes=(
+                *shown,
+                f"the files of its tokenizer name `{mark}` as the token that texts begin with, and do not add it",
+            ),
+            help=write if added else "let the post_processor of tokenizer.json put it there",
+        )
+        return
+    path, span = encoders[0]
+    diagnostics.report(
+        "W516",
+        f"the sparse autoencoder was made on texts that begin with a mark, and {'some prompts have' if others else 'the prompt has'} none",
+        span,
+        others=((line.span, "this prompt"),),
+        notes=(f"{shown_path(path)} says prepend_bos", *shown),
+        help=once if others else "begin the prompt with the tokenizer's mark of the beginning, as it is called there",
+    )
 
 
 def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:
@@ -96,27 +149,63 @@ def _encoders_of_marked(test: Test) -> list[tuple[Path, Span]]:
     return [told for told in found.values() if told is not None]
 
 
-def drawn_example(alignment: Alignment, line: int, drawn: Drawn, tokens: Tokens) -> Encoded | None:
-    """The tokens of the first prompt of a line that a test draws; None where it draws none."""
+@dataclass(frozen=True)
+class Beginning:
+    """A prompt that is drawn, for ``count`` of them whose beginnings have the same marks; ``placeholder`` is the first of those before which no word is written."""
+
+    encoded: Encoded
+    count: int
+    placeholder: str
+
+
+def drawn_beginnings(
+    alignment: Alignment, line: int, drawn: Drawn, tokens: Tokens, special: Sequence[str]
+) -> list[Beginning]:
+    """A prompt for each way in which those that a test draws of a line begin: their first values may be special tokens, or empty."""
     model, template = alignment.model, alignment.prompts[line].template
+    early = list(dict.fromkeys(_early(template, special)))
+    counts: dict[tuple[str, ...], int] = {}
+    examples: dict[tuple[str, ...], str] = {}
     for role, columns in drawn.values.items():
-        rows = np.flatnonzero(drawn.templates(role) == line)[:1]
-        if len(rows) and all(name in columns and name in model.variables for name in template.placeholders):
-            values = {name: show_value(model.decode(name, columns[name][rows])[0]) for name in template.placeholders}
-            return tokens.encode(render(template, values).text)
-    return None
+        rows = np.flatnonzero(drawn.templates(role) == line)
+        if not len(rows) or not all(name in columns and name in model.variables for name in template.placeholders):
+            continue
+        telling: list[dict[int, str]] = []
+        for name in early:
+            codes = np.unique(columns[name][rows])
+            texts = map(show_value, model.decode(name, codes))
+            marked = ((code, text) for code, text in zip(codes.tolist(), texts, strict=True))
+            telling.append({c: t for c, t in marked if not t.strip() or any(one in t for one in special)})
+        each = [columns[name][rows].tolist() if own else None for name, own in zip(early, telling, strict=True)]
+        if not any(each):
+            kinds = {("",) * len(early): (0, len(rows))}
+        else:
+            kinds = {}
+            for at in range(len(rows)):
+                told = zip(telling, each, strict=True)
+                kind = tuple("" if codes is None else own.get(codes[at], "") for own, codes in told)
+                first, before = kinds.get(kind, (at, 0))
+                kinds[kind] = first, before + 1
+        for kind, (at, count) in kinds.items():
+            counts[kind] = counts.get(kind, 0) + count
+            if kind not in examples:
+                row = rows[at : at + 1]
+                values = {n: show_value(model.decode(n, columns[n][row])[0]) for n in template.placeholders}
+                examples[kind] = render(template, values).text
+    return [Beginning(tokens.encode(text), counts[kind], early[0] if early else "") for kind, text in examples.items()]
 
 
-def encoded_example(alignment: Alignment, template: Template, tokens: Tokens) -> Encoded | None:
-    """The tokens of a prompt with the first value in every placeholder."""
-    values = {}
-    for placeholder in template.placeholders:
-        variable = alignment.model.variables.get(placeholder)
-        if variable is None:
-            return None
-        domain = variable.domain
-        values[placeholder] = show_value(domain.values[0]) if isinstance(domain, Finite) else "1"
-    return tokens.encode(render(template, values).text)
+def _early(template: Template, special: Sequence[str]) -> Iterator[str]:
+    """The placeholders of a template before which no word is written: at most special tokens."""
+    for segment in template.segments:
+        if segment.placeholder:
+            yield segment.text
+            continue
+        text = segment.text
+        for one in special:
+            text = text.replace(one, "")
+        if text.strip():
+            return
 
 
 def mark_of(folder: Path, tokens: Tokens) -> str | None:
@@ -174,4 +263,4 @@ def _shown(tokens: Tokens, encoded: Encoded) -> str:
     return " ".join(f"[{tokens.token(i)}]" for i in encoded.ids[:4]) + (" …" if len(encoded) > 4 else "")
 
 
-__all__ = ["check_beginnings", "drawn_example", "encoded_example", "mark_of"]
+__all__ = ["Beginning", "PromptBeginnings", "drawn_beginnings", "mark_of"]

@@ -15,6 +15,9 @@ from causal_dsl.program.templates import Rendered, Segment, Template
 from causal_dsl.program.tokens import Encoded
 from causal_dsl.vocabulary.locations import Position
 
+#: A word of a prompt: one of a tokenizer's own, such as `<s>`, `<|im_start|>` and `[CLS]`, is whole.
+_WORD = re.compile(r"<[^\s<>]+>|\[\w+\]|\w+|[^\w\s]")
+
 
 def check_position(position: Position, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
     """Whether a position names one place of the template; else E502 to E505, with what to write."""
@@ -59,7 +62,8 @@ def _check_placeholder(position: Position, template: Template, span: Span, diagn
 def _check_text(position: Position, found: int, template: Template, span: Span, diagnostics: Diagnostics) -> bool:
     shown = f'"{position.name}"'
     if found == 0:
-        words = {word for s in template.segments if not s.placeholder for word in re.findall(r"\w+|[^\w\s]", s.text)}
+        literals = [segment.text for segment in template.segments if not segment.placeholder]
+        words = [word for text in literals for word in _WORD.findall(text)]
         diagnostics.report(
             "E504",
             f"{shown} is not in the prompt",

@@ -17,6 +17,7 @@ from typing import Any
 
 from tokenizers import ByteLevelBPETokenizer, Tokenizer, models, pre_tokenizers, processors
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.diagnostics import Span, fail, shown_path
 from causal_dsl.store import reads
@@ -70,7 +71,8 @@ class Tokens:
         try:
             reads.refuse_large(path)
             reads.note(path)
-            tokenizer = Tokenizer.from_file(str(path))
+            with foreign:
+                tokenizer = Tokenizer.from_file(str(path))
         except Exception as error:  # the library raises bare Exception
             raise fail(
                 "E643",
@@ -97,7 +99,8 @@ class Tokens:
             reads.refuse_large(merges)
             reads.note(vocabulary)
             reads.note(merges)
-            tokenizer = ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))._tokenizer
+            with foreign:
+                tokenizer = ByteLevelBPETokenizer.from_file(str(vocabulary), str(merges))._tokenizer
         except Exception as error:  # the library raises bare Exception
             raise fail(
                 "E643",

@@ -89,7 +89,7 @@ def _(value: Checked) -> list[Markup]:
     rows = []
     for test in value.program.tests if value.program is not None and not value.errors else ():
         found = value.ceilings.get(test.name)
-        chance = show_ceilings(found) if found else "nothing is interchanged"
+        chance = show_ceilings(found) if found else value.without_ceilings(test)
         rows.append((test.name, str(test.span.line), chance, show_distinct(value.distinct.get(test.name, {}))))
         for part in test.parts if found else ():
             rows.append(

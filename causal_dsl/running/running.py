@@ -12,7 +12,7 @@ from datetime import UTC, datetime
 from pathlib import Path
 from typing import Any
 
-from causal_dsl.base.faults import is_ours, raise_if_stopped, strict
+from causal_dsl.base.faults import NotBegun, foreign, is_ours, raise_if_stopped, strict
 from causal_dsl.checked import Checked
 from causal_dsl.checking.checking import check
 from causal_dsl.checking.checking_networks import check_to_run
@@ -38,6 +38,8 @@ from causal_dsl.program.weights_held import is_follower, unshared
 from causal_dsl.report.activations import refuse_nowhere, refuse_zarr, save_activations
 from causal_dsl.report.one_line import standing
 from causal_dsl.report.which_progress import progress
+from causal_dsl.running.earlier_results import EarlierResults
+from causal_dsl.running.fault_of_code import fault_of_code
 from causal_dsl.running.preparing import (
     LoadedPart,
     RunFault,
@@ -106,7 +108,10 @@ def run_specs(
         options = replace(options, out=None)
     if options.out is not None and is_address(options.out):
         return _run_mirrored(specs, options, session, still)
-    checks = [check_to_run(spec, options) for spec in specs]
+    try:
+        checks = [check_to_run(spec, options) for spec in specs]
+    except KeyboardInterrupt:
+        raise NotBegun from None
     for checked in checks:
         checked.raise_errors()
     if said := unshared(dict(ref.settings) for checked in checks for ref in _refs(checked)):
@@ -180,7 +185,10 @@ def _held(
         held.enter_context(kept_beside(None, () if folder is None else (units_in(folder),)))
         try:
             try:
-                return run_spec(spec, checked, session, folder, notices, later, needed)
+                earlier = None if folder is None else EarlierResults(folder, spec, checked, options)
+                if earlier is not None:
+                    earlier.begin()
+                return run_spec(spec, checked, session, folder, notices, later, needed, earlier)
             except CannotWrite as error:
                 raise _unwritable(error, options, spec) from error
         except KeyboardInterrupt:
@@ -229,6 +237,7 @@ def run_spec(
     notices: list[Diagnostic],
     later: Later,
     needed: Set[NetworkKey],
+    earlier: EarlierResults | None,
 ) -> tuple[SpecResult, bool]:
     """The result of one spec, and whether it was interrupted. The networks of a sweep are loaded one after another, each
     with the tests on it, and leave memory where nothing that follows needs them (``needed``: what later specs do). A fault
@@ -250,7 +259,7 @@ def run_spec(
                 name = tests[0].name
                 one = check(spec, replace(session.options, tests=(name,)))
                 one.raise_errors()
-            parts.append(_run_part(spec, one, name, session, folder, notices, later))
+            parts.append(_run_part(spec, one, name, session, folder, notices, later, earlier))
             interrupted = interrupted or parts[-1].interrupted
             faults += parts[-1].faults
         except KeyboardInterrupt:
@@ -315,19 +324,22 @@ def _run_part(
     folder: SpecFolder | None,
     notices: list[Diagnostic],
     later: Later,
+    earlier: EarlierResults | None,
 ) -> RanPart:
     """The tests of a spec, or those on one of its networks, which is then called ``name``."""
     options = session.options
     _refuse_untrusted(checked)
-    part = loaded(spec, checked, name, session, folder)
+    with foreign:
+        part = loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
         try:
-            ran = _run(spec, part, options, folder, notices, later)
+            with foreign:
+                ran = _run(spec, part, options, folder, notices, later, earlier)
         except SpecError as error:
             raise RunFault([_placed(one, checked) for one in error.diagnostics]) from error
         except Exception as error:
-            if (found := fault_of_package(error)) is None:
+            if (found := fault_of_package(error) or fault_of_code(error, part.used.values())) is None:
                 raise
             raise RunFault([_placed(found, checked)]) from error
     return replace(ran, faults=tuple(part.checked.cells_lost))
@@ -388,6 +400,7 @@ def _run(
     folder: SpecFolder | None,
     notices: list[Diagnostic],
     later: Later,
+    earlier: EarlierResults | None,
 ) -> RanPart:
     started = time.perf_counter()
     checked, networks, plan = part.checked, part.networks, part.checked.plan
@@ -399,6 +412,8 @@ def _run(
     later.known = files_of(spec, checked, networks)
     noticed = at_hand(plan, checked, networks)
     behaviour = behaviour_of(plan, checked, networks)
+    if earlier is not None:
+        earlier.loaded(networks, behaviour)
     before_it = [before(networks[key], rows) for key, rows in plan.inputs.items()]
     with progress(asked=options.progress) as bar:
         ready = prepared(

@@ -64,6 +64,8 @@ class CheckedTestJson(TypedDict):
     "distinct inputs of each role"
     outputs: NotRequired[dict[str, dict[str, CeilingJson]]]
     "where it reads several outputs: the ceilings of each by itself, by its name"
+    untrusted: NotRequired[list[str]]
+    "the Python functions that its causal model calls and that may not be run: without `--trust` nothing is drawn, and no ceiling is known"
 
 
 class CheckedSpecJson(TypedDict):

@@ -8,9 +8,10 @@ from argparse import Namespace
 from collections.abc import Callable, Iterable
 from dataclasses import replace
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from causal_dsl import api
+from causal_dsl.base.faults import NotBegun, foreign
 from causal_dsl.base.garbage import importing, rarely_collected
 from causal_dsl.diagnostics import (
     Diagnostic,
@@ -39,6 +40,9 @@ from causal_dsl.tools.report_output import refuse_early, write_reports
 from causal_dsl.tools.unlike_options import refuse_unlike_options
 from causal_dsl.tools.verbose import files_read, layout_diff
 
+if TYPE_CHECKING:
+    from causal_dsl.score.spec_results import Results
+
 
 def by_file(diagnostics: Iterable[Diagnostic]) -> dict[str, Any]:
     """Diagnostics as the document of ``--json``: one entry a file."""
@@ -66,7 +70,8 @@ def _each(
     documents, faulty = [], False
     for file in files:
         try:
-            documents.append(act(file))
+            with foreign:
+                documents.append(act(file))
             continue
         except SpecError as error:
             fault = error
@@ -241,6 +246,20 @@ def _refuse_forgotten(options: api.Options, line: CommandLine) -> None:
         )
 
 
+def _told_stop(finished: Results | None, begun: bool, options: api.Options) -> str:
+    """A line on a run that Ctrl-C ended: on what it left, and on what the same command does now."""
+    if not begun:
+        return f"stopped before the run began; nothing was written to {options.out}" if options.out else "stopped"
+    if finished is not None and not any(test.cells for test in finished.tests):
+        stored = (
+            f"what it stored is in {options.out}, and" if options.out else "with `--out DIR` blocks are stored, and"
+        )
+        return f"stopped before a cell was measured; {stored} the same command goes on from there"
+    if options.out:
+        return f"stopped; what was finished is in {options.out}; the same command goes on from there"
+    return "stopped; with `--out DIR` what was finished is stored, and the same command goes on from there"
+
+
 def _run_once(arguments: Namespace, line: CommandLine) -> int:
     files, options = inputs(arguments, line)
     shard = shard_of(arguments, line)
@@ -257,12 +276,18 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
             why = error.strerror or str(error)
             place = line.place(str(options.folder))
             raise fail("E708", f"cannot write into {options.folder}", place, notes=(why,)) from error
+    begun = False
     try:
+        with importing():
+            if shard is not None:
+                import causal_dsl.units.shards
+            elif options.distributed:
+                import causal_dsl.cluster.over_workers
+            else:
+                import causal_dsl.running.running  # noqa: F401
+        begun = True
         if shard is not None:
             return run_shards(files, options, shard, arguments)
-        if not options.distributed:
-            with importing():
-                import causal_dsl.running.running  # noqa: F401
         with document_alone(arguments.json):
             results = api.run_files(files, options)
     except KeyboardInterrupt as stopped:
@@ -271,11 +296,6 @@ def _run_once(arguments: Namespace, line: CommandLine) -> int:
             show(finished, arguments, line)
             write_reports(finished, arguments, line)
             write_for_ci(finished, arguments, line)
-        kept = (
-            f"what was finished is in {options.out}; the same command goes on from there"
-            if options.out
-            else "with `--out DIR` what was finished is stored, and the same command goes on from there"
-        )
-        tell(printable(f"stopped; {kept}"))
+        tell(printable(_told_stop(finished, begun and not isinstance(stopped, NotBegun), options)))
         return STOPPED
     return ended(results, arguments, line)

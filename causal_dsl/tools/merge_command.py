@@ -9,6 +9,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
 from causal_dsl import api
+from causal_dsl.base.faults import foreign
 from causal_dsl.diagnostics import Diagnostic, Source, Span, SpecError, fail, printable, render_all, shown_path
 from causal_dsl.messages.unexpected import of_one_spec
 from causal_dsl.program.weights_held import refuse_in_group
@@ -90,7 +91,8 @@ def run_shards(files: list[Path], options: api.Options, shard: Shard, arguments:
     faults: list[Diagnostic] = []
     for file in files:
         try:
-            ran = run_shard(api.load(file), options, shard)
+            with foreign:
+                ran = run_shard(api.load(file), options, shard)
         except Exception as error:
             if len(files) == 1 and not isinstance(error, SpecError):
                 raise

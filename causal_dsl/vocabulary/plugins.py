@@ -18,7 +18,7 @@ from importlib.machinery import PathFinder
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, Generic, Protocol, TypeVar
 
-from causal_dsl.base.faults import OwnFault, raise_if_stopped
+from causal_dsl.base.faults import OwnFault, foreign, raise_if_stopped
 from causal_dsl.diagnostics import NOWHERE, Diagnostics, Span, SpecError, fail
 from causal_dsl.store import reads
 from causal_dsl.vocabulary.record_tables import records_in, table
@@ -134,7 +134,8 @@ class Words(Mapping[str, Word], Generic[Word]):
         if name not in self.added:
             return function(*given)
         try:
-            return function(*given)
+            with foreign:
+                return function(*given)
         except (SpecError, OwnFault, MemoryError):
             raise
         except Exception as error:
@@ -176,7 +177,8 @@ class Words(Mapping[str, Word], Generic[Word]):
 
     def _load(self, entry: EntryPoint, span: Span) -> Word:
         try:
-            record: Any = entry.load()
+            with foreign:
+                record: Any = entry.load()
         except Exception as error:
             raise self._broken(entry, raised(error), span) from error
         if not isinstance(record, self.kind):

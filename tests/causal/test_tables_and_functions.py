@@ -250,6 +250,15 @@ def test_faults_of_functions(tmp_path: Path, imported: str, call: str, code: str
     assert [d.code for d in diagnostics] == [code], render_all(diagnostics)
 
 
+@pytest.mark.parametrize("end", ["SystemExit(0)", "GeneratorExit()", "BaseException('gone')", "KeyError(1)"])
+def test_a_function_that_would_end_the_process_is_at_fault(tmp_path: Path, end: str) -> None:
+    (tmp_path / "tasks.py").write_text(f"def f(n: int) -> int:\n    raise {end}\n")
+    text = 'from "tasks.py" import f\ncausal m { n ~ 0..3  output y := f(n) }'
+    _, diagnostics = plain.compile_text(text, folder=tmp_path, trust=True)
+    assert [d.code for d in diagnostics] == ["E347"]
+    assert f"raises {end.partition('(')[0]}" in diagnostics.errors[0].title
+
+
 def test_files_that_are_no_python(tmp_path: Path) -> None:
     text = 'from "tasks.py" import f\ncausal m { n ~ 0..3  output y := f(n) }'
     for content in (b"def f(:", b"\x00\xff", b"(" * 10_000, b""):

@@ -128,7 +128,7 @@ def test_the_example_is_a_prompt_that_the_test_draws(
     examples = [re.findall(r"the network reads \[(\w+)\] \[saw\] \[(\w+)\] \[and\]", note) for note in notes]
     (first,) = examples[0]
     assert first[0] != first[1] and set(first) <= set(NAMED)
-    assert drawn or (first[0] != "Ann" and len(notes) == 2 and "the network reads" not in notes[1])
+    assert len(notes) == 1 and (drawn or first[0] != "Ann")
 
 
 @pytest.mark.parametrize("adds", [False, True])
@@ -219,3 +219,82 @@ test said on at {{
     found = api.check(api.load(tmp_path / "spec.causal")).diagnostics
     assert [d.code for d in found] == (["W668"] if warned else [])
     assert all("next_token" in d.span.text and "[1]" in d.notes[0] for d in found), [d.render() for d in found]
+
+
+SOME = """
+table texts = csv("texts.csv", key=id)
+causal who {{
+  id ~ texts
+  said := texts[id].said
+  output answer : {{"Ann", "Bob"}} := texts[id].name
+}}
+network net = hf(".")
+align at : who -> net {{
+  prompt "{prompt}"
+  answer @ next_token
+}}
+test t on at {{
+  base ~ who(n=40, seed=0){where}
+  report accuracy
+}}
+"""
+#: Whether the tokenizer adds the mark, the texts, the prompt, a condition, the code and what is said of how many.
+MIXED = {
+    "some": (True, ["<s> Ann", "Bob", "<s> Cy"], "{said} saw", "", "W515", "some prompts begin"),
+    "some, behind a mark": (False, ["<s> Ann", "Bob", "Cy"], "<s>{said} saw", "", "W515", "some prompts begin"),
+    "all": (True, ["<s> Ann", "<s> Bob", "<s> Cy"], "{said} saw", "", "W515", "the prompt begins"),
+    "some, not drawn": (True, ["<s> Ann", "Bob", "Cy"], "{said} saw", " where base.id != 0", "", ""),
+    "some, within": (True, ["<s> Ann", "Bob", "Cy"], "it {said} saw", "", "", ""),
+    "missing in some": (False, ["<s> Ann", "Bob", "Cy"], "{said} saw", "", "W516", "some prompts do not begin"),
+    "missing in all": (False, ["Ann", "Bob", "Cy"], "{said} saw", "", "W516", "the prompt does not begin"),
+    "missing in none": (False, ["<s> Ann", "<s> Bob", "<s> Cy"], "{said} saw", "", "", ""),
+    "empty": (False, ["", "Bob", "Cy"], "{said}<s> saw", " where base.id == 0", "", ""),
+}
+
+
+@pytest.mark.parametrize("name", MIXED)
+def test_marks_in_some_values(name: str, tmp_path: Path) -> None:
+    """The prompts that are drawn are what the network reads: a mark may come from a value, and from some values alone."""
+    adds, texts, prompt, where, code, title = MIXED[name]
+    write(tmp_path, adds, NAMES)
+    rows = [
+        f"{number},{text},{answer}"
+        for number, (text, answer) in enumerate(zip(texts, ["Ann", "Bob", "Ann"], strict=True))
+    ]
+    (tmp_path / "texts.csv").write_text("\n".join(["id,said,name", *rows, ""]))
+    (tmp_path / "spec.causal").write_text(SOME.format(prompt=prompt, where=where))
+    found = api.check(api.load(tmp_path / "spec.causal")).diagnostics
+    told = [d for d in found if d.code.startswith("W51") or d.is_error]
+    assert [d.code for d in told] == ([code] if code else []), told
+    for one in told:
+        assert title in one.title
+        counted = [re.findall(r"(\d+) of the (\d+) drawn prompts", note) for note in one.notes]
+        marked = [int(number) for ones in counted for pair in ones for number in pair]
+        assert bool(marked) == ("some" in title)
+        if code == "W515":
+            assert "[<s>] [<s>]" in one.notes[0] and "out of the values of {said}" in one.help
+        elif marked:
+            assert 'prompt "<s>' not in one.help and "in a value" in one.help
+
+
+def test_a_line_that_no_test_draws_is_not_warned_of(tmp_path: Path) -> None:
+    """Each test on an alignment may draw other lines of it: what any draws is told of once."""
+    write(tmp_path, True, NAMES)
+    assert said(tmp_path, "{a} saw") == []
+    spec = tmp_path / "spec.causal"
+    two = 'prompt "<s> {a} saw" where b == "Ann"\n  prompt "{b} and {a} saw" where b != "Ann"'
+    text = spec.read_text().replace('prompt "{a} saw"', two)
+
+    def codes(*wheres: str) -> list[str]:
+        head, test = text.split("test swap")
+        tests = [
+            f"test swap{number}" + test.replace("seed=0)", f"seed=0) where base.b {how} and source.b {how}")
+            for number, how in enumerate(wheres)
+        ]
+        spec.write_text(head + "\n".join(tests))
+        found = api.check(api.load(spec)).diagnostics
+        assert not any(d.is_error for d in found), found
+        return [d.code for d in found if d.code.startswith("W51")]
+
+    assert codes('!= "Ann"', '== "Bob"') == []
+    assert codes('!= "Ann"', '== "Ann"', '== "Ann"') == ["W515"]

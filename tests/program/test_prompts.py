@@ -214,6 +214,19 @@ def test_positions_that_name_no_place(position: Position, text: str, code: str) 
     assert caught.value.diagnostics[0].code == code
 
 
+def test_the_words_of_a_prompt_are_offered_in_their_order() -> None:
+    """Those of a tokenizer's own are whole, and each that is offered is found."""
+    text = "<s> {a} said<|end|>: [SEP] it's said"
+    offered = ["<s>", "said", "<|end|>", ":", "[SEP]", "it", "'", "s"]
+    found = Diagnostics()
+    assert not check_position(Position("text", "nowhere"), template(text), NOWHERE, found)
+    assert found.errors[0].help == "there is " + ", ".join(f"`{word}`" for word in offered)
+    for word in offered:
+        told = Diagnostics()
+        check_position(Position("text", word), template(text), NOWHERE, told)
+        assert codes(told) in ([], ["E505"]), word
+
+
 @pytest.mark.parametrize(
     "position",
     [Position("placeholder", "a", occurrence=2), Position("text", "and"), Position("all"), Position("index", index=-1)],

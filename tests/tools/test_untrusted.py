@@ -155,3 +155,26 @@ def test_a_mistake_of_this_package_in_one_shard_keeps_no_other_from_being_made(
     printed = capsys.readouterr()
     assert [spec["path"] for spec in json.loads(printed.out)["specs"]] == ["good.causal"]
     assert "error[E799]" in printed.err and "broken.causal" in printed.err and "of all things" in printed.err
+
+
+def test_check_says_that_ceilings_need_trust(capsys: Captured) -> None:
+    """Where the code of a model may not be run, nothing is known of its rules; of the other model's test all is."""
+    assert main(["check", "both.causal"]) == 0
+    said = capsys.readouterr().out
+    assert "  holds: noop " in said
+    assert "  untrusted: known only with --trust, since the model calls `alike` of alike.py" in said
+    assert main(["check", "both.causal", "--json"]) == 0
+    holds, untrusted = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
+    assert holds["ceilings"] and "untrusted" not in holds
+    assert untrusted["ceilings"] == {} and untrusted["untrusted"] == ["alike"]
+    assert main(["check", "both.causal", "--json", "--trust"]) == 0
+    holds, untrusted = json.loads(capsys.readouterr().out)["specs"][0]["tests"]
+    assert untrusted["ceilings"] == holds["ceilings"] and "untrusted" not in untrusted
+
+
+def test_check_says_that_no_variable_is_interchanged(capsys: Captured) -> None:
+    Path("plain.causal").write_text(
+        GOOD.replace("base, source", "base").replace("  do(left <- source)\n", "").replace("iia", "accuracy")
+    )
+    assert main(["check", "plain.causal"]) == 0
+    assert "  holds: no variable is interchanged" in capsys.readouterr().out

@@ -76,10 +76,12 @@ def test_a_word_with_two_meanings_is_refused_and_others_are_not(words: Words[Col
         ("broken_two:NUMBER", "has to be Colour"),
         ("broken_two:NAMED", "calls itself `other`"),
         ("nowhere_at_all:RED", "ModuleNotFoundError"),
+        ("broken_three:RED", "SystemExit"),
     ],
 )
 def test_a_package_that_cannot_be_loaded(words: Words[Colour], tmp_path: Path, value: str, said: str) -> None:
     install(tmp_path, "broken-one", {}, "1 / 0")
+    install(tmp_path, "broken-three", {}, "raise SystemExit(0)")
     install(tmp_path, "broken-two", {GROUP: {"red": value}}, CODE)
     sys.modules.pop("broken_two", None)
     code, notes = code_of(words, "red")
@@ -91,6 +93,20 @@ def test_a_package_that_cannot_be_loaded(words: Words[Colour], tmp_path: Path, v
     assert [diagnostic.code for diagnostic in found] == ["E786"]
     assert words.find("green", NOWHERE, found) is None
     assert len(list(found)) == 1
+
+
+@pytest.mark.parametrize("end", [SystemExit(0), GeneratorExit(), ValueError("no")])
+def test_a_word_that_would_end_the_process_is_at_fault(
+    words: Words[Colour], tmp_path: Path, end: BaseException
+) -> None:
+    install(tmp_path, "ends", {GROUP: {"red": "ends:RED"}}, CODE)
+
+    def function() -> None:
+        raise end
+
+    with pytest.raises(SpecError) as caught:
+        words.call("red", function)
+    assert caught.value.code == "E786" and type(end).__name__ in " ".join(caught.value.diagnostics[0].notes)
 
 
 def test_a_dotted_name() -> None:

@@ -15,6 +15,7 @@ import torch
 from torch import Tensor, nn
 
 from causal_dsl.base.counter import below, bits, key
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch, padded
 from causal_dsl.network.attention_weights import Attend, attending
@@ -125,7 +126,8 @@ def _pads_left(network: Network, first: int) -> bool:
 
 
 def _logits(model: nn.Module, batch: Batch) -> Tensor:
-    found = model(*batch.arguments, **batch.named)
+    with foreign:
+        found = model(*batch.arguments, **batch.named)
     logits: Tensor = first_of(getattr(found, "logits", found))
     return logits.detach().float()
 
@@ -299,7 +301,7 @@ def _no_interface(network: Network, batch: Batch) -> str:
     try:
         attentions = [module for layer in network.layers for module in layer.modules() if id(module) in inner]
         with attending(network, attentions, make):
-            network.model(*batch.arguments, **batch.named)
+            network.run(*batch.arguments, **batch.named)
     except Exception as error:
         return f"transformers' attention function fails here ({_told(error)})"
     if all(count == 1 for count in times.values()):

@@ -8,6 +8,7 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
+from causal_dsl.base.faults import foreign
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.inputs.batches import Batch
 from causal_dsl.network.inferred.trace import Event, LayerCall, Unclear, alike, entering, first, matrix, traced
@@ -50,7 +51,7 @@ def stack_of(model: nn.Module, batch: Batch) -> Stack:
         for name, _ in model.get_submodule(path).named_children()
     )
     try:
-        with traced(model, rows * tokens, lambda path: not path.startswith(inside)) as trace:
+        with foreign, traced(model, rows * tokens, lambda path: not path.startswith(inside)) as trace:
             model(*batch.arguments, **batch.named)
     finally:
         for handle in handles:

@@ -118,7 +118,7 @@ class Pass:
         with ExitStack() as stack:
             self._hook(stack)
             try:
-                result = self.network.model(*self.batch.arguments, **self.batch.named)
+                result = self.network.run(*self.batch.arguments, **self.batch.named)
                 logits = self.head.logits(result)
             except Done:
                 logits = []

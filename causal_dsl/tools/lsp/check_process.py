@@ -20,6 +20,7 @@ from pathlib import Path
 from types import FrameType
 from typing import Any, BinaryIO
 
+from causal_dsl.base.faults import Stop
 from causal_dsl.causal.memo import Memo
 from causal_dsl.checking.checking import check, planned
 from causal_dsl.checking.specs import Options, Spec
@@ -35,8 +36,8 @@ from causal_dsl.tools.lsp.spec_summary import Summary, summary_of
 _MEMO = Memo()
 
 
-class Unwanted(BaseException):
-    """The answer to the request in hand is not wanted any more. Not an Exception: nothing on the way may take it for a fault."""
+class Unwanted(Stop):
+    """The answer to the request in hand is not wanted any more."""
 
 
 class CheckLoop:

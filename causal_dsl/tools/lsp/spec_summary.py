@@ -7,6 +7,7 @@ from collections.abc import Iterable, Mapping
 from dataclasses import field
 from typing import TypeVar
 
+from causal_dsl.base.options_shown import EDITOR
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.model import CausalModel
 from causal_dsl.checked import Checked
@@ -89,6 +90,8 @@ class TestSummary:
     alignment: str
     network: str
     ceilings: str
+    #: why there are none
+    without_ceilings: str
     inputs: str
     cells: int
 
@@ -208,6 +211,7 @@ def _test(test: Test, checked: Checked) -> TestSummary:
         test.alignment.name,
         test.network.name,
         show_ceilings(found) if found else "",
+        "" if found else EDITOR.told(checked.without_ceilings(test)),
         show_distinct(checked.distinct.get(test.name, {})),
         len(test.cells),
     )

@@ -134,7 +134,7 @@ def known_of(symbol: SpecSymbol, summary: Summary) -> Iterator[str]:
         swept = [f"`{key}`: {len(values)} values" for key, values in alignment.parameters.items()]
         yield from [", ".join(swept)] if swept else []
     elif symbol.kind == "test" and (test := summary.tests.get(name)) is not None:
-        yield f"chance: {test.ceilings}" if test.ceilings else "nothing is interchanged"
+        yield f"chance: {test.ceilings}" if test.ceilings else test.without_ceilings
         yield "; ".join(part for part in (test.inputs, f"{test.cells} cell{'s' * (test.cells != 1)}") if part)
     elif symbol.kind == RUN:
         yield f"a run of the network, drawn in `{symbol.owner}`"
