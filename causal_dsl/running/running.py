@@ -330,7 +330,7 @@ def _run_part(
     options = session.options
     _refuse_untrusted(checked)
     with foreign:
-        part = loaded(spec, checked, name, session, folder)
+        part = _loaded(spec, checked, name, session, folder)
     roots = [root for ref in part.used.values() if (root := code_of(ref)) is not None]
     with later.watching(spec.folder, roots, () if options.folder is None else (options.folder,)):
         try:
@@ -343,6 +343,17 @@ def _run_part(
                 raise
             raise RunFault([_placed(found, checked)]) from error
     return replace(ran, faults=tuple(part.checked.cells_lost))
+
+
+def _loaded(spec: Spec, checked: Checked, name: str, session: Session, folder: SpecFolder | None) -> LoadedPart:
+    """A part with its networks loaded. A network that cannot be is a fault of its own tests where others are on other networks."""
+    try:
+        return loaded(spec, checked, name, session, folder)
+    except SpecError as error:
+        tests = checked.program.tests if checked.program is not None else ()
+        if len({weights_of(test.network.key) for test in tests}) < 2:
+            raise
+        raise RunFault(error.diagnostics) from error
 
 
 def _refuse_untrusted(checked: Checked) -> None:

@@ -102,6 +102,28 @@ def test_the_other_tests_of_a_spec_are_run(capsys: Captured) -> None:
     assert scores(capsys) == {"holds": good, "untrusted": "E346"}
 
 
+@pytest.mark.parametrize(("words", "code"), [("", "E646"), ("--trust", "E639")])
+def test_tests_on_other_networks_of_a_spec_are_run(words: str, code: str, capsys: Captured) -> None:
+    """Those of one that cannot be loaded are listed with its fault, wherever they stand in the file."""
+    Path("factory.py").write_text("def build():\n    raise ValueError('no such weights')\n")
+    declared = GOOD[GOOD.index("network") : GOOD.index("align")].split("=")[0].replace("mlp", "lost")
+    other = GOOD[GOOD.index("align") :].replace("-> mlp", "-> lost").replace("halves", "places")
+    mixed = GOOD.replace("align", f'{declared}= torch("factory.py:build")\n\nalign', 1) + other.replace(
+        "holds", "unloaded"
+    )
+    Path("mixed.causal").write_text(mixed)
+    assert main(["run", "--json", "good.causal"]) == 0
+    (good,) = scores(capsys).values()
+    assert main(["run", "--json", "mixed.causal", *words.split(), "--out", "kept"]) == 2
+    assert scores(capsys) == {"holds": good, "unloaded": code}
+    (kept,) = Path("kept").glob("*/results.json")
+    assert {test["name"]: test["status"] for test in json.loads(kept.read_text())["tests"]} == {
+        "holds": "finished",
+        "unloaded": "interrupted",
+    }
+    assert main(["run", "--json", "mixed.causal", *words.split(), "--test", "unloaded"]) == 2
+
+
 @pytest.mark.parametrize("words", ["broken.causal good.causal", "good.causal broken.causal"])
 def test_a_mistake_of_this_package_in_one_spec_keeps_no_other_from_being_printed(
     words: str, monkeypatch: pytest.MonkeyPatch, capsys: Captured
