@@ -294,7 +294,7 @@ def _against(iia: Estimate, learned: Learned) -> list[Finding]:
     known = {n: c for n, c in learned.controls.items() if n in _FITTED_CONTROLS and c.difference.value is not None}
     if not known:
         return []
-    told = ", ".join(f"{_named(name)} {show(control.iia.value)}" for name, control in known.items())
+    told = ", ".join(f"{_named(name)} {_scored(control)}" for name, control in known.items())
     beaten = [name for name, control in known.items() if _above(control.difference)]
     if len(beaten) == len(known):
         near = min((c.difference for c in known.values()), key=lambda d: d.value or 0.0)
@@ -312,6 +312,12 @@ def _against(iia: Estimate, learned: Learned) -> list[Finding]:
             "not_above_controls", f"iia {show(iia.value)} is not clearly above {short}. The controls score: {told}."
         )
     ]
+
+
+def _scored(control: Control) -> str:
+    """What a control scores; of several draws that differ also the highest, from which its difference is."""
+    mean, most = show(control.iia.value), show(max(control.draws, default=control.iia.value))
+    return mean if mean == most else f"{mean} on average and {most} at most in {len(control.draws)} draws"
 
 
 def _above(difference: Estimate) -> bool:
