@@ -82,10 +82,10 @@ def with_controls(
         differ = differ & has_answer(test, drawn.values["base"][output]) if len(differ) else differ
         found: dict[str, list[ControlPart]] = {}
         infos = tuple(_info(ref, library) for ref in dict.fromkeys(refs))
-        # As wide as its place, a feature writes all of it, and a random subspace of its size is the place itself.
+        # As wide as its place, a feature writes all of it, as any other of its size does: one that is drawn, or fitted to other labels.
         whole = all(info.size >= info.width for info in infos)
         for control in controls:
-            if whole and control.control[1].startswith("random"):
+            if whole and control.control[1].startswith(("random", "shuffled")):
                 continue
             theirs = execution.runs[control.name].cells[number]
             if theirs.done.all():

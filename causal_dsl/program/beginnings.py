@@ -15,6 +15,7 @@ import numpy as np
 
 from causal_dsl.base.quick_dataclasses import dataclass
 from causal_dsl.causal.designs import Drawn
+from causal_dsl.causal.domains import Finite
 from causal_dsl.diagnostics import Diagnostics, Span, shown_path
 from causal_dsl.program.read_features import family
 from causal_dsl.program.sae_metadata import made_for
@@ -24,6 +25,9 @@ from causal_dsl.program.tokens import Encoded, Tokens
 if TYPE_CHECKING:
     from causal_dsl.program.program import Alignment, PromptLine, Test
 
+#: Values of a domain that are looked at before any is drawn.
+_FEW = 1000
+
 
 class PromptBeginnings:
     """How the prompts of tests begin, with what was looked at within one check."""
@@ -31,6 +35,8 @@ class PromptBeginnings:
     def __init__(self) -> None:
         self._looked: dict[Any, Drawn] = {}
         self._told: set[Any] = set()
+        #: lines whose prompts all begin alike, and one was looked at
+        self._settled: set[Any] = set()
         self._marks: dict[Path | None, str | None] = {}
         self._special: dict[int, tuple[Tokens, dict[int, str]]] = {}
 
@@ -48,10 +54,12 @@ class PromptBeginnings:
         special, mark = self._special_of(tokens), self._marks[folder]
         marks = tuple(dict.fromkeys((*special.values(), *(() if mark is None else (mark,)))))
         for number, line in enumerate(test.alignment.prompts):
-            kinds = [
-                (_beginning(one.encoded, line, tokens, mark, special, bool(encoders)), one)
-                for one in drawn_beginnings(test.alignment, number, drawn, tokens, marks)
-            ]
+            if (asked, number) in self._settled:
+                continue
+            found = drawn_beginnings(test.alignment, number, drawn, tokens, marks)
+            if found and _begin_alike(test.alignment, line.template, marks):
+                self._settled.add((asked, number))
+            kinds = [(_beginning(one.encoded, line, tokens, mark, special, bool(encoders)), one) for one in found]
             for code in ("W515", "W516", "prepend_bos"):
                 those = [one for kind, one in kinds if kind == code]
                 if those and (asked, number, code) not in self._told:
@@ -170,29 +178,48 @@ def drawn_beginnings(
         rows = np.flatnonzero(drawn.templates(role) == line)
         if not len(rows) or not all(name in columns and name in model.variables for name in template.placeholders):
             continue
-        telling: list[dict[int, str]] = []
+        ways = np.zeros(len(rows), np.int64)  # a number for each way in which its first values begin
+        said: list[list[str]] = []
         for name in early:
-            codes = np.unique(columns[name][rows])
-            texts = map(show_value, model.decode(name, codes))
-            marked = ((code, text) for code, text in zip(codes.tolist(), texts, strict=True))
-            telling.append({c: t for c, t in marked if not t.strip() or any(one in t for one in special)})
-        each = [columns[name][rows].tolist() if own else None for name, own in zip(early, telling, strict=True)]
-        if not any(each):
-            kinds = {("",) * len(early): (0, len(rows))}
-        else:
-            kinds = {}
-            for at in range(len(rows)):
-                told = zip(telling, each, strict=True)
-                kind = tuple("" if codes is None else own.get(codes[at], "") for own, codes in told)
-                first, before = kinds.get(kind, (at, 0))
-                kinds[kind] = first, before + 1
-        for kind, (at, count) in kinds.items():
+            codes, values = np.unique(columns[name][rows], return_inverse=True)
+            begun = [_marks(show_value(value), special) for value in model.decode(name, codes)]
+            said.append(list(dict.fromkeys(begun)))
+            if len(said[-1]) > 1:
+                own = np.array([said[-1].index(marks) for marks in begun])[values.reshape(-1)]
+                ways = ways * len(said[-1]) + own
+        each, first, times = np.unique(ways, return_index=True, return_counts=True)
+        for way, at, count in zip(each.tolist(), first.tolist(), times.tolist(), strict=True):
+            numbers = np.unravel_index(way, [len(one) for one in said]) if said else ()
+            kind = tuple(marks[number] for marks, number in zip(said, numbers, strict=True))
             counts[kind] = counts.get(kind, 0) + count
             if kind not in examples:
                 row = rows[at : at + 1]
-                values = {n: show_value(model.decode(n, columns[n][row])[0]) for n in template.placeholders}
-                examples[kind] = render(template, values).text
+                texts = {n: show_value(model.decode(n, columns[n][row])[0]) for n in template.placeholders}
+                examples[kind] = render(template, texts).text
     return [Beginning(tokens.encode(text), counts[kind], early[0] if early else "") for kind, text in examples.items()]
+
+
+def _begin_alike(alignment: Alignment, template: Template, special: Sequence[str]) -> bool:
+    """Whether no value at the beginning of a line begins with a mark, or is empty: asked of few values alone."""
+    variables = alignment.model.variables
+    domains = [variables[name].domain for name in dict.fromkeys(_early(template, special))]
+    return all(
+        isinstance(domain, Finite)
+        and len(domain.values) <= _FEW
+        and all(_marks(show_value(value), special) == "…" for value in domain.values)
+        for domain in domains
+    )
+
+
+def _marks(text: str, special: Sequence[str]) -> str:
+    """The special tokens that a text begins with, and `…` where more follows."""
+    found, text = "", text.lstrip()
+    while text:
+        first = max((one for one in special if text.startswith(one)), key=len, default="")
+        if not first:
+            return found + "…"
+        found, text = found + first, text[len(first) :].lstrip()
+    return found
 
 
 def _early(template: Template, special: Sequence[str]) -> Iterator[str]:

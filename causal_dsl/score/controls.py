@@ -315,7 +315,7 @@ def _against(iia: Estimate, learned: Learned) -> list[Finding]:
 
 
 def _scored(control: Control) -> str:
-    """What a control scores; of several draws that differ also the highest, from which its difference is."""
+    """The score of a control; of several draws that differ also the highest, from which its difference is."""
     mean, most = show(control.iia.value), show(max(control.draws, default=control.iia.value))
     return mean if mean == most else f"{mean} on average and {most} at most in {len(control.draws)} draws"
 

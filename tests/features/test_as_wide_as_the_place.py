@@ -9,6 +9,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.api import Options
 from causal_dsl.vocabulary.features import FEATURES
+from tests.equality import relu
 
 NETWORK = """
 import torch
@@ -73,3 +74,19 @@ def test_a_place_of_which_a_part_holds_nothing(feature: str, tmp_path: Path) -> 
     (test,) = cd.run(tmp_path / "s.causal", Options(trust=True)).tests
     assert test.cell().scores["iia"].value == 1
     assert any(part.idle for part in test.cell().parts), "one of the two numbers decides nothing"
+
+
+@pytest.mark.slow
+@pytest.mark.parametrize("seed", range(3))
+def test_it_is_compared_with_nothing_that_writes_the_same(seed: int) -> None:
+    """Whatever it was fitted to, it writes the place: the fit on shuffled labels, too, has every interchange right."""
+    through = f"rotation(dim=2, n=256, epochs=2, seed={seed})"
+    tests = SPEC[SPEC.index("test swap") :]
+    found = cd.run(cd.parse(relu(f"left @ layer[1].out[0:2] via {through}", tests=tests))).tests[0].cell()
+    assert found.verdict is not None and found.verdict.code == "supported", found.verdict
+    assert found.learned is not None and set(found.learned.controls) == {
+        "whole vector",
+        "natural axes",
+        "untrained network",
+    }
+    assert not [one for one in found.findings if one.severity == "alarm"]
