@@ -16,7 +16,7 @@ from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.running.provenance import network_inputs
 from causal_dsl.running.unrun import all_versions, keep_unrun, not_run
-from causal_dsl.store.files import CannotWrite
+from causal_dsl.store.files import CannotWrite, read_file
 from causal_dsl.store.hashes import of_file
 from causal_dsl.store.keys import told
 from causal_dsl.store.out import RESULTS, SpecFolder
@@ -75,7 +75,7 @@ class EarlierResults:
 def _has(path: Path, known: object) -> bool:
     """Whether a file has the content that a run read."""
     try:
-        return of_file(Path(os.path.abspath(path))) == known
+        return path.is_file() and of_file(Path(os.path.abspath(path))) == known
     except OSError:
         return False
 
@@ -83,7 +83,7 @@ def _has(path: Path, known: object) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """The results of a run that measured something; None where there are none. Of those that cannot be read the reports say why."""
     try:
-        found = json.loads(path.read_bytes())
+        found = json.loads(read_file(path))
     except (OSError, ValueError):
         return None
     well = isinstance(found, dict) and isinstance(found.get("identity"), dict) and isinstance(found.get("tests"), list)
