@@ -4,9 +4,9 @@ process that is killed says nothing, and what it leaves must not tell of numbers
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Mapping
+from dataclasses import fields
 from pathlib import Path
 from typing import Any
 
@@ -16,14 +16,15 @@ from causal_dsl.network.network import Network
 from causal_dsl.program.identity import NetworkKey
 from causal_dsl.running.provenance import network_inputs
 from causal_dsl.running.unrun import all_versions, keep_unrun, not_run
-from causal_dsl.store.files import CannotWrite, read_file
+from causal_dsl.store.documents import read_object
+from causal_dsl.store.files import CannotWrite
 from causal_dsl.store.hashes import of_file
-from causal_dsl.store.keys import told
+from causal_dsl.store.keys import RunInputs, told
 from causal_dsl.store.out import RESULTS, SpecFolder
 from causal_dsl.store.ran_on import is_compared
 
-#: Options that are part of the identity of a run.
-_OPTIONS = ("seed", "dtype", "device", "compiled", "reference", "memory")
+#: Options that are part of the identity of a run; its tests are compared by themselves, and its networks once they are loaded.
+_OPTIONS = {one.name for one in fields(RunInputs)} & {one.name for one in fields(Options)} - {"tests", "networks"}
 
 
 class EarlierResults:
@@ -66,7 +67,7 @@ class EarlierResults:
         return (
             identity.get("spec") == self.checked.digest
             and all(identity.get(name) == getattr(self.options, name) for name in _OPTIONS)
-            and {test.get("name") for test in before["tests"]} == tests
+            and {str(test.get("name")) for test in before["tests"]} == tests
             and before.get("versions") == all_versions()
             and all(_has(self.spec.folder / path, known) for path, known in identity.get("files", {}).items())
         )
@@ -83,11 +84,14 @@ def _has(path: Path, known: object) -> bool:
 def _read(path: Path) -> dict[str, Any] | None:
     """The results of a run that measured something; None where there are none. Of those that cannot be read the reports say why."""
     try:
-        found = json.loads(read_file(path))
+        found = read_object(path)
     except (OSError, ValueError):
         return None
-    well = isinstance(found, dict) and isinstance(found.get("identity"), dict) and isinstance(found.get("tests"), list)
-    return found if well and found["identity"] else None
+    if not isinstance(found.get("tests"), list):
+        return None
+    identity = found.get("identity")
+    well = isinstance(identity, dict) and isinstance(identity.get("files", {}), dict) and identity
+    return found if well and all(isinstance(test, dict) for test in found["tests"]) else None
 
 
 __all__ = ["EarlierResults"]

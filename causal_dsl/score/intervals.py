@@ -35,6 +35,7 @@ import numpy as np
 
 from causal_dsl.base.counter import below, step
 from causal_dsl.base.quick_dataclasses import dataclass
+from causal_dsl.causal.ranks import different
 from causal_dsl.score.estimates_and_findings import Method
 from causal_dsl.score.poisson import PoissonWeights
 
@@ -201,10 +202,7 @@ def halves(base_ids: np.ndarray) -> np.ndarray:
 
 def _numbered(ids: np.ndarray) -> np.ndarray:
     """The inputs of some pairs in the order in which they come up, from 0: what else a run numbers decides nothing."""
-    first, inverse = np.unique(np.asarray(ids), return_index=True, return_inverse=True)[1:]
-    places = np.empty(len(first), np.int64)
-    places[np.argsort(first, kind="stable")] = np.arange(len(first))
-    return places[inverse.reshape(-1)]
+    return different([np.asarray(ids)])[1]
 
 
 def percentiles(replicates: np.ndarray) -> tuple[float, float] | None:

@@ -18,13 +18,21 @@ def write_document(path: Path, said: Mapping[str, Any]) -> None:
     write_atomic(path, json.dumps({**said, _HASH: _digest(said)}).encode())
 
 
-def read_document(path: Path) -> dict[str, Any]:
-    """The contents of a document. Raises OSError, and ValueError for one that is not as it was written."""
+def read_object(path: Path) -> dict[str, Any]:
+    """The contents of a file of ours that is a JSON object. Raises OSError, also for what is no file, and ValueError for any other content."""
     try:
         found = json.loads(read_file(path))
     except RecursionError as error:
         raise ValueError("it is nested too deeply") from error
-    if not isinstance(found, dict) or found.pop(_HASH, None) != _digest(found):
+    if not isinstance(found, dict):
+        raise ValueError("its content is not as it was written")
+    return found
+
+
+def read_document(path: Path) -> dict[str, Any]:
+    """The contents of a document. Raises OSError, and ValueError for one that is not as it was written."""
+    found = read_object(path)
+    if found.pop(_HASH, None) != _digest(found):
         raise ValueError("its content is not as it was written")
     return found
 

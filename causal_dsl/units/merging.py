@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import json
 import os
 from collections.abc import Callable, Sequence
 from dataclasses import fields
@@ -14,6 +13,7 @@ from causal_dsl.checking.checking import check
 from causal_dsl.checking.specs import Options, Spec, load
 from causal_dsl.diagnostics import Diagnostic, Span, SpecError, did_you_mean, fail, shown_path
 from causal_dsl.network.fingerprint import shown
+from causal_dsl.store.documents import read_object
 from causal_dsl.store.keys import RunInputs, changes, versions
 from causal_dsl.store.out import RESULTS, UNITS, folder_of, opened, unwritable
 from causal_dsl.store.ran_on import RanOn
@@ -266,15 +266,16 @@ def _networks_of(shards: Sequence[ShardFolder], at: Span) -> dict[str, list[dict
 def _refuse_others_results(folder: Path, shards: Sequence[ShardFolder], at: Span) -> None:
     """Raise E906 where a folder has the results of another run: of another spec, with other options or versions, or of other weights."""
     try:
-        kept = json.loads((folder / RESULTS).read_text(encoding="utf-8"))
+        kept = read_object(folder / RESULTS)
         before, versions = dict(kept["identity"]), dict(kept["versions"])
+        measured = bool(before) or any(test["cells"] for test in kept["tests"])
     except FileNotFoundError:
         return
     except (OSError, ValueError, KeyError, TypeError):
         found = [f"its `{RESULTS}` cannot be read"]  # whatever it is, no run of these shards wrote it
     else:
-        if not before and not any(test.get("cells") for test in kept.get("tests", ())):
-            return  # of a run that measured nothing
+        if not measured:
+            return  # no numbers are lost
         said, own = shards[0].said["identity"], shards[0].said["versions"]
         listed = ("tests", "networks")  # the tests of all parts, and the names alone of networks
         now = {one.name: said[one.name] for one in fields(RunInputs) if one.name in said and one.name not in listed}

@@ -9,7 +9,7 @@ import pytest
 import causal_dsl as cd
 from causal_dsl.api import Options
 from causal_dsl.vocabulary.features import FEATURES
-from tests.equality import relu
+from tests.equality import MODEL, relu
 
 NETWORK = """
 import torch
@@ -35,16 +35,9 @@ class Net(nn.Module):
         return torch.stack([-same, same], 1)
 """
 SPEC = """
-domain Shape = 0..3
-causal equality {
-  a, b, c, d ~ Shape
-  left := a == b
-  right := c == d
-  output same := left == right
-}
 network net = torch("net.py:Net")
 align halves : equality -> net {
-  a, b, c, d @ input via scalar()
+INPUTS
   left @ layer[0].out[0:2] via FEATURE
   right @ layer[0].out[2]
   same @ logits
@@ -69,7 +62,7 @@ WIDE = {
 def test_a_place_of_which_a_part_holds_nothing(feature: str, tmp_path: Path) -> None:
     (tmp_path / "net.py").write_text(NETWORK)
     inputs = "\n".join(f"  {name} @ input[{at}:{at + 1}] via scalar()" for at, name in enumerate("abcd"))
-    text = SPEC.replace("FEATURE", feature).replace("  a, b, c, d @ input via scalar()", inputs)
+    text = MODEL + SPEC.replace("FEATURE", feature).replace("INPUTS", inputs)
     (tmp_path / "s.causal").write_text(text)
     (test,) = cd.run(tmp_path / "s.causal", Options(trust=True)).tests
     assert test.cell().scores["iia"].value == 1

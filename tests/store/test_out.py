@@ -248,6 +248,33 @@ def test_foreign_files_stay_whatever_changes(tmp_path: Path, monkeypatch: pytest
 
 
 @pytest.mark.thinned(always=1, values=True, slow=2)
+@pytest.mark.parametrize(
+    "text",
+    [
+        '{"identity": {"files": [1]}, "tests": [1]}',
+        *(
+            pytest.param(text, marks=pytest.mark.slow)
+            for text in (
+                "[]",
+                "[" * 100_000,
+                '{"identity": 3, "tests": []}',
+                '{"identity": {"spec": 1}, "tests": [3]}',
+                '{"identity": {"spec": 1}, "tests": [{"name": [1]}]}',
+                '{"identity": {"files": {"..": 3}}, "tests": [{}]}',
+            )
+        ),
+    ],
+)
+def test_damaged_results_of_an_earlier_run_are_no_reason_to_stop(
+    tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str
+) -> None:
+    spec = vector(tmp_path)
+    before = Ran(spec, monkeypatch, out=tmp_path / "out")
+    (tmp_path / "out" / "v" / "results.json").write_text(text)
+    again = Ran(spec, monkeypatch, out=tmp_path / "out")
+    assert again.numbers == before.numbers and "W659" in again.codes
+
+
 @pytest.mark.parametrize("text", ["[]", "", "null", '{"inputs": {}, "cut": [], "halved": []}'])
 def test_a_damaged_list_of_blocks_costs_time_alone(tmp_path: Path, monkeypatch: pytest.MonkeyPatch, text: str) -> None:
     spec = vector(tmp_path / "p")
